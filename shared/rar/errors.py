@@ -1,0 +1,212 @@
+"""Every error that the package raises by design.
+
+    RarError
+    ├── ConfigurationError (ValueError)      what was given cannot work
+    │   ├── UnknownNameError (LookupError)   a name that stands for nothing
+    │   ├── UnknownModelError (LookupError)  a strategy named a model that the router was not given
+    │   ├── MissingModelError                no weak or no strong model
+    │   └── SameModelError                   weak and strong are one model
+    ├── RequestError (ValueError)            one call's input cannot be answered
+    ├── MissingDependencyError (ImportError) an extra is not installed
+    ├── WeightsError (OSError)               model weights are missing or damaged
+    ├── MemoryStoreError                     the memory cannot be used
+    │   ├── NotAMemoryError                  the file is something else
+    │   ├── CorruptMemoryError               the file is damaged
+    │   ├── NewerMemoryError                 the file is from a newer version
+    │   ├── ReadOnlyMemoryError              the file cannot be written
+    │   ├── MemoryFullError                  the disk is full
+    │   ├── EmbedderMismatchError            the memory was made with another embedder
+    │   ├── DimensionError (ValueError)      an embedding has another length
+    │   └── ImportFormatError (ValueError)   a line of an export cannot be read
+    ├── UnknownDecisionError (LookupError)   no decision of that id is known
+    ├── ClosedError (RuntimeError)           the router or memory was closed
+    ├── EmptyReplyError (RuntimeError)       a model returned nothing
+    └── BudgetError (RuntimeError)           the learning budget is spent (never reaches a user's call)
+
+Arguments are plain values kept as fields, so that errors can be pickled and caught by what they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+
+class RarError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigurationError(RarError, ValueError):
+    """What was given to a constructor cannot work."""
+
+
+class UnknownNameError(ConfigurationError, LookupError):
+    """A string option names nothing that exists."""
+
+    def __init__(self, option: str, given: object, known: Collection[str]) -> None:
+        super().__init__(option, given, known)
+        self.option, self.given, self.known = option, given, known
+
+    def __str__(self) -> str:
+        return f"{self.option}={self.given!r} is not known. Use one of {sorted(self.known)}, or pass an object."
+
+
+class UnknownModelError(ConfigurationError, LookupError):
+    """A strategy or an override named a model that the router was not given."""
+
+    def __init__(self, model: str, known: Collection[str]) -> None:
+        super().__init__(model, known)
+        self.model, self.known = model, known
+
+    def __str__(self) -> str:
+        return f"Model {self.model!r} was chosen, the router has {sorted(self.known)}. Add it, or choose one of these."
+
+
+class MissingModelError(ConfigurationError):
+    """A router needs a weak and a strong model."""
+
+    def __init__(self, role: str, hint: str = "") -> None:
+        super().__init__(role, hint)
+        self.role, self.hint = role, hint
+
+    def __str__(self) -> str:
+        return f"No {self.role} model was given. Pass `{self.role}=`{self.hint and ', ' + self.hint}."
+
+
+class SameModelError(ConfigurationError):
+    """Weak and strong are the same model, so that routing could save nothing."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(model_id)
+        self.model_id = model_id
+
+    def __str__(self) -> str:
+        return (
+            f"weak and strong are both {self.model_id!r}. Pass two different models, or tell them apart with "
+            "`weak_id=` and `strong_id=` if one name stands for two deployments."
+        )
+
+
+class RequestError(RarError, ValueError):
+    """One call's input cannot be answered by any model."""
+
+
+class MissingDependencyError(RarError, ImportError):
+    """An optional package is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(what, extra)
+        self.what, self.extra = what, extra
+
+    def __str__(self) -> str:
+        return f"{self.what} is not installed. Run `pip install 'rar-llm[{self.extra}]'`."
+
+
+class WeightsError(RarError, OSError):
+    """Model weights are missing or damaged."""
+
+
+class MemoryStoreError(RarError):
+    """The memory cannot be used. `where` is its path or address, without secrets."""
+
+    problem = "cannot be used"
+    remedy = "Pass another `memory=`."
+
+    def __init__(self, where: str, found: str = "") -> None:
+        super().__init__(where, found)
+        self.where, self.found = where, found
+
+    def __str__(self) -> str:
+        return f"Memory {self.where!r} {self.problem}{self.found and ': ' + self.found}. {self.remedy}"
+
+
+class NotAMemoryError(MemoryStoreError):
+    """The file is something other than a RAR memory; it was left untouched."""
+
+    problem = "is not a RAR memory"
+    remedy = "It was left untouched; pass the path of a new file or of a memory."
+
+
+class CorruptMemoryError(MemoryStoreError):
+    """The file was a memory and is damaged."""
+
+    problem = "is damaged"
+    remedy = "Restore a backup, or move the file away to start a new memory."
+
+
+class NewerMemoryError(MemoryStoreError):
+    """The file was written by a newer version of this package."""
+
+    problem = "was written by a newer version"
+    remedy = "Upgrade rar-llm, or use another file."
+
+
+class ReadOnlyMemoryError(MemoryStoreError):
+    """The file cannot be written; reading goes on."""
+
+    problem = "cannot be written"
+    remedy = "Give this user the right to write the file and its folder, or use another file."
+
+
+class MemoryFullError(MemoryStoreError):
+    """The disk is full; nothing of the last write was stored."""
+
+    problem = "could not grow, the disk is full"
+    remedy = "Free some space; nothing that was stored before is lost."
+
+
+class EmbedderMismatchError(MemoryStoreError):
+    """The memory's embeddings were made by another embedder, so that similarities would mean nothing."""
+
+    problem = "was made with another embedder"
+    remedy = "Use that embedder, or another memory; `rar export` and `rar import` move texts to a new one."
+
+
+class DimensionError(MemoryStoreError, ValueError):
+    """An embedding has another length than the memory's. Nothing was stored."""
+
+    problem = "holds embeddings of another length"
+    remedy = "Use the embedder that the memory was made with."
+
+
+class ImportFormatError(MemoryStoreError, ValueError):
+    """A line of an export cannot be read. Nothing was imported."""
+
+    problem = "could not import"
+    remedy = "Nothing was imported; mend or remove the line."
+
+
+class UnknownDecisionError(RarError, LookupError):
+    """No decision of that id is known: it is too old, or was made with another memory."""
+
+    def __init__(self, decision_id: str) -> None:
+        super().__init__(decision_id)
+        self.decision_id = decision_id
+
+    def __str__(self) -> str:
+        return f"No decision {self.decision_id!r} is known. Use the `decision_id` of a recent response."
+
+
+class ClosedError(RarError, RuntimeError):
+    """The router or memory was closed before."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"This {self.what} is closed. Make a new one."
+
+
+class EmptyReplyError(RarError, RuntimeError):
+    """A model returned neither text nor a tool call."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return f"The {self.model} model returned neither text nor a tool call."
+
+
+class BudgetError(RarError, RuntimeError):
+    """The learning budget is spent. Learning pauses on it; it never reaches a user's call."""

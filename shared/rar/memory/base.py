@@ -1,0 +1,213 @@
+"""The memory's protocol and records. `tests/contract/memory.py` is the definition that every backend passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Purpose, Trial, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """Calls of one model for one purpose, summed. `usd` leaves out `unpriced` calls, whose price is not known."""
+
+    namespace: str
+    purpose: Purpose
+    role: str  # "weak" or "strong"
+    model_id: str
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """A decision as it is kept for `feedback` and `explain`.
+
+    Args:
+        facts: `Decision.as_dict()` and what else explains it (neighbours, threshold); JSON-able, no secret.
+    """
+
+    id: str
+    namespace: str
+    at: float
+    experience_id: str
+    guide_id: str | None
+    model: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStep:
+    """One move of a namespace's threshold by a judged answer; applied atomically, clipped to `[low, high]`."""
+
+    namespace: str
+    delta: float
+    audit: bool = False  # the judged answer was served by the weak model
+    error: bool = False  # and did not agree with the strong one
+    start: float = 0.5  # the threshold of a namespace that has none yet
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyState:
+    """A namespace's moving threshold and the audits that moved it."""
+
+    threshold: float | None = None  # None: not moved yet
+    audits: int = 0
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction writes, in this order. `a + b` joins two."""
+
+    experiences: tuple[Experience, ...] = ()
+    guides: tuple[Guide, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    steps: tuple[PolicyStep, ...] = ()
+    spending: tuple[Spend, ...] = ()
+    decisions: tuple[DecisionRecord, ...] = ()
+
+    def __add__(self, other: Batch) -> Batch:
+        return Batch(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Batch)))
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, f.name) for f in fields(Batch))
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a read model needs to follow the log: upserts and deletions after a cursor, oldest first.
+
+    Experiences and guides carry their embeddings and no tallies; a record changed twice appears once.
+    """
+
+    cursor: int
+    experiences: tuple[Experience, ...] = ()
+    guides: tuple[Guide, ...] = ()
+    deleted: tuple[str, ...] = ()
+    more: bool = False  # there is more after `cursor`: ask again
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStats:
+    experiences: int = 0
+    guides: Mapping[str, int] = field(default_factory=dict)  # by state
+    trials: int = 0
+    decisions: int = 0
+    evicted: int = 0
+    namespaces: tuple[str, ...] = ()
+    embedder_id: str = ""
+    dim: int = 0
+
+
+class Memory(Protocol):
+    """What was learned, found again by similarity; shared by threads, and by processes where the backend can.
+
+    Every method may be called from any thread. After `close` each raises `ClosedError`.
+    """
+
+    @property
+    def where(self) -> str:
+        """Path or address, without secrets."""
+        ...
+
+    @property
+    def secret(self) -> bytes:
+        """Random key of this memory for the hashes in its records; never exported."""
+        ...
+
+    def bind(self, embedder_id: str, dim: int) -> None:
+        """Tie an unbound memory to its embedder; on a bound one, check it.
+
+        Raises:
+            EmbedderMismatchError: It was bound to another id or dimension.
+        """
+        ...
+
+    def write(self, batch: Batch) -> None:
+        """Store all of `batch` or nothing; when it returns, the batch survives the death of the process.
+
+        Experiences and guides whose id is known replace text, embedding and state, and keep their counts. A trial adds to
+        its experience's tally, and to its guide's counts, which may move the guide's state (`rar.learning.guides.next_state`);
+        a trial of an unknown experience or guide is ignored. Spending and steps add up. Over its cap a namespace
+        evicts its least useful experiences (old, never used, unverified first), which `stats` counts.
+
+        Raises:
+            DimensionError: An embedding has another length than this memory's.
+            ReadOnlyMemoryError, MemoryFullError: Nothing was stored.
+        """
+        ...
+
+    def search(self, embedding: Vector, *, namespace: str, task: str, limit: int = 16) -> list[Match]:
+        """The nearest experiences with their tallies and without their embeddings, nearest first, ties by id.
+
+        Args:
+            embedding: Shape `(dim,)`; its norm does not matter.
+            limit: At least 1. A smaller memory returns fewer.
+        """
+        ...
+
+    def search_guides(
+        self, embedding: Vector, *, namespace: str, task: str, limit: int = 3, states: Sequence[GuideState] = ("active",)
+    ) -> list[GuideMatch]:
+        """The guides in `states` whose origins are nearest, nearest first, ties by id."""
+        ...
+
+    def experience(self, id: str) -> Experience | None: ...
+
+    def guide(self, id: str) -> Guide | None: ...
+
+    def guides(self, *, namespace: str | None = None, states: Sequence[GuideState] | None = None) -> list[Guide]:
+        """Guides, oldest first."""
+        ...
+
+    def set_guide_state(self, id: str, state: GuideState) -> None:
+        """What a person decided: it stands until a person decides again (trials do not reactivate a guide retired here).
+
+        Raises:
+            LookupError: No such guide.
+        """
+        ...
+
+    def changes(self, since: int = 0, limit: int = 5_000) -> Changes:
+        """What was upserted or deleted after cursor `since`."""
+        ...
+
+    def policy_state(self, namespace: str) -> PolicyState: ...
+
+    def spending(self, namespace: str | None = None, *, since: float = 0.0) -> list[Spend]:
+        """Sums by namespace, purpose, role and model id. `since` is cut down to its (UTC) day."""
+        ...
+
+    def decision(self, id: str) -> DecisionRecord | None: ...
+
+    def decisions(self, *, namespace: str | None = None, since: float = 0.0, limit: int = 1_000) -> list[DecisionRecord]:
+        """Newest first. A memory keeps a bounded number of them."""
+        ...
+
+    def stats(self, namespace: str | None = None) -> MemoryStats: ...
+
+    def delete(self, *, ids: Sequence[str] = (), namespace: str | None = None) -> int:
+        """Delete these experiences and guides, and/or everything of `namespace` (spending too); return how many records went."""
+        ...
+
+    def export(self, namespace: str | None = None) -> Iterator[dict[str, Any]]:
+        """Everything as JSON-able records, a header first; embeddings as base64 of little-endian float32."""
+        ...
+
+    def load(self, records: Iterable[Mapping[str, Any]]) -> int:
+        """Add exported records in one transaction, known ids replaced; return how many. The embedder must be the same.
+
+        Raises:
+            ImportFormatError: Names the record by its place (1 is the header) and what is wrong with it.
+        """
+        ...
+
+    def close(self) -> None: ...

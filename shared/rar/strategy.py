@@ -1,0 +1,63 @@
+"""What a strategy is, and the only two ways in which it asks models.
+
+A strategy is a frozen dataclass with `steps(request)`: a generator that yields batches of calls whose replies it must
+*read*, and returns what it decides. It does no I/O, keeps no state between requests, and holds no lock, timeout or
+context variable across a `yield`. `drive` and `adrive` run it; `docs/strategies.md` shows one call from end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+from rar.values import Call, Choice, Failure, Guide, Purpose, Reply, Request, Route
+
+T = TypeVar("T")
+Outcome: TypeAlias = Reply | Failure
+Steps: TypeAlias = Generator[list[Call], list[Outcome], T]
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Decides who answers a request."""
+
+    def steps(self, request: Request) -> Steps[Choice]:
+        """Yield batches of calls through `ask` or `ask_all`; return a `Route` to pass on, or an `Answer` already had."""
+        ...
+
+
+def ask(
+    model: str, request: Request, *, guide: Guide | None = None, purpose: Purpose = "serve", fresh: bool = False
+) -> Steps[Reply]:
+    """Have one call made and return its reply.
+
+    Raises:
+        Exception: Whatever the call raised.
+    """
+    (outcome,) = yield from ask_all([Call(model, request, guide, purpose, fresh)])
+    if isinstance(outcome, Failure):
+        raise outcome.error
+    return outcome
+
+
+def ask_all(calls: Sequence[Call]) -> Steps[list[Outcome]]:
+    """Have all `calls` made, at the same time where the driver can, and return their outcomes in the same order."""
+    return (yield list(calls))
+
+
+class _Function:
+    def __init__(self, decide: Callable[[Request], Any]) -> None:
+        self.decide = decide
+
+    def __repr__(self) -> str:
+        return f"strategy({getattr(self.decide, '__name__', self.decide)!r})"
+
+    def steps(self, request: Request) -> Steps[Choice]:
+        chosen = self.decide(request)
+        return Route(chosen, reason="function") if isinstance(chosen, str) else chosen
+        yield []  # makes this a generator
+
+
+def as_strategy(value: Strategy | Callable[[Request], Choice | str]) -> Strategy:
+    """Lift a plain function of a request, which returns a `Route` or a model's name, to a strategy."""
+    return value if isinstance(value, Strategy) else _Function(value)

@@ -1,0 +1,331 @@
+"""The engine's values: frozen, shared freely between threads, and free of any framework.
+
+Times are seconds since the epoch, money is USD, similarities are cosines from -1.0 to 1.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Vector: TypeAlias = npt.NDArray[np.float32]
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+Purpose: TypeAlias = Literal["serve", "shadow", "guide", "judge", "audit"]
+GuideState: TypeAlias = Literal["candidate", "active", "retired", "quarantined"]
+
+WEAK = "weak"
+STRONG = "strong"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message as the engine sees it.
+
+    `native` is the framework's own object and is sent back untouched; a message that the engine wrote has none.
+    `suffix` is text that the engine appends: the plugin sends a *copy* of `native` that ends with it.
+    """
+
+    role: Role
+    text: str
+    native: Any = field(default=None, compare=False, repr=False)
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that a model asked for: its name and its arguments as parsed JSON."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more calls, as the provider counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+
+    @property
+    def total(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """Steps that the strong model wrote for a kind of request, and how they fared on the weak one.
+
+    Args:
+        embedding: The embedding of the request it was written for, shape `(dim,)`, float32, unit norm.
+        author: Id of the model that wrote it.
+        origin: Id of the experience it was written for.
+        helpful: Trials in which the weak model agreed with the strong one by its help.
+        harmful: Trials in which it did not.
+    """
+
+    id: str
+    namespace: str
+    task: str
+    text: str
+    embedding: Vector = field(compare=False, repr=False)
+    author: str
+    origin: str
+    state: GuideState = "candidate"
+    helpful: int = 0
+    harmful: int = 0
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How the weak model of `weak_id`, with the guide or alone (`guide_id` None), fared against `strong_id` on one request."""
+
+    guide_id: str | None
+    weak_id: str
+    strong_id: str
+    ok: int
+    bad: int
+    last_ok: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """A request that was seen, and what is known about answering it.
+
+    Args:
+        id: Keyed hash of namespace, task and text, so that the same request is one record in every process.
+        text: What was asked; None where the memory stores no text.
+        signature: Keyed hash of what makes similar requests different ones (`rar.sameness`).
+        embedding: Shape `(dim,)`, float32, unit norm. Empty where the reader did not ask for it.
+        source: Who wrote it, for example `"langchain"`.
+    """
+
+    id: str
+    namespace: str
+    task: str
+    text: str | None
+    signature: str
+    embedding: Vector = field(compare=False, repr=False)
+    tallies: tuple[Tally, ...] = ()
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One judged attempt of the weak model: what `Memory.write` adds to an experience's tallies and to its guide's counts."""
+
+    experience_id: str
+    guide_id: str | None
+    weak_id: str
+    strong_id: str
+    ok: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A past experience near a request. `same` says that it is the same request, not merely a similar one."""
+
+    experience: Experience
+    similarity: float
+    same: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GuideMatch:
+    """A guide whose origin is near a request."""
+
+    guide: Guide
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that a policy may look at: what memory recalled, and the clock and chance that a pure function must be given.
+
+    Args:
+        experience_id: The id under which this request is, or would be, remembered.
+        matches: Nearest first.
+        guides: Servable guides, nearest first.
+        prior: The static router's chance that the weak model is good enough; None without one.
+        threshold: The confidence that a weak answer needs; moved by audits.
+        draw: Uniform in [0, 1), decides whether a weak answer is audited.
+    """
+
+    weak_id: str
+    strong_id: str
+    experience_id: str = ""
+    matches: tuple[Match, ...] = ()
+    guides: tuple[GuideMatch, ...] = ()
+    prior: float | None = None
+    threshold: float = 0.5
+    draw: float = 1.0
+    now: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of the user, in the engine's words.
+
+    Args:
+        messages: At least one.
+        key: The user's question, which is what is embedded; None when there is none to be found.
+        key_source: Which rung of the plugin's ladder found the key, for example `"last_user_message"`.
+        namespace: Tenant or app; nothing learned crosses it.
+        task: The form of the answer (`"answer"`, or a fingerprint of tools or schema); nothing learned crosses it either.
+        options: The framework's own call arguments. Opaque to the engine, handed back in every `Call`.
+        force: Name of the model that the caller insists on.
+        sticky: The route of the turn that this call continues (a tool loop keeps its model and guide).
+        learn: False keeps this request out of the memory.
+        source: Framework that sent it, for example `"langchain"`.
+        embedding: The key's embedding, once recalled.
+    """
+
+    messages: tuple[Message, ...]
+    key: str | None = None
+    key_source: str = "none"
+    namespace: str = "default"
+    task: str = "answer"
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    force: str | None = None
+    sticky: Route | None = None
+    learn: bool = True
+    source: str = ""
+    embedding: Vector | None = field(default=None, compare=False, repr=False)
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A model call that a strategy, the learning ladder or a judge wants made.
+
+    `fresh` asks for an independent sample: no cache, and some temperature where the model has such a setting.
+    """
+
+    model: str
+    request: Request
+    guide: Guide | None = None
+    purpose: Purpose = "serve"
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model answered. `model_id` is the provider's own name of the model that did."""
+
+    model: str
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage = Usage()
+    model_id: str = ""
+    native: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def empty(self) -> bool:
+        return not self.text.strip() and not self.tool_calls
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call that raised, as a value."""
+
+    model: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A strategy's decision to pass the call on to `model`, which has not been asked yet, so that its answer can stream.
+
+    Args:
+        confidence: Lower bound of the chance that the weak model is good enough; None where no chance was estimated.
+        similarity: Cosine to the experience or guide that decided; None where none did.
+        audit: Check this weak answer against the strong model afterwards.
+    """
+
+    model: str
+    guide: Guide | None = None
+    reason: str = ""
+    confidence: float | None = None
+    similarity: float | None = None
+    audit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A strategy's decision to give a reply that it already has."""
+
+    reply: Reply
+    reason: str = ""
+    confidence: float | None = None
+
+
+Choice: TypeAlias = Route | Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the router decided for one request, and why. `as_dict` is what users see on every response."""
+
+    id: str
+    request: Request
+    choice: Choice
+    at: float
+    drafts: int = 0  # calls that the strategy made before it decided
+    failed: tuple[Failure, ...] = ()  # models that were tried for serving and raised
+
+    @property
+    def model(self) -> str:
+        return self.choice.model if isinstance(self.choice, Route) else self.choice.reply.model
+
+    @property
+    def guide(self) -> Guide | None:
+        return self.choice.guide if isinstance(self.choice, Route) else None
+
+    @property
+    def call(self) -> Call:
+        """The call that serves the user; meaningless for an `Answer`, which was already made."""
+        return Call(self.model, self.request, self.guide)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able facts, with no text of the request or of a guide in them."""
+        similarity = self.choice.similarity if isinstance(self.choice, Route) else None
+        return {
+            "decision_id": self.id,
+            "model": self.model,
+            "reason": self.choice.reason,
+            "guide_id": self.guide.id if self.guide else None,
+            "confidence": _rounded(self.choice.confidence),
+            "similarity": _rounded(similarity),
+            "key_source": self.request.key_source,
+            "drafts": self.drafts,
+            "failed_over": [failure.model for failure in self.failed],
+        }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
+def with_evidence(request: Request, evidence: Evidence, embedding: Vector | None) -> Request:
+    return replace(request, evidence=evidence, embedding=embedding)
+
+
+def question(text: str, **fields: Any) -> Request:
+    """A request of one user message, keyed by its text: what tests and plain Python callers need."""
+    return Request((Message("user", text),), key=text, key_source="given", **fields)
+
+
+def as_text(messages: Sequence[Message]) -> str:
+    """The messages' text, one after the other, for prompts that quote a conversation."""
+    return "\n\n".join(f"{message.role}: {message.text}" for message in messages)
