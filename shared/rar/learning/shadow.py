@@ -1,0 +1,149 @@
+"""Shadow inference: what the weak model would have made of a request, and what would help it. All as steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rar.learning.guides import check_guide, guide_request, parse_guide
+from rar.learning.judges import Judge, Verdict
+from rar.strategy import Steps, ask
+from rar.values import STRONG, WEAK, Guide, Purpose, Reply, Request
+
+DRAFT = "draft"  # id of a guide that was just written and is not stored yet
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One judged attempt of the weak model, alone (`guide` None), with a known guide, or with the one just written."""
+
+    guide: Guide | None
+    ok: bool
+    judge: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a climb found, as far as it came.
+
+    Args:
+        served_ok: For an audit, whether the served weak answer agreed; None where the judge could not tell.
+        guide: Text of a guide that was written, passed the checks, and worked at least once.
+        refused: Why a written guide was refused, if one was.
+        stopped: What ended the climb early (a failed call, the budget, a judge that cannot tell), if something did.
+    """
+
+    attempts: list[Attempt] = field(default_factory=list)
+    served_ok: bool | None = None
+    guide: str | None = None
+    refused: str | None = None
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs, cheapest first; the climb ends at the first that works.
+
+    a. the weak model alone; b. with each of the nearest guides; c. with a guide that the strong model writes for this
+    kind of request, verified by further samples; d. nothing works: strong only.
+
+    Args:
+        guide_tries: Known guides that are tried at most.
+        samples: Times that a fresh guide is tried on its own request; it is kept if the first one works.
+        write_guides: Whether the strong model is asked for guides at all.
+    """
+
+    judge: Judge
+    guide_tries: int = 3
+    samples: int = 2
+    write_guides: bool = True
+
+    def steps(self, request: Request, reference: Reply, guides: Sequence[Guide] = ()) -> Steps[Findings]:
+        """Climb for a request that the strong model answered with `reference`."""
+        return (yield from self._guarded(Findings(), request, reference, guides, alone=True))
+
+    def audit(self, request: Request, served: Reply, guide: Guide | None, guides: Sequence[Guide] = ()) -> Steps[Findings]:
+        """Check a weak answer that was `served` (with `guide`, or alone) against the strong model; climb on if it fails."""
+        found = Findings()
+        try:
+            reference = yield from ask(STRONG, request, purpose="audit")
+            verdict = yield from self._judge(request, reference, served)
+        except Exception as error:
+            found.stopped = _why(error)
+            return found
+        if verdict.agrees is None:
+            found.stopped = f"judge {verdict.judge} cannot tell: {verdict.why}"
+            return found
+        found.served_ok = verdict.agrees
+        found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge))
+        if verdict.agrees:
+            return found
+        untried = [other for other in guides if guide is None or other.id != guide.id]
+        return (yield from self._guarded(found, request, reference, untried, alone=guide is not None))
+
+    def _guarded(
+        self, found: Findings, request: Request, reference: Reply, guides: Sequence[Guide], *, alone: bool
+    ) -> Steps[Findings]:
+        try:
+            yield from self._climb(found, request, reference, guides, alone=alone)
+        except Exception as error:  # a shadow call that fails costs what would have been learned, nothing else
+            found.stopped = _why(error)
+        return found
+
+    def _climb(
+        self, found: Findings, request: Request, reference: Reply, guides: Sequence[Guide], *, alone: bool
+    ) -> Steps[None]:
+        rungs: list[Guide | None] = [None] if alone else []
+        rungs += guides[: self.guide_tries]
+        for guide in rungs:
+            if (yield from self._attempt(found, request, reference, guide)) is not False:
+                return  # it works, or the judge cannot tell
+        if self.write_guides:
+            yield from self._write(found, request, reference)
+
+    def _write(self, found: Findings, request: Request, reference: Reply) -> Steps[None]:
+        written = yield from ask(STRONG, guide_request(request, reference), purpose="guide")
+        text = parse_guide(written.text)
+        found.refused = check_guide(text, request, reference)
+        if found.refused is not None:
+            return
+        draft = _draft(request, text)
+        for sample in range(self.samples):
+            ok = yield from self._attempt(found, request, reference, draft, purpose="guide", fresh=sample > 0)
+            if sample == 0 and not ok:
+                found.refused = "did not help on its own request"
+                return
+            found.guide = text
+
+    def _attempt(
+        self,
+        found: Findings,
+        request: Request,
+        reference: Reply,
+        guide: Guide | None,
+        purpose: Purpose = "shadow",
+        fresh: bool = False,
+    ) -> Steps[bool | None]:
+        candidate = yield from ask(WEAK, request, guide=guide, purpose=purpose, fresh=fresh)
+        verdict = yield from self._judge(request, reference, candidate)
+        if verdict.agrees is None:
+            found.stopped = f"judge {verdict.judge} cannot tell: {verdict.why}"
+        else:
+            found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge))
+        return verdict.agrees
+
+    def _judge(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
+        if reference.empty:
+            return Verdict(None, "none", "the strong model's answer is empty")
+        if candidate.empty:
+            return Verdict(False, "none", "the weak model's answer is empty")
+        return (yield from self.judge.steps(request, reference, candidate))
+
+
+def _draft(request: Request, text: str) -> Guide:
+    assert request.embedding is not None  # only requests with a key are learned from
+    return Guide(DRAFT, request.namespace, request.task, text, request.embedding, author="", origin="")
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,193 @@
+"""The ledger: tokens and USD by purpose and model, and what routing saved net."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TypeAlias
+
+from rar.errors import ConfigurationError
+from rar.memory.base import Spend
+from rar.values import STRONG, WEAK, Purpose, Usage
+
+Price: TypeAlias = tuple[float, float]  # USD per million input and output tokens
+
+# Stands in for prices that nobody knows, so that the learning budget means something: weak tokens at a tenth of strong.
+_NOMINAL: dict[str, Price] = {WEAK: (0.1, 0.1), STRONG: (1.0, 1.0)}
+
+
+class Prices:
+    """USD of a call: what the user gave (by model id or by role), else `genai-prices` where it knows the model.
+
+    Args:
+        given: `{"gpt-4o": (2.5, 10.0)}` or `{"weak": …, "strong": …}`: USD per million input and output tokens.
+    """
+
+    def __init__(self, given: Mapping[str, Sequence[float]] | None = None) -> None:
+        self._given: dict[str, Price] = {}
+        for name, price in (given or {}).items():
+            try:
+                into, out = (float(usd) for usd in price)
+            except (TypeError, ValueError):
+                raise ConfigurationError(
+                    f"prices[{name!r}]={price!r} is not a pair. Give USD per million input and output tokens: (0.15, 0.6)."
+                ) from None
+            if not (into >= 0.0 and out >= 0.0):
+                raise ConfigurationError(f"prices[{name!r}]={price!r} is negative or not a number.")
+            self._given[name] = (into, out)
+
+    def of(self, role: str, model_id: str) -> Price | None:
+        """USD per million input and output tokens; None if unknown."""
+        return self._given.get(model_id) or self._given.get(role) or _public_price(model_id)
+
+    def usd(self, role: str, model_id: str, usage: Usage) -> float | None:
+        price = self.of(role, model_id)
+        return None if price is None else _cost(price, usage.input_tokens, usage.output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """What was spent against sending every served call to the strong model.
+
+    `always_strong_usd` prices the tokens of weak answers as the strong model's; `net_usd` is that less all that was really
+    spent, learning included. All are None unless every call could be priced.
+    """
+
+    served: int
+    served_strong: int
+    strong_calls: int  # serving, guides, judging and audits
+    spent_usd: float | None
+    learning_usd: float | None
+    always_strong_usd: float | None
+    net_usd: float | None
+
+    @property
+    def net_share(self) -> float | None:
+        return self.net_usd / self.always_strong_usd if self.net_usd is not None and self.always_strong_usd else None
+
+
+class Ledger:
+    """Counts what this process spends. Thread-safe; `drain` hands over what is not persisted yet.
+
+    Args:
+        budget_share: Learning may cost this share of what the strong model's serving costs; None: no limit.
+        usd_per_day: Learning may cost this much in a day of this process; None: no limit.
+    """
+
+    def __init__(self, prices: Prices, *, budget_share: float | None = 0.2, usd_per_day: float | None = None) -> None:
+        for name, value in (("learning_budget", budget_share), ("learning_usd_per_day", usd_per_day)):
+            if value is not None and not value >= 0.0:
+                raise ConfigurationError(f"{name}={value!r} is negative. Use 0 to learn nothing, None for no limit.")
+        self.prices = prices
+        self._share, self._usd_per_day = budget_share, usd_per_day
+        self._lock = threading.Lock()
+        self._pending: dict[tuple[str, Purpose, str, str], Spend] = {}
+        self._earned: dict[str, float] = {}  # by namespace, in nominal or real USD
+        self._learned: dict[str, float] = {}
+        self._today = (0, 0.0)
+
+    def add(self, namespace: str, purpose: Purpose, role: str, model_id: str, usage: Usage, *, now: float = 0.0) -> None:
+        """Count one call."""
+        usd = self.prices.usd(role, model_id, usage)
+        cost = usd if usd is not None else _cost(_NOMINAL.get(role, (1.0, 1.0)), usage.input_tokens, usage.output_tokens)
+        key = (namespace, purpose, role, model_id)
+        with self._lock:
+            spend = self._pending.get(key) or Spend(*key)
+            self._pending[key] = replace(
+                spend,
+                calls=spend.calls + 1,
+                input_tokens=spend.input_tokens + usage.input_tokens,
+                output_tokens=spend.output_tokens + usage.output_tokens,
+                usd=spend.usd + (usd or 0.0),
+                unpriced=spend.unpriced + (usd is None),
+            )
+            if purpose == "serve":
+                if role == STRONG:
+                    self._earned[namespace] = self._earned.get(namespace, 0.0) + cost
+                return
+            self._learned[namespace] = self._learned.get(namespace, 0.0) + cost
+            day = int(now // 86_400)
+            self._today = (day, (self._today[1] if self._today[0] == day else 0.0) + (usd or 0.0))
+
+    def may_learn(self, namespace: str, now: float = 0.0) -> bool:
+        """Whether the budget has something left. One call may overshoot it; learning then pauses until serving caught up."""
+        with self._lock:
+            if self._usd_per_day is not None and self._today[0] == int(now // 86_400):
+                if self._today[1] >= self._usd_per_day:
+                    return False
+            if self._share is None:
+                return True
+            return self._learned.get(namespace, 0.0) < self._share * self._earned.get(namespace, 0.0)
+
+    def pending(self) -> list[Spend]:
+        with self._lock:
+            return list(self._pending.values())
+
+    def drain(self) -> tuple[Spend, ...]:
+        with self._lock:
+            spent = tuple(self._pending.values())
+            self._pending.clear()
+            return spent
+
+
+def merge(*spending: Iterable[Spend]) -> list[Spend]:
+    """Sums by namespace, purpose, role and model."""
+    sums: dict[tuple[str, str, str, str], Spend] = {}
+    for spend in (entry for part in spending for entry in part):
+        key = (spend.namespace, spend.purpose, spend.role, spend.model_id)
+        known = sums.get(key)
+        sums[key] = spend if known is None else replace(
+            known,
+            calls=known.calls + spend.calls,
+            input_tokens=known.input_tokens + spend.input_tokens,
+            output_tokens=known.output_tokens + spend.output_tokens,
+            usd=known.usd + spend.usd,
+            unpriced=known.unpriced + spend.unpriced,
+        )
+    return sorted(sums.values(), key=lambda spend: (spend.namespace, spend.purpose, spend.role, spend.model_id))
+
+
+def savings(spending: Sequence[Spend], prices: Prices) -> Savings:
+    """The net saving of `spending` against always-strong. The strong price is that of the strong model that served most."""
+    serve = [spend for spend in spending if spend.purpose == "serve"]
+    strong = [spend for spend in spending if spend.role == STRONG]
+    served_strong = sum(spend.calls for spend in serve if spend.role == STRONG)
+    usual = max(strong, key=lambda spend: spend.calls, default=None)
+    price = prices.of(STRONG, usual.model_id if usual else "")
+    priced = price is not None and not any(spend.unpriced for spend in spending)
+    spent = sum(spend.usd for spend in spending)
+    always = 0.0
+    if price is not None:
+        for spend in serve:
+            always += spend.usd if spend.role == STRONG else _cost(price, spend.input_tokens, spend.output_tokens)
+    return Savings(
+        served=sum(spend.calls for spend in serve),
+        served_strong=served_strong,
+        strong_calls=sum(spend.calls for spend in strong),
+        spent_usd=spent if priced else None,
+        learning_usd=sum(spend.usd for spend in spending if spend.purpose != "serve") if priced else None,
+        always_strong_usd=always if priced else None,
+        net_usd=always - spent if priced else None,
+    )
+
+
+def _cost(price: Price, input_tokens: int, output_tokens: int) -> float:
+    return (price[0] * input_tokens + price[1] * output_tokens) / 1e6
+
+
+@lru_cache(maxsize=1_000)
+def _public_price(model_id: str) -> Price | None:
+    if not model_id:
+        return None
+    from genai_prices import Usage as PricedUsage
+    from genai_prices import calc_price
+
+    try:
+        # Real prices may have tiers: a call of ordinary size stands for all.
+        into = calc_price(PricedUsage(input_tokens=1_000, output_tokens=0), model_ref=model_id)
+        out = calc_price(PricedUsage(input_tokens=0, output_tokens=1_000), model_ref=model_id)
+    except LookupError:
+        return None
+    return float(into.total_price) * 1e3, float(out.total_price) * 1e3
