@@ -1,9 +1,9 @@
 """Sameness: what tells a repeated request from one that merely looks like it.
 
-Embeddings put "5 apples" beside "6 apples" and "which is true" beside "which is not true". Two requests count as the same
-one only if their signatures are equal too. The rule errs on the safe side: a signature keeps every word in its order and
-forgives only what cannot change what is asked (case, spacing, clause punctuation, spelling of numbers and contractions,
-politeness). A paraphrase gets another signature and is then merely *similar*, which costs a look-up and never an answer.
+Embeddings put "5 apples" beside "6 apples" and "which is true" beside "which is not true". Two requests count as the
+same one only if their signatures are equal too. The rule errs on the safe side: a signature keeps every word in its
+order and forgives only what cannot change what is asked (case, spacing, clause punctuation, the spelling of numbers and
+contractions, politeness). A paraphrase is then merely *similar*, which costs a model call and never a wrong answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _LONG = 20_000  # characters; above, nobody retypes a text, and word-by-word work would cost more than it finds
 
@@ -31,13 +31,11 @@ _CONTRACTIONS = {
     "who's": ("who", "is"),
     "how's": ("how", "is"),
 }
-_UNITS = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen".split()
-    )
-}
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+_UNITS = {word: value for value, word in enumerate(_SMALL.split())}
 _TENS = {
     word: 10 * value for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
 }
@@ -58,7 +56,7 @@ def _content(text: str) -> list[str]:
     """The tokens that make the request; code is one token, verbatim."""
     tokens: list[str] = []
     for index, part in enumerate(_CODE.split(unicodedata.normalize("NFC", text))):
-        tokens += [part] if index % 2 else _spelled_numbers(list(_words(part)))
+        tokens += [part] if index % 2 else _spelled_numbers(_without_contractions(_folded(_words(part))))
     return tokens
 
 
@@ -67,24 +65,43 @@ def _words(text: str) -> Iterator[str]:
         word = _without_clause_marks(chunk)
         if word.lower() in _POLITE:
             continue
-        word = _without_clause_marks(word.strip("\"'"))
-        if not word:
-            continue
-        lower = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), word.lower())
-        if lower in _CONTRACTIONS:
-            yield from _CONTRACTIONS[lower]
-        elif negated := _NOT.fullmatch(lower):
-            yield from (negated[1], "not")
-        else:
-            yield lower
+        word = _without_clause_marks(_without_quotes(word))
+        if word:
+            yield _THOUSANDS.sub(lambda number: number[0].replace(",", ""), word)
 
 
 def _without_clause_marks(chunk: str) -> str:
     bare = chunk.rstrip(_CLAUSE_MARKS)
-    # "5!" and "n!" are factorials, and a chunk of marks alone ("..", "?") is no clause's end but content.
-    if chunk[len(bare) :].startswith("!") and (bare[-1:].isdigit() or bare[-1:] == ")" or len(bare) == 1):
-        return bare + "!"
-    return bare
+    factorial = chunk[len(bare) : len(bare) + 1] == "!" and (bare[-1:].isdigit() or bare[-1:] == ")" or len(bare) == 1)
+    return bare + "!" if factorial else bare
+
+
+def _without_quotes(word: str) -> str:
+    word = word.lstrip("\"'")
+    bare = word.rstrip("\"'")
+    return word if bare[-1:].isdigit() else bare  # 6' and 6" are measures
+
+
+def _folded(words: Iterable[str]) -> list[str]:
+    """The words without case, except those that the text itself tells apart by nothing else (BB, Bb, bb)."""
+    words = list(words)
+    cases: dict[str, set[str]] = {}
+    for word in words:
+        cases.setdefault(word.lower(), set()).add(word)
+    return [word if _case_matters(lower, cases[lower]) else lower for word in words if (lower := word.lower())]
+
+
+def _case_matters(lower: str, seen: set[str]) -> bool:
+    sentence_case = {lower, lower.capitalize()}
+    return len(seen) > 1 and (not seen <= sentence_case or (len(lower) == 1 and lower != "a"))
+
+
+def _without_contractions(words: list[str]) -> list[str]:
+    tokens: list[str] = []
+    for word in words:
+        negated = _NOT.fullmatch(word)
+        tokens += _CONTRACTIONS.get(word) or ((negated[1], "not") if negated else (word,))
+    return tokens
 
 
 def _spelled_numbers(words: list[str]) -> list[str]:
@@ -107,8 +124,7 @@ def _number(words: list[str], at: int) -> tuple[int | None, int]:
             break
         scale = _SCALES.get(words[after]) if after < len(words) else None
         if scale is None or scale >= limit:
-            if at == start or part < limit:
-                total, at = total + part, after
+            total, at = total + part, after
             break
         total, at, limit = total + part * scale, after + 1, scale
     return (total, at) if at > start else (None, start + 1)

@@ -11,9 +11,9 @@ RETIRE_AT = 3  # harmful trials without which no guide is retired
 def next_state(state: GuideState, helpful: int, harmful: int) -> GuideState:
     """The state after trials have been counted.
 
-    A candidate becomes active once it helped `PROMOTE_AT` times and more often than it did harm. A candidate or active guide
-    is retired once it did harm `RETIRE_AT` times and helped in less than two thirds of its trials. A retired or quarantined
-    guide stays what it is.
+    A candidate becomes active once it helped `PROMOTE_AT` times and more often than it did harm. A candidate or active
+    guide is retired once it did harm `RETIRE_AT` times and helped in less than two thirds of its trials. A retired or
+    quarantined guide stays what it is.
     """
     if state not in ("candidate", "active"):
         return state
