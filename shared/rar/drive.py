@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rar.errors import UnknownModelError
 from rar.strategy import Outcome, Steps
@@ -15,6 +15,7 @@ from rar.values import Call, Failure, Reply
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Model(Protocol):
     """A chat model as the engine calls it. Plugins wrap their framework's models in this; any thread may call it."""
 

@@ -131,6 +131,28 @@ class Ledger:
             self._pending.clear()
             return spent
 
+    def restore(self, spent: Iterable[Spend]) -> None:
+        """Take back what could not be persisted."""
+        with self._lock:
+            for spend in merge(spent, self._pending.values()):
+                self._pending[spend.namespace, spend.purpose, spend.role, spend.model_id] = spend
+
+    def after_fork(self) -> None:
+        """A child starts its own sums; those of the parent are the parent's to persist."""
+        self._lock = threading.Lock()
+        self._pending = {}
+
+    def seed(self, spending: Iterable[Spend]) -> None:
+        """Begin with what earlier processes earned and spent, so that the budget outlives them."""
+        with self._lock:
+            for spend in spending:
+                nominal = _cost(_NOMINAL.get(spend.role, (1.0, 1.0)), spend.input_tokens, spend.output_tokens)
+                cost = nominal if spend.unpriced else spend.usd
+                if spend.purpose != "serve":
+                    self._learned[spend.namespace] = self._learned.get(spend.namespace, 0.0) + cost
+                elif spend.role == STRONG:
+                    self._earned[spend.namespace] = self._earned.get(spend.namespace, 0.0) + cost
+
 
 def merge(*spending: Iterable[Spend]) -> list[Spend]:
     """Sums by namespace, purpose, role and model."""

@@ -2,10 +2,82 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
+import random
+import threading
+import time
+import uuid
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from types import TracebackType
 from typing import Any
 
-from rar.drive import Models
-from rar.values import Decision, Reply, Request
+from rar.drive import Model, Models, adrive, drive
+from rar.embedding import as_embedder
+from rar.embedding.cache import CachedEmbedder
+from rar.errors import (
+    ClosedError,
+    MissingModelError,
+    RequestError,
+    UnknownDecisionError,
+    UnknownModelError,
+    UnknownNameError,
+)
+from rar.ledger import Ledger, Prices, Savings, merge, savings
+from rar.learning.judges import as_judge
+from rar.learning.learner import Learner, Lesson, Writer, record_of, teachable
+from rar.learning.policy import Policy, as_policy
+from rar.learning.shadow import Ladder
+from rar.learning.worker import Mode, Worker
+from rar.memory import SQLiteMemory
+from rar.memory.base import Memory, MemoryStats, Spend
+from rar.memory.identity import experience_id, keyed_digest
+from rar.models import as_model, check_pair
+from rar.routers import as_static_router
+from rar.sameness import signature
+from rar.strategies import RAR
+from rar.strategy import Strategy, as_strategy
+from rar.values import (
+    STRONG,
+    WEAK,
+    Answer,
+    Choice,
+    Decision,
+    Evidence,
+    Failure,
+    GuideMatch,
+    Match,
+    Reply,
+    Request,
+    Route,
+    Vector,
+    as_text,
+)
+
+logger = logging.getLogger("rar")
+
+FORCE_VARIABLE = "RAR_FORCE"  # "strong" is the kill switch: no look-up, no learning
+
+
+@dataclass(frozen=True, slots=True)
+class RouterStats:
+    """What a router did so far; `spending` and `savings` include what its memory holds from before."""
+
+    memory: MemoryStats | None
+    spending: tuple[Spend, ...]
+    savings: Savings
+    waiting: int  # lessons not learned yet
+    dropped: int  # lessons given up because too many were waiting
+    learning: str
+
+    def as_dict(self) -> dict[str, Any]:
+        facts = asdict(self)
+        facts["savings"]["net_share"] = self.savings.net_share
+        return facts
 
 
 class Router:
@@ -13,50 +85,532 @@ class Router:
 
     How a plugin uses it, in every mode (sync shown)::
 
-        decision = router.decide(request, models)          # never raises for trouble of ours: it degrades to strong
+        decision = router.decide(request, models)            # never raises for trouble of ours: it degrades to strong
         while True:
-            if isinstance(decision.choice, Answer): -> play back decision.choice.reply natively; break
+            if isinstance(decision.choice, Answer): ...      # play `choice.reply` back natively
             try:
-                reply = <call models[decision.model] natively with messages_of(decision.call)>; break
-            except Exception as error:                     # before the first token only
+                ...                                          # call `models[decision.model]` natively with the messages of
+                break                                        # `messages_of(decision.call)`
+            except Exception as error:                       # before the first token only
                 decision = router.failover(decision, error)  # the next decision, or raises `error`
-        <stamp decision.as_dict() on the response>
-        router.learn(decision, reply, models)              # after success only; returns at once
+        ...                                                  # stamp `decision.as_dict()` on the response
+        router.learn(decision, reply, models)                # after success only
 
-    `models` is `{"weak": Model, "strong": Model}` of the wrapper that was called (see `rar.drive.Model`): its `call` must
-    honour `call.request.options` (tools, stop, ...), be silent (empty context, no callbacks, no streaming), and for
-    `call.fresh` skip caches and use temperature 0.7 where the model has such a field.
+    Args:
+        weak, strong: Models or functions of messages, for callers without a framework; plugins pass theirs to each call.
+        memory: Path of an SQLite file, `":memory:"`, a `Memory`, or None to route without one.
+        quality: Share of the strong model's quality to keep, in (0, 1]; read by `policy="floor"`.
+        policy: `"floor"`, `"paper"` or a `Policy`.
+        strategy: None for RAR by `policy`, a `Strategy`, or a function from a request to a `Route` or a model's name.
+        static_router: Predicts from the text alone (`rar.routers`); RAR's prior.
+        judge: `"auto"`, `"letter"`, `"number"`, `"json"`, `"exact"`, `"tools"`, `"embedding"`, `"llm"`, a `Judge`, or a
+            function of request, reference and candidate.
+        embedder: None or `"minilm"`, `"hashing"`, an `Embedder`, a LangChain `Embeddings`, a LlamaIndex `BaseEmbedding`.
+        learning: `"background"`, `"inline"` or `"off"`.
+        audit_rate: Share of weak answers checked against the strong model; None for the policy's own.
+        prices: USD per million input and output tokens, by model id or role; else `genai-prices` where it knows the model.
+        seed: Makes audits repeatable.
+        weak_id, strong_id: Override the models' own ids, under which verdicts are kept.
+        degrade: Let the weak model answer when the strong one fails.
+        learning_budget: Share of the strong model's serving cost that learning may cost; None: no limit.
+        learning_usd_per_day: Most that learning may cost in a day of this process.
+        guides: Whether the strong model is asked to write guides.
+        store_text: False keeps questions out of the memory: embeddings and keyed hashes only.
+        redact: Applied to every question and guide before it is embedded or stored.
+        read_only: Use what was learned, learn nothing.
+        same: Cosine from which a request may count as one seen before, if nothing else tells them apart.
+        near: Cosine from which an older guide is tried on a request.
+        retry_after: Seconds after which a request that only the strong model could answer is tried again.
+        limit: Neighbours that are looked at.
+
+    Raises:
+        ConfigurationError: An argument cannot work; the message says which and why.
+        MemoryStoreError: The memory cannot be used.
+        WeightsError: The embedder's weights were found nowhere.
     """
 
+    def __init__(
+        self,
+        weak: Model | Callable[..., Any] | None = None,
+        strong: Model | Callable[..., Any] | None = None,
+        *,
+        memory: str | os.PathLike[str] | Memory | None = "rar.db",
+        quality: float = 0.95,
+        policy: str | Policy = "floor",
+        strategy: Strategy | Callable[[Request], Choice | str] | str | None = None,
+        static_router: Any = None,
+        judge: Any = "auto",
+        embedder: Any = None,
+        learning: Mode = "background",
+        namespace: str = "default",
+        audit_rate: float | None = None,
+        prices: Mapping[str, Sequence[float]] | None = None,
+        seed: int | None = None,
+        weak_id: str | None = None,
+        strong_id: str | None = None,
+        degrade: bool = False,
+        learning_budget: float | None = 0.2,
+        learning_usd_per_day: float | None = None,
+        guides: bool = True,
+        store_text: bool = True,
+        redact: Callable[[str], str] | None = None,
+        read_only: bool = False,
+        same: float = 0.9,
+        near: float = 0.5,
+        retry_after: float = 7 * 86_400.0,
+        limit: int = 32,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self.namespace, self.degrade, self.policy = namespace, degrade, as_policy(policy, quality=quality, audit_rate=audit_rate)
+        self._weak_id, self._strong_id = weak_id, strong_id
+        self._models = _models(weak, strong)
+        if self._models is not None:
+            check_pair(*self._pair(self._models))
+        self.strategy = _strategy(strategy, self.policy)
+        self._static = as_static_router(static_router)
+        self._redact, self._same, self._near, self._limit, self._clock = redact, same, near, limit, clock
+        self._store_text = store_text
+        self._random = random.Random(seed)  # noqa: S311 - draws audits, guards nothing
+        self._told: set[str] = set()
+        self._closed = False
+        self._recent: OrderedDict[str, Decision] = OrderedDict()
+        self._thresholds: dict[str, tuple[float, float]] = {}
+        self._lock = threading.Lock()
+
+        self._owns_memory = isinstance(memory, (str, os.PathLike))
+        self.memory: Memory | None = SQLiteMemory(memory) if isinstance(memory, (str, os.PathLike)) else memory
+        self.embedder = CachedEmbedder(as_embedder(embedder or "minilm")) if self.memory is not None else None
+        if self.memory is not None and self.embedder is not None:
+            self.memory.bind(self.embedder.id, self.embedder.dim)
+        self.ledger = Ledger(Prices(prices), budget_share=learning_budget, usd_per_day=learning_usd_per_day)
+        self._learner: Learner | None = None
+        self._writer: Writer | None = None
+        mode: Mode = "off" if self.memory is None or read_only else learning
+        self._persist = self.memory is not None and not read_only
+        if self.memory is not None:
+            self.ledger.seed(self.memory.spending())
+            ladder = Ladder(as_judge(judge, embedder=self.embedder), write_guides=guides)
+            self._learner = Learner(
+                self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text, redact, clock
+            )
+            self._writer = Writer(self.memory, self.ledger)
+        self._worker: Worker[Lesson] = Worker(self._study, self._write_pending, mode=mode)
+        _routers.add(self)
+
+    def __repr__(self) -> str:
+        where = self.memory.where if self.memory is not None else None
+        return f"Router(memory={where!r}, policy={self.policy!r}, learning={self._worker.mode!r}, namespace={self.namespace!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Router:
+        return self  # one memory, one worker: a copied chain goes on sharing them
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._config,)
+
+    # --- deciding ---------------------------------------------------------------------------------------------------
+
     def decide(self, request: Request, models: Models | None = None) -> Decision:
-        raise NotImplementedError
+        """Choose who answers. Trouble of ours is logged once and leaves the strong model to answer.
+
+        Raises:
+            RequestError: There are no messages.
+            UnknownModelError: The caller forces a model that does not exist.
+        """
+        models = self._models_of(models)
+        request, choice = self._given(request, models)
+        drafts = _Drafts(self.ledger, request.namespace, self._clock)
+        if choice is None:
+            request = self._recall(request, models)
+            try:
+                choice = self._checked(drive(self.strategy.steps(request), models, drafts.observe), models)
+            except Exception as error:
+                choice = self._degraded("strategy", error)
+        return self._decided(request, choice, drafts)
 
     async def adecide(self, request: Request, models: Models | None = None) -> Decision:
-        raise NotImplementedError
+        """`decide` for callers with an event loop: an embedding that is not cached is made in a thread."""
+        models = self._models_of(models)
+        request, choice = self._given(request, models)
+        drafts = _Drafts(self.ledger, request.namespace, self._clock)
+        if choice is None:
+            cached = self.embedder is None or request.key is None or self.embedder.cached(self._key(request)) is not None
+            request = self._recall(request, models) if cached else await asyncio.to_thread(self._recall, request, models)
+            try:
+                choice = self._checked(await adrive(self.strategy.steps(request), models, drafts.observe), models)
+            except Exception as error:
+                choice = self._degraded("strategy", error)
+        return self._decided(request, choice, drafts)
 
     def failover(self, decision: Decision, error: Exception) -> Decision:
-        """The decision to try next after `error`, before any token was passed on; raises `error` when none is left."""
-        raise NotImplementedError
+        """The decision to try next after `error`, before any token was passed on.
+
+        Raises:
+            Exception: `error` itself, when no other model may answer: the strong one failed (unless `degrade=True`), all
+                failed, or the caller forces a model.
+        """
+        failed = (*decision.failed, Failure(decision.model, error))
+        other = STRONG if decision.model != STRONG else WEAK
+        if (
+            decision.request.force is not None
+            or any(failure.model == other for failure in failed)
+            or (other == WEAK and not self.degrade)
+        ):
+            raise error
+        logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
+        return replace(decision, choice=Route(other, reason=f"{decision.model}_failed"), failed=failed)
+
+    def _given(self, request: Request, models: Models) -> tuple[Request, Choice | None]:
+        """What is decided without looking anything up, if anything is."""
+        if not request.messages:
+            raise RequestError("There are no messages to answer. Pass at least one.")
+        forced = os.environ.get(FORCE_VARIABLE)
+        if forced:
+            request = replace(request, force=forced, learn=False)
+        if request.force is not None:
+            if request.force not in models:
+                raise UnknownModelError(request.force, models.keys())
+            return request, Route(request.force, reason="forced")
+        if self._closed:
+            self._tell("closed", "This router is closed; the strong model answers everything.")
+            return replace(request, learn=False), Route(STRONG, reason="closed")
+        if request.sticky is not None and request.sticky.model in models:
+            return request, replace(request.sticky, reason="sticky", audit=False)
+        return request, None
+
+    def _key(self, request: Request) -> str:
+        key = request.key or ""
+        return self._redact(key) if self._redact else key
+
+    def _recall(self, request: Request, models: Models) -> Request:
+        """The request with all that a strategy may look at. Nothing recalled is no error: there is just no evidence."""
+        weak_id, strong_id = self._pair(models)
+        evidence = Evidence(weak_id, strong_id, draw=self._random.random(), now=self._clock())
+        try:
+            key = self._key(request) if request.key is not None else None
+        except Exception as error:
+            self._tell("redact", "`redact` raised, so nothing of this request is looked up or learned. %r", error)
+            return replace(request, key=None, learn=False, evidence=evidence)
+        if self._static is not None:
+            try:
+                score = float(self._static.score([key if key is not None else as_text(request.messages)])[0])
+                evidence = replace(evidence, prior=min(max(1.0 - score, 0.0), 1.0))
+            except Exception as error:
+                self._tell("static_router", "The static router raised; routing goes on without it. %r", error)
+        if key is None or self.memory is None or self.embedder is None:
+            return replace(request, key=key, evidence=evidence)
+        try:
+            embedding = self.embedder.embed([key])[0]
+            found = self._search(request, key, embedding, evidence)
+        except Exception as error:
+            self._tell("memory", "The memory could not be searched; the strong model answers. %r", error)
+            return replace(request, key=key, learn=False, evidence=evidence)
+        return replace(request, key=key, embedding=embedding, evidence=found)
+
+    def _search(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> Evidence:
+        assert self.memory is not None
+        memory, namespace, task = self.memory, request.namespace, request.task
+        own_id = experience_id(memory.secret, namespace, task, key)
+        own_signature: str | None = None
+        matches: list[Match] = []
+        for match in memory.search(embedding, namespace=namespace, task=task, limit=self._limit):
+            same = match.experience.id == own_id
+            if not same and match.similarity >= self._same:
+                own_signature = own_signature or keyed_digest(memory.secret, signature(key))
+                same = match.experience.signature == own_signature
+            matches.append(replace(match, same=True) if same else match)
+        guides = memory.search_guides(embedding, namespace=namespace, task=task, limit=4)
+        guides = [entry for entry in guides if entry.similarity >= self._near]
+        # A guide that once worked for this very request may come from farther away.
+        known = {entry.guide.id for entry in guides}
+        for match in matches:
+            for tally in match.experience.tallies if match.same else ():
+                if tally.guide_id is not None and tally.guide_id not in known:
+                    guide = memory.guide(tally.guide_id)
+                    if guide is not None and guide.state == "active":
+                        known.add(guide.id)
+                        guides.append(GuideMatch(guide, float(guide.embedding @ embedding)))
+        return replace(
+            evidence,
+            experience_id=own_id,
+            matches=tuple(matches),
+            guides=tuple(guides),
+            threshold=self._threshold(namespace),
+        )
+
+    def _threshold(self, namespace: str) -> float:
+        """The namespace's threshold, read again when this process moved it, and once a second for what others did."""
+        assert self.memory is not None
+        now = time.monotonic()
+        known = self._thresholds.get(namespace)
+        if known is None or now - known[1] > 1.0:
+            threshold = self.memory.policy_state(namespace).threshold
+            known = (self.policy.start if threshold is None else threshold, now)
+            self._thresholds[namespace] = known
+        return known[0]
+
+    def _checked(self, choice: Choice, models: Models) -> Choice:
+        if isinstance(choice, Answer):
+            return choice
+        if not isinstance(choice, Route):
+            raise TypeError(f"The strategy returned {choice!r}. It must return a Route or an Answer.")
+        if choice.model not in models:
+            raise UnknownModelError(choice.model, models.keys())
+        return choice
+
+    def _degraded(self, what: str, error: Exception) -> Route:
+        self._tell(f"{what}:{type(error).__name__}", "The %s failed; the strong model answers. %r", what, error)
+        return Route(STRONG, reason=f"{what}_failed")
+
+    def _decided(self, request: Request, choice: Choice, drafts: _Drafts) -> Decision:
+        decision = Decision(uuid.uuid4().hex, request, choice, self._clock(), drafts.count)
+        with self._lock:
+            self._recent[decision.id] = decision
+            if len(self._recent) > 1_000:
+                self._recent.popitem(last=False)
+        return decision
+
+    # --- learning ---------------------------------------------------------------------------------------------------
 
     def learn(self, decision: Decision, reply: Reply, models: Models | None = None) -> None:
-        """Hand over a served reply (whole, also when it was streamed). Returns at once unless `learning="inline"`."""
-        raise NotImplementedError
+        """Hand over a served reply, whole also when it was streamed. Never raises; returns at once unless inline.
+
+        Call it after success only: an abandoned stream or an error teaches nothing.
+        """
+        try:
+            models = self._models_of(models)
+            if not isinstance(decision.choice, Answer):  # an accepted draft was counted when it was made
+                self.ledger.add(
+                    decision.request.namespace,
+                    "serve",
+                    decision.model,
+                    reply.model_id or models[decision.model].id,
+                    reply.usage,
+                    now=self._clock(),
+                )
+            if self._closed or not self._persist or self._writer is None:
+                return
+            if self._worker.mode != "off" and teachable(decision) and decision.request.embedding is not None:
+                self._worker.put(Lesson(decision, reply, models))
+                return
+            self._writer.remember(record_of(decision, store_text=self._store_text))
+            if self._worker.mode == "inline":
+                self._write_pending()
+            self._worker.touch()
+        except Exception:
+            logger.exception("A reply could not be learned from; serving goes on.")
 
     def feedback(self, decision_id: str, good: bool) -> None:
-        raise NotImplementedError
+        """Say whether an answer was good: a bad weak answer demotes what it was served by, like an audit that failed.
+
+        Raises:
+            UnknownDecisionError: No such decision is known, here or in the memory.
+            ClosedError: The router was closed.
+        """
+        if self._closed:
+            raise ClosedError("router")
+        self.flush()
+        with self._lock:
+            decision = self._recent.get(decision_id)
+        if decision is not None:
+            record = record_of(decision, store_text=self._store_text)
+        else:
+            found = self.memory.decision(decision_id) if self.memory is not None else None
+            if found is None:
+                raise UnknownDecisionError(decision_id)
+            record = found
+            decision = self._revived(found.facts)
+        if self._learner is not None and self._writer is not None and self._persist:
+            self._writer.write(self._learner.feedback(record, decision, good))
+            self._thresholds.pop(record.namespace, None)
+
+    def _revived(self, facts: Mapping[str, Any]) -> Decision | None:
+        """Enough of a decision of another process to remember its question; None where no text was stored."""
+        question = facts.get("question")
+        if question is None or self.embedder is None or self.memory is None:
+            return None
+        namespace, task = str(facts["namespace"]), str(facts["task"])
+        embedding = self.embedder.embed([question])[0]
+        own_id = experience_id(self.memory.secret, namespace, task, question)
+        weak_id, strong_id = facts.get("pair") or ("", "")
+        evidence = Evidence(str(weak_id), str(strong_id), own_id)
+        request = Request(
+            (), question, str(facts["key_source"]), namespace, task, embedding=embedding, evidence=evidence
+        )
+        return Decision(str(facts["decision_id"]), request, Route(str(facts["model"])), float(facts["at"]))
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was handed over is learned; False if `timeout` seconds were not enough."""
-        raise NotImplementedError
+        """Wait until all that was handed over is learned and stored; False if `timeout` seconds were not enough."""
+        return self._worker.flush(timeout)
 
     async def aflush(self, timeout: float | None = None) -> bool:
-        raise NotImplementedError
+        return await asyncio.to_thread(self.flush, timeout)
 
-    def close(self) -> None:
-        raise NotImplementedError
+    def close(self, timeout: float | None = 30.0) -> None:
+        """Flush, stop learning, and close the memory if it was given as a path. Calls still get strong answers."""
+        if self._closed:
+            return
+        self._worker.close(timeout)
+        self._closed = True
+        if self.memory is not None and self._owns_memory:
+            self.memory.close()
 
-    def stats(self) -> Any:
-        raise NotImplementedError
+    def __enter__(self) -> Router:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _study(self, lesson: Lesson) -> None:
+        assert self._learner is not None and self._writer is not None
+        self._writer.write(self._learner.study(lesson))
+        self._thresholds.pop(lesson.decision.request.namespace, None)
+
+    def _write_pending(self) -> None:
+        if self._writer is not None and self._persist and not self._closed:
+            self._writer.flush()
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def stats(self) -> RouterStats:
+        """Counts, spending and net saving, of this router's memory and of what is not stored yet.
+
+        Raises:
+            ClosedError: The router was closed.
+        """
+        if self._closed:
+            raise ClosedError("router")
+        stored = self.memory.spending() if self.memory is not None else []
+        spending = merge(stored, self.ledger.pending())
+        return RouterStats(
+            memory=self.memory.stats() if self.memory is not None else None,
+            spending=tuple(spending),
+            savings=savings(spending, self.ledger.prices),
+            waiting=self._worker.waiting,
+            dropped=self._worker.dropped,
+            learning=self._worker.mode,
+        )
 
     def explain(self, decision_id: str) -> dict[str, Any]:
-        raise NotImplementedError
+        """Why a decision was made and what was learned from it, JSON-able.
+
+        Raises:
+            UnknownDecisionError: No such decision is known, here or in the memory.
+        """
+        if self._closed:
+            raise ClosedError("router")
+        self.flush()
+        record = self.memory.decision(decision_id) if self.memory is not None else None
+        if record is None:
+            with self._lock:
+                decision = self._recent.get(decision_id)
+            if decision is None:
+                raise UnknownDecisionError(decision_id)
+            record = record_of(decision, store_text=self._store_text)
+        return explained(record.facts, self.memory)
+
+    # --- small parts ------------------------------------------------------------------------------------------------
+
+    def pair(self, models: Models) -> tuple[str, str]:
+        """The ids under which this pair's verdicts are kept.
+
+        Raises:
+            SameModelError: They are equal.
+        """
+        pair = self._pair(models)
+        check_pair(*pair)
+        return pair
+
+    def _pair(self, models: Models) -> tuple[str, str]:
+        return self._weak_id or models[WEAK].id, self._strong_id or models[STRONG].id
+
+    def _models_of(self, models: Models | None) -> Models:
+        models = self._models if models is None else models
+        if models is None:
+            raise MissingModelError(WEAK, "and `strong=`, to the router or to the call")
+        return models
+
+    def _tell(self, kind: str, message: str, *args: object) -> None:
+        """Log trouble once a kind: a broken memory must not fill the disk with warnings."""
+        if kind not in self._told:
+            self._told.add(kind)
+            logger.warning(message, *args)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self.ledger.after_fork()
+
+
+class _Drafts:
+    """Counts the calls that a strategy makes before it decides."""
+
+    def __init__(self, ledger: Ledger, namespace: str, clock: Callable[[], float]) -> None:
+        self.count = 0
+        self._ledger, self._namespace, self._clock = ledger, namespace, clock
+
+    def observe(self, call: Any, outcome: Reply | Failure) -> None:
+        self.count += 1
+        if isinstance(outcome, Reply):
+            self._ledger.add(
+                self._namespace, call.purpose, call.model, outcome.model_id, outcome.usage, now=self._clock()
+            )
+
+
+def explained(facts: Mapping[str, Any], memory: Memory | None) -> dict[str, Any]:
+    """A decision's facts with the texts of the neighbours and the guide that memory still holds."""
+    whole = dict(facts)
+    if memory is None:
+        return whole
+    whole["neighbours"] = [_neighbour(entry, memory) for entry in facts.get("neighbours", ())]
+    guide = memory.guide(facts["guide_id"]) if facts.get("guide_id") else None
+    if guide is not None:
+        whole["guide"] = {
+            "text": guide.text, "state": guide.state, "helpful": guide.helpful, "harmful": guide.harmful,
+        }  # fmt: skip
+    return whole
+
+
+def _neighbour(entry: Mapping[str, Any], memory: Memory) -> dict[str, Any]:
+    found = memory.experience(str(entry["experience_id"]))
+    if found is None:
+        return {**entry, "text": None, "tallies": []}
+    tallies = [
+        {"guide_id": t.guide_id, "weak_id": t.weak_id, "strong_id": t.strong_id, "ok": t.ok, "bad": t.bad}
+        for t in found.tallies
+    ]
+    return {**entry, "text": found.text, "tallies": tallies}
+
+
+def _models(weak: Any, strong: Any) -> Models | None:
+    if weak is None and strong is None:
+        return None
+    for role, model in ((WEAK, weak), (STRONG, strong)):
+        if model is None:
+            raise MissingModelError(role)
+    return {WEAK: as_model(weak, WEAK), STRONG: as_model(strong, STRONG)}
+
+
+def _strategy(value: Any, policy: Policy) -> Strategy:
+    if value is None or value == "rar":
+        return RAR(policy)
+    if isinstance(value, str) or not (isinstance(value, Strategy) or callable(value)):
+        raise UnknownNameError("strategy", value, ("rar",))
+    return as_strategy(value)
+
+
+def _rebuild(config: dict[str, Any]) -> Router:
+    return Router(**config)
+
+
+_routers: weakref.WeakSet[Router] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for router in list(_routers):
+        router._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -55,6 +55,14 @@ def verdict(match: Match, evidence: Evidence) -> Route | None:
     return Route(STRONG, None, "memory_strong", 0.0, similarity)
 
 
+def due(experience: Experience, weak_id: str, strong_id: str, now: float, retry_after: float) -> bool:
+    """Whether the ladder should be climbed (again) for a remembered request that the strong model had to answer."""
+    tallies = of_pair(experience, weak_id, strong_id)
+    if any(tally.guide_id is None and works(tally) for tally in tallies):
+        return False
+    return all(now - tally.at >= retry_after for tally in tallies)
+
+
 # --- policies -------------------------------------------------------------------------------------------------------
 
 

@@ -108,7 +108,8 @@ class Worker(Generic[T]):
         return done
 
     def exit(self) -> None:
-        if self._thread is not None and not self._closed:
+        """What the end of the process does."""
+        if not self._closed:
             self.flush(self._exit_timeout)
 
     def _start(self) -> None:

@@ -1,0 +1,293 @@
+"""The learner: turns a served answer into what memory should hold. The I/O around `rar.learning.shadow`."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rar.drive import Model, Models, drive
+from rar.errors import BudgetError, ReadOnlyMemoryError
+from rar.ledger import Ledger
+from rar.learning.policy import Policy, due
+from rar.learning.shadow import DRAFT, Findings, Ladder
+from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
+from rar.memory.identity import keyed_digest
+from rar.sameness import signature
+from rar.strategy import Outcome, Steps
+from rar.values import STRONG, WEAK, Call, Decision, Experience, Guide, Purpose, Reply, Trial
+
+logger = logging.getLogger("rar")
+
+GATED: frozenset[tuple[Purpose, str]] = frozenset({("shadow", WEAK), ("guide", STRONG), ("audit", STRONG)})
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A served answer to learn from, with the models that can be asked about it."""
+
+    decision: Decision
+    reply: Reply
+    models: Models
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Studies lessons one at a time (the worker's handler). Calls of one router never run at once.
+
+    Args:
+        near: Cosine from which an older guide is tried on a request.
+        retry_after: Seconds after which a request that only the strong model could answer is tried again.
+        redact: Applied to every guide before it is stored.
+    """
+
+    memory: Memory
+    ledger: Ledger
+    ladder: Ladder
+    policy: Policy
+    near: float = 0.5
+    retry_after: float = 7 * 86_400.0
+    store_text: bool = True
+    redact: Callable[[str], str] | None = None
+    clock: Callable[[], float] = time.time
+
+    def study(self, lesson: Lesson) -> Batch:
+        """Make the calls that this lesson is worth, and return all that is to be written about it."""
+        decision = lesson.decision
+        request, evidence = decision.request, decision.request.evidence
+        record = record_of(decision, store_text=self.store_text)
+        if not teachable(decision) or evidence is None or request.embedding is None:
+            return Batch(decisions=(record,))
+        now = self.clock()
+        found = self._climb(lesson, now)
+        audited = decision.model == WEAK
+        steps: tuple[PolicyStep, ...] = ()
+        if found is None or not audited or found.served_ok is not None:
+            step = self.policy.step(request.namespace, served=decision.model, ok=found.served_ok if found else None)
+            steps = () if step is None else (step,)
+        if found is None:
+            return Batch(decisions=(record,), steps=steps)
+        guides, trials = self._written(found, decision, evidence.weak_id, evidence.strong_id, now)
+        experiences = (self._experience(decision, now),) if trials else ()
+        record = replace(record, facts={**record.facts, "learned": _facts(found, guides)})
+        return Batch(experiences, guides, trials, steps, (), (record,))
+
+    def _climb(self, lesson: Lesson, now: float) -> Findings | None:
+        """The ladder or the audit, whichever is due; None if neither is."""
+        decision = lesson.decision
+        request, evidence = decision.request, decision.request.evidence
+        assert evidence is not None and request.embedding is not None
+        audit = decision.model == WEAK and getattr(decision.choice, "audit", False)
+        if not audit:
+            known = self.memory.experience(evidence.experience_id)
+            if decision.model == WEAK or (
+                known is not None and not due(known, evidence.weak_id, evidence.strong_id, now, self.retry_after)
+            ):
+                return None
+        near = self.memory.search_guides(
+            request.embedding,
+            namespace=request.namespace,
+            task=request.task,
+            limit=self.ladder.guide_tries,
+            states=("active", "candidate"),
+        )
+        guides = [entry.guide for entry in near if entry.similarity >= self.near]
+        steps = (
+            self.ladder.audit(request, lesson.reply, decision.guide, guides)
+            if audit
+            else self.ladder.steps(request, lesson.reply, guides)
+        )
+        return self._drive(steps, lesson.models, request.namespace)
+
+    def _drive(self, steps: Steps[Findings], models: Models, namespace: str) -> Findings:
+        gated = {name: _Gated(model, self, namespace) for name, model in models.items()}
+        return drive(steps, gated, self.observer(namespace))
+
+    def observer(self, namespace: str) -> Callable[[Call, Outcome], None]:
+        """Counts every call that came back in the ledger."""
+
+        def observe(call: Call, outcome: Outcome) -> None:
+            if isinstance(outcome, Reply):
+                self.ledger.add(
+                    namespace, call.purpose, call.model, outcome.model_id, outcome.usage, now=self.clock()
+                )
+
+        return observe
+
+    def _written(
+        self, found: Findings, decision: Decision, weak_id: str, strong_id: str, now: float
+    ) -> tuple[tuple[Guide, ...], tuple[Trial, ...]]:
+        request, evidence = decision.request, decision.request.evidence
+        assert evidence is not None and request.embedding is not None
+        written: tuple[Guide, ...] = ()
+        new_id = uuid.uuid4().hex
+        if found.guide is not None:
+            text = self.redact(found.guide) if self.redact else found.guide
+            origin = evidence.experience_id
+            written = (
+                Guide(
+                    new_id, request.namespace, request.task, text, request.embedding, strong_id, origin, created_at=now
+                ),
+            )
+        trials = []
+        for attempt in found.attempts:
+            guide_id = attempt.guide.id if attempt.guide else None
+            if guide_id == DRAFT:
+                if not written:
+                    continue  # an attempt with a guide that was thrown away proves nothing
+                guide_id = new_id
+            trials.append(Trial(evidence.experience_id, guide_id, weak_id, strong_id, attempt.ok, now))
+        return written, tuple(trials)
+
+    def _experience(self, decision: Decision, now: float) -> Experience:
+        request = decision.request
+        assert request.key is not None and request.embedding is not None and request.evidence is not None
+        return Experience(
+            id=request.evidence.experience_id,
+            namespace=request.namespace,
+            task=request.task,
+            text=request.key if self.store_text else None,
+            signature=keyed_digest(self.memory.secret, signature(request.key)),
+            embedding=request.embedding,
+            created_at=now,
+            updated_at=now,
+            source=request.source,
+        )
+
+    def feedback(self, record: DecisionRecord, decision: Decision | None, good: bool) -> Batch:
+        """What a user's word on a weak answer adds: a trial like an audit's."""
+        if record.model != WEAK or not record.experience_id:
+            return Batch()
+        now = self.clock()
+        pair = record.facts.get("pair") or ["", ""]
+        trial = Trial(record.experience_id, record.guide_id, pair[0], pair[1], good, now)
+        step = self.policy.step(record.namespace, served=WEAK, ok=good)
+        experiences = (self._experience(decision, now),) if decision and decision.request.embedding is not None else ()
+        return Batch(experiences=experiences, trials=(trial,), steps=() if step is None else (step,))
+
+
+@dataclass(frozen=True)
+class _Gated:
+    """A model that learning may call only while the budget lasts."""
+
+    model: Model
+    learner: Learner
+    namespace: str
+
+    @property
+    def id(self) -> str:
+        return self.model.id
+
+    def call(self, call: Call) -> Reply:
+        if (call.purpose, call.model) in GATED and not self.learner.ledger.may_learn(
+            self.namespace, self.learner.clock()
+        ):
+            raise BudgetError("The learning budget is spent; learning goes on when serving has caught up.")
+        return self.model.call(call)
+
+    async def acall(self, call: Call) -> Reply:
+        return self.call(call)
+
+
+class Writer:
+    """Writes batches, and keeps what could not be written yet. Used by one worker, flushed by any thread."""
+
+    def __init__(self, memory: Memory, ledger: Ledger, *, limit: int = 10_000) -> None:
+        self._memory, self._ledger = memory, ledger
+        self._records: deque[DecisionRecord] = deque(maxlen=limit)
+        self._told: set[type[Exception]] = set()
+
+    def remember(self, record: DecisionRecord) -> None:
+        """Have `record` written with the next batch."""
+        self._records.append(record)
+
+    def flush(self) -> None:
+        """Write all that waits."""
+        self.write(Batch())
+
+    def write(self, batch: Batch) -> None:
+        """Write `batch` and all that waits; if the memory refuses, log it once a kind and keep only the sums of the ledger."""
+        spent = self._ledger.drain()
+        whole = batch + Batch(spending=spent, decisions=tuple(_pop_all(self._records)))
+        if not whole:
+            return
+        try:
+            self._memory.write(whole)
+        except Exception as error:
+            self._ledger.restore(spent)
+            if type(error) not in self._told:
+                self._told.add(type(error))
+                level = logging.WARNING if isinstance(error, ReadOnlyMemoryError) else logging.ERROR
+                logger.log(level, "What was learned could not be stored; serving goes on. %s", error)
+
+
+def teachable(decision: Decision) -> bool:
+    """Whether anything may be learned from a decision: not from a turn's later calls, an outage, or a forced weak answer.
+
+    A caller who forces the weak model may do so because the request must not reach the strong one.
+    """
+    request = decision.request
+    return (
+        request.learn
+        and request.key is not None
+        and request.sticky is None
+        and request.force != WEAK
+        and not decision.failed
+        and decision.model in (WEAK, STRONG)
+    )
+
+
+def record_of(decision: Decision, *, store_text: bool) -> DecisionRecord:
+    """A decision with the facts that explain it."""
+    request, evidence = decision.request, decision.request.evidence
+    facts: dict[str, Any] = decision.as_dict() | {"namespace": request.namespace, "task": request.task, "at": decision.at}
+    facts["audit"] = getattr(decision.choice, "audit", False)
+    if store_text and request.learn and request.key is not None:
+        facts["question"] = request.key[:2_000]
+    if evidence is not None:
+        facts |= {
+            "pair": [evidence.weak_id, evidence.strong_id],
+            "threshold": round(evidence.threshold, 4),
+            "prior": evidence.prior,
+            "neighbours": [
+                {"experience_id": match.experience.id, "similarity": round(match.similarity, 4), "same": match.same}
+                for match in evidence.matches[:8]
+            ],
+            "guides": [
+                {"guide_id": entry.guide.id, "similarity": round(entry.similarity, 4)} for entry in evidence.guides
+            ],
+        }
+    return DecisionRecord(
+        id=decision.id,
+        namespace=request.namespace,
+        at=decision.at,
+        experience_id=evidence.experience_id if evidence else "",
+        guide_id=decision.guide.id if decision.guide else None,
+        model=decision.model,
+        facts=facts,
+    )
+
+
+def _facts(found: Findings, written: tuple[Guide, ...]) -> Mapping[str, Any]:
+    return {
+        "attempts": [
+            {"guide_id": attempt.guide.id if attempt.guide else None, "ok": attempt.ok, "judge": attempt.judge}
+            for attempt in found.attempts
+        ],
+        "audit_agreed": found.served_ok,
+        "guide_written": written[0].id if written else None,
+        "guide_refused": found.refused,
+        "stopped": found.stopped,
+    }
+
+
+def _pop_all(records: deque[DecisionRecord]) -> Iterator[DecisionRecord]:
+    while records:
+        try:
+            yield records.popleft()
+        except IndexError:  # another thread was faster
+            return

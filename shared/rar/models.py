@@ -1,0 +1,58 @@
+"""Models for callers without a framework: a plain function is one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rar.drive import Model
+from rar.errors import ConfigurationError, SameModelError
+from rar.injection import messages_of
+from rar.values import Call, Message, Reply
+
+
+class FunctionModel:
+    """A function of messages as a model.
+
+    Args:
+        answer: Returns the answer's text, or a whole `Reply`. Async callers run it in a thread.
+        id: The model's name.
+    """
+
+    def __init__(self, answer: Callable[[Sequence[Message]], str | Reply], id: str) -> None:
+        self._answer, self._id = answer, id
+
+    def __repr__(self) -> str:
+        return f"FunctionModel({self._id!r})"
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def call(self, call: Call) -> Reply:
+        messages = [Message(m.role, m.text + m.suffix, m.native) for m in messages_of(call)]
+        answer = self._answer(messages)
+        return answer if isinstance(answer, Reply) else Reply(call.model, answer, model_id=self._id)
+
+    async def acall(self, call: Call) -> Reply:
+        return await asyncio.to_thread(self.call, call)
+
+
+def as_model(value: Any, role: str) -> Model:
+    """`value` as a model; a function of messages is known by its own name."""
+    if isinstance(value, Model):
+        return value
+    if callable(value):
+        return FunctionModel(value, getattr(value, "__name__", role))
+    raise ConfigurationError(f"{role}={value!r} is no model. Pass a `rar.drive.Model` or a function of messages.")
+
+
+def check_pair(weak_id: str, strong_id: str) -> None:
+    """Refuse a pair that is one model.
+
+    Raises:
+        SameModelError: The two ids are equal.
+    """
+    if weak_id == strong_id:
+        raise SameModelError(weak_id)
