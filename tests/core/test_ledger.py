@@ -1,0 +1,142 @@
+"""The ledger, worked by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from rar.errors import ConfigurationError
+from rar.ledger import Ledger, Prices, merge, savings
+from rar.memory.base import Spend
+from rar.values import Usage
+
+PRICES = Prices({"small": (0.1, 0.4), "strong": (2.0, 8.0)})
+MILLION = Usage(1_000_000, 1_000_000)
+
+
+def test_prices_are_found_by_model_then_by_role_then_publicly() -> None:
+    prices = Prices({"big": (1.0, 2.0), "strong": (3.0, 4.0)})
+
+    assert prices.of("strong", "big") == (1.0, 2.0)
+    assert prices.of("strong", "unheard-of") == (3.0, 4.0)
+    assert prices.of("weak", "gpt-4o-mini") == pytest.approx((0.15, 0.6))
+    assert prices.of("weak", "unheard-of") is None
+
+
+def test_a_free_model_has_a_price() -> None:
+    assert Prices({"local": (0.0, 0.0)}).usd("weak", "local", MILLION) == 0.0
+
+
+@pytest.mark.parametrize("price", [0.5, (1.0,), ("a", "b"), (-1.0, 1.0), (float("nan"), 1.0), None])
+def test_a_price_that_is_no_pair_of_numbers_is_refused(price: object) -> None:
+    with pytest.raises(ConfigurationError, match="prices\\['small'\\]"):
+        Prices({"small": price})  # type: ignore[dict-item]
+
+
+def test_calls_add_up_by_purpose_and_model() -> None:
+    ledger = Ledger(PRICES)
+    ledger.add("default", "serve", "weak", "small", Usage(10, 5))
+    ledger.add("default", "serve", "weak", "small", Usage(20, 5))
+    ledger.add("default", "shadow", "weak", "small", Usage(1, 1))
+
+    assert ledger.pending() == [
+        Spend("default", "serve", "weak", "small", 2, 30, 10, pytest.approx(7e-6)),
+        Spend("default", "shadow", "weak", "small", 1, 1, 1, pytest.approx(5e-7)),
+    ]
+    assert len(ledger.drain()) == 2
+    assert ledger.pending() == []
+
+
+def test_what_could_not_be_stored_is_taken_back_and_counted_once() -> None:
+    ledger = Ledger(PRICES)
+    ledger.add("default", "serve", "weak", "small", Usage(10, 5))
+    taken = ledger.drain()
+    ledger.add("default", "serve", "weak", "small", Usage(1, 0))
+    ledger.restore(taken)
+
+    (spend,) = ledger.pending()
+    assert (spend.calls, spend.input_tokens) == (2, 11)
+
+
+def test_an_unknown_price_is_counted_as_such_and_not_as_free() -> None:
+    ledger = Ledger(Prices())
+    ledger.add("default", "serve", "weak", "unheard-of", MILLION)
+
+    (spend,) = ledger.pending()
+    assert (spend.usd, spend.unpriced) == (0.0, 1)
+    assert savings([spend], ledger.prices).spent_usd is None
+
+
+def test_the_saving_is_net_of_learning() -> None:
+    spending = [
+        Spend("default", "serve", "weak", "small", 3, 3_000_000, 1_000_000, usd=0.7),
+        Spend("default", "serve", "strong", "big", 1, 1_000_000, 1_000_000, usd=10.0),
+        Spend("default", "shadow", "weak", "small", 1, 1_000_000, 0, usd=0.1),
+        Spend("default", "audit", "strong", "big", 1, 500_000, 0, usd=1.0),
+    ]
+
+    saved = savings(spending, PRICES)
+
+    assert saved.served == 4
+    assert saved.served_strong == 1
+    assert saved.strong_calls == 2
+    assert saved.always_strong_usd == pytest.approx(10.0 + 3 * 2.0 + 1 * 8.0)
+    assert saved.spent_usd == pytest.approx(11.8)
+    assert saved.learning_usd == pytest.approx(1.1)
+    assert saved.net_usd == pytest.approx(24.0 - 11.8)
+    assert saved.net_share == pytest.approx(12.2 / 24.0)
+
+
+def test_a_router_that_learned_more_than_it_saved_shows_a_loss() -> None:
+    spending = [
+        Spend("default", "serve", "strong", "big", 1, 1_000_000, 0, usd=2.0),
+        Spend("default", "guide", "strong", "big", 1, 1_000_000, 0, usd=2.0),
+    ]
+
+    assert savings(spending, PRICES).net_usd == pytest.approx(-2.0)
+
+
+def test_learning_pauses_when_it_cost_its_share_and_goes_on_when_serving_caught_up() -> None:
+    ledger = Ledger(PRICES, budget_share=0.2)
+    assert not ledger.may_learn("default")  # nothing was served yet
+    ledger.add("default", "serve", "strong", "big", Usage(1_000_000, 0))  # 2 USD
+    assert ledger.may_learn("default")
+    ledger.add("default", "guide", "strong", "big", Usage(200_000, 0))  # 0.4 USD
+    assert not ledger.may_learn("default")
+    assert not ledger.may_learn("other")  # namespaces earn for themselves
+    ledger.add("default", "serve", "strong", "big", Usage(1_000_000, 0))
+    assert ledger.may_learn("default")
+
+
+def test_weak_answers_earn_no_budget() -> None:
+    ledger = Ledger(PRICES, budget_share=0.2)
+    ledger.add("default", "serve", "weak", "small", MILLION)
+
+    assert not ledger.may_learn("default")
+
+
+def test_a_daily_cap_ends_with_the_day() -> None:
+    ledger = Ledger(PRICES, budget_share=None, usd_per_day=1.0)
+    ledger.add("default", "guide", "strong", "big", Usage(500_000, 0), now=86_400.0)
+
+    assert not ledger.may_learn("default", now=86_400.0 + 3_600.0)
+    assert ledger.may_learn("default", now=2 * 86_400.0)
+
+
+def test_the_budget_outlives_the_process() -> None:
+    ledger = Ledger(PRICES, budget_share=0.2)
+    ledger.seed([Spend("default", "serve", "strong", "big", 1, 1_000_000, 0, usd=2.0)])
+    assert ledger.may_learn("default")
+    ledger.seed([Spend("default", "shadow", "weak", "small", 1, 4_000_000, 0, usd=0.4)])
+    assert not ledger.may_learn("default")
+
+
+@pytest.mark.parametrize("name", ["learning_budget", "learning_usd_per_day"])
+def test_a_negative_budget_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        Ledger(PRICES, budget_share=-1.0 if name == "learning_budget" else 0.2, usd_per_day=-1.0)
+
+
+def test_merging_keeps_models_apart() -> None:
+    spends = [Spend("default", "serve", "weak", model, 1) for model in ("a", "b", "a")]
+
+    assert [(spend.model_id, spend.calls) for spend in merge(spends)] == [("a", 2), ("b", 1)]
