@@ -82,7 +82,7 @@ class ExactJudge(_Local):
     name = "exact"
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
-        expected, given = _said(reference), _said(candidate)
+        expected, given = said(reference), said(candidate)
         if _words(expected) == _words(given):
             return True, "same text"
         if (polar := _yes_or_no(expected)) and (_is_short(expected) or _asks_yes_or_no(request)):
@@ -101,7 +101,7 @@ class LetterJudge(_Local):
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
         options = find_options(_question(request))
-        expected, given = find_letter(_said(reference), options), find_letter(_said(candidate), options)
+        expected, given = find_letter(said(reference), options), find_letter(said(candidate), options)
         if expected is None:
             return None, "no option in the reference"
         return expected == given, f"{expected} / {given or 'no option'}"
@@ -114,7 +114,7 @@ class NumberJudge(_Local):
     name = "number"
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
-        expected, text = find_number(_said(reference)), _said(candidate)
+        expected, text = find_number(said(reference)), said(candidate)
         if expected is None:
             return None, "no number in the reference"
         given = find_number(text)
@@ -135,7 +135,7 @@ class JsonJudge(_Local):
     name = "json"
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
-        expected, given = find_json(_said(reference)), find_json(_said(candidate))
+        expected, given = find_json(said(reference)), find_json(said(candidate))
         if expected is None:
             return None, "no JSON in the reference"
         return expected == given, "no JSON in the candidate" if given is None else "JSON compared"
@@ -174,7 +174,7 @@ class EmbeddingJudge(_Local):
             raise ConfigurationError(f"An embedding judge needs -1 <= disagree <= agree <= 1, got {found}.")
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
-        expected, given = _said(reference), _said(candidate)
+        expected, given = said(reference), said(candidate)
         if not expected or not given:
             return None, "no text to compare"
         first, second = self.embedder.embed([expected, given])
@@ -212,7 +212,7 @@ class LLMJudge:
         rulings = []
         for first, second in ((reference, candidate), (candidate, reference)):
             reply = yield from ask(self.model, comparison(request, first, second), purpose="judge")
-            ruling = _RULING.search(_said(reply))
+            ruling = _RULING.search(said(reply))
             if ruling is None:
                 return Verdict(None, self.name, "no [[same]] or [[different]] at the end of the judge's reply")
             rulings.append(ruling[1].lower())
@@ -259,7 +259,7 @@ class AutoJudge:
         """The judges that are heard in turn until one can tell."""
         if reference.tool_calls or candidate.tool_calls:
             return [ToolsJudge()]
-        text = _said(reference)
+        text = said(reference)
         if find_json(text) is not None:
             return [JsonJudge()]
         if _is_choice(request, text):
@@ -281,7 +281,7 @@ class _SameWords(_Local):
     name = "exact"
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
-        expected, given = _words(_said(reference)), _words(_said(candidate))
+        expected, given = _words(said(reference)), _words(said(candidate))
         if expected == given:
             return True, "same text"
         inside = f" {' '.join(expected)} " in f" {' '.join(given)} "
@@ -336,7 +336,7 @@ def as_judge(value: str | Judge | JudgeFunction, *, embedder: Embedder | None = 
 _SHORT, _SENTENCE = 5, 25  # words
 _THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _EDGES = ".,;:!?…\"'“”‘’*_`()[]"  # noqa: RUF001
-_NEGATIONS = frozenset("no not never none nothing nobody neither nor without cannot".split())
+_NEGATIONS = frozenset({"no", "not", "never", "none", "nothing", "nobody", "neither", "nor", "without", "cannot"})
 _HEDGES = _NEGATIONS | {"or", "either", "but"}
 _POLAR = re.compile(r"[\s*_\"'(]*(yes|no|true|false)\b(?=[\s*_\"')]*(?:\Z|[.,;:!\n–—-]))", re.IGNORECASE)  # noqa: RUF001
 _POLAR_QUESTION = re.compile(
@@ -346,13 +346,18 @@ _POLAR_QUESTION = re.compile(
 )
 
 
-def _said(reply: Reply) -> str:
-    return _THINKING.sub("", reply.text).strip()
+def said(reply: Reply) -> str:
+    """The reply's text without the thinking that some models show before it."""
+    return without_thinking(reply.text)
+
+
+def without_thinking(text: str) -> str:
+    return _THINKING.sub("", text).strip()
 
 
 def _shown(reply: Reply) -> str:
     calls = [f"[calls {call.name} with {_canonical(call.arguments)}]" for call in reply.tool_calls]
-    return "\n".join([*filter(None, [_said(reply)]), *calls])
+    return "\n".join([*filter(None, [said(reply)]), *calls])
 
 
 def _question(request: Request) -> str:
@@ -391,11 +396,12 @@ def _negations(text: str) -> int:
 
 
 _OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-J])[).:][ \t]+(\S.*?)(?=\s+\(?[A-J][).:][ \t]|[ \t]*$)", re.MULTILINE)
-_LETTER = r"[\s*_\"'(\[{]*(?:\\text\{)?([A-J])(?![\w'\u2019])(?! (?!because|since|as|which|is|and|here)[a-z])"
+_LETTER = r"[\s*_\"'(\[{]*(?:\\text\{)?([A-J])(?![\w'\u2019])(?! (?!because|since|as|which|is|here)[a-z])"
 _NAMED = re.compile(
     r"(?:\b(?i:answer|choice|option)\b(?i:\s+(?:choice|option))?[\s*_]*(?::|(?i:is|would be|=))"
-    r"[\s*_]*(?i:option|choice)?|\\boxed\{)" + _LETTER
+    r"[\s*_]*(?i:option|choice)?|\\boxed\{|\b(?i:choose|select|pick)\b[\s*_]*(?i:option|choice)?)" + _LETTER
 )
+_CALLED_RIGHT = re.compile(r"\b([A-J])\)?[*_]* is (?:the )?(?:correct|right|best)\b")
 _LED = re.compile(r"[\s*_#>]*(?i:option\s+|choice\s+)?\(?\**([A-J])(?:\**[).:]|\**\s*\Z)")
 
 
@@ -411,7 +417,10 @@ def find_options(text: str) -> dict[str, str]:
 def find_letter(text: str, options: dict[str, str]) -> str | None:
     """The option that `text` settles on, named by its letter ("B", "The answer is **B**", "B) text") or by its text."""
     known = set(options) or set("ABCDEFGHIJ")
-    named = [letter for letter in _NAMED.findall(text) if letter in known]
+    whole = [letter for letter, option in options.items() if _words(option) == _words(text)]
+    if len(whole) == 1 and text.strip() not in known:
+        return whole[0]
+    named = [letter for letter in [*_CALLED_RIGHT.findall(text), *_NAMED.findall(text)] if letter in known]
     if named:
         return str(named[-1])
     lines = [line for line in text.splitlines() if line.strip()]
@@ -463,7 +472,7 @@ _ARITHMETIC = re.compile(r"\d\D{0,20}[-+*/x×÷][ $€£]{0,3}\d[^=\n]{0,80}=[^=
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number that a text names. `decimals` is None for a fraction; `marked` says that the text calls it its answer."""
+    """A number in a text. `decimals` is None for a fraction; `marked` says that the text calls it its answer."""
 
     value: Decimal
     decimals: int | None
@@ -500,6 +509,19 @@ def _number(found: re.Match[str]) -> Number:
     value = (over if divisor in (0, 1) else over / divisor).scaleb(exponent)
     _, _, fraction = (found["digits"] or "").partition(".")
     return Number(-value if found["sign"] else value, None if divisor > 1 else max(len(fraction) - exponent, 0))
+
+
+def answered_option(request: Request, answer: str) -> tuple[str, str] | None:
+    """Letter and text (perhaps empty) of the option that `answer` names; None for an answer of another form."""
+    options = find_options(_question(request))
+    letter = find_letter(answer, options) if _is_choice(request, answer) else None
+    return (letter, options.get(letter, "")) if letter else None
+
+
+def answered_number(request: Request, answer: str) -> Decimal | None:
+    """The number that `answer` is or works out; None for an answer of another form."""
+    found = find_number(answer) if _is_numeric(request, answer) else None
+    return found.value if found else None
 
 
 def _is_numeric(request: Request, text: str) -> bool:
