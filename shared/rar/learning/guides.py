@@ -81,36 +81,34 @@ def check_guide(text: str, request: Request, reference: Reply) -> str | None:
 _LEAKED_RUN, _COPIED_RUN, _SHORT_ANSWER = 8, 12, 12  # words
 _COMMON = frozenset(map(Decimal, (0, 1, 2, 10, 100)))  # numbers that general steps need: "divide by 2", "times 100"
 _CALLED_ANSWER = re.compile(
-    r"\b(?:answer|result|solution|total)\b[^.\n\d]{0,20}?(?:is|=|:|of)[ $€£*]*(-?[\d.,]*\d)", re.I
+    r"\b(?:answer|result|solution|total)\b[^.\n\d]{0,20}?(?:is|=|:|of)[ $€£*]*(-?[\d.,]*\d)", re.IGNORECASE
 )
+_POLAR = {"yes", "no", "true", "false"}
 _POLAR_ANSWER = re.compile(r"\banswer\b[^.\n]{0,20}?(?:is|:)[\s*\"']*(?:yes|no|true|false)\b", re.IGNORECASE)
 _LIST_MARK = re.compile(
-    r"(?:^[ \t]*[-*]?[ \t]*\d+[.):]|\bsteps? \d+(?:(?:,| and| to|[-–]) ?\d+)*)", re.IGNORECASE | re.MULTILINE
-)  # noqa: RUF001
+    r"(?:^[ \t]*[-*]?[ \t]*\d+[.):]|\bsteps? \d+(?:(?:,| and| to|[-\u2013]) ?\d+)*)", re.IGNORECASE | re.MULTILINE
+)
 _PLAIN_NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?")
 
 
 def _leak(text: str, request: Request, reference: Reply) -> str | None:
-    words, answer = _words(text), said(reference)
-    option = answered_option(request, answer)
-    if option is not None and _names_option(text, *option):
-        return "it names the answer's option"
-    number = answered_number(request, answer)
-    if number is not None and _names_number(text, abs(number)):
-        return "it contains the answer's number"
-    expected = _words(answer)
-    if set(expected) <= {"yes", "no", "true", "false"}:
-        return "it says yes or no" if _POLAR_ANSWER.search(text) else None
-    if number is None and option is None and len(expected) <= _SHORT_ANSWER and _contains(words, expected):
-        return "it contains the answer"
-    if _share_a_run(words, expected, _LEAKED_RUN):
-        return "it copies the answer's text"
-    question = _words(request.key or "")
-    if len(question) >= _LEAKED_RUN and _contains(words, question):
-        return "it copies the question"
-    if any(_share_a_run(words, _words(message.text), _COPIED_RUN) for message in request.messages):
-        return "it copies the conversation"
-    return None
+    answer = said(reference)
+    words, expected, question = _words(text), _words(answer), _words(request.key or "")
+    option, number = answered_option(request, answer), answered_number(request, answer)
+    polar = set(expected) <= _POLAR
+    short = not (option or number is not None or polar) and len(expected) <= _SHORT_ANSWER
+    leaks = {
+        "it names the answer's option": option is not None and _names_option(text, *option),
+        "it contains the answer's number": number is not None and _names_number(text, abs(number)),
+        "it says yes or no": polar and _POLAR_ANSWER.search(text) is not None,
+        "it contains the answer": short and _contains(words, expected),
+        "it copies the answer's text": _share_a_run(words, expected, _LEAKED_RUN),
+        "it copies the question": len(question) >= _LEAKED_RUN and _contains(words, question),
+        "it copies the conversation": any(
+            _share_a_run(words, _words(message.text), _COPIED_RUN) for message in request.messages
+        ),
+    }
+    return next((reason for reason, found in leaks.items() if found), None)
 
 
 def _names_option(text: str, letter: str, option: str) -> bool:
@@ -153,8 +151,8 @@ _INSTRUCTIONS = (
     r"|(?:previous|prior|above|earlier|system|developer'?s?|user'?s?|your)\s+(?:rules?|messages?|text|directions?|orders?))"
 )
 _SECRETS = (
-    r"(?:passwords?|api[ _-]?keys?|secrets?|credentials?|(?:access|auth|session) tokens?|system prompt|(?:full|whole|entire) conversation"
-    r"|chat history|private (?:data|keys?)|environment variables?|cookies|personal data)"
+    r"(?:passwords?|api[ _-]?keys?|secrets?|credentials?|(?:access|auth|session) tokens?|system prompt"
+    r"|(?:full|whole|entire) conversation|chat history|private (?:data|keys?)|environment variables?|cookies|personal data)"
 )
 _SUSPICIOUS = {
     "it imitates the marks of a prompt": (
