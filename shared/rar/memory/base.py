@@ -85,7 +85,8 @@ class Batch:
 class Changes:
     """What a read model needs to follow the log: upserts and deletions after a cursor, oldest first.
 
-    Experiences and guides carry their embeddings and no tallies; a record changed twice appears once.
+    Experiences and guides carry their embeddings and no tallies; a record changed twice appears once. A trial that leaves
+    its guide's state as it was is no change here. After `reset` a follower drops all that it knows and starts at 0.
     """
 
     cursor: int
@@ -93,6 +94,7 @@ class Changes:
     guides: tuple[Guide, ...] = ()
     deleted: tuple[str, ...] = ()
     more: bool = False  # there is more after `cursor`: ask again
+    reset: bool = False  # the log does not reach back to the cursor that was given, or was replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ class Memory(Protocol):
     def stats(self, namespace: str | None = None) -> MemoryStats: ...
 
     def delete(self, *, ids: Sequence[str] = (), namespace: str | None = None) -> int:
-        """Delete these experiences and guides, and/or everything of `namespace` (spending too); return how many records went."""
+        """Delete these experiences and guides, and/or everything of `namespace` (spending too); return how many experiences and guides went."""
         ...
 
     def export(self, namespace: str | None = None) -> Iterator[dict[str, Any]]:

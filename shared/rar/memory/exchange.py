@@ -1,0 +1,175 @@
+"""The JSON-able records in which a memory is exported and imported: pure maps from and to values."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import NoneType
+from typing import Any, TypeAlias, get_args
+
+import numpy as np
+
+from rar.memory.base import DecisionRecord, PolicyState, Spend
+from rar.values import Experience, Guide, GuideState, Purpose, Tally, Vector
+
+FORMAT, VERSION = "rar-memory", 1
+
+_Fields: TypeAlias = dict[str, tuple[type, ...]]
+_TEXT, _MAYBE, _NUMBER, _COUNT, _FLAG = (str,), (str, NoneType), (float, int), (int,), (bool,)
+
+_HEADER: _Fields = {"embedder_id": _TEXT, "dim": _COUNT}
+_TALLY: _Fields = {
+    "guide_id": _MAYBE, "weak_id": _TEXT, "strong_id": _TEXT, "ok": _COUNT, "bad": _COUNT, "last_ok": _FLAG, "at": _NUMBER,
+}  # fmt: skip
+_EXPERIENCE: _Fields = {
+    "id": _TEXT, "namespace": _TEXT, "task": _TEXT, "text": _MAYBE, "signature": _TEXT,
+    "created_at": _NUMBER, "updated_at": _NUMBER, "source": _TEXT,
+}  # fmt: skip
+_GUIDE: _Fields = {
+    "id": _TEXT, "namespace": _TEXT, "task": _TEXT, "text": _TEXT, "author": _TEXT, "origin": _TEXT, "state": _TEXT,
+    "helpful": _COUNT, "harmful": _COUNT, "created_at": _NUMBER,
+}  # fmt: skip
+_POLICY: _Fields = {"threshold": (float, int, NoneType), "audits": _COUNT, "errors": _COUNT}
+_SPEND: _Fields = {
+    "namespace": _TEXT, "purpose": _TEXT, "role": _TEXT, "model_id": _TEXT, "calls": _COUNT, "input_tokens": _COUNT,
+    "output_tokens": _COUNT, "usd": _NUMBER, "unpriced": _COUNT,
+}  # fmt: skip
+_DECISION: _Fields = {
+    "id": _TEXT, "namespace": _TEXT, "at": _NUMBER, "experience_id": _TEXT, "guide_id": _MAYBE, "model": _TEXT, "facts": (dict,),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the embeddings of an export were made with; `embedder_id` is empty where nothing was embedded yet."""
+
+    embedder_id: str
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptGuide:
+    """A guide, and whether a person set its state."""
+
+    guide: Guide
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPolicy:
+    """The policy state of a namespace."""
+
+    namespace: str
+    state: PolicyState
+
+
+@dataclass(frozen=True, slots=True)
+class DaySpend:
+    """What was spent on one UTC day, counted in days since the epoch."""
+
+    day: int
+    spend: Spend
+
+
+Item: TypeAlias = Experience | KeptGuide | KeptPolicy | DaySpend | DecisionRecord
+
+
+def to_record(item: Header | Item) -> dict[str, Any]:
+    """`item` as a JSON-able record that `to_item` reads."""
+    if isinstance(item, Header):
+        return {"kind": "header", "format": FORMAT, "version": VERSION, **asdict(item)}
+    if isinstance(item, Experience):
+        values = {name: getattr(item, name) for name in _EXPERIENCE}
+        tallies = [asdict(tally) for tally in item.tallies]
+        return {"kind": "experience", **values, "tallies": tallies, "embedding": _encoded(item.embedding)}
+    if isinstance(item, KeptGuide):
+        values = {name: getattr(item.guide, name) for name in _GUIDE}
+        return {"kind": "guide", **values, "pinned": item.pinned, "embedding": _encoded(item.guide.embedding)}
+    if isinstance(item, KeptPolicy):
+        return {"kind": "policy", "namespace": item.namespace, **asdict(item.state)}
+    if isinstance(item, DaySpend):
+        return {"kind": "spend", "day": item.day, **asdict(item.spend)}
+    return {"kind": "decision", **{name: getattr(item, name) for name in _DECISION}, "facts": dict(item.facts)}
+
+
+def to_header(record: Mapping[str, Any]) -> Header:
+    """The header that an export begins with.
+
+    Raises:
+        ValueError: Says what is wrong with it.
+    """
+    if record.get("kind") != "header" or record.get("format") != FORMAT:
+        raise ValueError(f"no header of format {FORMAT!r}")
+    version = record.get("version")
+    if version != VERSION:
+        raise ValueError(f"format version {version!r} is not known, this package reads {VERSION}")
+    return Header(**_take(record, _HEADER))
+
+
+def to_item(record: Mapping[str, Any], dim: int) -> Item:
+    """The value that `record` stands for, its embedding of length `dim`.
+
+    Raises:
+        ValueError: Says which field is wrong.
+    """
+    kind = record.get("kind")
+    if kind == "experience":
+        tallies = tuple(Tally(**_take(tally, _TALLY)) for tally in _take(record, {"tallies": (list,)})["tallies"])
+        return Experience(**_take(record, _EXPERIENCE), tallies=tallies, embedding=_embedding(record, dim))
+    if kind == "guide":
+        guide = Guide(**_take(record, _GUIDE), embedding=_embedding(record, dim))
+        _one_of("state", guide.state, get_args(GuideState))
+        return KeptGuide(guide, **_take(record, {"pinned": _FLAG}))
+    if kind == "policy":
+        return KeptPolicy(**_take(record, {"namespace": _TEXT}), state=PolicyState(**_take(record, _POLICY)))
+    if kind == "spend":
+        spend = Spend(**_take(record, _SPEND))
+        _one_of("purpose", spend.purpose, get_args(Purpose))
+        return DaySpend(**_take(record, {"day": _COUNT}), spend=spend)
+    if kind == "decision":
+        return DecisionRecord(**_take(record, _DECISION))
+    raise ValueError(f"kind {kind!r} is not known")
+
+
+def _take(record: Any, fields: _Fields) -> dict[str, Any]:
+    if not isinstance(record, Mapping):
+        raise ValueError(f"{_shown(record)} is no object")
+    for name, types in fields.items():
+        if name not in record:
+            raise ValueError(f"field {name!r} is missing")
+        value = record[name]
+        if type(value) not in types:
+            raise ValueError(f"field {name!r} is {_shown(value)}, not {' or '.join(kind.__name__ for kind in types)}")
+        if (types is _COUNT and not 0 <= value < 2**63) or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(f"field {name!r} is {_shown(value)}, which is out of range")
+    return {name: record[name] for name in fields}
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"field {name!r} is {_shown(value)}, not one of {sorted(known)}")
+
+
+def _encoded(embedding: Vector) -> str:
+    return base64.b64encode(embedding.astype("<f4").tobytes()).decode("ascii")
+
+
+def _embedding(record: Mapping[str, Any], dim: int) -> Vector:
+    text = _take(record, {"embedding": _TEXT})["embedding"]
+    try:
+        embedding = np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"field 'embedding' is no base64 of float32 ({error})") from None
+    if len(embedding) != dim:
+        raise ValueError(f"field 'embedding' has {len(embedding)} numbers, the header says {dim}")
+    if not np.isfinite(embedding).all():
+        raise ValueError("field 'embedding' has numbers that are not finite")
+    return embedding
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
