@@ -9,6 +9,7 @@
     ├── RequestError (ValueError)            one call's input cannot be answered
     ├── MissingDependencyError (ImportError) an extra is not installed
     ├── WeightsError (OSError)               model weights are missing or damaged
+    ├── EmbeddingError (ValueError)          an embedder returned what are no embeddings
     ├── MemoryStoreError                     the memory cannot be used
     │   ├── NotAMemoryError                  the file is something else
     │   ├── CorruptMemoryError               the file is damaged
@@ -103,6 +104,20 @@ class MissingDependencyError(RarError, ImportError):
 
 class WeightsError(RarError, OSError):
     """Model weights are missing or damaged."""
+
+
+class EmbeddingError(RarError, ValueError):
+    """An embedder returned what are no embeddings."""
+
+    def __init__(self, embedder_id: str, found: str) -> None:
+        super().__init__(embedder_id, found)
+        self.embedder_id, self.found = embedder_id, found
+
+    def __str__(self) -> str:
+        return (
+            f"Embedder {self.embedder_id!r} returned {self.found}. It must return one finite vector per text, all of one "
+            "length and none zero; mend it or pass another `embedder=`."
+        )
 
 
 class MemoryStoreError(RarError):

@@ -1,0 +1,110 @@
+"""Any embedder that a user has, as ours. Neither framework is imported: their classes are known by their methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from rar.embedding.base import Embedder
+from rar.embedding.hashing import HashingEmbedder
+from rar.embedding.minilm import MiniLMEmbedder
+from rar.errors import ConfigurationError, EmbeddingError, UnknownNameError
+from rar.values import Vector
+
+_NAMED: dict[str, Callable[[], Embedder]] = {"minilm": MiniLMEmbedder, "hashing": HashingEmbedder}
+_MODEL_FIELDS = ("model_name", "model", "model_id", "repo_id", "azure_deployment", "deployment_name")
+
+
+def as_embedder(value: object) -> Embedder:
+    """An `Embedder` of one, of `"minilm"`, `"hashing"`, a LangChain `Embeddings` or a LlamaIndex `BaseEmbedding`.
+
+    Nothing is loaded or called yet: a framework's embedder is first asked when its `dim` or a vector is needed.
+
+    Raises:
+        UnknownNameError: No embedder has that name.
+        ConfigurationError: `value` is none of these.
+    """
+    if isinstance(value, str):
+        if value not in _NAMED:
+            raise UnknownNameError("embedder", value, _NAMED)
+        return _NAMED[value]()
+    foreign: Any = value
+    if _has(value, "embed_documents", "embed_query"):
+        return FrameworkEmbedder(_id_of(value), foreign.embed_documents)
+    if _has(value, "get_text_embedding_batch", "get_query_embedding"):
+        return FrameworkEmbedder(_id_of(value), foreign.get_text_embedding_batch)
+    if _has(value, "embed"):
+        return cast("Embedder", value)
+    raise ConfigurationError(
+        f"embedder= got {type(value).__name__}. Pass one of {sorted(_NAMED)}, a LangChain `Embeddings`, a LlamaIndex "
+        "`BaseEmbedding`, or an object with `id`, `dim` and `embed`."
+    )
+
+
+class FrameworkEmbedder:
+    """A framework's embedder; its vectors are checked and normalised.
+
+    Questions are compared with questions, so that all texts go through the one method, that for documents.
+
+    Raises:
+        EmbeddingError: From `embed` and `dim`, when what came back cannot be used.
+    """
+
+    def __init__(self, id: str, embed_many: Callable[[list[str]], Any]) -> None:
+        self._id = id
+        self._embed_many = embed_many
+        self._dim: int | None = None
+
+    def __repr__(self) -> str:
+        return f"FrameworkEmbedder({self._id!r})"
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def dim(self) -> int:
+        if self._dim is None:
+            self._dim = self.embed(["dimension"]).shape[1]
+        return self._dim
+
+    def embed(self, texts: Sequence[str]) -> Vector:
+        """Unit vectors, shape `(len(texts), dim)`."""
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        vectors = _unit_vectors(self._id, self._embed_many(list(texts)), len(texts))
+        if self._dim is None:
+            self._dim = vectors.shape[1]
+        if vectors.shape[1] != self._dim:
+            raise EmbeddingError(self._id, f"vectors of length {vectors.shape[1]} after some of length {self._dim}")
+        return vectors
+
+
+def _unit_vectors(id: str, output: Any, count: int) -> Vector:
+    try:
+        vectors = np.array(output, np.float64)  # float64, in which the squares of float32 numbers cannot overflow
+    except (TypeError, ValueError) as error:
+        raise EmbeddingError(id, "vectors of different lengths, or no numbers") from error
+    if vectors.ndim != 2 or vectors.shape[0] != count or vectors.shape[1] == 0:
+        raise EmbeddingError(id, f"shape {vectors.shape} for {count} texts")
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.isfinite(norms).all():
+        raise EmbeddingError(id, "a vector with NaN or infinity")
+    if not norms.all():
+        raise EmbeddingError(id, "a vector of zeros")
+    unit: Vector = (vectors / norms).astype(np.float32)
+    return unit
+
+
+def _id_of(value: object) -> str:
+    """Class and model name, the same for one model in both frameworks: `OpenAI/text-embedding-3-small`."""
+    kind = type(value).__name__.removesuffix("s").removesuffix("Embedding") or type(value).__name__
+    names = (getattr(value, field, None) for field in _MODEL_FIELDS)
+    model = next((name for name in names if isinstance(name, str) and name not in ("", "unknown")), None)
+    return kind if model is None else f"{kind}/{model}"
+
+
+def _has(value: object, *methods: str) -> bool:
+    return all(callable(getattr(value, method, None)) for method in methods)

