@@ -1,0 +1,41 @@
+"""RAR: routing between a weak and a strong language model that keeps learning. The framework-neutral engine."""
+
+from importlib.metadata import version
+
+from rar.errors import RarError
+from rar.keys import query
+from rar.memory import Memory, SQLiteMemory
+from rar.models import FunctionModel
+from rar.router import Router, RouterStats
+from rar.strategies import RAR, Cascade, Threshold
+from rar.strategy import Steps, Strategy, ask, ask_all
+from rar.values import Answer, Call, Decision, Guide, Message, Reply, Request, Route, Usage
+
+__version__ = version("rar-llm")
+
+__all__ = [
+    "RAR",
+    "Answer",
+    "Call",
+    "Cascade",
+    "Decision",
+    "FunctionModel",
+    "Guide",
+    "Memory",
+    "Message",
+    "RarError",
+    "Reply",
+    "Request",
+    "Route",
+    "Router",
+    "RouterStats",
+    "SQLiteMemory",
+    "Steps",
+    "Strategy",
+    "Threshold",
+    "Usage",
+    "__version__",
+    "ask",
+    "ask_all",
+    "query",
+]

@@ -399,7 +399,7 @@ _OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-J])[).:][ \t]+(\S.*?)(?=\s+\(?[A-J][)
 _LETTER = r"[\s*_\"'(\[{]*(?:\\text\{)?([A-J])(?![\w'\u2019])(?! (?!because|since|as|which|is|here)[a-z])"
 _NAMED = re.compile(
     r"(?:\b(?i:answer|choice|option)\b(?i:\s+(?:choice|option))?[\s*_]*(?::|(?i:is|would be|=))"
-    r"[\s*_]*(?i:option|choice)?|\\boxed\{|\b(?i:choose|select|pick)\b[\s*_]*(?i:option|choice)?)" + _LETTER
+    r"(?:[\s*_]*(?i:option|choice))?|\\boxed\{|\b(?i:choose|select|pick)\b(?:[\s*_]*(?i:option|choice))?)" + _LETTER
 )
 _CALLED_RIGHT = re.compile(r"\b([A-J])\)?[*_]* is (?:the )?(?:correct|right|best)\b")
 _LED = re.compile(r"[\s*_#>]*(?i:option\s+|choice\s+)?\(?\**([A-J])(?:\**[).:]|\**\s*\Z)")
@@ -408,7 +408,8 @@ _LED = re.compile(r"[\s*_#>]*(?i:option\s+|choice\s+)?\(?\**([A-J])(?:\**[).:]|\
 def find_options(text: str) -> dict[str, str]:
     """The options of a multiple-choice question by letter; empty where there are not at least A and B."""
     options: dict[str, str] = {}
-    for letter, option in _OPTION.findall(text):
+    # Runs of blanks would make the pattern try every end of an option at each of them.
+    for letter, option in _OPTION.findall(re.sub(r"[^\S\n]+", " ", text)):
         if letter == chr(ord("A") + len(options)):
             options[letter] = option
     return options if len(options) > 1 else {}
@@ -459,9 +460,10 @@ _NUMBER = re.compile(
 _SCALES = {"thousand": 3, "million": 6, "billion": 9}
 _MARKS = (
     re.compile(r"####[ \t]*(.+)"),
-    re.compile(r"\\boxed\{(.+)\}"),
+    re.compile(r"\\boxed\{(.{1,99})\}"),
     re.compile(r"\banswer\b(?:[ \t]+is\b|[ \t]*:|[ \t]*=)[\s*:$]*(.+)", re.IGNORECASE),
 )
+_REASON = re.compile(r"[,;.(]\s|\(|\b(?:because|since|as)\b")
 _NUMERIC_QUESTION = re.compile(
     r"\bhow (?:many|much|long|old|far|tall|fast|heavy|big|large|high)\b|\bwhat (?:percent|fraction|number)"
     r"|\b(?:calculate|compute)\b|\btotal\b|\baverage\b",
@@ -490,8 +492,9 @@ def find_number(text: str) -> Number | None:
     """The final number of an answer: after `####`, in `\\boxed{}`, after "the answer is", else the last one."""
     for mark in _MARKS:
         for after in reversed(mark.findall(text)):
-            # "The answer is 3 x 5 = 15."
-            found = next(_numbers(after.rpartition("=")[2]), None) or next(_numbers(after), None)
+            # "The answer is 3 x 5 = 15, since 2 + 3 = 5."
+            result = _REASON.split(after, maxsplit=1)[0].rpartition("=")[2]
+            found = next(_numbers(result), None) or next(_numbers(after), None)
             if found:
                 return Number(found.value, found.decimals, marked=True)
     return max(enumerate(_numbers(text)), default=(0, None), key=lambda numbered: numbered[0])[1]
