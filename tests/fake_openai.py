@@ -78,10 +78,7 @@ class FakeOpenAI:
         self._gates: list[threading.Event] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self._server.request_queue_size = 128
+        self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.fake = self  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
@@ -206,6 +203,12 @@ def embedding_of(text: str, dim: int = 64) -> list[float]:
         vector[digest[0] % dim] += 1.0 if digest[1] % 2 else -1.0
     norm = math.hypot(*vector)
     return [x / norm for x in vector] if norm else [1.0, *vector[1:]]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128  # read when the socket starts to listen; the default of 5 resets connections under load
 
 
 class _Handler(BaseHTTPRequestHandler):
