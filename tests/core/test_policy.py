@@ -161,8 +161,8 @@ def test_a_near_guide_with_a_record_is_used_and_a_far_one_is_not() -> None:
 def test_the_static_router_decides_for_the_paper_policy_where_memory_is_silent() -> None:
     assert PaperPolicy().choose(evidence(prior=0.9)).model == WEAK
     assert PaperPolicy().choose(evidence(prior=0.1)).model == STRONG
-    assert PaperPolicy().choose(evidence(match(tally(), similarity=0.89), prior=0.1)).model == STRONG
-    assert PaperPolicy().choose(evidence(match(tally(), similarity=0.91), prior=0.1)).model == WEAK
+    assert PaperPolicy().choose(evidence(match(tally(), similarity=0.96), prior=0.1)).model == STRONG
+    assert PaperPolicy().choose(evidence(match(tally(), similarity=0.98), prior=0.1)).model == WEAK
 
 
 def test_a_request_is_due_when_unproven_or_long_strong_only_and_not_when_weak_works() -> None:
