@@ -1,0 +1,284 @@
+"""The kinds of calls that a user makes: how each is made on a child LLM, and what the engine learns from its result.
+
+A kind knows nothing of routing. Its four verbs (call, acall, stream, astream) take the child that was chosen and the
+messages to send; that is all in which the router's modes differ.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
+from llama_index.core.bridge.pydantic import BaseModel
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events import BaseEvent
+from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMCompletionEndEvent
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import LLM
+from llama_index.core.prompts import ChatPromptTemplate
+from llama_index_instrumentation import get_dispatcher
+
+from llama_index_rar.messages import as_completion, as_prompt, to_reply, usage_of
+from rar.errors import ConfigurationError
+from rar.keys import task_of
+from rar.values import Reply, ToolCall, Usage
+
+Messages = list[ChatMessage]
+
+
+def can_call_tools(child: LLM) -> bool:
+    return isinstance(child, FunctionCallingLLM) and child.metadata.is_function_calling_model
+
+
+class Kind(ABC):
+    """One kind of call. `extends` says that the child's own system prompt applies, as in the child's own `predict`."""
+
+    extends: bool = False
+    needs_tools: bool = False
+
+    @property
+    def task(self) -> str:
+        return "answer"
+
+    @abstractmethod
+    def call(self, child: LLM, messages: Messages) -> Any: ...
+
+    @abstractmethod
+    async def acall(self, child: LLM, messages: Messages) -> Any: ...
+
+    @abstractmethod
+    def stream(self, child: LLM, messages: Messages) -> Iterator[Any]: ...
+
+    @abstractmethod
+    async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[Any]: ...
+
+    def stamped(self, result: Any, facts: Mapping[str, Any]) -> Any:
+        """A copy of `result` that carries the decision: results may be shared, for example by a cache."""
+        return result.model_copy(update={"additional_kwargs": {**result.additional_kwargs, "rar": dict(facts)}})
+
+    def reply(self, role: str, child: LLM, result: Any) -> Reply:
+        """What the engine learns from: the whole result, or the last chunk of a stream, which holds the whole text."""
+        return to_reply(role, result, model_name(child))
+
+
+def model_name(child: LLM) -> str:
+    """The provider's name of the model; the class's where it has none."""
+    name = child.metadata.model_name
+    return name if name and name != "unknown" else child.class_name()
+
+
+@dataclass(frozen=True)
+class Chat(Kind):
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    extends: bool = False
+
+    @property
+    def task(self) -> str:
+        return task_of(tools=_tool_names(self.arguments.get("tools") or ()), schema=self.arguments.get("response_format"))
+
+    def call(self, child: LLM, messages: Messages) -> ChatResponse:
+        return child.chat(messages, **self.arguments)
+
+    async def acall(self, child: LLM, messages: Messages) -> ChatResponse:
+        return await child.achat(messages, **self.arguments)
+
+    def stream(self, child: LLM, messages: Messages) -> Iterator[ChatResponse]:
+        return child.stream_chat(messages, **self.arguments)
+
+    async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[ChatResponse]:
+        return await child.astream_chat(messages, **self.arguments)
+
+
+@dataclass(frozen=True)
+class Tools(Kind):
+    """A chat with tools, prepared by the child itself: every provider has a format of its own."""
+
+    tools: Sequence[Any]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs_tools(self) -> bool:  # type: ignore[override]
+        return bool(self.tools)
+
+    @property
+    def task(self) -> str:
+        return task_of(tools=_tool_names(self.tools))
+
+    def call(self, child: LLM, messages: Messages) -> ChatResponse:
+        return _able(child).chat_with_tools(self.tools, chat_history=messages, **self.arguments)
+
+    async def acall(self, child: LLM, messages: Messages) -> ChatResponse:
+        return await _able(child).achat_with_tools(self.tools, chat_history=messages, **self.arguments)
+
+    def stream(self, child: LLM, messages: Messages) -> Iterator[ChatResponse]:
+        return _able(child).stream_chat_with_tools(self.tools, chat_history=messages, **self.arguments)
+
+    async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[ChatResponse]:
+        return await _able(child).astream_chat_with_tools(self.tools, chat_history=messages, **self.arguments)
+
+    def reply(self, role: str, child: LLM, result: Any) -> Reply:
+        selections = _able(child).get_tool_calls_from_response(result, error_on_no_tool_call=False)
+        calls = tuple(ToolCall(selection.tool_name, selection.tool_kwargs) for selection in selections)
+        return _with_calls(to_reply(role, result, model_name(child)), calls)
+
+
+def _with_calls(reply: Reply, calls: tuple[ToolCall, ...]) -> Reply:
+    return Reply(reply.model, reply.text, calls, reply.usage, reply.model_id, reply.native)
+
+
+def _able(child: LLM) -> FunctionCallingLLM:
+    if not isinstance(child, FunctionCallingLLM):
+        raise ConfigurationError(
+            f"{type(child).__name__} cannot call tools: it is no FunctionCallingLLM. Use a model that is one as weak or strong."
+        )
+    return child
+
+
+def _tool_names(tools: Iterable[Any]) -> list[str]:
+    return [_tool_name(tool) for tool in tools]
+
+
+def _tool_name(tool: Any) -> str:
+    if isinstance(tool, Mapping):  # a provider's own format, given to `chat(tools=...)`
+        return str(tool.get("function", tool).get("name", json.dumps(tool, sort_keys=True, default=str)))
+    return str(tool.metadata.get_name())
+
+
+@dataclass(frozen=True)
+class Complete(Kind):
+    """A completion. A chat model is asked by one user message, as its own `complete` would."""
+
+    formatted: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    extends: bool = False
+
+    def call(self, child: LLM, messages: Messages) -> CompletionResponse:
+        if child.metadata.is_chat_model:
+            return as_completion(child.chat(messages, **self.arguments))
+        return child.complete(as_prompt(messages), formatted=self.formatted, **self.arguments)
+
+    async def acall(self, child: LLM, messages: Messages) -> CompletionResponse:
+        if child.metadata.is_chat_model:
+            return as_completion(await child.achat(messages, **self.arguments))
+        return await child.acomplete(as_prompt(messages), formatted=self.formatted, **self.arguments)
+
+    def stream(self, child: LLM, messages: Messages) -> Iterator[CompletionResponse]:
+        if child.metadata.is_chat_model:
+            return _completions(child.stream_chat(messages, **self.arguments))
+        return child.stream_complete(as_prompt(messages), formatted=self.formatted, **self.arguments)
+
+    async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[CompletionResponse]:
+        if child.metadata.is_chat_model:
+            return _acompletions(await child.astream_chat(messages, **self.arguments))
+        return await child.astream_complete(as_prompt(messages), formatted=self.formatted, **self.arguments)
+
+
+def _completions(chunks: Iterator[ChatResponse]) -> Iterator[CompletionResponse]:
+    for chunk in chunks:
+        yield as_completion(chunk)
+
+
+async def _acompletions(chunks: AsyncIterator[ChatResponse]) -> AsyncIterator[CompletionResponse]:
+    async for chunk in chunks:
+        yield as_completion(chunk)
+
+
+@dataclass(frozen=True)
+class Structured(Kind):
+    """A structured prediction, left to the child, which may have a native way. Results are pairs of object and responses."""
+
+    output_cls: type[BaseModel]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        return task_of(schema=self.output_cls.model_json_schema())
+
+    def call(self, child: LLM, messages: Messages) -> _Object:
+        with _collected() as responses:
+            return _Object(child.structured_predict(**self._arguments(messages)), responses)
+
+    async def acall(self, child: LLM, messages: Messages) -> _Object:
+        with _collected() as responses:
+            return _Object(await child.astructured_predict(**self._arguments(messages)), responses)
+
+    def stream(self, child: LLM, messages: Messages) -> Iterator[_Object]:
+        responses: list[Response] = []
+        chunks = child.stream_structured_predict(**self._arguments(messages))
+        while True:
+            with _collected(responses):  # not across a `yield`: the context is the consumer's
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield _Object(chunk, responses)
+
+    async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[_Object]:
+        with _collected() as responses:
+            chunks = await child.astream_structured_predict(**self._arguments(messages))
+        return self._aobjects(chunks, responses)
+
+    async def _aobjects(self, chunks: AsyncIterator[Any], responses: list[Response]) -> AsyncIterator[_Object]:
+        while True:
+            with _collected(responses):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            yield _Object(chunk, responses)
+
+    def _arguments(self, messages: Messages) -> dict[str, Any]:
+        # Filled-in messages as a template without variables, as the framework's own StructuredLLM does it.
+        prompt = ChatPromptTemplate(message_templates=messages)
+        return {"output_cls": self.output_cls, "prompt": prompt, "llm_kwargs": dict(self.arguments)}
+
+    def stamped(self, result: Any, facts: Mapping[str, Any]) -> Any:
+        return result.value  # the user's own class, with no place for the decision
+
+    def reply(self, role: str, child: LLM, result: Any) -> Reply:
+        usage = sum((usage_of(response) for response in result.responses), Usage())
+        last = to_reply(role, result.responses[-1], model_name(child)) if result.responses else None
+        text = result.value.model_dump_json()
+        return Reply(role, text, usage=usage, model_id=last.model_id if last else model_name(child), native=result.value)
+
+
+Response = ChatResponse | CompletionResponse
+
+
+@dataclass(frozen=True)
+class _Object:
+    value: Any
+    responses: list[Response]
+
+
+_responses: ContextVar[list[Response] | None] = ContextVar("rar_responses", default=None)
+
+
+@contextmanager
+def _collected(responses: list[Response] | None = None) -> Iterator[list[Response]]:
+    """Collect the responses of the LLM calls that are made inside: structured prediction does not return them."""
+    responses = [] if responses is None else responses
+    token = _responses.set(responses)
+    try:
+        yield responses
+    finally:
+        _responses.reset(token)
+
+
+class _Collector(BaseEventHandler):
+    @classmethod
+    def class_name(cls) -> str:
+        return "rar.ResponseCollector"
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        responses = _responses.get()
+        if responses is not None and isinstance(event, LLMChatEndEvent | LLMCompletionEndEvent) and event.response:
+            responses.append(event.response)
+
+
+# The dispatcher through which the callback decorators of all integrations speak.
+get_dispatcher("llama_index.core.llms.callbacks").add_event_handler(_Collector())

@@ -1,0 +1,550 @@
+"""`RouterLLM`: a LlamaIndex LLM that routes each call between a weak and a strong one.
+
+It has no `llm_chat_callback`: only the child that answers reports an LLM event, so that each provider call counts once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import os
+import pickle
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+    MessageRole,
+)
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, SerializeAsAny, model_serializer
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import LLM, ToolSelection
+from llama_index.core.prompts import BasePromptTemplate
+
+from llama_index_rar.calls import Chat, Complete, Kind, Structured, Tools, can_call_tools, model_name
+from llama_index_rar.keys import (
+    Prompted,
+    PromptedMessages,
+    PromptedText,
+    QueryExtractor,
+    find,
+    prompted,
+    react_tools,
+)
+from llama_index_rar.messages import from_messages, to_messages
+from llama_index_rar.ports import KIND, Playback, Port, kind_of, sent
+from llama_index_rar.turns import Turns, continues, turn_of
+from rar.errors import ConfigurationError, EmptyReplyError, MissingModelError, RequestError
+from rar.keys import task_of
+from rar.learning.policy import Policy
+from rar.learning.worker import Mode
+from rar.memory.base import Memory
+from rar.models import check_pair
+from rar.router import Router
+from rar.strategy import Strategy
+from rar.values import STRONG, WEAK, Answer, Choice, Decision, Message, Reply, Request, Route
+
+logger = logging.getLogger("rar")
+
+_TURN = "llama_index.turn"
+_OVERRIDES = ("rar_force", "rar_query", "rar_namespace", "rar_learn")
+
+
+class RouterLLM(FunctionCallingLLM):
+    """Sends each call to `weak` or `strong`, and learns which is good enough.
+
+    The decision is in `additional_kwargs["rar"]` of every response and of every streamed one. One call may be steered by
+    `rar_force="weak" | "strong"`, `rar_query=`, `rar_namespace=` and `rar_learn=False`; none of these reaches a model.
+
+    Args:
+        weak, strong: Any LlamaIndex LLMs; a tool call goes to the one that can call tools if only one can.
+        query_extractor: Finds the user's question in messages that no template variable tells it of; None to pass.
+        namespace: What is learned stays in it; None for the router's.
+        router: A `rar.Router` to share with other wrappers, instead of one made from the other arguments.
+
+    The other arguments are `rar.Router`'s, or any LlamaIndex LLM's (`system_prompt=`, `callback_manager=`, ...).
+
+    Raises:
+        ConfigurationError: An argument cannot work; `MissingModelError` and `SameModelError` are its kinds.
+    """
+
+    weak: SerializeAsAny[LLM] = Field(exclude=True, description="Answers what it is known to answer well.")
+    strong: SerializeAsAny[LLM] = Field(exclude=True, description="Answers the rest.")
+    router: Router = Field(exclude=True, repr=False, description="Decides and learns.")
+    namespace: str = Field(default="default", description="What is learned stays in it.")
+    query_extractor: QueryExtractor | None = Field(default=None, exclude=True, repr=False)
+
+    _turns: Turns = PrivateAttr(default_factory=Turns)
+    _ports: dict[str, tuple[LLM, Port]] = PrivateAttr(default_factory=dict)
+    _reporting: dict[str, LLM] = PrivateAttr(default_factory=dict)
+
+    def __init__(
+        self,
+        weak: LLM | None = None,
+        strong: LLM | None = None,
+        *,
+        memory: str | os.PathLike[str] | Memory | None = "rar.db",
+        quality: float = 0.95,
+        policy: str | Policy = "floor",
+        strategy: Strategy | Callable[[Request], Choice | str] | str | None = None,
+        static_router: Any = None,
+        judge: Any = "auto",
+        embedder: Any = None,
+        learning: Mode = "background",
+        namespace: str | None = None,
+        audit_rate: float | None = None,
+        prices: Mapping[str, Sequence[float]] | None = None,
+        seed: int | None = None,
+        weak_id: str | None = None,
+        strong_id: str | None = None,
+        degrade: bool = False,
+        learning_budget: float | None = 0.2,
+        store_text: bool = True,
+        redact: Callable[[str], str] | None = None,
+        read_only: bool = False,
+        query_extractor: QueryExtractor | None = None,
+        router: Router | None = None,
+        **kwargs: Any,
+    ) -> None:
+        weak, strong = _checked(weak, WEAK), _checked(strong, STRONG)
+        check_pair(weak_id or model_name(weak), strong_id or model_name(strong))
+        if router is None:
+            router = Router(
+                memory=memory,
+                quality=quality,
+                policy=policy,
+                strategy=strategy,
+                static_router=static_router,
+                judge=judge,
+                embedder=embedder,
+                learning=learning,
+                namespace=namespace or "default",
+                audit_rate=audit_rate,
+                prices=prices,
+                seed=seed,
+                weak_id=weak_id,
+                strong_id=strong_id,
+                degrade=degrade,
+                learning_budget=learning_budget,
+                store_text=store_text,
+                redact=redact,
+                read_only=read_only,
+            )
+        super().__init__(
+            weak=weak,
+            strong=strong,
+            router=router,
+            namespace=namespace or router.namespace,
+            query_extractor=query_extractor,
+            **kwargs,
+        )
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "RouterLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What both children can do at least; tools and chat are there if either has them."""
+        weak, strong = self.weak.metadata, self.strong.metadata
+        outputs = [limit for limit in (weak.num_output, strong.num_output) if limit > 0]  # -1: no limit known
+        same_role = weak.system_role == strong.system_role
+        return LLMMetadata(
+            context_window=min(weak.context_window, strong.context_window),
+            num_output=min(outputs, default=-1),
+            is_chat_model=weak.is_chat_model or strong.is_chat_model,
+            is_function_calling_model=can_call_tools(self.weak) or can_call_tools(self.strong),
+            model_name=f"rar({model_name(self.weak)}, {model_name(self.strong)})",
+            system_role=strong.system_role if same_role else MessageRole.SYSTEM,
+        )
+
+    # --- the framework's calls --------------------------------------------------------------------------------------
+
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return self._call(self._chat_request(messages, kwargs))  # type: ignore[no-any-return]
+
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return await self._acall(self._chat_request(messages, kwargs))  # type: ignore[no-any-return]
+
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        return self._stream(self._chat_request(messages, kwargs))
+
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        return await self._astream(self._chat_request(messages, kwargs))
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return self._call(self._completion_request(prompt, formatted, kwargs))  # type: ignore[no-any-return]
+
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return await self._acall(self._completion_request(prompt, formatted, kwargs))  # type: ignore[no-any-return]
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        return self._stream(self._completion_request(prompt, formatted, kwargs))
+
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+        return await self._astream(self._completion_request(prompt, formatted, kwargs))
+
+    def structured_predict(
+        self, output_cls: Any, prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Any:
+        return self._call(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args))
+
+    async def astructured_predict(
+        self, output_cls: Any, prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Any:
+        return await self._acall(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args))
+
+    def stream_structured_predict(
+        self, output_cls: Any, prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Generator[Any, None, None]:
+        return self._stream(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args))
+
+    async def astream_structured_predict(
+        self, output_cls: Any, prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> AsyncGenerator[Any, None]:
+        return await self._astream(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args))
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[Any],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Put the tools by until `chat` has chosen a child, which then prepares them in its provider's format."""
+        messages = list(chat_history or [])
+        if user_msg is not None:
+            messages.append(ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg)
+        how = {
+            "verbose": verbose,
+            "allow_parallel_tool_calls": allow_parallel_tool_calls,
+            "tool_required": tool_required,
+        }
+        return {"messages": messages, "rar_tools": (list(tools), how), **kwargs}
+
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> list[ToolSelection]:
+        """Read by the child that answered, which knows its provider's format."""
+        role = response.additional_kwargs.get("rar", {}).get("model")
+        if role not in (WEAK, STRONG):
+            role = WEAK if can_call_tools(self.weak) else STRONG
+        child = self.weak if role == WEAK else self.strong
+        if not isinstance(child, FunctionCallingLLM):
+            if error_on_no_tool_call:
+                raise RequestError(f"The {role} model answered, which cannot call tools, so that there are no tool calls.")
+            return []
+        return child.get_tool_calls_from_response(response, error_on_no_tool_call=error_on_no_tool_call, **kwargs)
+
+    def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> PromptedMessages:
+        overrides, values = _overrides(prompt_args)
+        return PromptedMessages(super()._get_messages(prompt, **values), prompted(prompt, values, overrides))
+
+    def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> PromptedText:
+        overrides, values = _overrides(prompt_args)
+        return PromptedText(super()._get_prompt(prompt, **values), prompted(prompt, values, overrides))
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def _chat_request(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> Request:
+        arguments = dict(kwargs)
+        tools, how = arguments.pop("rar_tools", ((), {}))
+        overrides, arguments = _overrides(arguments)
+        origin = messages.prompted if isinstance(messages, PromptedMessages) else None
+        if tools:
+            return self._request(Tools(tools, {**how, **arguments}), messages, origin, overrides)
+        if how:
+            arguments.pop("tool_choice", None)  # of no tools
+        return self._request(Chat(arguments, extends=origin is not None), messages, origin, overrides)
+
+    def _completion_request(self, prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> Request:
+        overrides, arguments = _overrides(kwargs)
+        origin = prompt.prompted if isinstance(prompt, PromptedText) else None
+        message = ChatMessage(role=MessageRole.USER, content=str(prompt))
+        kind = Complete(formatted, arguments, extends=origin is not None)
+        return self._request(kind, [message], origin, overrides)
+
+    def _structured_request(
+        self, output_cls: Any, prompt: Any, llm_kwargs: Mapping[str, Any] | None, prompt_args: dict[str, Any]
+    ) -> Request:
+        overrides, arguments = _overrides(llm_kwargs or {})
+        messages = self._get_messages(prompt, **prompt_args)
+        return self._request(Structured(output_cls, arguments), messages, messages.prompted, overrides)
+
+    def _request(
+        self,
+        kind: Kind,
+        messages: Sequence[ChatMessage],
+        origin: Prompted | None,
+        overrides: Mapping[str, Any],
+    ) -> Request:
+        """What the engine is told of a call, the same for all modes."""
+        if not messages:
+            raise RequestError("There are no messages to answer. Pass at least one.")
+        if origin is not None:
+            overrides = {**origin.overrides, **overrides}
+        mapped = to_messages(messages)
+        key, purpose = find(mapped, origin, given=overrides.get("rar_query"), extractor=self.query_extractor)
+        namespace = overrides.get("rar_namespace") or self.namespace
+        task = purpose.task or _task(kind, mapped)
+        turn = turn_of(mapped, namespace) if task.startswith("tools:") else None
+        again = turn is not None and continues(mapped)
+        return Request(
+            messages=mapped,
+            key=key.text,
+            key_source=key.source,
+            namespace=namespace,
+            task=task,
+            options={KIND: kind, _TURN: turn},
+            force=overrides.get("rar_force") or self._only_able(kind),
+            sticky=self._turns.get(turn) if turn is not None and again else None,
+            # What a tool loop does later depends on more than the question.
+            learn=bool(overrides.get("rar_learn", True)) and purpose.learn and not again,
+            source="llama_index",
+        )
+
+    def _only_able(self, kind: Kind) -> str | None:
+        """The one child that can make a call with tools; None where that does not narrow the choice."""
+        if not kind.needs_tools:
+            return None
+        able = [role for role, child in ((WEAK, self.weak), (STRONG, self.strong)) if can_call_tools(child)]
+        if not able:
+            raise RequestError("Neither model can call tools. Use one that can as weak or strong.")
+        return able[0] if len(able) == 1 else None
+
+    # --- making the call: all modes are one loop --------------------------------------------------------------------
+
+    def _call(self, request: Request) -> Any:
+        models = self._models()
+        if self.rate_limiter is not None:
+            self.rate_limiter.acquire()
+        decision = self.router.decide(request, models)
+        kind = kind_of(decision.call)
+        while True:
+            try:
+                result = kind.call(*self._target(decision))
+            except Exception as error:
+                decision = self.router.failover(decision, error)
+                continue
+            reply = self._reply(kind, decision, result)
+            after = self._after_empty(decision, reply)
+            if after is None:
+                return self._served(kind, decision, result, reply)
+            decision = after
+
+    async def _acall(self, request: Request) -> Any:
+        models = self._models()
+        if self.rate_limiter is not None:
+            await self.rate_limiter.async_acquire()
+        decision = await self.router.adecide(request, models)
+        kind = kind_of(decision.call)
+        while True:
+            try:
+                result = await kind.acall(*self._target(decision))
+            except Exception as error:
+                decision = self.router.failover(decision, error)
+                continue
+            reply = self._reply(kind, decision, result)
+            after = self._after_empty(decision, reply)
+            if after is None:
+                return self._served(kind, decision, result, reply)
+            decision = after
+
+    def _stream(self, request: Request) -> Generator[Any, None, None]:
+        models = self._models()
+        if self.rate_limiter is not None:
+            self.rate_limiter.acquire()
+        return self._relay(*self._open(self.router.decide(request, models)))
+
+    def _open(self, decision: Decision) -> tuple[Decision, Iterator[Any]]:
+        while True:
+            try:
+                return decision, kind_of(decision.call).stream(*self._target(decision))
+            except Exception as error:
+                decision = self.router.failover(decision, error)
+
+    def _relay(self, decision: Decision, chunks: Iterator[Any]) -> Generator[Any, None, None]:
+        kind = kind_of(decision.call)
+        while True:
+            try:
+                chunk = next(chunks, None)
+                break
+            except Exception as error:  # nothing was passed on yet
+                decision, chunks = self._open(self.router.failover(decision, error))
+        last, facts = None, decision.as_dict()
+        with contextlib.closing(chunks):  # type: ignore[type-var]
+            while chunk is not None:
+                last = chunk
+                yield kind.stamped(chunk, facts)
+                chunk = next(chunks, None)
+        if last is not None:
+            self._served(kind, decision, last, self._reply(kind, decision, last))
+
+    async def _astream(self, request: Request) -> AsyncGenerator[Any, None]:
+        models = self._models()
+        if self.rate_limiter is not None:
+            await self.rate_limiter.async_acquire()
+        return self._arelay(*await self._aopen(await self.router.adecide(request, models)))
+
+    async def _aopen(self, decision: Decision) -> tuple[Decision, AsyncIterator[Any]]:
+        while True:
+            try:
+                return decision, await kind_of(decision.call).astream(*self._target(decision))
+            except Exception as error:
+                decision = self.router.failover(decision, error)
+
+    async def _arelay(self, decision: Decision, chunks: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+        kind = kind_of(decision.call)
+        while True:
+            try:
+                chunk = await anext(chunks, None)
+                break
+            except Exception as error:
+                decision, chunks = await self._aopen(self.router.failover(decision, error))
+        last, facts = None, decision.as_dict()
+        async with contextlib.aclosing(chunks):  # type: ignore[type-var]
+            while chunk is not None:
+                last = chunk
+                yield kind.stamped(chunk, facts)
+                chunk = await anext(chunks, None)
+        if last is not None:
+            self._served(kind, decision, last, self._reply(kind, decision, last))
+
+    def _target(self, decision: Decision) -> tuple[LLM, list[ChatMessage]]:
+        """The child to call and what to send to it; an answer that is already had is played back by a child of its own."""
+        child = self._child(decision.model)
+        if isinstance(decision.choice, Answer):
+            player = Playback(
+                reply=decision.choice.reply, played=child.metadata, callback_manager=child.callback_manager
+            )
+            return player, from_messages(decision.request.messages, child.metadata.system_role)
+        return child, sent(decision.call, child)
+
+    def _child(self, role: str) -> LLM:
+        """The child that serves. One without callback handlers reports to this LLM's, which `Settings` may set at any time."""
+        child = self.weak if role == WEAK else self.strong
+        if child.callback_manager.handlers or not self.callback_manager.handlers:
+            return child
+        known = self._reporting.get(role)
+        if known is None or not _up_to_date(known, child, self.callback_manager):
+            # Kept, because a copy that has not called yet opens a connection of its own.
+            known = child.model_copy(update={"callback_manager": self.callback_manager})
+            self._reporting[role] = known
+        return known
+
+    def _models(self) -> dict[str, Port]:
+        """The engine's own access to the children."""
+        return {role: self._port(role, child) for role, child in ((WEAK, self.weak), (STRONG, self.strong))}
+
+    def _port(self, role: str, child: LLM) -> Port:
+        known = self._ports.get(role)
+        if known is None or known[0] is not child:
+            known = self._ports[role] = (child, Port(child))
+        return known[1]
+
+    def _reply(self, kind: Kind, decision: Decision, result: Any) -> Reply | None:
+        """What the engine learns from; None where it cannot be read, which must not cost the user the answer."""
+        if isinstance(decision.choice, Answer):
+            return decision.choice.reply
+        try:
+            return kind.reply(decision.model, self._child(decision.model), result)
+        except Exception:
+            logger.warning("A response of the %s model could not be read; nothing is learned from it.", decision.model, exc_info=True)
+            return None
+
+    def _after_empty(self, decision: Decision, reply: Reply | None) -> Decision | None:
+        """Who is to be asked after a model that returned nothing; None where that must be passed on as it is."""
+        if reply is None or not reply.empty:
+            return None
+        try:
+            return self.router.failover(decision, EmptyReplyError(decision.model))
+        except EmptyReplyError:
+            return None
+
+    def _served(self, kind: Kind, decision: Decision, result: Any, reply: Reply | None) -> Any:
+        turn = decision.request.options[_TURN]
+        if turn is not None:
+            self._turns.put(turn, Route(decision.model, decision.guide))
+        if reply is not None:
+            self.router.learn(decision, reply, self._models())
+        return kind.stamped(result, decision.as_dict())
+
+    # --- copies and looks -------------------------------------------------------------------------------------------
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield "weak", model_name(self.weak)  # not the child itself, whose repr may show its API key
+        yield "strong", model_name(self.strong)
+        yield "router", self.router
+
+    @model_serializer(mode="wrap")
+    def custom_model_dump(self, handler: Any, info: Any) -> dict[str, Any]:
+        """Children by name only: their own dumps hold API keys."""
+        children = {WEAK: self.weak, STRONG: self.strong}
+        names = {role: {"class_name": child.class_name(), "model": model_name(child)} for role, child in children.items()}
+        return {**handler(self), **names, "class_name": self.class_name()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> RouterLLM:
+        """
+        Raises:
+            ConfigurationError: Always, unless both models are given: a dump holds no models and no keys.
+        """
+        if not {WEAK, STRONG} <= kwargs.keys():
+            raise ConfigurationError(
+                "A dumped RouterLLM holds no models and no keys. Pass them: `RouterLLM.from_dict(data, weak=..., strong=...)`."
+            )
+        return super().from_dict(data, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> RouterLLM:
+        """Copies the children; the router goes on being shared."""
+        return self.model_copy(
+            update={"weak": copy.deepcopy(self.weak, memo), "strong": copy.deepcopy(self.strong, memo)}
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The base class leaves out what cannot be pickled, and would then make a router with a default memory.
+        pickle.dumps((self.weak, self.strong, self.router))
+        state = super().__getstate__()
+        state["__pydantic_private__"] = None
+        return state
+
+
+def _checked(child: LLM | None, role: str) -> LLM:
+    if child is None:
+        raise MissingModelError(role)
+    if not isinstance(child, LLM):
+        raise ConfigurationError(f"{role}= is a {type(child).__name__}. Pass a LlamaIndex LLM.")
+    return child
+
+
+def _overrides(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments for the router, and the rest."""
+    ours = {name: value for name, value in arguments.items() if name.startswith("rar_")}
+    if unknown := ours.keys() - set(_OVERRIDES):
+        raise RequestError(f"{sorted(unknown)} are no overrides. Use one of {list(_OVERRIDES)}.")
+    return ours, {name: value for name, value in arguments.items() if name not in ours}
+
+
+def _task(kind: Kind, messages: Sequence[Message]) -> str:
+    tools = react_tools(messages)
+    return task_of(tools=tools) if tools and kind.task == "answer" else kind.task
+
+
+def _up_to_date(known: LLM, child: LLM, manager: Any) -> bool:
+    """Whether `known` is still `child` with `manager`: people change a model's settings after they passed it on."""
+    ours, theirs = known.__dict__, child.__dict__
+    return ours["callback_manager"] is manager and all(
+        ours.get(name) is value for name, value in theirs.items() if name != "callback_manager"
+    )

@@ -1,0 +1,222 @@
+"""The engine's access to child LLMs: calls that nobody but the engine sees, and replies that are played back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+    MessageRole,
+    TextBlock,
+    ToolCallBlock,
+)
+from llama_index.core.bridge.pydantic import BaseModel, Field
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import LLM
+from llama_index_instrumentation.dispatcher import instrument_tags
+
+from llama_index_rar.calls import Chat, Kind, model_name
+from llama_index_rar.messages import from_messages
+from rar.injection import messages_of
+from rar.values import Call, Message, Reply
+
+KIND = "llama_index.kind"  # where `Request.options` holds how the user made the call
+_FRESH_TEMPERATURE = 0.7
+
+
+def kind_of(call: Call) -> Kind:
+    """How to make `call`: as the user's own was made, or as a plain chat where the engine made it up."""
+    kind = call.request.options.get(KIND)
+    return kind if isinstance(kind, Kind) else Chat()
+
+
+def sent(call: Call, child: LLM) -> list[ChatMessage]:
+    """What `call` sends to `child`, as a list of its own: children append to the list they are given."""
+    messages = messages_of(call)
+    if kind_of(call).extends and child.system_prompt:
+        messages = (Message("system", child.system_prompt), *messages)
+    return from_messages(messages, child.metadata.system_role)
+
+
+class Port:
+    """A child LLM as `rar.drive.Model`. Its calls run in an empty context, without callbacks, and are tagged as shadow."""
+
+    def __init__(self, child: LLM) -> None:
+        self._child = child
+        self._copies: dict[bool, LLM] = {}
+
+    def __repr__(self) -> str:
+        return f"Port({self.id!r})"
+
+    @property
+    def id(self) -> str:
+        return model_name(self._child)
+
+    def call(self, call: Call) -> Reply:
+        return contextvars.Context().run(self._call, call)
+
+    async def acall(self, call: Call) -> Reply:
+        # `create_task(context=...)` is newer than Python 3.10.
+        loop = asyncio.get_running_loop()
+        return await contextvars.Context().run(loop.create_task, self._acall(call))
+
+    def _call(self, call: Call) -> Reply:
+        kind, child = kind_of(call), self._silent(call.fresh)
+        with _unseen():
+            return kind.reply(call.model, child, kind.call(child, sent(call, child)))
+
+    async def _acall(self, call: Call) -> Reply:
+        kind, child = kind_of(call), self._silent(call.fresh)
+        with _unseen():
+            return kind.reply(call.model, child, await kind.acall(child, sent(call, child)))
+
+    def _silent(self, fresh: bool) -> LLM:
+        # Kept, because a copy that has not called yet opens a connection of its own.
+        if fresh not in self._copies:
+            self._copies[fresh] = silent(self._child, fresh)
+        return self._copies[fresh]
+
+
+def silent(child: LLM, fresh: bool = False) -> LLM:
+    """A copy of `child` that has no callback handlers, and some temperature if it is to give `fresh` samples."""
+    manager = CallbackManager([])
+    manager.handlers = []  # an empty list given above is taken for "the global ones"
+    update: dict[str, Any] = {"callback_manager": manager}
+    if fresh and "temperature" in type(child).model_fields:
+        update["temperature"] = _FRESH_TEMPERATURE
+    return child.model_copy(update=update)
+
+
+@contextmanager
+def _unseen() -> Iterator[None]:
+    """Events cannot be kept from global handlers: they are tagged, and OpenTelemetry is told to look away."""
+    with instrument_tags({"rar": "shadow"}):
+        if "opentelemetry.context" not in sys.modules:
+            yield
+            return
+        from opentelemetry import context
+        from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+
+        token = context.attach(context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        try:
+            yield
+        finally:
+            context.detach(token)
+
+
+class Playback(FunctionCallingLLM):
+    """An LLM that gives a reply which is already had, so that what the user gets was seen by callbacks, once."""
+
+    reply: Any = Field(exclude=True, repr=False)
+    played: LLMMetadata
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "rar_playback"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        return self.played
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return _chat_response(self.reply)
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return _chat_response(self.reply)
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        yield _chat_response(self.reply, streamed=True)
+
+    @llm_chat_callback()
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        async def chunks() -> ChatResponseAsyncGen:
+            yield _chat_response(self.reply, streamed=True)
+
+        return chunks()
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return _completion_response(self.reply)
+
+    @llm_completion_callback()
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return _completion_response(self.reply)
+
+    @llm_completion_callback()
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        yield _completion_response(self.reply, streamed=True)
+
+    @llm_completion_callback()
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+        async def chunks() -> CompletionResponseAsyncGen:
+            yield _completion_response(self.reply, streamed=True)
+
+        return chunks()
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[Any],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        return {"messages": chat_history or []}
+
+    def structured_predict(self, output_cls: Any, prompt: Any, llm_kwargs: Any = None, **prompt_args: Any) -> Any:
+        self.chat(prompt.format_messages())
+        return _structured(self.reply, output_cls)
+
+    async def astructured_predict(self, output_cls: Any, prompt: Any, llm_kwargs: Any = None, **prompt_args: Any) -> Any:
+        await self.achat(prompt.format_messages())
+        return _structured(self.reply, output_cls)
+
+    def stream_structured_predict(self, output_cls: Any, prompt: Any, llm_kwargs: Any = None, **prompt_args: Any) -> Any:
+        yield self.structured_predict(output_cls, prompt)
+
+    async def astream_structured_predict(
+        self, output_cls: Any, prompt: Any, llm_kwargs: Any = None, **prompt_args: Any
+    ) -> Any:
+        async def objects() -> AsyncIterator[Any]:
+            yield await self.astructured_predict(output_cls, prompt)
+
+        return objects()
+
+
+def _chat_response(reply: Reply, streamed: bool = False) -> ChatResponse:
+    native = reply.native
+    if not isinstance(native, ChatResponse):
+        calls = [ToolCallBlock(tool_name=call.name, tool_kwargs=dict(call.arguments)) for call in reply.tool_calls]
+        message = ChatMessage(role=MessageRole.ASSISTANT, blocks=[TextBlock(text=reply.text), *calls])
+        native = ChatResponse(message=message, raw=getattr(native, "raw", None))
+    return native.model_copy(update={"delta": reply.text}) if streamed else native
+
+
+def _completion_response(reply: Reply, streamed: bool = False) -> CompletionResponse:
+    native = reply.native
+    if not isinstance(native, CompletionResponse):
+        native = CompletionResponse(text=reply.text, raw=getattr(native, "raw", None))
+    return native.model_copy(update={"delta": reply.text}) if streamed else native
+
+
+def _structured(reply: Reply, output_cls: type[BaseModel]) -> BaseModel:
+    return reply.native if isinstance(reply.native, output_cls) else output_cls.model_validate_json(reply.text)
