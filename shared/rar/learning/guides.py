@@ -156,8 +156,8 @@ _SECRETS = (
 )
 _SUSPICIOUS = {
     "it imitates the marks of a prompt": (
-        r"</?\s*(?:system|assistant|user|human|developer|tool\w*|function\w*|instructions?|reference_notes|prompt|script"
-        r"|im_\w+|s|think\w*)\b[^>\n]*>|<\||\|>|<</?sys>>|\[/?(?:inst|system|assistant|user)\]"
+        r"<\s*/?\s*(?:system|assistant|user|human|developer|tool\w*|function\w*|instructions?|reference_notes|prompt"
+        r"|script|im_\w+|s|think\w*)\b[^>\n]*>|<\||\|>|<</?sys>>|\[/?(?:inst|system|assistant|user)\]"
         r"|^\W*(?:system|assistant|user|human|developer)\s*:|^#+\s*(?:system|instructions?|response|assistant|user)\b"
     ),
     "it gives orders": (

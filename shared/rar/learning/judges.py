@@ -356,7 +356,7 @@ def without_thinking(text: str) -> str:
 
 
 def _shown(reply: Reply) -> str:
-    calls = [f"[calls {call.name} with {_canonical(call.arguments)}]" for call in reply.tool_calls]
+    calls = [f"[calls {call.name} with {_canonical(dict(call.arguments))}]" for call in reply.tool_calls]
     return "\n".join([*filter(None, [said(reply)]), *calls])
 
 
