@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-
+import asyncio
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -54,6 +55,19 @@ def offline_settings() -> Iterator[None]:
     yield
     Settings._llm = Settings._embed_model = Settings._callback_manager = Settings._tokenizer = None
     Settings._node_parser = Settings._prompt_helper = Settings._transformations = None
+
+
+@pytest.fixture(autouse=True)
+def loop_of_sync_calls(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A loop for the framework's sync methods that run async ones: it would open one and leave it open."""
+    if inspect.iscoroutinefunction(request.function):
+        yield
+        return
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture
