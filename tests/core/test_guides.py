@@ -71,7 +71,11 @@ Use when: two unknowns are sought.
 1. Set up a system of equations.
 2. Eliminate one unknown, e.g. by adding 2x + 3y.
 3. Keep Σ and 2πr symbolic."""
-CHINESE = "适用：计算剩余物品的收入。\n一、写出总量。\n二、减去用掉的数量。\n三、乘以单价，并检查单位和时间段是否与题目要求一致。"
+CHINESE = """\
+适用：计算剩余物品的收入。
+一、写出总量。
+二、减去用掉的数量。
+三、乘以单价，并检查单位和时间段是否与题目要求一致。"""
 
 GOOD = [
     (EGGS, EGGS_ANSWER, WORD_PROBLEM),

@@ -81,6 +81,11 @@ def test_no_judge_can_tell_from_an_empty_reference(judge: Judge) -> None:
     assert agrees(judge, " ", "B") is None
 
 
+def test_a_thought_alone_is_an_empty_answer() -> None:
+    assert agrees(ExactJudge(), "Paris", "<think>Paris</think>") is False
+    assert agrees(ExactJudge(), "<think>Paris", "<think>Paris") is None
+
+
 @pytest.mark.parametrize("candidate", ["paris", " **Paris**. ", "<think>Lyon?</think>Paris", '"Paris"'])
 def test_exact_judge_forgives_case_spacing_and_emphasis(candidate: str) -> None:
     assert agrees(ExactJudge(), "Paris", candidate) is True
@@ -378,6 +383,8 @@ def test_llm_judge_asks_nobody_about_an_empty_answer() -> None:
         (QUESTION, "11 July", "11 June", "exact", None),
         (QUESTION, "On 3 May it ended, in 1945.", "In 1945.", "exact", None),
         (QUESTION, "Use `x = 5` and then loop.", "Use a loop.", "exact", None),
+        (QUESTION, "You may choose C for its speed, or Rust.", "Choose C.", "exact", None),
+        (question("How long?"), "Within 30 days, see section 4.", "See section 4.", "exact", None),
     ],
 )
 def test_auto_judge_picks_by_the_form_of_the_reference(

@@ -152,7 +152,8 @@ _INSTRUCTIONS = (
 )
 _SECRETS = (
     r"(?:passwords?|api[ _-]?keys?|secrets?|credentials?|(?:access|auth|session) tokens?|system prompt"
-    r"|(?:full|whole|entire) conversation|chat history|private (?:data|keys?)|environment variables?|cookies|personal data)"
+    r"|(?:full|whole|entire) conversation|chat history|private (?:data|keys?)|environment variables?|cookies"
+    r"|personal data)"
 )
 _SUSPICIOUS = {
     "it imitates the marks of a prompt": (

@@ -55,8 +55,8 @@ class _Local:
         raise NotImplementedError
 
     def verdict(self, request: Request, reference: Reply, candidate: Reply) -> Verdict:
-        if reference.empty or candidate.empty:
-            return _of_empty(self.name, reference)
+        if empty := _of_empty(self.name, reference, candidate):
+            return empty
         return _verdict(self.name, self.compare(request, reference, candidate))
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
@@ -69,10 +69,11 @@ def _verdict(judge: str, opinion: Opinion) -> Verdict:
     return Verdict(agrees, judge, why)
 
 
-def _of_empty(judge: str, reference: Reply) -> Verdict:
-    if reference.empty:
+def _of_empty(judge: str, reference: Reply, candidate: Reply) -> Verdict | None:
+    """The verdict where one of the two says nothing (a thought alone says nothing)."""
+    if not _shown(reference):
         return Verdict(None, judge, "the reference is empty")
-    return Verdict(False, judge, "the candidate is empty")
+    return None if _shown(candidate) else Verdict(False, judge, "the candidate is empty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +208,8 @@ class LLMJudge:
     name = "llm"
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
-        if reference.empty or candidate.empty:
-            return _of_empty(self.name, reference)
+        if empty := _of_empty(self.name, reference, candidate):
+            return empty
         rulings = []
         for first, second in ((reference, candidate), (candidate, reference)):
             reply = yield from ask(self.model, comparison(request, first, second), purpose="judge")
@@ -246,8 +247,8 @@ class AutoJudge:
     name = "auto"
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
-        if reference.empty or candidate.empty:
-            return _of_empty(self.name, reference)
+        if empty := _of_empty(self.name, reference, candidate):
+            return empty
         verdict = Verdict(None, self.name)
         for judge in self.panel(request, reference, candidate):
             verdict = yield from judge.steps(request, reference, candidate)
@@ -375,6 +376,10 @@ def _is_short(text: str) -> bool:
     return len(text.split(None, _SHORT)) <= _SHORT
 
 
+def _last_line(text: str) -> str:
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "")
+
+
 def _yes_or_no(text: str) -> str | None:
     found = _POLAR.match(text)
     return found[1].lower() if found else None
@@ -396,7 +401,7 @@ def _negations(text: str) -> int:
 
 
 _OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-J])[).:][ \t]+(\S.*?)(?=\s+\(?[A-J][).:][ \t]|[ \t]*$)", re.MULTILINE)
-_LETTER = r"[\s*_\"'(\[{]*(?:\\text\{)?([A-J])(?![\w'\u2019])(?! (?!because|since|as|which|is|here)[a-z])"
+_LETTER = r"[\s*_\"'(\[{]*(?:\\text\{)?([A-J])(?![\w'\u2019+#])(?! (?!because|since|as|which|is|here)[a-z])"
 _NAMED = re.compile(
     r"(?:\b(?i:answer|choice|option)\b(?i:\s+(?:choice|option))?[\s*_]*(?::|(?i:is|would be|=))"
     r"(?:[\s*_]*(?i:option|choice))?|\\boxed\{|\b(?i:choose|select|pick)\b(?:[\s*_]*(?i:option|choice))?)" + _LETTER
@@ -419,7 +424,7 @@ def find_letter(text: str, options: dict[str, str]) -> str | None:
     """The option that `text` settles on, named by its letter ("B", "The answer is **B**", "B) text") or by its text."""
     known = set(options) or set("ABCDEFGHIJ")
     whole = [letter for letter, option in options.items() if _words(option) == _words(text)]
-    if len(whole) == 1 and text.strip() not in known:
+    if len(whole) == 1 and text.strip(" ()*.") not in known:
         return whole[0]
     named = [letter for letter in [*_CALLED_RIGHT.findall(text), *_NAMED.findall(text)] if letter in known]
     if named:
@@ -432,9 +437,9 @@ def find_letter(text: str, options: dict[str, str]) -> str | None:
 
 
 def _option_by_text(text: str, options: dict[str, str]) -> str | None:
-    said = f" {' '.join(_words(text))} "
+    sentence = f" {' '.join(_words(text))} "
     texts = {letter: f" {' '.join(_words(option))} " for letter, option in options.items()}
-    found = [letter for letter, option in texts.items() if option.strip() and option in said]
+    found = [letter for letter, option in texts.items() if option.strip() and option in sentence]
     # "loss of taste" stands inside "loss of taste and smell": the longer one was meant.
     longest = [a for a in found if not any(texts[a] != texts[b] and texts[a] in texts[b] for b in found)]
     return longest[0] if len(longest) == 1 else None
@@ -444,7 +449,8 @@ def _is_choice(request: Request, text: str) -> bool:
     options = find_options(_question(request))
     if options:
         return find_letter(text, options) is not None
-    return bool(re.fullmatch(r"[\s*_(]*[A-J][\s*_).]*", text)) or bool(_NAMED.search(text))
+    last = _last_line(text)
+    return bool(re.fullmatch(r"[\s*_(]*[A-J][\s*_).]*", text)) or (_is_short(last) and bool(_NAMED.search(last)))
 
 
 _MINUS = "−"  # noqa: RUF001
@@ -534,9 +540,14 @@ def _is_numeric(request: Request, text: str) -> bool:
     found = find_number(text)
     if found is None or "```" in text:
         return False
-    last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
-    worked_out = bool(_NUMERIC_QUESTION.search(_question(request)) or _ARITHMETIC.search(text))
-    return bool(_MARKS[0].search(text)) or (worked_out and (found.marked or bool(_NUMBER.search(last))))
+    if _MARKS[0].search(text):
+        return True
+    in_the_end = {number.value for number in _numbers(_last_line(text))}
+    if _ARITHMETIC.search(text):
+        return found.marked or bool(in_the_end)
+    # "Within 30 days, see section 4" names two numbers, and nothing says which one was asked for.
+    asked = _NUMERIC_QUESTION.search(_question(request)) is not None
+    return asked and (found.marked or len(in_the_end) == 1)
 
 
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
