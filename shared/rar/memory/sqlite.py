@@ -485,17 +485,14 @@ class SQLiteMemory:
         uri = Path(self._path).as_uri()
         if not self.read_only:
             return _connect(uri)
-        connection = _connect(f"{uri}?mode=ro")
         try:
-            connection.execute("PRAGMA schema_version").fetchone()
+            return _connect(f"{uri}?mode=ro")
         except sqlite3.OperationalError:
-            # In WAL mode even reading writes beside the file. Where it cannot, a file without a log can be read as it is.
-            connection.close()
+            # In WAL mode even reading writes beside the file. Where it cannot, a file without a log is read as it is.
             wal = Path(f"{self._path}-wal")
             if wal.exists() and wal.stat().st_size:
                 raise
-            connection = _connect(f"{uri}?immutable=1")
-        return connection
+            return _connect(f"{uri}?immutable=1")
 
     @contextmanager
     def _connection(self) -> Iterator[_Connection]:
@@ -888,8 +885,13 @@ _NAMED: tuple[tuple[tuple[str, ...], type[MemoryStoreError]], ...] = (
 
 def _connect(uri: str) -> _Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, factory=_Connection)
-    for pragma in _CONNECTION:
-        connection.execute(pragma)
+    try:
+        for pragma in _CONNECTION:
+            connection.execute(pragma)
+        connection.execute("PRAGMA schema_version").fetchone()  # opens the file, which the above need not
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

@@ -1,0 +1,557 @@
+"""What every memory promises: a backend's test class inherits `MemoryContract` and brings two fixtures."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rar.errors import ClosedError, DimensionError, EmbedderMismatchError, ImportFormatError
+from rar.memory.base import Batch, Changes, DecisionRecord, Memory, PolicyState, PolicyStep, Spend
+from rar.memory.identity import experience_id, keyed_digest
+from rar.sameness import signature
+from rar.values import Experience, Guide, Tally, Trial, Vector
+
+DIM = 4
+EAST, NORTH, UP, LATE = np.eye(DIM, dtype=np.float32)
+FAR_FUTURE = 4e9
+
+
+def between(a: Vector, b: Vector, share: float = 0.5) -> Vector:
+    """The unit vector on the way from `a` to `b`."""
+    mixed = (1 - share) * a + share * b
+    return (mixed / np.linalg.norm(mixed)).astype(np.float32)
+
+
+def experience(id: str, embedding: Vector = EAST, **fields: Any) -> Experience:
+    defaults: dict[str, Any] = {"namespace": "default", "task": "answer", "text": f"text of {id}", "signature": f"sig {id}"}
+    return Experience(id, embedding=embedding, **{**defaults, **fields})
+
+
+def guide(id: str, embedding: Vector = EAST, **fields: Any) -> Guide:
+    defaults: dict[str, Any] = {
+        "namespace": "default", "task": "answer", "text": f"steps of {id}", "author": "strong-1", "origin": "a",
+    }  # fmt: skip
+    return Guide(id, embedding=embedding, **{**defaults, **fields})
+
+
+def trial(experience_id: str, *, ok: bool = True, guide_id: str | None = None, at: float = 1.0) -> Trial:
+    return Trial(experience_id, guide_id, "weak-1", "strong-1", ok, at)
+
+
+def spend(usd: float, **fields: Any) -> Spend:
+    defaults: dict[str, Any] = {"namespace": "default", "purpose": "serve", "role": "strong", "model_id": "strong-1"}
+    return Spend(**{**defaults, **fields}, calls=1, input_tokens=10, output_tokens=5, usd=usd)
+
+
+def decision(id: str, at: float = 1.0, **fields: Any) -> DecisionRecord:
+    defaults: dict[str, Any] = {
+        "namespace": "default", "experience_id": "a", "guide_id": None, "model": "weak", "facts": {"reason": "known"},
+    }  # fmt: skip
+    return DecisionRecord(id, at=at, **{**defaults, **fields})
+
+
+def found(memory: Memory, embedding: Vector = EAST, namespace: str = "default", task: str = "answer", limit: int = 16) -> list[str]:
+    return [match.experience.id for match in memory.search(embedding, namespace=namespace, task=task, limit=limit)]
+
+
+def found_guides(memory: Memory, embedding: Vector = EAST, **options: Any) -> list[str]:
+    hits = memory.search_guides(embedding, **{"namespace": "default", "task": "answer", **options})
+    return [hit.guide.id for hit in hits]
+
+
+def everything(memory: Memory) -> Changes:
+    return memory.changes(0, 1_000)
+
+
+class MemoryContract:
+    """Fixtures: `memory` is bound to embedder "test-1" of `DIM` dimensions, `other` is unbound; both are empty."""
+
+    # ── experiences ──
+
+    def test_an_empty_memory_finds_nothing(self, memory: Memory) -> None:
+        assert found(memory) == []
+        assert found_guides(memory) == []
+
+    def test_the_nearest_comes_first(self, memory: Memory) -> None:
+        memory.write(Batch((experience("far", NORTH), experience("near", between(EAST, NORTH, 0.1)), experience("same", EAST))))
+
+        assert found(memory) == ["same", "near", "far"]
+        assert [round(match.similarity, 3) for match in memory.search(EAST, namespace="default", task="answer")] == [
+            1.0,
+            round(0.9 / float(np.hypot(0.9, 0.1)), 3),
+            0.0,
+        ]
+
+    def test_an_opposite_embedding_is_at_minus_one(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a", -EAST),)))
+
+        assert memory.search(EAST, namespace="default", task="answer")[0].similarity == -1.0
+
+    def test_ties_are_ordered_by_id_also_at_the_limit(self, memory: Memory) -> None:
+        memory.write(Batch(tuple(experience(id) for id in "hcgabfed")))
+
+        assert found(memory, limit=3) == ["a", "b", "c"]
+        assert found(memory) == list("abcdefgh")
+
+    def test_the_norm_of_the_query_does_not_matter(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a", EAST), experience("b", NORTH))))
+        slanted = between(EAST, NORTH, 0.3)
+
+        small, large = (memory.search(slanted * norm, namespace="default", task="answer") for norm in (0.001, 1000.0))
+        assert small == large
+
+    @pytest.mark.parametrize("query", [np.zeros(DIM, np.float32), np.full(DIM, np.nan, np.float32)])
+    def test_a_query_without_direction_is_like_nothing(self, memory: Memory, query: Vector) -> None:
+        memory.write(Batch((experience("a"),)))
+
+        assert [match.similarity for match in memory.search(query, namespace="default", task="answer")] == [0.0]
+
+    def test_limit_bounds_what_is_found(self, memory: Memory) -> None:
+        memory.write(Batch(tuple(experience(str(n), between(EAST, NORTH, n / 10)) for n in range(6))))
+
+        assert found(memory, limit=2) == ["0", "1"]
+
+    def test_matches_carry_tallies_and_no_embedding(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"),), trials=(trial("a", at=7.0),)))
+
+        (match,) = memory.search(EAST, namespace="default", task="answer")
+        assert match.experience == experience("a", tallies=(Tally(None, "weak-1", "strong-1", 1, 0, True, 7.0),))
+        assert match.experience.embedding.size == 0
+
+    def test_an_experience_is_read_as_it_was_written(self, memory: Memory) -> None:
+        written = experience(
+            "a", between(EAST, UP), text="¿Qué? 你好 \0 end", created_at=1.5, updated_at=2.5, source="langchain"
+        )
+        memory.write(Batch((written,)))
+
+        read = memory.experience("a")
+        assert read == written
+        assert np.array_equal(read.embedding, written.embedding)
+
+    def test_an_unknown_id_is_none(self, memory: Memory) -> None:
+        assert memory.experience("no") is None
+        assert memory.guide("no") is None
+        assert memory.decision("no") is None
+
+    def test_a_text_may_be_left_out(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a", text=None),)))
+
+        assert memory.experience("a").text is None
+        assert memory.search(EAST, namespace="default", task="answer")[0].experience.text is None
+
+    def test_a_megabyte_of_text_is_kept(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a", text="x" * 2**20),)))
+
+        assert len(memory.experience("a").text) == 2**20
+        assert len(memory.search(EAST, namespace="default", task="answer")[0].experience.text) == 2**20
+
+    def test_lone_surrogates_break_neither_write_nor_search(self, memory: Memory) -> None:
+        broken = "a\ud800b"
+        memory.write(Batch((experience("a", text=broken, namespace=broken, source=broken),), (guide("g", text=broken),)))
+
+        assert found(memory, namespace=broken) == ["a"]
+        assert memory.experience("a").text.startswith("a")
+        assert memory.guide("g").text.endswith("b")
+        assert memory.delete(namespace=broken) == 1
+
+    def test_a_known_id_is_replaced_and_keeps_its_counts(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a", EAST), experience("b", between(EAST, NORTH))), trials=(trial("a"),)))
+        memory.write(Batch((experience("a", NORTH, text="new"),)))
+
+        assert found(memory) == ["b", "a"]
+        assert memory.experience("a").text == "new"
+        assert [tally.ok for tally in memory.experience("a").tallies] == [1]
+
+    def test_namespaces_and_tasks_see_nothing_of_each_other(self, memory: Memory) -> None:
+        memory.write(
+            Batch(
+                (experience("a"), experience("b", namespace="other"), experience("c", task="tools:1")),
+                (guide("g", state="active"), guide("h", namespace="other", state="active"), guide("i", task="t", state="active")),
+            )
+        )
+
+        assert found(memory) == ["a"]
+        assert found(memory, namespace="other") == ["b"]
+        assert found(memory, task="tools:1") == ["c"]
+        assert found_guides(memory) == ["g"]
+        assert found_guides(memory, namespace="other") == ["h"]
+        assert found(memory, namespace="nobody") == []
+
+    # ── trials and guides ──
+
+    def test_trials_add_up_by_guide_and_models(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"),), (guide("g"),)))
+        memory.write(Batch(trials=(trial("a", ok=False, at=1.0), trial("a", ok=True, at=2.0), trial("a", guide_id="g", at=3.0))))
+        memory.write(Batch(trials=(trial("a", ok=False, at=1.5),)))
+
+        assert memory.experience("a").tallies == (
+            Tally(None, "weak-1", "strong-1", ok=1, bad=2, last_ok=True, at=2.0),
+            Tally("g", "weak-1", "strong-1", ok=1, bad=0, last_ok=True, at=3.0),
+        )
+        assert memory.stats().trials == 4
+
+    def test_a_search_sees_a_trial_at_once(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"),)))
+        assert memory.search(EAST, namespace="default", task="answer")[0].experience.tallies == ()
+
+        memory.write(Batch(trials=(trial("a"),)))
+
+        (match,) = memory.search(EAST, namespace="default", task="answer")
+        assert [tally.ok for tally in match.experience.tallies] == [1]
+
+    def test_a_trial_of_what_is_unknown_is_ignored(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"),), (guide("g"),), (trial("no"), trial("a", guide_id="no"), trial("no", guide_id="g"))))
+
+        assert memory.experience("a").tallies == ()
+        assert (memory.guide("g").helpful, memory.guide("g").harmful) == (0, 0)
+        assert memory.stats().trials == 0
+
+    def test_guides_that_help_become_active_and_are_then_found(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"), experience("b")), (guide("g"),)))
+        assert found_guides(memory) == []
+        assert found_guides(memory, states=("candidate",)) == ["g"]
+
+        memory.write(Batch(trials=tuple(trial(id, guide_id="g") for id in "abab")))
+
+        assert memory.guide("g").state == "active"
+        assert memory.guide("g").helpful == 4
+        assert found_guides(memory) == ["g"]
+        assert found_guides(memory, states=("candidate",)) == []
+
+    def test_guides_that_harm_are_retired(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"),), (guide("g", state="active"),), tuple(trial("a", ok=False, guide_id="g") for _ in range(9))))
+
+        assert memory.guide("g").state == "retired"
+        assert found_guides(memory) == []
+
+    def test_a_search_for_guides_shows_their_counts(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"),), (guide("g", state="active"),)))
+        assert memory.search_guides(EAST, namespace="default", task="answer")[0].guide.helpful == 0
+
+        memory.write(Batch(trials=(trial("a", guide_id="g"),)))
+
+        assert memory.search_guides(EAST, namespace="default", task="answer")[0].guide.helpful == 1
+
+    def test_guides_of_several_states_are_found_in_one_order(self, memory: Memory) -> None:
+        memory.write(
+            Batch(guides=(guide("c", between(EAST, NORTH, 0.2)), guide("b", state="active"), guide("a"), guide("r", state="retired")))
+        )
+
+        assert found_guides(memory, states=("active", "candidate")) == ["a", "b", "c"]
+        assert found_guides(memory, states=("active", "candidate"), limit=1) == ["a"]
+
+    def test_what_a_person_decided_about_a_guide_stands(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"),), (guide("g", state="active"),)))
+        memory.set_guide_state("g", "retired")
+        assert found_guides(memory) == []
+
+        memory.write(Batch(guides=(guide("g", state="active"),), trials=tuple(trial("a", guide_id="g") for _ in range(5))))
+
+        assert (memory.guide("g").state, memory.guide("g").helpful) == ("retired", 5)
+        memory.set_guide_state("g", "active")
+        memory.write(Batch(trials=tuple(trial("a", ok=False, guide_id="g") for _ in range(30))))
+        assert memory.guide("g").state == "active"
+
+    def test_the_state_of_an_unknown_guide_cannot_be_set(self, memory: Memory) -> None:
+        with pytest.raises(LookupError, match="nobody"):
+            memory.set_guide_state("nobody", "active")
+
+    def test_guides_are_listed_oldest_first(self, memory: Memory) -> None:
+        memory.write(
+            Batch(guides=(guide("new", created_at=2.0), guide("old", created_at=1.0), guide("far", namespace="o", state="active")))
+        )
+
+        assert [guide.id for guide in memory.guides()] == ["far", "old", "new"]
+        assert [guide.id for guide in memory.guides(namespace="default")] == ["old", "new"]
+        assert [guide.id for guide in memory.guides(states=("active",))] == ["far"]
+        assert np.array_equal(memory.guides()[0].embedding, EAST)
+
+    # ── all or nothing ──
+
+    def test_a_batch_with_an_embedding_of_another_length_stores_nothing(self, memory: Memory) -> None:
+        wrong = experience("b", np.ones(DIM + 1, np.float32))
+        with pytest.raises(DimensionError, match=str(DIM)):
+            memory.write(Batch((experience("a"), wrong), steps=(PolicyStep("default", 0.1),), spending=(spend(1.0),)))
+
+        assert memory.stats().experiences == 0
+        assert memory.policy_state("default") == PolicyState()
+        assert memory.spending() == []
+        assert everything(memory).experiences == ()
+
+    def test_a_query_of_another_length_is_refused(self, memory: Memory) -> None:
+        with pytest.raises(DimensionError):
+            memory.search(np.ones(DIM - 1, np.float32), namespace="default", task="answer")
+
+    def test_an_empty_batch_changes_nothing(self, memory: Memory) -> None:
+        memory.write(Batch())
+
+        assert everything(memory).cursor == 0
+
+    def test_bind_accepts_the_same_embedder_and_names_both_otherwise(self, memory: Memory) -> None:
+        memory.bind("test-1", DIM)
+        with pytest.raises(EmbedderMismatchError, match=r"test-1.*test-2"):
+            memory.bind("test-2", DIM)
+        with pytest.raises(EmbedderMismatchError):
+            memory.bind("test-1", DIM + 1)
+
+        assert (memory.stats().embedder_id, memory.stats().dim) == ("test-1", DIM)
+
+    # ── the log ──
+
+    def test_changes_tell_upserts_with_embeddings_oldest_first(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"), experience("b", NORTH)), (guide("g", UP),)))
+        memory.write(Batch((experience("a", LATE),)))
+
+        changes = everything(memory)
+        assert [e.id for e in changes.experiences] == ["b", "a"]
+        assert np.array_equal(changes.experiences[1].embedding, LATE)
+        assert np.array_equal(changes.guides[0].embedding, UP)
+        assert memory.changes(changes.cursor) == Changes(changes.cursor)
+
+    def test_changes_come_in_pages(self, memory: Memory) -> None:
+        memory.write(Batch(tuple(experience(f"{n:02}") for n in range(7)), (guide("g"), guide("h"))))
+
+        ids, cursor, more, pages = [], 0, True, 0
+        while more:
+            page = memory.changes(cursor, 3)
+            ids += [item.id for item in (*page.experiences, *page.guides)]
+            cursor, more, pages = page.cursor, page.more, pages + 1
+
+        assert ids == [*(f"{n:02}" for n in range(7)), "g", "h"]
+        assert pages == 3
+
+    def test_changes_tell_deletions_until_the_id_is_written_again(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"), experience("b"))))
+        cursor = everything(memory).cursor
+        memory.delete(ids=["a", "b"])
+        memory.write(Batch((experience("b"),)))
+
+        changes = memory.changes(cursor)
+        assert changes.deleted == ("a",)
+        assert [e.id for e in changes.experiences] == ["b"]
+
+    def test_a_trial_does_not_send_the_embedding_again(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"),), (guide("g"),)))
+        cursor = everything(memory).cursor
+        memory.write(Batch(trials=(trial("a", guide_id="g"),)))
+
+        changes = memory.changes(cursor)
+        assert (changes.experiences, changes.guides) == ((), ())
+
+    def test_a_follower_from_another_log_is_told_to_start_anew(self, memory: Memory) -> None:
+        assert memory.changes(10**9).reset
+        assert memory.changes(10**9).cursor == 0
+
+    # ── policy, spending, decisions ──
+
+    def test_steps_add_up_from_their_start_and_are_clipped(self, memory: Memory) -> None:
+        assert memory.policy_state("default") == PolicyState(None, 0, 0)
+
+        memory.write(Batch(steps=(PolicyStep("default", 0.1, audit=True, error=True, start=0.6),)))
+        assert memory.policy_state("default") == PolicyState(pytest.approx(0.7), 1, 1)
+        memory.write(Batch(steps=(PolicyStep("default", 0.9, audit=True), PolicyStep("default", -0.25))))
+        assert memory.policy_state("default") == PolicyState(pytest.approx(0.75), 2, 1)
+        memory.write(Batch(steps=(PolicyStep("default", -5.0, low=0.2),)))
+        assert memory.policy_state("default").threshold == 0.2
+        assert memory.policy_state("other") == PolicyState()
+
+    def test_spending_adds_up_by_purpose_and_model(self, memory: Memory) -> None:
+        memory.write(Batch(spending=(spend(1.0), spend(0.5), spend(2.0, purpose="shadow"))))
+        memory.write(Batch(spending=(spend(0.25), spend(4.0, namespace="other"))))
+
+        assert [(s.namespace, s.purpose, s.calls, s.usd) for s in memory.spending()] == [
+            ("default", "serve", 3, 1.75),
+            ("default", "shadow", 1, 2.0),
+            ("other", "serve", 1, 4.0),
+        ]
+        assert [s.usd for s in memory.spending("other")] == [4.0]
+        assert memory.spending(since=FAR_FUTURE) == []
+        assert (memory.spending()[0].input_tokens, memory.spending()[0].output_tokens) == (30, 15)
+
+    def test_decisions_come_newest_first(self, memory: Memory) -> None:
+        memory.write(Batch(decisions=(decision("a", 1.0), decision("c", 3.0), decision("b", 2.0, namespace="other"))))
+
+        assert [record.id for record in memory.decisions()] == ["c", "b", "a"]
+        assert [record.id for record in memory.decisions(since=2.0)] == ["c", "b"]
+        assert [record.id for record in memory.decisions(limit=1)] == ["c"]
+        assert [record.id for record in memory.decisions(namespace="other")] == ["b"]
+        assert memory.decision("a") == decision("a", 1.0)
+
+    # ── delete, export, load ──
+
+    def test_deleted_ids_are_gone_everywhere(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"), experience("b")), (guide("g", state="active"),), (trial("a"),)))
+        assert found(memory) == ["a", "b"]
+
+        assert memory.delete(ids=["a", "g", "never"]) == 2
+
+        assert found(memory) == ["b"]
+        assert found_guides(memory) == []
+        assert memory.experience("a") is None
+        assert (memory.stats().experiences, memory.stats().trials, memory.stats().guides) == (1, 0, {})
+
+    def test_a_deleted_namespace_leaves_nothing_behind(self, memory: Memory) -> None:
+        self.fill(memory, "default")
+        self.fill(memory, "other")
+
+        assert memory.delete(namespace="default") == 3
+
+        assert memory.stats().namespaces == ("other",)
+        assert [record["namespace"] for record in memory.export() if record["kind"] != "header"] == ["other"] * 6
+        assert memory.policy_state("default") == PolicyState()
+        assert found(memory) == []
+
+    def test_an_export_loads_to_the_same_in_an_empty_memory(self, memory: Memory, other: Memory) -> None:
+        self.fill(memory, "default")
+        memory.set_guide_state("default-g", "retired")
+        records = [json.loads(json.dumps(record)) for record in memory.export()]
+
+        assert other.load(records) == len(records) - 1 == 6
+
+        new_id = experience_id(other.secret, "default", "answer", "What is 2+2?")
+        assert [match.experience.id for match in other.search(EAST, namespace="default", task="answer")][0] == new_id
+        (kept,) = other.guides()
+        assert (kept.origin, kept.state, kept.helpful) == (new_id, "retired", 1)
+        assert other.experience(new_id).tallies == memory.experience("default-a").tallies
+        assert other.experience(new_id).signature == keyed_digest(other.secret, signature("What is 2+2?"))
+        assert other.decisions()[0].experience_id == new_id
+        assert other.policy_state("default") == memory.policy_state("default")
+        assert other.spending() == memory.spending()
+        assert other.stats() == memory.stats()
+        other.write(Batch(trials=tuple(trial(new_id, guide_id="default-g") for _ in range(5))))
+        assert other.guides()[0].state == "retired"  # pinned there too
+
+    def test_a_record_without_text_keeps_its_id(self, memory: Memory, other: Memory) -> None:
+        memory.write(Batch((experience("a", text=None),)))
+
+        other.load(memory.export())
+
+        assert other.experience("a") == memory.experience("a")
+
+    def test_loading_twice_is_loading_once(self, memory: Memory, other: Memory) -> None:
+        self.fill(memory, "default")
+        records = list(memory.export())
+
+        other.load(records)
+        first = list(other.export())
+        other.load(records)
+
+        assert sorted(map(str, other.export())) == sorted(map(str, first))
+
+    def test_an_export_may_be_of_one_namespace(self, memory: Memory) -> None:
+        self.fill(memory, "default")
+        self.fill(memory, "other")
+
+        namespaces = [record.get("namespace") for record in memory.export("other")]
+        assert namespaces == [None, *["other"] * 6]
+
+    @pytest.mark.parametrize(
+        ("place", "damage", "said"),
+        [
+            (1, lambda r: {**r, "format": "something"}, "record 1: no header"),
+            (1, lambda r: {**r, "version": 99}, "record 1: format version 99"),
+            (2, lambda r: {k: v for k, v in r.items() if k != "embedding"}, "record 2: field 'embedding' is missing"),
+            (2, lambda r: {**r, "embedding": "AAAA"}, "record 2: field 'embedding'"),
+            (2, lambda r: {**r, "embedding": "§"}, "record 2: field 'embedding'"),
+            (2, lambda r: {**r, "tallies": [3]}, "record 2: 3 is no object"),
+            (2, lambda r: {**r, "created_at": float("nan")}, "record 2: field 'created_at'"),
+            (3, lambda r: {**r, "namespace": 5}, "record 3: field 'namespace' is 5"),
+            (4, lambda r: {**r, "state": "magic"}, "record 4: field 'state' is 'magic'"),
+            (5, lambda r: {**r, "kind": "novel"}, "record 5: kind 'novel'"),
+            (6, lambda r: [], "record 6: "),
+            (7, lambda r: {**r, "facts": "none"}, "record 7: field 'facts'"),
+        ],
+    )
+    def test_a_bad_record_is_named_and_nothing_is_loaded(
+        self, memory: Memory, other: Memory, place: int, damage: Any, said: str
+    ) -> None:
+        self.fill(memory, "default")
+        records = list(memory.export())
+        records[place - 1] = damage(records[place - 1])
+
+        with pytest.raises(ImportFormatError, match=said):
+            other.load(records)
+
+        assert other.stats().experiences == 0
+        assert list(other.export())[1:] == []
+
+    def test_an_export_without_a_header_is_refused(self, memory: Memory) -> None:
+        with pytest.raises(ImportFormatError, match="record 1"):
+            memory.load([])
+
+    def test_an_export_of_another_embedder_is_refused(self, memory: Memory, other: Memory) -> None:
+        other.bind("test-2", DIM)
+
+        with pytest.raises(EmbedderMismatchError, match=r"test-2.*test-1"):
+            other.load(memory.export())
+
+    # ── sharing and ending ──
+
+    def test_sixteen_threads_write_and_search_and_nothing_is_lost(self, memory: Memory) -> None:
+        def work(thread: int) -> None:
+            for n in range(10):
+                id = f"{thread:02}-{n}"
+                memory.write(Batch((experience(id, between(EAST, NORTH, thread / 16)),), trials=(trial(id), trial("00-0"))))
+                assert id in found(memory, between(EAST, NORTH, thread / 16), limit=200)
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(work, range(16)))
+
+        assert len(found(memory, limit=200)) == memory.stats().experiences == 160
+        assert memory.stats().trials == 160 + sum(tally.ok for tally in memory.experience("00-0").tallies) - 1
+
+    def test_each_method_says_that_the_memory_was_closed(self, memory: Memory) -> None:
+        memory.close()
+        memory.close()
+
+        calls: list[Any] = [
+            lambda: memory.bind("test-1", DIM),
+            lambda: memory.write(Batch((experience("a"),))),
+            lambda: memory.search(EAST, namespace="default", task="answer"),
+            lambda: memory.search_guides(EAST, namespace="default", task="answer"),
+            lambda: memory.experience("a"),
+            lambda: memory.guide("g"),
+            lambda: memory.guides(),
+            lambda: memory.set_guide_state("g", "active"),
+            lambda: memory.changes(),
+            lambda: memory.policy_state("default"),
+            lambda: memory.spending(),
+            lambda: memory.decision("d"),
+            lambda: memory.decisions(),
+            lambda: memory.stats(),
+            lambda: memory.delete(ids=["a"]),
+            lambda: list(memory.export()),
+            lambda: memory.load([]),
+        ]
+        for call in calls:
+            with pytest.raises(ClosedError):
+                call()
+
+    def test_statistics_are_told_by_namespace(self, memory: Memory) -> None:
+        self.fill(memory, "default")
+        self.fill(memory, "other")
+
+        stats = memory.stats("other")
+        assert (stats.experiences, stats.guides, stats.trials, stats.decisions) == (2, {"candidate": 1}, 2, 1)
+        assert stats.namespaces == ("other",)
+        assert memory.stats().experiences == 4
+
+    @staticmethod
+    def fill(memory: Memory, namespace: str) -> None:
+        """Two experiences, one guide, and a policy, spending and decision record: an export of them has a header and six."""
+        a = experience(f"{namespace}-a", namespace=namespace, text="What is 2+2?")
+        b = experience(f"{namespace}-b", NORTH, namespace=namespace, text="Why?")
+        memory.write(
+            Batch(
+                (a, b),
+                (guide(f"{namespace}-g", namespace=namespace, origin=a.id),),
+                (trial(a.id), trial(a.id, guide_id=f"{namespace}-g")),
+                (PolicyStep(namespace, 0.1, audit=True),),
+                (spend(1.0, namespace=namespace),),
+                (decision(f"{namespace}-d", namespace=namespace, experience_id=a.id),),
+            )
+        )
