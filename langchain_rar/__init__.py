@@ -1,0 +1,20 @@
+"""RAR for LangChain: `RouterChatModel` and, for agents, `RARMiddleware`."""
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_rar._version import __version__
+from langchain_rar.chat_model import RouterChatModel
+from langchain_rar.keys import tag_query
+
+if TYPE_CHECKING:
+    from langchain_rar.middleware import RARMiddleware
+
+__all__ = ["RARMiddleware", "RouterChatModel", "__version__", "tag_query"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RARMiddleware":  # imported late, for it alone needs `langchain`
+        from langchain_rar.middleware import RARMiddleware
+
+        return RARMiddleware
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

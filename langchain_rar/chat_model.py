@@ -1,0 +1,523 @@
+"""`RouterChatModel`: a chat model that sends each call to a weak or to a strong one, and learns which will do."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny, model_validator
+from rar.errors import ConfigurationError, MissingModelError, RarError, SameModelError
+from rar.keys import task_of
+from rar.models import check_pair
+from rar.router import Router
+from rar.values import STRONG, WEAK, Guide, Request, Route
+from typing_extensions import Self
+
+from langchain_rar._version import __version__
+from langchain_rar.children import Child, NamedModel, bare, inheriting
+from langchain_rar.forms import PLAIN, BoundTools, Form, Schema
+from langchain_rar.keys import QueryExtractor, find_key, recorder
+from langchain_rar.messages import decision_of_turn, from_langchain
+from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
+from langchain_rar.serving import Serving, Settings
+from langchain_rar.structured import StructuredRouter
+
+if TYPE_CHECKING:
+    from langchain_core.embeddings import Embeddings
+    from rar.embedding.base import Embedder
+    from rar.learning.judges import Judge
+    from rar.learning.policy import Policy
+    from rar.learning.worker import Mode
+    from rar.memory import Memory
+    from rar.strategy import Strategy
+    from rar.values import Choice
+
+_ENVIRONMENT = {WEAK: "RAR_WEAK_MODEL", STRONG: "RAR_STRONG_MODEL"}
+_INHERITED = ("cache", "disable_streaming", "output_version", "rate_limiter", "streaming")
+
+
+class RouterChatModel(BaseChatModel):
+    """A chat model that answers by a weak model where that is known to be good enough, and by a strong one elsewhere.
+
+    It may replace any chat model: tools, structured output, streaming and agents work as they do with its models. The
+    decision is in each answer's `response_metadata["rar"]`. May be called from any number of threads and event loops.
+
+    One call may be steered by keyword arguments, or by `config["configurable"]` or `config["metadata"]`: `rar_force`
+    (`"weak"` or `"strong"`), `rar_query` (the user's question), `rar_namespace`, `rar_learn` (False keeps it out of the
+    memory).
+
+    Args:
+        weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. Without them, the names in
+            the environment variables `RAR_WEAK_MODEL` and `RAR_STRONG_MODEL`.
+        router: A `rar.Router` to share with others; its arguments cannot be given beside it. All keyword arguments from
+            `memory` to `read_only` are those of `rar.Router`.
+        query_extractor: Finds the user's question in a prompt's messages, where nothing else says what it is; returns None
+            where it does not know.
+        record_queries: Take the question from the input and the retriever of the chain around the router. Watches every
+            LangChain run of the process.
+        tools_to_strong: Send calls with tools or a schema to the strong model if the weak one cannot take them.
+        kwargs: Fields of `BaseChatModel`; `cache`, `rate_limiter`, `streaming`, `disable_streaming` and `output_version` are
+            handed on to models that were not given their own. Anything else goes to `init_chat_model` for models given by name.
+
+    Raises:
+        MissingModelError, SameModelError: Two different models are needed.
+        ConfigurationError: Another argument cannot work.
+    """
+
+    weak: SerializeAsAny[Runnable[LanguageModelInput, Any]]
+    strong: SerializeAsAny[Runnable[LanguageModelInput, Any]]
+    router: Router = Field(exclude=True, repr=False)  # a field, for `configurable_fields` makes a new model per call
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: list[str] | None = None
+    streaming: bool = False
+    query_extractor: QueryExtractor | None = Field(default=None, exclude=True, repr=False)
+    record_queries: bool = False
+    tools_to_strong: bool = False
+
+    _models: tuple[tuple[Any, ...], Mapping[str, ChildModel]] | None = PrivateAttr(default=None)
+
+    def __init__(
+        self,
+        weak: Child | str | None = None,
+        strong: Child | str | None = None,
+        *,
+        memory: str | os.PathLike[str] | Memory | None = "rar.db",
+        quality: float = 0.95,
+        policy: str | Policy = "floor",
+        strategy: Strategy | Callable[[Request], Choice | str] | str | None = None,
+        static_router: Any = None,
+        judge: str | Judge | Callable[..., Any] = "auto",
+        embedder: str | Embedder | Embeddings | None = None,
+        learning: Mode = "background",
+        namespace: str = "default",
+        audit_rate: float | None = None,
+        prices: Mapping[str, Sequence[float]] | None = None,
+        seed: int | None = None,
+        weak_id: str | None = None,
+        strong_id: str | None = None,
+        degrade: bool = False,
+        learning_budget: float | None = 0.2,
+        store_text: bool = True,
+        redact: Callable[[str], str] | None = None,
+        read_only: bool = False,
+        router: Router | None = None,
+        query_extractor: QueryExtractor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        given = locals()
+        engine = {name: given[name] for name in _ENGINE_DEFAULTS}
+        fields = {name: value for name, value in kwargs.items() if name in type(self).model_fields}
+        others = {name: value for name, value in kwargs.items() if name not in fields}
+        children = {WEAK: _child(weak, WEAK, others), STRONG: _child(strong, STRONG, others)}
+        if others and not any(isinstance(child, NamedModel) for child in children.values()):
+            warnings.warn(
+                f"RouterChatModel ignores {sorted(others)}: give these to the weak and the strong model.", stacklevel=2
+            )
+        if children[WEAK] is children[STRONG]:
+            raise SameModelError(ChildModel(WEAK, children[WEAK]).id)
+        models = {role: ChildModel(role, child) for role, child in children.items()}
+        if router is None:
+            check_pair(weak_id or models[WEAK].id, strong_id or models[STRONG].id)
+            router = Router(**engine)
+        else:
+            beside = [name for name, value in engine.items() if value is not _ENGINE_DEFAULTS[name]]
+            if beside:
+                raise ConfigurationError(f"{beside} cannot be given beside `router=`. Give them to that Router.")
+            router.pair(models)
+        fields |= {**children, "router": router, "query_extractor": query_extractor}
+        super().__init__(**fields)
+        if self.record_queries:
+            recorder.start()
+
+    @model_validator(mode="after")
+    def _set_rar_version(self) -> Self:
+        self._add_version("rar-llm", __version__)
+        return self
+
+    # --- calling ----------------------------------------------------------------------------------------------------
+
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        message: AIMessage = self.serving(input, config, kwargs, stop=stop).invoke()
+        return message
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        message: AIMessage = await self.serving(input, config, kwargs, stop=stop).ainvoke()
+        return message
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        yield from self.serving(input, config, kwargs, stop=stop).stream()
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        async with aclosing(self.serving(input, config, kwargs, stop=stop).astream()) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def stream_events(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v1", "v2", "v3"] = "v2",
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if version != "v3":
+            return super().stream_events(input, config, version=version, stop=stop, **kwargs)
+        from langchain_rar.events import stream_events
+
+        return stream_events(self.serving(input, config, kwargs, stop=stop))
+
+    def astream_events(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v1", "v2", "v3"] = "v2",
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if version != "v3":
+            return super().astream_events(input, config, version=version, stop=stop, **kwargs)
+        from langchain_rar.events import astream_events
+
+        return astream_events(self.serving(input, config, kwargs, stop=stop))
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: uuid.UUID | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        configs = _configs(len(messages), callbacks, tags, metadata, run_name, run_id)
+        return _result(
+            [self.invoke(one, config, stop=stop, **kwargs) for one, config in zip(messages, configs, strict=True)]
+        )
+
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: uuid.UUID | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        configs = _configs(len(messages), callbacks, tags, metadata, run_name, run_id)
+        calls = [self.ainvoke(one, config, stop=stop, **kwargs) for one, config in zip(messages, configs, strict=True)]
+        return _result(await asyncio.gather(*calls))
+
+    def serving(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None,
+        kwargs: Mapping[str, Any],
+        *,
+        stop: list[str] | None = None,
+        form: Form = PLAIN,
+    ) -> Serving:
+        """One call, ready to be served in any mode: what this package's other entry points build on."""
+        config = ensure_config(config)
+        request = self.request(self._convert_input(input), config, kwargs, stop=stop, form=form)
+        settings = Settings(self.callbacks, self.tags, self.metadata, self.verbose)
+        return Serving(self.router, request, self.models(), config, self.get_name(), settings)
+
+    def request(
+        self,
+        prompt: PromptValue,
+        config: RunnableConfig,
+        kwargs: Mapping[str, Any],
+        *,
+        stop: list[str] | None = None,
+        form: Form = PLAIN,
+    ) -> Request:
+        """A call in the engine's words."""
+        arguments = {**self._standing(stop), **kwargs}
+        if isinstance(tools := arguments.get("tools"), BoundTools):
+            form = tools
+            del arguments["tools"]
+        native = prompt.to_messages()
+        messages = tuple(from_langchain(message) for message in native)
+        places = (kwargs, config.get("configurable", {}), config.get("metadata", {}))
+        force, query, namespace, learn = (_override(name, places) for name in _OVERRIDES)
+        for name in _OVERRIDES:
+            arguments.pop(name, None)
+        if force is None and form is not PLAIN and self.tools_to_strong:
+            force = STRONG
+        root = getattr(config.get("callbacks"), "parent_run_id", None) if self.record_queries else None
+        key = find_key(prompt, messages, given=query, root=root, extractor=self.query_extractor)
+        return Request(
+            messages,
+            key.text,
+            key.source,
+            namespace or self.router.namespace,
+            form.task if form is not PLAIN else _task(arguments),
+            {FORM: form, ARGUMENTS: arguments},
+            force=force,
+            sticky=self._sticky(native),
+            learn=learn is not False,
+            source="langchain",
+        )
+
+    def models(self) -> Mapping[str, ChildModel]:
+        """The children as the engine's models, with the settings that they take over from the router."""
+        settings = {name: value for name in _INHERITED if (value := getattr(self, name)) not in (None, False)}
+        state = (self.weak, self.strong, *(settings.get(name) for name in _INHERITED))
+        known = self._models
+        if known is None or any(old is not new for old, new in zip(known[0], state, strict=True)):
+            children = {WEAK: inheriting(self.weak, settings), STRONG: inheriting(self.strong, settings)}
+            known = self._models = state, {role: ChildModel(role, child) for role, child in children.items()}
+        return known[1]
+
+    def _standing(self, stop: list[str] | None) -> dict[str, Any]:
+        """The call arguments that the router was constructed with, where the call does not say otherwise."""
+        standing = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "stop": self.stop if stop is None else stop,
+        }
+        return {name: value for name, value in standing.items() if value is not None}
+
+    def _sticky(self, messages: Sequence[BaseMessage]) -> Route | None:
+        """The route of the turn whose tool loop this call continues: providers' blocks and half-done plans do not mix."""
+        facts = decision_of_turn(messages)
+        if facts is None or facts.get("model") not in (WEAK, STRONG):
+            return None
+        return Route(facts["model"], self._guide(facts.get("guide_id")), reason="sticky")
+
+    def _guide(self, id: str | None) -> Guide | None:
+        if id is None or self.router.memory is None:
+            return None
+        try:
+            return self.router.memory.guide(id)
+        except RarError:
+            return None  # the turn goes on without it
+
+    # --- other ways in, which wrappers and older chains use ---------------------------------------------------------
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self.invoke(messages, stop=stop, **kwargs))])
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        message = await self.ainvoke(messages, stop=stop, **kwargs)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for chunk in self.stream(messages, stop=stop, **kwargs):
+            yield ChatGenerationChunk(message=chunk)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async for chunk in self.astream(messages, stop=stop, **kwargs):
+            yield ChatGenerationChunk(message=chunk)
+
+    # --- binding ----------------------------------------------------------------------------------------------------
+    # `RunnableWithFallbacks` resolves these return types at run time to find out that it must bind its fallbacks too.
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools to both models, to each by its own `bind_tools`.
+
+        Raises:
+            ConfigurationError: A model cannot bind tools.
+        """
+        bound = BoundTools(tools, tool_choice, kwargs)
+        self._check(bound)
+        return self.bind(tools=bound)
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """Have both models give structured output, each by its own `with_structured_output` with these arguments.
+
+        Raises:
+            ConfigurationError: A model cannot give structured output.
+        """
+        form = Schema(schema, include_raw=include_raw, options=kwargs)
+        self._check(form)
+        return StructuredRouter(model=self, form=form)
+
+    def _check(self, form: Form) -> None:
+        """Fail when a form is bound, not when a call happens to need it."""
+        for role, model in self.models().items():
+            if role == STRONG or not self.tools_to_strong:
+                form.serving(model.child, {})
+
+    # --- what the model says of itself ------------------------------------------------------------------------------
+
+    @property
+    def _llm_type(self) -> str:
+        return "rar-router"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        models = self.models()
+        return {"weak": models[WEAK].id, "strong": models[STRONG].id, **self._standing(None)}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        return {**params, "ls_provider": "rar", "ls_model_name": params.get("ls_model_name", "rar")}
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """What both models can do; None where that is not known of both."""
+        weak, strong = (getattr(bare(child), "profile", None) for child in (self.weak, self.strong))
+        if not weak or not strong:
+            return None
+        shared = {name: _lesser(weak[name], strong[name]) for name in weak.keys() & strong.keys()}
+        return ModelProfile(**{name: value for name, value in shared.items() if value is not None})  # type: ignore[typeddict-item]
+
+    def get_token_ids(self, text: str) -> list[int]:
+        return self._counting.get_token_ids(text)
+
+    def get_num_tokens_from_messages(
+        self,
+        messages: list[BaseMessage],
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool] | None = None,
+    ) -> int:
+        return self._counting.get_num_tokens_from_messages(messages, tools)
+
+    @property
+    def _counting(self) -> BaseChatModel:
+        """The model whose way of counting tokens stands for both."""
+        for child in (self.strong, self.weak):
+            model = bare(child.made if isinstance(child, NamedModel) else child)
+            if isinstance(model, BaseChatModel):
+                return model
+        raise ConfigurationError("Neither model can count tokens. Give the router a chat model.")
+
+
+_ENGINE_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(RouterChatModel.__init__).parameters.items()
+    if name in inspect.signature(Router.__init__).parameters and name not in {"self", WEAK, STRONG}
+}
+_OVERRIDES = ("rar_force", "rar_query", "rar_namespace", "rar_learn")
+
+
+def _child(given: Any, role: str, options: Mapping[str, Any]) -> Child:
+    variable = _ENVIRONMENT[role]
+    given = given or os.environ.get(variable)
+    if isinstance(given, str):
+        return NamedModel(given, options)
+    if isinstance(given, Runnable):
+        return given
+    if given is None:
+        raise MissingModelError(role, f"or set {variable} to a name for `init_chat_model`")
+    raise ConfigurationError(f"{role}={given!r} is no model. Pass a chat model, its name, or a runnable of messages.")
+
+
+def _override(name: str, places: Sequence[Mapping[str, Any]]) -> Any:
+    return next((value for place in places if (value := place.get(name)) is not None), None)
+
+
+def _task(arguments: Mapping[str, Any]) -> str:
+    """The form of an answer that call arguments ask for without `bind_tools` or `with_structured_output`."""
+    if not arguments:
+        return "answer"
+    return task_of(tools=arguments.get("tools") or (), schema=arguments.get("response_format"))
+
+
+def _lesser(weak: Any, strong: Any) -> Any:
+    """What two models have in common of one capability."""
+    if isinstance(weak, bool) and isinstance(strong, bool):
+        return weak and strong
+    if isinstance(weak, int) and isinstance(strong, int):
+        return min(weak, strong)
+    return weak if weak == strong else None
+
+
+def _configs(
+    count: int,
+    callbacks: Callbacks,
+    tags: list[str] | None,
+    metadata: dict[str, Any] | None,
+    run_name: str | None,
+    run_id: uuid.UUID | None,
+) -> list[RunnableConfig]:
+    config = RunnableConfig(callbacks=callbacks, tags=tags or [], metadata=metadata or {})
+    if run_name is not None:
+        config["run_name"] = run_name
+    first = config if run_id is None else RunnableConfig(**config, run_id=run_id)  # an id names one run
+    return [first if index == 0 else config for index in range(count)]
+
+
+def _result(messages: Sequence[AIMessage]) -> LLMResult:
+    return LLMResult(generations=[[ChatGeneration(message=message)] for message in messages], llm_output={})

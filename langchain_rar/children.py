@@ -1,0 +1,226 @@
+"""The models that a router is given, whatever they are wrapped in: named, told apart, and configured from outside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any, TypeAlias
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import (
+    Runnable,
+    RunnableConfig,
+    RunnableParallel,
+    RunnableSequence,
+    RunnableWithFallbacks,
+)
+from langchain_core.runnables.base import RunnableBindingBase
+from rar.errors import MissingDependencyError
+
+from langchain_rar.messages import as_chunk
+
+Child: TypeAlias = Runnable[LanguageModelInput, Any]
+Binding: TypeAlias = RunnableBindingBase[LanguageModelInput, Any]
+
+SAMPLING_TEMPERATURE = 0.7
+_ID_FIELDS = ("model_name", "model", "model_id", "deployment_name")
+
+
+class NamedModel(Runnable[LanguageModelInput, AIMessage]):
+    """A chat model given by name, made by `init_chat_model` when it is first needed.
+
+    Raises:
+        MissingDependencyError: `langchain` is not installed.
+    """
+
+    def __init__(self, model: str, options: Mapping[str, Any]) -> None:
+        if find_spec("langchain") is None:
+            raise MissingDependencyError(f"langchain, which makes the model {model!r} from its name,", "langchain")
+        self.model, self.options = model, dict(options)
+
+    def __repr__(self) -> str:
+        return f"NamedModel({self.model!r})"  # the options may hold an API key
+
+    @cached_property
+    def made(self) -> BaseChatModel:
+        from langchain.chat_models import init_chat_model
+
+        made: BaseChatModel = init_chat_model(self.model, **self.options)
+        return made
+
+    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        return self.made.invoke(input, config, **kwargs)
+
+    async def ainvoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:
+        return await self.made.ainvoke(input, config, **kwargs)
+
+    def stream(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[AIMessage]:
+        return self.made.stream(input, config, **kwargs)
+
+    def astream(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[AIMessage]:
+        return self.made.astream(input, config, **kwargs)
+
+
+class Playback(BaseChatModel):
+    """Gives a message that a model made before, so that it has its one LLM run like any other answer."""
+
+    message: AIMessage
+    params: LangSmithParams
+
+    @property
+    def _llm_type(self) -> str:
+        return "rar-playback"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self.message.model_copy())])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        yield ChatGenerationChunk(message=as_chunk(self.message))
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        return self.params
+
+    def bind_tools(self, tools: Any, *, tool_choice: str | None = None, **kwargs: Any) -> Child:
+        return self  # the message was made with the tools at hand
+
+
+def playback(message: AIMessage, child: Child) -> Playback:
+    """A model that gives `message` in the name of `child`, which made it."""
+    model = bare(child)
+    params = model._get_ls_params() if isinstance(model, BaseChatModel) else LangSmithParams(ls_model_type="chat")
+    # No cache: an answer that is had already must neither be looked up nor stored under this model's name.
+    return Playback(message=message, params=params, cache=False)
+
+
+def map_models(
+    child: Child,
+    change: Callable[[Child], Child],
+    rebind: Callable[[Binding], Child] = lambda binding: binding,
+) -> Child:
+    """A copy of `child` in which `change` was applied to each chat model under its bindings, fallbacks and steps.
+
+    Args:
+        change: Anything in the tree that is no chat model is left as it is.
+        rebind: Applied to each binding on the way, after what is under it was changed.
+    """
+
+    def inner(part: Child) -> Child:
+        return map_models(part, change, rebind)
+
+    if isinstance(child, NamedModel):
+        return inner(child.made)
+    if isinstance(child, RunnableBindingBase):
+        return rebind(child.model_copy(update={"bound": inner(child.bound)}))
+    if isinstance(child, RunnableWithFallbacks):
+        fallbacks = [inner(fallback) for fallback in child.fallbacks]
+        return child.model_copy(update={"runnable": inner(child.runnable), "fallbacks": fallbacks})
+    if isinstance(child, RunnableSequence):
+        middle = [inner(step) for step in child.middle]
+        return child.model_copy(update={"first": inner(child.first), "middle": middle, "last": inner(child.last)})
+    if isinstance(child, RunnableParallel):
+        steps = {name: inner(step) for name, step in child.steps__.items()}
+        return child.model_copy(update={"steps__": steps})
+    return change(child) if is_model(child) else child
+
+
+def is_model(child: Child) -> bool:
+    """Whether `child` is a chat model, or one that is configured at run time by `init_chat_model`."""
+    return isinstance(child, BaseChatModel) or hasattr(type(child), "bind_tools")
+
+
+def model_id(child: Child) -> str | None:
+    """The provider's name of the model under `child`'s wrappings; None where none is to be found."""
+    if isinstance(child, NamedModel):
+        return child.model.partition(":")[2] or child.model
+    if isinstance(child, RunnableBindingBase):
+        bound = child.kwargs.get("model")
+        return bound if isinstance(bound, str) else model_id(child.bound)
+    if isinstance(child, RunnableWithFallbacks):
+        return model_id(child.runnable)
+    if isinstance(child, RunnableSequence):
+        return next((name for step in child.steps if (name := model_id(step))), None)
+    for attribute in _ID_FIELDS:
+        name = getattr(child, attribute, None)
+        if isinstance(name, str) and name:
+            return name.removeprefix("models/")
+    return None
+
+
+def bare(child: Child) -> Child:
+    """The model under `child`'s bindings and fallbacks, which knows how it counts tokens and what it can do."""
+    if isinstance(child, RunnableBindingBase):
+        return bare(child.bound)
+    return bare(child.runnable) if isinstance(child, RunnableWithFallbacks) else child
+
+
+def inheriting(child: Child, settings: Mapping[str, Any]) -> Child:
+    """`child` with the router's settings in each model that was not given its own."""
+
+    def change(model: Child) -> Child:
+        if not isinstance(model, BaseChatModel):
+            return model
+        known = type(model).model_fields.keys() - model.model_fields_set
+        missing = {name: value for name, value in settings.items() if name in known}
+        return model.model_copy(update=missing) if missing else model
+
+    return map_models(child, change) if settings else child
+
+
+def silent(child: Child) -> Child:
+    """`child` without the callbacks that were given to it, so that nobody sees its calls."""
+
+    def change(model: Child) -> Child:
+        return model.model_copy(update={"callbacks": None}) if isinstance(model, BaseChatModel) else model
+
+    def unheard(binding: Binding) -> Child:
+        return binding.model_copy(update={"config": {**binding.config, "callbacks": None}})
+
+    return map_models(child, change, unheard)
+
+
+def sampling(child: Child) -> Child:
+    """`child` without caches, and with some temperature where it was set to less: its answers are independent samples."""
+
+    def change(model: Child) -> Child:
+        if not isinstance(model, BaseChatModel):
+            return model
+        update: dict[str, Any] = {"cache": False}
+        temperature = getattr(model, "temperature", None)
+        if temperature is not None and temperature < SAMPLING_TEMPERATURE:
+            update["temperature"] = SAMPLING_TEMPERATURE
+        return model.model_copy(update=update)
+
+    def warm(binding: Binding) -> Child:
+        return binding.model_copy(update={"kwargs": warmed(binding.kwargs)})
+
+    return map_models(child, change, warm)
+
+
+def warmed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Call arguments whose temperature, if they have one, lets answers differ."""
+    temperature = kwargs.get("temperature")
+    if temperature is None or temperature >= SAMPLING_TEMPERATURE:
+        return dict(kwargs)
+    return {**kwargs, "temperature": SAMPLING_TEMPERATURE}

@@ -1,0 +1,213 @@
+"""The form of the answer that a call wants, and how a model is brought to give it: plainly, by tools, or by a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables.retry import RunnableRetry
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from rar.errors import ConfigurationError
+from rar.keys import task_of
+
+from langchain_rar.children import Binding, Child, map_models
+
+_KEPT = 16
+_TOOL_ARGUMENTS = ("tools", "tool_choice", "functions", "function_call")
+
+
+class Form(Protocol):
+    """How a child is prepared for a call.
+
+    `parsed` says that what it then gives is something made of the model's message, which must be caught on its way.
+    """
+
+    parsed: bool
+
+    @property
+    def task(self) -> str:
+        """The namespace of what is learned from such calls (`rar.keys.task_of`)."""
+        ...
+
+    def serving(self, child: Child, arguments: Mapping[str, Any]) -> Child:
+        """The runnable that gives the user what they asked for, called with their `arguments`."""
+        ...
+
+    def asking(self, child: Child, arguments: Mapping[str, Any]) -> Child:
+        """The runnable whose output holds the model's own message, where `message_in` finds it."""
+        ...
+
+    def message_in(self, output: Any) -> Any: ...
+
+
+class Plain:
+    """A chat model as it is."""
+
+    task = "answer"
+    parsed = False
+
+    def serving(self, child: Child, arguments: Mapping[str, Any]) -> Child:
+        return child.bind(**arguments) if arguments else child
+
+    asking = serving
+
+    def message_in(self, output: Any) -> Any:
+        return output
+
+
+PLAIN = Plain()
+
+
+class _Kept:
+    """What was made of a few children, so that a second call does not make it again."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Child, Child]] = {}
+
+    def __call__(self, child: Child, make: Callable[[Child], Child]) -> Child:
+        known = self._made.get(id(child))
+        if known is None:
+            if len(self._made) >= _KEPT:
+                self._made.clear()
+            # The child is kept too, for an id may be used again once its object is gone.
+            known = self._made[id(child)] = child, make(child)
+        return known[1]
+
+
+class BoundTools(list[dict[str, Any]]):
+    """Tools in OpenAI's form, as other code reads them, which are bound to each child in that child's own form."""
+
+    parsed = False
+
+    def __init__(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool] = (),
+        tool_choice: Any = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(_shown(tool) for tool in tools)
+        self.originals, self.tool_choice, self.options = tools, tool_choice, dict(options or {})
+        self.task = task_of(tools=[_named(tool) for tool in self])
+        self._kept = _Kept()
+
+    def serving(self, child: Child, arguments: Mapping[str, Any]) -> Child:
+        bound = self._kept(child, self._bind)
+        return bound.bind(**arguments) if arguments else bound
+
+    asking = serving
+
+    def message_in(self, output: Any) -> Any:
+        return output
+
+    def _bind(self, child: Child) -> Child:
+        if isinstance(child, RunnableRetry):
+            raise ConfigurationError(
+                "A model wrapped by `.with_retry()` cannot bind tools. Give the router the model itself, and call "
+                "`.with_retry()` on the router."
+            )
+        options = self.options if self.tool_choice is None else {**self.options, "tool_choice": self.tool_choice}
+        return _mapped(child, lambda model: model.bind_tools(self.originals, **options), "bind tools")
+
+
+class Schema:
+    """Structured output: `with_structured_output` of each child, with the user's own arguments."""
+
+    parsed = True
+
+    def __init__(self, schema: Any, include_raw: bool, options: Mapping[str, Any]) -> None:
+        self.schema, self.include_raw, self.options = schema, include_raw, dict(options)
+        self.task = task_of(schema=_schema_shown(schema))
+        self._served, self._asked = _Kept(), _Kept()
+
+    def serving(self, child: Child, arguments: Mapping[str, Any]) -> Child:
+        return with_arguments(self._served(child, lambda child: self._make(child, self.include_raw)), arguments)
+
+    def asking(self, child: Child, arguments: Mapping[str, Any]) -> Child:
+        return with_arguments(self._asked(child, lambda child: self._make(child, True)), arguments)
+
+    def message_in(self, output: Any) -> Any:
+        return output["raw"]
+
+    def _make(self, child: Child, include_raw: bool) -> Child:
+        return _mapped(
+            child,
+            lambda model: model.with_structured_output(self.schema, include_raw=include_raw, **self.options),
+            "give structured output",
+        )
+
+
+def _mapped(child: Child, change: Callable[[Any], Child], what: str) -> Child:
+    """`child` with each model in it changed.
+
+    Raises:
+        ConfigurationError: There is no model in it that can be.
+    """
+    changed = []
+
+    def checked(model: Child) -> Child:
+        if isinstance(model, BaseChatModel) and type(model).bind_tools is BaseChatModel.bind_tools:
+            raise _unable(model, what)
+        changed.append(model)
+        return change(model)
+
+    made = map_models(child, checked, _rebound)
+    if not changed:
+        raise _unable(child, what)
+    return made
+
+
+def _unable(child: Child, what: str) -> ConfigurationError:
+    name = type(child).__name__
+    return ConfigurationError(
+        f"{name} cannot {what}. Pass a chat model that can, or `tools_to_strong=True` to send such calls to the strong "
+        "model alone."
+    )
+
+
+def _rebound(binding: Binding) -> Child:
+    """The binding with its arguments moved to the models under it, where these get them past any parser around them.
+
+    Tools that were bound before are replaced.
+    """
+    kwargs = {name: value for name, value in binding.kwargs.items() if name not in _TOOL_ARGUMENTS}
+    return binding.model_copy(update={"bound": with_arguments(binding.bound, kwargs), "kwargs": {}})
+
+
+def with_arguments(runnable: Child, kwargs: Mapping[str, Any]) -> Child:
+    """`runnable` whose models get `kwargs`, also where a parser or an `include_raw` map around them would drop these."""
+    return map_models(runnable, lambda model: model.bind(**kwargs)) if kwargs else runnable
+
+
+def with_model(runnable: Child, model: Child) -> Child:
+    """`runnable` with `model` in place of its own, or `model` itself where it has none."""
+    found = []
+
+    def change(own: Child) -> Child:
+        found.append(own)
+        return model
+
+    changed = map_models(runnable, change)
+    return changed if found else model
+
+
+def _shown(tool: Any) -> dict[str, Any]:
+    if isinstance(tool, dict) and "function" not in tool:
+        try:
+            return convert_to_openai_tool(tool)
+        except Exception:
+            return tool  # a provider's own built-in tool, which only its model understands
+    return convert_to_openai_tool(tool)
+
+
+def _named(tool: Mapping[str, Any]) -> Any:
+    function = tool.get("function")
+    return {name: function.get(name) for name in ("name", "parameters")} if isinstance(function, Mapping) else tool
+
+
+def _schema_shown(schema: Any) -> Any:
+    try:
+        return _named(convert_to_openai_tool(schema))
+    except Exception:
+        return schema if isinstance(schema, dict) else getattr(schema, "__name__", repr(schema))

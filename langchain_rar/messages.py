@@ -1,0 +1,164 @@
+"""Pure maps between LangChain's messages and the engine's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from rar.values import Message, Reply, Role, ToolCall, Usage
+
+DECISION = "rar"  # the key in `response_metadata`
+
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "human": "user",
+    "user": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+
+def from_langchain(message: BaseMessage) -> Message:
+    """The engine's view of a message, which keeps the message itself as `native`."""
+    kind = message.role if isinstance(message, ChatMessage) else message.type
+    return Message(_ROLES.get(kind, "user"), text_of(message), message)
+
+
+def to_langchain(message: Message) -> BaseMessage:
+    """The message to send: `native` itself, or a copy of it where the engine appended text."""
+    native: BaseMessage | None = message.native
+    if native is None:
+        return SystemMessage(content=message.text + message.suffix)
+    if message.suffix:
+        content = native.content
+        extended = (
+            content + message.suffix
+            if isinstance(content, str)
+            else [*content, {"type": "text", "text": message.suffix}]
+        )
+        return native.model_copy(update={"content": extended})
+    if DECISION in native.response_metadata:
+        # A decision of an earlier turn is ours: it would make every cache key and request body different.
+        metadata = {name: value for name, value in native.response_metadata.items() if name != DECISION}
+        return native.model_copy(update={"response_metadata": metadata})
+    return native
+
+
+def text_of(message: BaseMessage) -> str:
+    """A message's text, of all its text blocks."""
+    return message.content if isinstance(message.content, str) else str(message.text)
+
+
+def as_message(output: Any) -> AIMessage:
+    """What a child returned, as a message: completion models and parsers return plain text."""
+    if isinstance(output, AIMessage):
+        return output
+    if isinstance(output, BaseMessage):
+        return AIMessage(content=output.content, id=output.id, response_metadata=output.response_metadata)
+    return AIMessage(content=str(output))
+
+
+def as_chunk(output: Any) -> AIMessageChunk:
+    """What a child streamed, as a chunk: a child that does not stream yields whole messages, or text."""
+    if isinstance(output, AIMessageChunk):
+        return output
+    if not isinstance(output, BaseMessage):
+        return AIMessageChunk(content=str(output))
+    message = as_message(output)
+    fields = {name: value for name, value in message if name not in {"type", "tool_calls", "invalid_tool_calls"}}
+    calls = [
+        tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=index)
+        for index, call in enumerate(message.tool_calls)
+    ]
+    return AIMessageChunk(**fields, tool_call_chunks=calls, chunk_position="last")
+
+
+def reply_of(role: str, message: AIMessage, model_id: str) -> Reply:
+    """A served message as the engine's reply.
+
+    Args:
+        role: `"weak"` or `"strong"`.
+        model_id: The model's id, where the message does not name its model.
+    """
+    counted: Mapping[str, Any] = message.usage_metadata or {}
+    return Reply(
+        role,
+        text_of(message),
+        tuple(ToolCall(call["name"], call["args"]) for call in message.tool_calls),
+        Usage(counted.get("input_tokens", 0), counted.get("output_tokens", 0)),
+        model_id,
+        message,
+    )
+
+
+def message_of(reply: Reply) -> AIMessage:
+    """A reply as a new message without an id, which is given to it by the run that plays it back."""
+    if isinstance(reply.native, AIMessage):
+        return reply.native.model_copy(update={"id": None})
+    usage = UsageMetadata(
+        input_tokens=reply.usage.input_tokens,
+        output_tokens=reply.usage.output_tokens,
+        total_tokens=reply.usage.total,
+    )
+    calls = [
+        {"name": call.name, "args": dict(call.arguments), "id": f"call_{index}", "type": "tool_call"}
+        for index, call in enumerate(reply.tool_calls)
+    ]
+    return AIMessage(
+        content=reply.text,
+        tool_calls=calls,
+        usage_metadata=usage if reply.usage.total else None,
+        response_metadata={"model_name": reply.model_id} if reply.model_id else {},
+    )
+
+
+def stamped(output: Any, facts: Mapping[str, Any]) -> Any:
+    """A copy of a message, or of structured output's `raw` message, that carries the decision. Its id stays the same."""
+    if isinstance(output, BaseMessage):
+        return output.model_copy(update={"response_metadata": {**output.response_metadata, DECISION: dict(facts)}})
+    if isinstance(output, dict) and isinstance(output.get("raw"), BaseMessage):
+        return {**output, "raw": stamped(output["raw"], facts)}
+    return output
+
+
+def decision_of_turn(messages: Sequence[BaseMessage]) -> Mapping[str, Any] | None:
+    """The decision that the tool loop we are in began with; None where the last message is no tool's result."""
+    if not messages or not isinstance(messages[-1], ToolMessage):
+        return None
+    for message in reversed(messages):
+        if isinstance(message, AIMessage):
+            facts = message.response_metadata.get(DECISION)
+            return facts if isinstance(facts, Mapping) else None
+    return None
+
+
+def is_blank(message: AIMessage) -> bool:
+    """Whether a model returned nothing at all: no text, no other content, no tool call, no refusal."""
+    content = message.content
+    return not (
+        (content.strip() if isinstance(content, str) else content)
+        or message.tool_calls
+        or message.invalid_tool_calls
+        or any(message.additional_kwargs.values())
+    )
+
+
+def is_cached(message: AIMessage) -> bool:
+    """Whether LangChain's cache gave this message: it sets the cost of such a hit to zero."""
+    counted: Mapping[str, Any] = message.usage_metadata or {}
+    return counted.get("total_cost") == 0

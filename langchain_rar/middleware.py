@@ -1,0 +1,123 @@
+"""`RARMiddleware`: the router inside an agent that `create_agent` made, without replacing its model object."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.prompt_values import ChatPromptValue
+from langchain_core.runnables import ensure_config
+from rar.errors import ConfigurationError, MissingDependencyError
+from rar.injection import messages_of
+from rar.router import Router
+from rar.values import Answer, Decision
+
+from langchain_rar.chat_model import RouterChatModel
+from langchain_rar.children import Child, NamedModel, playback
+from langchain_rar.forms import BoundTools
+from langchain_rar.messages import message_of, stamped, to_langchain
+from langchain_rar.serving import Serving
+
+try:
+    from langchain.agents.middleware import AgentMiddleware
+    from langchain.agents.middleware.types import ModelRequest, ModelResponse
+except ModuleNotFoundError as error:
+    raise MissingDependencyError("langchain, which RARMiddleware needs,", "langchain") from error
+
+
+class RARMiddleware(AgentMiddleware[Any, Any, Any]):
+    """Decides, at each model call of an agent, who answers, and learns from it; a tool loop keeps its model and guide.
+
+        agent = create_agent(strong, tools, middleware=[RARMiddleware(weak=weak, strong=strong)])
+
+    Args:
+        weak, strong: Chat models, or names for `init_chat_model`; they replace the agent's own model.
+        options: Those of `RouterChatModel`.
+
+    Raises:
+        ConfigurationError: A model is no chat model, which is all that an agent can work with.
+    """
+
+    def __init__(self, weak: Child | str | None = None, strong: Child | str | None = None, **options: Any) -> None:
+        super().__init__()
+        self._planner = RouterChatModel(weak, strong, **options)
+        for role, model in self._planner.models().items():
+            if not isinstance(model.child, (BaseChatModel, NamedModel)):
+                raise ConfigurationError(
+                    f"{role}={type(model.child).__name__} is no chat model. Give the middleware the model itself."
+                )
+
+    @property
+    def router(self) -> Router:
+        return self._planner.router
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any]:
+        serving = self._serving(request)
+        decision = self.router.decide(serving.request, serving.models)
+        while True:
+            try:
+                response = handler(_routed(request, serving, decision))
+            except Exception as error:
+                decision = self.router.failover(decision, error)
+                continue
+            again = serving.second_chance(decision, _answer(response))
+            if again is None:
+                return _finished(response, serving, decision)
+            decision = again
+
+    async def awrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any]:
+        serving = self._serving(request)
+        decision = await self.router.adecide(serving.request, serving.models)
+        while True:
+            try:
+                response = await handler(_routed(request, serving, decision))
+            except Exception as error:
+                decision = self.router.failover(decision, error)
+                continue
+            again = serving.second_chance(decision, _answer(response))
+            if again is None:
+                return _finished(response, serving, decision)
+            decision = again
+
+    def _serving(self, request: ModelRequest[Any]) -> Serving:
+        system = [] if request.system_message is None else [request.system_message]
+        arguments = dict(request.model_settings)
+        schema = getattr(request.response_format, "schema", None)
+        if request.tools or schema is not None:
+            # An agent has its final answer given as one more tool, or by a provider in its place.
+            tools = [*request.tools, *([] if schema is None else [schema])]
+            arguments["tools"] = BoundTools(tools, request.tool_choice if schema is None else "any")
+        prompt = ChatPromptValue(messages=[*system, *request.messages])
+        return self._planner.serving(prompt, ensure_config(), arguments)
+
+
+def _routed(request: ModelRequest[Any], serving: Serving, decision: Decision) -> ModelRequest[Any]:
+    child = serving.models[decision.model].child
+    model: Any = child.made if isinstance(child, NamedModel) else child
+    if isinstance(decision.choice, Answer):
+        model = playback(message_of(decision.choice.reply), child)
+    messages: list[Any] = [to_langchain(message) for message in messages_of(decision.call)]
+    if isinstance(messages[0], SystemMessage):
+        return request.override(model=model, system_message=messages[0], messages=messages[1:])
+    return request.override(model=model, messages=messages)
+
+
+def _answer(response: ModelResponse[Any]) -> AIMessage | None:
+    return next((message for message in reversed(response.result) if isinstance(message, AIMessage)), None)
+
+
+def _finished(response: ModelResponse[Any], serving: Serving, decision: Decision) -> ModelResponse[Any]:
+    answer = _answer(response)
+    serving.learn(decision, answer)
+    facts = decision.as_dict()
+    result: list[BaseMessage] = [
+        stamped(message, facts) if message is answer else message for message in response.result
+    ]
+    return replace(response, result=result)

@@ -1,0 +1,76 @@
+"""A child as the engine's `Model`: called for drafts and for learning, seen by nobody but the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+from rar.injection import messages_of
+from rar.values import Call, Reply
+
+from langchain_rar.children import Child, model_id, sampling, silent, warmed
+from langchain_rar.forms import PLAIN, Form
+from langchain_rar.messages import as_message, reply_of, to_langchain
+
+FORM, ARGUMENTS = "form", "arguments"  # the keys of `Request.options`
+
+
+class ChildModel:
+    """One of the router's two models. Any thread may call it."""
+
+    def __init__(self, role: str, child: Child) -> None:
+        self.role, self.child = role, child
+        self.id = model_id(child) or f"{type(child).__name__}:{role}"
+
+    def __repr__(self) -> str:
+        return f"ChildModel({self.role!r}, {self.id!r})"
+
+    def call(self, call: Call) -> Reply:
+        # In a context of its own, the call inherits no callbacks, no tracing parent and no stream writer.
+        return contextvars.Context().run(self._call, call)
+
+    async def acall(self, call: Call) -> Reply:
+        loop = asyncio.get_running_loop()
+        return await contextvars.Context().run(loop.create_task, self._acall(call))
+
+    def _call(self, call: Call) -> Reply:
+        return self._reply(call, self._asking(call).invoke(_messages(call), _silence()))
+
+    async def _acall(self, call: Call) -> Reply:
+        return self._reply(call, await self._asking(call).ainvoke(_messages(call), _silence()))
+
+    def _asking(self, call: Call) -> Child:
+        options = call.request.options
+        arguments: Mapping[str, Any] = options.get(ARGUMENTS, {})
+        if call.fresh:
+            return _form(call).asking(self._fresh, warmed(arguments))
+        return _form(call).asking(self._silent, arguments)
+
+    def _reply(self, call: Call, output: Any) -> Reply:
+        return reply_of(self.role, as_message(_form(call).message_in(output)), self.id)
+
+    @cached_property
+    def _silent(self) -> Child:
+        return silent(self.child)
+
+    @cached_property
+    def _fresh(self) -> Child:
+        return sampling(self._silent)
+
+
+def _form(call: Call) -> Form:
+    form: Form = call.request.options.get(FORM, PLAIN)
+    return form
+
+
+def _messages(call: Call) -> list[BaseMessage]:
+    return [to_langchain(message) for message in messages_of(call)]
+
+
+def _silence() -> RunnableConfig:
+    return {"callbacks": [], "tags": ["rar:shadow", "nostream"]}
