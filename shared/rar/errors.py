@@ -11,6 +11,7 @@
     ├── WeightsError (OSError)               model weights are missing or damaged
     ├── EmbeddingError (ValueError)          an embedder returned what are no embeddings
     ├── MemoryStoreError                     the memory cannot be used
+    │   ├── MissingMemoryError               there is no such file to read
     │   ├── NotAMemoryError                  the file is something else
     │   ├── CorruptMemoryError               the file is damaged
     │   ├── NewerMemoryError                 the file is from a newer version
@@ -20,6 +21,7 @@
     │   ├── DimensionError (ValueError)      an embedding has another length
     │   └── ImportFormatError (ValueError)   a line of an export cannot be read
     ├── UnknownDecisionError (LookupError)   no decision of that id is known
+    ├── UnknownGuideError (LookupError)      no guide of that id is known
     ├── ClosedError (RuntimeError)           the router or memory was closed
     ├── EmptyReplyError (RuntimeError)       a model returned nothing
     └── BudgetError (RuntimeError)           the learning budget is spent (never reaches a user's call)
@@ -134,6 +136,13 @@ class MemoryStoreError(RarError):
         return f"Memory {self.where!r} {self.problem}{self.found and ': ' + self.found}. {self.remedy}"
 
 
+class MissingMemoryError(MemoryStoreError):
+    """There is no such file, and reading makes none."""
+
+    problem = "does not exist"
+    remedy = "Check the path; a router with `memory=` makes the file."
+
+
 class NotAMemoryError(MemoryStoreError):
     """The file is something other than a RAR memory; it was left untouched."""
 
@@ -199,6 +208,17 @@ class UnknownDecisionError(RarError, LookupError):
 
     def __str__(self) -> str:
         return f"No decision {self.decision_id!r} is known. Use the `decision_id` of a recent response."
+
+
+class UnknownGuideError(RarError, LookupError):
+    """No guide of that id is known."""
+
+    def __init__(self, guide_id: str) -> None:
+        super().__init__(guide_id)
+        self.guide_id = guide_id
+
+    def __str__(self) -> str:
+        return f"No guide {self.guide_id!r} is known. `rar guides list` shows those of a memory."
 
 
 class ClosedError(RarError, RuntimeError):
