@@ -135,10 +135,13 @@ class TestQueryEngines:
         assert Settings.llm is router
         asked_only(observer)
 
-    def test_prompts_are_packed_for_the_smaller_window(self, openai: Callable[..., LLM], observer: Observer) -> None:
+    def test_prompts_are_packed_for_the_smaller_window(
+        self, openai: Callable[..., LLM], observer: Observer, fake_openai: FakeOpenAI
+    ) -> None:
+        fake_openai.script("small", "Ulm")
         weak = openai("small").model_copy(update={"context_window": 2000})
         router = RouterLLM(weak, openai("large"), memory=None, strategy=observer)
-        index = SummaryIndex.from_documents([Document(text="word " * 3000)])
+        index = SummaryIndex.from_documents([Document(text="word " * 100) for _ in range(30)])
         assert router.metadata.context_window == 2000
 
         index.as_query_engine(llm=router, response_mode="compact").query(QUESTION)
