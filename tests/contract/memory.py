@@ -27,7 +27,12 @@ def between(a: Vector, b: Vector, share: float = 0.5) -> Vector:
 
 
 def experience(id: str, embedding: Vector = EAST, **fields: Any) -> Experience:
-    defaults: dict[str, Any] = {"namespace": "default", "task": "answer", "text": f"text of {id}", "signature": f"sig {id}"}
+    defaults: dict[str, Any] = {
+        "namespace": "default",
+        "task": "answer",
+        "text": f"text of {id}",
+        "signature": f"sig {id}",
+    }
     return Experience(id, embedding=embedding, **{**defaults, **fields})
 
 
@@ -54,7 +59,9 @@ def decision(id: str, at: float = 1.0, **fields: Any) -> DecisionRecord:
     return DecisionRecord(id, at=at, **{**defaults, **fields})
 
 
-def found(memory: Memory, embedding: Vector = EAST, namespace: str = "default", task: str = "answer", limit: int = 16) -> list[str]:
+def found(
+    memory: Memory, embedding: Vector = EAST, namespace: str = "default", task: str = "answer", limit: int = 16
+) -> list[str]:
     return [match.experience.id for match in memory.search(embedding, namespace=namespace, task=task, limit=limit)]
 
 
@@ -77,7 +84,9 @@ class MemoryContract:
         assert found_guides(memory) == []
 
     def test_the_nearest_comes_first(self, memory: Memory) -> None:
-        memory.write(Batch((experience("far", NORTH), experience("near", between(EAST, NORTH, 0.1)), experience("same", EAST))))
+        memory.write(
+            Batch((experience("far", NORTH), experience("near", between(EAST, NORTH, 0.1)), experience("same", EAST)))
+        )
 
         assert found(memory) == ["same", "near", "far"]
         assert [round(match.similarity, 3) for match in memory.search(EAST, namespace="default", task="answer")] == [
@@ -151,7 +160,9 @@ class MemoryContract:
 
     def test_lone_surrogates_break_neither_write_nor_search(self, memory: Memory) -> None:
         broken = "a\ud800b"
-        memory.write(Batch((experience("a", text=broken, namespace=broken, source=broken),), (guide("g", text=broken),)))
+        memory.write(
+            Batch((experience("a", text=broken, namespace=broken, source=broken),), (guide("g", text=broken),))
+        )
 
         assert found(memory, namespace=broken) == ["a"]
         assert memory.experience("a").text.startswith("a")
@@ -170,7 +181,11 @@ class MemoryContract:
         memory.write(
             Batch(
                 (experience("a"), experience("b", namespace="other"), experience("c", task="tools:1")),
-                (guide("g", state="active"), guide("h", namespace="other", state="active"), guide("i", task="t", state="active")),
+                (
+                    guide("g", state="active"),
+                    guide("h", namespace="other", state="active"),
+                    guide("i", task="t", state="active"),
+                ),
             )
         )
 
@@ -185,7 +200,9 @@ class MemoryContract:
 
     def test_trials_add_up_by_guide_and_models(self, memory: Memory) -> None:
         memory.write(Batch((experience("a"),), (guide("g"),)))
-        memory.write(Batch(trials=(trial("a", ok=False, at=1.0), trial("a", ok=True, at=2.0), trial("a", guide_id="g", at=3.0))))
+        memory.write(
+            Batch(trials=(trial("a", ok=False, at=1.0), trial("a", ok=True, at=2.0), trial("a", guide_id="g", at=3.0)))
+        )
         memory.write(Batch(trials=(trial("a", ok=False, at=1.5),)))
 
         assert memory.experience("a").tallies == (
@@ -204,7 +221,11 @@ class MemoryContract:
         assert [tally.ok for tally in match.experience.tallies] == [1]
 
     def test_a_trial_of_what_is_unknown_is_ignored(self, memory: Memory) -> None:
-        memory.write(Batch((experience("a"),), (guide("g"),), (trial("no"), trial("a", guide_id="no"), trial("no", guide_id="g"))))
+        memory.write(
+            Batch(
+                (experience("a"),), (guide("g"),), (trial("no"), trial("a", guide_id="no"), trial("no", guide_id="g"))
+            )
+        )
 
         assert memory.experience("a").tallies == ()
         assert (memory.guide("g").helpful, memory.guide("g").harmful) == (0, 0)
@@ -223,7 +244,13 @@ class MemoryContract:
         assert found_guides(memory, states=("candidate",)) == []
 
     def test_guides_that_harm_are_retired(self, memory: Memory) -> None:
-        memory.write(Batch((experience("a"),), (guide("g", state="active"),), tuple(trial("a", ok=False, guide_id="g") for _ in range(9))))
+        memory.write(
+            Batch(
+                (experience("a"),),
+                (guide("g", state="active"),),
+                tuple(trial("a", ok=False, guide_id="g") for _ in range(9)),
+            )
+        )
 
         assert memory.guide("g").state == "retired"
         assert found_guides(memory) == []
@@ -238,7 +265,14 @@ class MemoryContract:
 
     def test_guides_of_several_states_are_found_in_one_order(self, memory: Memory) -> None:
         memory.write(
-            Batch(guides=(guide("c", between(EAST, NORTH, 0.2)), guide("b", state="active"), guide("a"), guide("r", state="retired")))
+            Batch(
+                guides=(
+                    guide("c", between(EAST, NORTH, 0.2)),
+                    guide("b", state="active"),
+                    guide("a"),
+                    guide("r", state="retired"),
+                )
+            )
         )
 
         assert found_guides(memory, states=("active", "candidate")) == ["a", "b", "c"]
@@ -249,7 +283,9 @@ class MemoryContract:
         memory.set_guide_state("g", "retired")
         assert found_guides(memory) == []
 
-        memory.write(Batch(guides=(guide("g", state="active"),), trials=tuple(trial("a", guide_id="g") for _ in range(5))))
+        memory.write(
+            Batch(guides=(guide("g", state="active"),), trials=tuple(trial("a", guide_id="g") for _ in range(5)))
+        )
 
         assert (memory.guide("g").state, memory.guide("g").helpful) == ("retired", 5)
         memory.set_guide_state("g", "active")
@@ -262,7 +298,13 @@ class MemoryContract:
 
     def test_guides_are_listed_oldest_first(self, memory: Memory) -> None:
         memory.write(
-            Batch(guides=(guide("new", created_at=2.0), guide("old", created_at=1.0), guide("far", namespace="o", state="active")))
+            Batch(
+                guides=(
+                    guide("new", created_at=2.0),
+                    guide("old", created_at=1.0),
+                    guide("far", namespace="o", state="active"),
+                )
+            )
         )
 
         assert [guide.id for guide in memory.guides()] == ["far", "old", "new"]
@@ -495,7 +537,9 @@ class MemoryContract:
         def work(thread: int) -> None:
             for n in range(10):
                 id = f"{thread:02}-{n}"
-                memory.write(Batch((experience(id, between(EAST, NORTH, thread / 16)),), trials=(trial(id), trial("00-0"))))
+                memory.write(
+                    Batch((experience(id, between(EAST, NORTH, thread / 16)),), trials=(trial(id), trial("00-0")))
+                )
                 assert id in found(memory, between(EAST, NORTH, thread / 16), limit=200)
 
         with ThreadPoolExecutor(16) as pool:

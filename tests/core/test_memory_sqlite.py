@@ -21,10 +21,10 @@ from rar.errors import (
     NotAMemoryError,
     ReadOnlyMemoryError,
 )
-from rar.memory import sqlite
+from rar.memory import sqlite, sqlite_writer
 from rar.memory.base import Batch, Memory, PolicyStep
 from rar.memory.sqlite import SQLiteMemory
-from tests.contract.memory import DIM, EAST, NORTH, MemoryContract, decision, experience, found, guide, spend, trial
+from tests.contract.memory import DIM, EAST, NORTH, MemoryContract, decision, experience, found, spend, trial
 
 SCHEMA_1 = Path(__file__).parent / "memory_schema_1.sql"
 DAY = 86_400.0
@@ -117,7 +117,7 @@ def test_spending_is_summed_by_utc_day() -> None:
 
 
 def test_the_newest_decisions_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "_KEPT_DECISIONS", 3)
+    monkeypatch.setattr(sqlite_writer, "KEPT_DECISIONS", 3)
     with SQLiteMemory(":memory:") as memory:
         for n in range(5):
             memory.write(Batch(decisions=(decision(str(n), at=n),)))
@@ -158,7 +158,7 @@ def test_the_cap_is_kept_for_each_namespace_by_itself() -> None:
 
 
 def test_a_follower_behind_the_remembered_deletions_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "_KEPT_DELETIONS", 2)
+    monkeypatch.setattr(sqlite, "KEPT_DELETIONS", 2)
     with SQLiteMemory(":memory:") as memory:
         memory.write(Batch((experience("a"), experience("b"))))
         cursor = memory.changes().cursor
@@ -317,7 +317,7 @@ def test_a_file_of_schema_1_opens(tmp_path: Path) -> None:
 
 
 def test_an_older_schema_is_brought_up_to_date_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "_MIGRATIONS", (*sqlite._MIGRATIONS, ("CREATE TABLE novelty (x)",)))
+    monkeypatch.setattr(sqlite, "MIGRATIONS", (*sqlite.MIGRATIONS, ("CREATE TABLE novelty (x)",)))
     with pytest.raises(ReadOnlyMemoryError, match="upgraded"):
         SQLiteMemory(path, read_only=True)
     for _ in range(2):
@@ -328,7 +328,7 @@ def test_an_older_schema_is_brought_up_to_date_once(path: Path, monkeypatch: pyt
 def test_a_failed_upgrade_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = ("CREATE TABLE novelty (x)", "CREATE TABLE novelty (x)")
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "_MIGRATIONS", (*sqlite._MIGRATIONS, broken))
+        patch.setattr(sqlite, "MIGRATIONS", (*sqlite.MIGRATIONS, broken))
         with pytest.raises(Exception, match="novelty"):
             SQLiteMemory(path)
 

@@ -85,8 +85,8 @@ class Batch:
 class Changes:
     """What a read model needs to follow the log: upserts and deletions after a cursor, oldest first.
 
-    Experiences and guides carry their embeddings and no tallies; a record changed twice appears once. A trial that leaves
-    its guide's state as it was is no change here. After `reset` a follower drops all that it knows and starts at 0.
+    Experiences and guides carry their embeddings and no tallies; a record changed twice appears once. A trial is no
+    change here, unless it moves its guide's state. After `reset` a follower drops all that it knows and starts at 0.
     """
 
     cursor: int
@@ -136,10 +136,11 @@ class Memory(Protocol):
     def write(self, batch: Batch) -> None:
         """Store all of `batch` or nothing; when it returns, the batch survives the death of the process.
 
-        Experiences and guides whose id is known replace text, embedding and state, and keep their counts. A trial adds to
-        its experience's tally, and to its guide's counts, which may move the guide's state (`rar.learning.guides.next_state`);
-        a trial of an unknown experience or guide is ignored. Spending and steps add up. Over its cap a namespace
-        evicts its least useful experiences (old, never used, unverified first), which `stats` counts.
+        Experiences and guides whose id is known replace text, embedding and state, and keep their counts; new ones
+        bring theirs. A trial adds to its experience's tally, and to its guide's counts, which may move the guide's
+        state (`rar.learning.guides.next_state`); a trial of an unknown experience or guide is ignored. Spending and
+        steps add up. Over its cap a namespace evicts its least useful experiences (old, never used, unverified first),
+        which `stats` counts.
 
         Raises:
             DimensionError: An embedding has another length than this memory's.
@@ -157,7 +158,13 @@ class Memory(Protocol):
         ...
 
     def search_guides(
-        self, embedding: Vector, *, namespace: str, task: str, limit: int = 3, states: Sequence[GuideState] = ("active",)
+        self,
+        embedding: Vector,
+        *,
+        namespace: str,
+        task: str,
+        limit: int = 3,
+        states: Sequence[GuideState] = ("active",),
     ) -> list[GuideMatch]:
         """The guides in `states` whose origins are nearest, nearest first, ties by id."""
         ...
@@ -171,7 +178,7 @@ class Memory(Protocol):
         ...
 
     def set_guide_state(self, id: str, state: GuideState) -> None:
-        """What a person decided: it stands until a person decides again (trials do not reactivate a guide retired here).
+        """What a person decided: it stands until a person decides again, whatever trials and writes say.
 
         Raises:
             LookupError: No such guide.
@@ -190,14 +197,20 @@ class Memory(Protocol):
 
     def decision(self, id: str) -> DecisionRecord | None: ...
 
-    def decisions(self, *, namespace: str | None = None, since: float = 0.0, limit: int = 1_000) -> list[DecisionRecord]:
+    def decisions(
+        self, *, namespace: str | None = None, since: float = 0.0, limit: int = 1_000
+    ) -> list[DecisionRecord]:
         """Newest first. A memory keeps a bounded number of them."""
         ...
 
     def stats(self, namespace: str | None = None) -> MemoryStats: ...
 
     def delete(self, *, ids: Sequence[str] = (), namespace: str | None = None) -> int:
-        """Delete these experiences and guides, and/or everything of `namespace` (spending too); return how many experiences and guides went."""
+        """Delete these experiences and guides, and/or everything of `namespace` (spending too).
+
+        Returns:
+            How many experiences and guides went.
+        """
         ...
 
     def export(self, namespace: str | None = None) -> Iterator[dict[str, Any]]:

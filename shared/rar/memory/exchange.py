@@ -22,7 +22,8 @@ _TEXT, _MAYBE, _NUMBER, _COUNT, _FLAG = (str,), (str, NoneType), (float, int), (
 
 _HEADER: _Fields = {"embedder_id": _TEXT, "dim": _COUNT}
 _TALLY: _Fields = {
-    "guide_id": _MAYBE, "weak_id": _TEXT, "strong_id": _TEXT, "ok": _COUNT, "bad": _COUNT, "last_ok": _FLAG, "at": _NUMBER,
+    "guide_id": _MAYBE, "weak_id": _TEXT, "strong_id": _TEXT,
+    "ok": _COUNT, "bad": _COUNT, "last_ok": _FLAG, "at": _NUMBER,
 }  # fmt: skip
 _EXPERIENCE: _Fields = {
     "id": _TEXT, "namespace": _TEXT, "task": _TEXT, "text": _MAYBE, "signature": _TEXT,
@@ -38,7 +39,8 @@ _SPEND: _Fields = {
     "output_tokens": _COUNT, "usd": _NUMBER, "unpriced": _COUNT,
 }  # fmt: skip
 _DECISION: _Fields = {
-    "id": _TEXT, "namespace": _TEXT, "at": _NUMBER, "experience_id": _TEXT, "guide_id": _MAYBE, "model": _TEXT, "facts": (dict,),
+    "id": _TEXT, "namespace": _TEXT, "at": _NUMBER, "experience_id": _TEXT, "guide_id": _MAYBE, "model": _TEXT,
+    "facts": (dict,),
 }  # fmt: skip
 
 

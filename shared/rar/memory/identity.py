@@ -12,7 +12,7 @@ def experience_id(secret: bytes, namespace: str, task: str, text: str) -> str:
 
 
 def keyed_digest(secret: bytes, text: str) -> str:
-    """A hash of `text` as 32 hex digits, which cannot be guessed from candidate texts without `secret` (up to 64 bytes)."""
+    """A hash of `text`, 32 hex digits, that cannot be compared with guesses without `secret` (up to 64 bytes)."""
     return _digest(secret, text)
 
 

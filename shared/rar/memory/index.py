@@ -21,6 +21,7 @@ from rar.values import Vector
 FLAT_UP_TO = 4_096
 HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 16, 80, 64
 REBUILD_AT = 0.25  # share of dead rows
+BULK = 500  # vectors that come at once and would hold up searches in a graph: it is built anew in the background
 
 # FAISS adds more than 100 vectors with OpenMP, whose threads take every core and do not survive a fork.
 _CHUNK = 64
@@ -41,6 +42,7 @@ class FaissIndex:
         self._cursor = 0
         self._shards: dict[Key, _Shard] = {}
         self._homes: dict[str, Key] = {}
+        self._changed: set[Key] = set()
         self._lock = threading.Lock()
         self._builds = _Builds()
         # Also at exit: the interpreter must not end under a thread that is inside FAISS.
@@ -56,6 +58,10 @@ class FaissIndex:
                     self._shards, self._homes = {}, {}
                 self._apply(news)
                 self._cursor, more = news.cursor, news.more
+            for key in self._changed:
+                if key in self._shards:
+                    self._shards[key].tidy()
+            self._changed.clear()
 
     def search(self, embedding: Vector, key: Key, limit: int) -> list[tuple[float, str]]:
         """The `limit` nearest as `(similarity, id)`, nearest first, ties by id."""
@@ -84,13 +90,13 @@ class FaissIndex:
                 self._move(id, key)
             shard = self._shards.setdefault(key, _Shard(self._builds))
             shard.put([id for id, _ in items], unit(np.stack([vector for _, vector in items])))
-            shard.tidy()
+            self._changed.add(key)
 
     def _move(self, id: str, key: Key | None) -> None:
         home = self._homes.get(id)
         if home is not None and home != key:
             self._shards[home].discard(id)
-            self._shards[home].tidy()
+            self._changed.add(home)
         if key is None:
             self._homes.pop(id, None)
         else:
@@ -139,7 +145,7 @@ class _Builds:
 
 
 class _Shard:
-    """Vectors of one kind. Rows are only ever added: a replaced or deleted id leaves a dead row until the next rebuild."""
+    """Vectors of one kind. Rows are only added: a replaced or deleted id leaves a dead row until the next rebuild."""
 
     def __init__(self, builds: _Builds) -> None:
         self._builds = builds
@@ -148,6 +154,9 @@ class _Shard:
         self._rebuilding = False
 
     def put(self, ids: list[str], vectors: Vector) -> None:
+        if len(ids) > BULK:
+            with self._lock:
+                self._rows = self._rows.flat()
         for start in range(0, len(ids), _CHUNK):
             with self._lock:
                 self._rows.put(ids[start : start + _CHUNK], vectors[start : start + _CHUNK])
@@ -169,26 +178,28 @@ class _Shard:
             self._builds.start(self._rebuild)
 
     def _rebuild(self) -> None:
-        with self._lock:
-            seen = dict(self._rows.row_of)
-        fresh = _Rows(graph=len(seen) > FLAT_UP_TO)
-        ids = list(seen)
-        for start in range(0, len(ids), _CHUNK):
-            if self._builds.stopped:
-                return
-            some = ids[start : start + _CHUNK]
+        fresh, source, copied = _Rows(), self._rows, dict[str, int]()
+        while not self._builds.stopped:
             with self._lock:
-                vectors = self._rows.vectors([seen[id] for id in some])
-            fresh.put(some, vectors)
-        with self._lock:
-            now = self._rows.row_of
-            for id in seen.keys() - now.keys():
-                fresh.discard(id)
-            late = [id for id, row in now.items() if seen.get(id) != row]
+                if self._rows is not source or not copied:
+                    source, copied = self._rows, {}
+                    fresh = _Rows(graph=len(source.row_of) > FLAT_UP_TO)
+                for id in copied.keys() - source.row_of.keys():
+                    fresh.discard(id)
+                    del copied[id]
+                late = [(id, row) for id, row in source.row_of.items() if copied.get(id) != row]
+                if len(late) <= _CHUNK:
+                    fresh.copy(source, late)
+                    self._rows, self._rebuilding = fresh, False
+                    return
             for start in range(0, len(late), _CHUNK):
+                if self._builds.stopped:
+                    return
                 some = late[start : start + _CHUNK]
-                fresh.put(some, self._rows.vectors([now[id] for id in some]))
-            self._rows, self._rebuilding = fresh, False
+                with self._lock:
+                    vectors = source.vectors([row for _, row in some])
+                fresh.put([id for id, _ in some], vectors)
+                copied.update(some)
 
 
 class _Rows:
@@ -221,6 +232,20 @@ class _Rows:
         if ids:
             self._index.add(np.ascontiguousarray(vectors))
 
+    def copy(self, other: _Rows, items: list[tuple[str, int]]) -> None:
+        """Put these ids, with the vectors that they have in these rows of `other`."""
+        for start in range(0, len(items), _CHUNK):
+            some = items[start : start + _CHUNK]
+            self.put([id for id, _ in some], other.vectors([row for _, row in some]))
+
+    def flat(self) -> _Rows:
+        """The same rows without a graph, so that it can grow fast."""
+        if not self._graph:
+            return self
+        copy = _Rows()
+        copy.copy(self, list(self.row_of.items()))
+        return copy
+
     def discard(self, id: str) -> None:
         row = self.row_of.pop(id, None)
         if row is not None:
@@ -236,9 +261,11 @@ class _Rows:
         take = min(limit + 1, size)
         while True:
             similarities, rows = self._index.search(query, take)
+            # float32 can tell no more digits apart, and may reach beyond a cosine's bounds.
+            cosines = similarities[0].astype(np.float64).round(6).clip(-1.0, 1.0).tolist()
             found = [
-                (min(1.0, max(-1.0, round(similarity, 6))), id)  # float32 can tell no more apart
-                for similarity, row in zip(similarities[0].tolist(), rows[0].tolist(), strict=True)
+                (cosine, id)
+                for cosine, row in zip(cosines, rows[0].tolist(), strict=True)
                 if row >= 0 and (id := self._ids[row]) is not None
             ]
             crowded_out = len(found) < min(limit, live)

@@ -1,0 +1,77 @@
+"""What searches of this process return again and again, without reading it again."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from rar.memory.base import PolicyState
+from rar.memory.sqlite_rows import EXPERIENCE, GUIDE, Connection, by_id, meta, tallies_of, to_experience, to_guide
+from rar.values import Experience, Guide
+
+_CACHED, _CACHED_TEXT = 32_768, 4_096  # records in the cache, and characters of text up to which one is cached
+
+
+class Cache:
+    """Records as searches return them. An entry goes when its record is touched, by whatever process."""
+
+    def __init__(self) -> None:
+        self._experiences: dict[str, Experience] = {}
+        self._guides: dict[str, Guide] = {}
+        self._policies: dict[str, PolicyState] = {}
+        self._seen = -1
+        self._age = 0  # moves at each `follow`, so that what was read before is not stored after
+        self._lock = threading.Lock()
+
+    def follow(self, connection: Connection) -> None:
+        with self._lock:
+            last: int = meta(connection, "seq")
+            touched = connection.run(
+                "SELECT id FROM experiences WHERE touched > ?1 UNION ALL SELECT id FROM guides WHERE touched > ?1 "
+                "UNION ALL SELECT id FROM deletions WHERE seq > ?1 LIMIT ?2",
+                [self._seen, _CACHED],
+            ).fetchall() if 0 <= self._seen <= last and last - self._seen < _CACHED else None  # fmt: skip
+            for id in [id for (id,) in touched] if touched is not None else [*self._experiences, *self._guides]:
+                self._experiences.pop(id, None)
+                self._guides.pop(id, None)
+            self._policies.clear()
+            self._seen = last
+            self._age += 1
+
+    def experiences(self, connection: Connection, ids: list[str]) -> dict[str, Experience]:
+        known, age = self._experiences, self._age
+        found = {id: experience for id in ids if (experience := known.get(id)) is not None}
+        if len(found) == len(ids):
+            return found
+        missing = [id for id in ids if id not in found]
+        tallies = tallies_of(connection, missing)
+        for row in by_id(connection, f"SELECT {EXPERIENCE} FROM experiences WHERE id", missing):
+            experience = to_experience((*row, None), tallies.get(row[0], ()))
+            found[experience.id] = experience
+            if experience.text is None or len(experience.text) <= _CACHED_TEXT:
+                self._keep(known, experience.id, experience, age)
+        return found
+
+    def guides(self, connection: Connection, ids: list[str]) -> dict[str, Guide]:
+        known, age = self._guides, self._age
+        found = {id: guide for id in ids if (guide := known.get(id)) is not None}
+        missing = [id for id in ids if id not in found]
+        for row in by_id(connection, f"SELECT {GUIDE} FROM guides WHERE id", missing):
+            found[row[0]] = guide = to_guide(row)
+            self._keep(known, row[0], guide, age)
+        return found
+
+    def policy(self, connection: Connection, namespace: str) -> PolicyState:
+        state, age = self._policies.get(namespace), self._age
+        if state is None:
+            values = "SELECT threshold, audits, errors FROM policy WHERE namespace = ?"
+            state = PolicyState(*(connection.run(values, [namespace]).fetchone() or ()))
+            self._keep(self._policies, namespace, state, age)
+        return state
+
+    def _keep(self, records: dict[str, Any], key: str, record: object, age: int) -> None:
+        with self._lock:
+            if age == self._age:
+                if len(records) >= _CACHED:
+                    del records[next(iter(records))]
+                records[key] = record

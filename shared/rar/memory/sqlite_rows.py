@@ -1,0 +1,104 @@
+"""Reading the SQLite memory's rows as values."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from rar.memory.base import DecisionRecord
+from rar.memory.exchange import Header
+from rar.values import Experience, Guide, Tally, Vector
+
+EXPERIENCE = "id, namespace, task, text, signature, created_at, updated_at, source"
+GUIDE = "id, namespace, task, text, author, origin, state, helpful, harmful, created_at, embedding"
+TALLY = "guide_id, weak_id, strong_id, ok, bad, last_ok, at"
+SPEND = "namespace, purpose, role, model_id, sum(calls), sum(input_tokens), sum(output_tokens), sum(usd), sum(unpriced)"
+DECISION = "id, namespace, at, experience_id, guide_id, model, facts"
+
+_NO_VECTOR: Vector = np.empty(0, np.float32)
+_NO_VECTOR.flags.writeable = False
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows which state of the file this process's index and cache had caught up with."""
+
+    caught_up: tuple[int, int] | None = None
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """`execute`, with lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD."""
+        try:
+            return self.execute(sql, values)
+        except UnicodeEncodeError:
+            return self.execute(sql, [sane(value) if isinstance(value, str) else value for value in values])
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """All reads in it see the memory at one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def meta(connection: Connection, key: str) -> Any:
+    return connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()[0]
+
+
+def header_of(connection: Connection) -> Header:
+    return Header(meta(connection, "embedder_id"), meta(connection, "dim"))
+
+
+def to_experience(row: Sequence[Any], tallies: tuple[Tally, ...] = ()) -> Experience:
+    id, namespace, task, text, digest, created_at, updated_at, source, blob = row
+    embedding = _NO_VECTOR if blob is None else np.frombuffer(blob, "<f4")
+    return Experience(id, namespace, task, text, digest, embedding, tallies, created_at, updated_at, source)
+
+
+def to_guide(row: Sequence[Any]) -> Guide:
+    id, namespace, task, text, author, origin, state, helpful, harmful, created_at, blob = row
+    embedding = np.frombuffer(blob, "<f4")
+    return Guide(id, namespace, task, text, embedding, author, origin, state, helpful, harmful, created_at)
+
+
+def to_decision(row: Sequence[Any]) -> DecisionRecord:
+    id, namespace, at, origin, guide_id, model, facts = row
+    return DecisionRecord(id, namespace, at, origin, guide_id, model, json.loads(facts))
+
+
+def tallies_of(connection: Connection, ids: list[str]) -> dict[str, tuple[Tally, ...]]:
+    tallies: dict[str, tuple[Tally, ...]] = {}
+    rows = by_id(connection, f"SELECT experience_id, {TALLY} FROM tallies WHERE experience_id", ids)
+    for owner, guide_id, weak_id, strong_id, ok, bad, last_ok, at in rows:
+        tally = Tally(guide_id or None, weak_id, strong_id, ok, bad, bool(last_ok), at)
+        tallies[owner] = (*tallies.get(owner, ()), tally)
+    return tallies
+
+
+def by_id(connection: Connection, select: str, ids: list[str]) -> list[Any]:
+    rows: list[Any] = []
+    for start in range(0, len(ids), 500):
+        some = ids[start : start + 500]
+        rows += connection.run(f"{select} IN ({', '.join('?' * len(some))})", some).fetchall()
+    return rows
+
+
+def scope(namespace: str | None, **least: float) -> tuple[str, list[Any]]:
+    """A WHERE clause, and its values, for one namespace or all, and for columns that are at least so much."""
+    terms: dict[str, Any] = {} if namespace is None else {"namespace = ?": namespace}
+    terms |= {f"{column} >= ?": value for column, value in least.items()}
+    return f"WHERE {' AND '.join(terms)}" if terms else "", list(terms.values())
+
+
+def sane(text: str) -> str:
+    """`text` with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,47 @@
+"""The tables of the SQLite memory, and how a file of an older version gets them."""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x5241524D  # "RARM", at byte 68 of the file
+
+# Migration n brings a file from schema n to n + 1. What was released is never edited. Embeddings come last in their
+# rows, so that reading the rest of a row does not read them.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE experiences (id TEXT PRIMARY KEY, namespace TEXT NOT NULL, task TEXT NOT NULL, text TEXT, "
+        "signature TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL, source TEXT NOT NULL, "
+        "trials INTEGER NOT NULL DEFAULT 0, keep_until REAL NOT NULL, seq INTEGER NOT NULL, touched INTEGER NOT NULL, "
+        "embedding BLOB NOT NULL)",
+        "CREATE INDEX experiences_by_seq ON experiences (seq)",
+        "CREATE INDEX experiences_by_touched ON experiences (touched)",
+        "CREATE INDEX experiences_by_use ON experiences (namespace, keep_until, id)",
+        "CREATE TABLE tallies (experience_id TEXT NOT NULL REFERENCES experiences ON DELETE CASCADE, "
+        "guide_id TEXT NOT NULL, weak_id TEXT NOT NULL, strong_id TEXT NOT NULL, ok INTEGER NOT NULL, "
+        "bad INTEGER NOT NULL, last_ok INTEGER NOT NULL, at REAL NOT NULL, "
+        "PRIMARY KEY (experience_id, guide_id, weak_id, strong_id)) WITHOUT ROWID",
+        "CREATE TABLE guides (id TEXT PRIMARY KEY, namespace TEXT NOT NULL, task TEXT NOT NULL, text TEXT NOT NULL, "
+        "author TEXT NOT NULL, origin TEXT NOT NULL, state TEXT NOT NULL, helpful INTEGER NOT NULL, "
+        "harmful INTEGER NOT NULL, created_at REAL NOT NULL, pinned INTEGER NOT NULL DEFAULT 0, "
+        "seq INTEGER NOT NULL, touched INTEGER NOT NULL, embedding BLOB NOT NULL)",
+        "CREATE INDEX guides_by_seq ON guides (seq)",
+        "CREATE INDEX guides_by_touched ON guides (touched)",
+        "CREATE TABLE deletions (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE)",
+        "CREATE TABLE policy (namespace TEXT PRIMARY KEY, threshold REAL, audits INTEGER NOT NULL, "
+        "errors INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE spending (day INTEGER NOT NULL, namespace TEXT NOT NULL, purpose TEXT NOT NULL, "
+        "role TEXT NOT NULL, model_id TEXT NOT NULL, calls INTEGER NOT NULL, input_tokens INTEGER NOT NULL, "
+        "output_tokens INTEGER NOT NULL, usd REAL NOT NULL, unpriced INTEGER NOT NULL, "
+        "PRIMARY KEY (day, namespace, purpose, role, model_id)) WITHOUT ROWID",
+        "CREATE TABLE decisions (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, namespace TEXT NOT NULL, "
+        "at REAL NOT NULL, experience_id TEXT NOT NULL, guide_id TEXT, model TEXT NOT NULL, facts TEXT NOT NULL)",
+        "CREATE INDEX decisions_by_time ON decisions (at)",
+        "CREATE TABLE counters (namespace TEXT PRIMARY KEY, experiences INTEGER NOT NULL DEFAULT 0, "
+        "evicted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID",
+        "CREATE TRIGGER experience_added AFTER INSERT ON experiences BEGIN "
+        "INSERT OR IGNORE INTO counters (namespace) VALUES (new.namespace); "
+        "UPDATE counters SET experiences = experiences + 1 WHERE namespace = new.namespace; END",
+        "CREATE TRIGGER experience_gone AFTER DELETE ON experiences BEGIN "
+        "UPDATE counters SET experiences = experiences - 1 WHERE namespace = old.namespace; END",
+    ),
+)

@@ -1,0 +1,230 @@
+"""What a write transaction of the SQLite memory does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import numpy as np
+
+from rar.errors import DimensionError
+from rar.learning.guides import next_state
+from rar.memory.base import DecisionRecord, PolicyState, PolicyStep, Spend
+from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
+from rar.memory.sqlite_rows import DECISION, EXPERIENCE, GUIDE, Connection, header_of, meta
+from rar.values import Experience, Guide, GuideState, Tally, Trial, Vector
+
+DAY = 86_400.0
+KEPT_DECISIONS = 50_000
+KEPT_DELETIONS = 1_000_000  # sequence numbers over which deletions are remembered for followers
+
+
+class Writer:
+    """One write transaction."""
+
+    def __init__(self, connection: Connection, where: str) -> None:
+        self._run = connection.run
+        self._where = where
+        self._seq: int = meta(connection, "seq")
+        self._bound = header_of(connection)
+        self._grown: set[str] = set()
+
+    def finish(self) -> None:
+        self._run("UPDATE meta SET value = ? WHERE key = 'seq'", [self._seq])
+
+    def bind(self, header: Header) -> Header:
+        """Bind an unbound memory to `header`; return what it is bound to."""
+        if not self._bound.embedder_id and self._bound.dim in (0, header.dim):
+            self._run("UPDATE meta SET value = ? WHERE key = 'embedder_id'", [header.embedder_id])
+            self._set_dim(header.dim)
+            self._bound = header
+        return self._bound
+
+    def experience(self, experience: Experience) -> None:
+        """Insert or update; one that is new brings its tallies."""
+        blob, seq = self._blob(experience.embedding), self._next(experience.id)
+        known = self._run("SELECT namespace FROM experiences WHERE id = ?", [experience.id]).fetchone()
+        if known is None:
+            trials = sum(tally.ok + tally.bad for tally in experience.tallies)
+            self._run(
+                f"INSERT INTO experiences ({EXPERIENCE}, trials, keep_until, seq, touched, embedding) "
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?7 + min(?9, 2) * 2592000.0, ?10, ?10, ?11)",
+                [experience.id, experience.namespace, experience.task, experience.text, experience.signature,
+                 experience.created_at, experience.updated_at, experience.source, trials, seq, blob],
+            )  # fmt: skip
+            for tally in experience.tallies:
+                self._tally(experience.id, tally)
+            self._grown.add(experience.namespace)
+        else:
+            self._run(
+                "UPDATE experiences SET text = ?2, signature = ?3, updated_at = ?4, source = ?5, "
+                "keep_until = max(keep_until, ?4 + min(trials, 2) * 2592000.0), seq = ?6, touched = ?6, embedding = ?7 "
+                "WHERE id = ?1",
+                [
+                    experience.id,
+                    experience.text,
+                    experience.signature,
+                    experience.updated_at,
+                    experience.source,
+                    seq,
+                    blob,
+                ],
+            )
+
+    def guide(self, guide: Guide, *, pinned: bool = False) -> None:
+        """Insert or update; one that is new brings its counts."""
+        blob, seq = self._blob(guide.embedding), self._next(guide.id)
+        self._run(
+            f"INSERT INTO guides ({GUIDE}, pinned, seq, touched) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET text = excluded.text, author = excluded.author, origin = excluded.origin, "
+            "state = CASE WHEN pinned THEN state ELSE excluded.state END, embedding = excluded.embedding, "
+            "seq = excluded.seq, touched = excluded.touched",
+            [guide.id, guide.namespace, guide.task, guide.text, guide.author, guide.origin, guide.state, guide.helpful,
+             guide.harmful, guide.created_at, blob, pinned, seq, seq],
+        )  # fmt: skip
+
+    def trial(self, trial: Trial) -> None:
+        guide = None
+        if trial.guide_id is not None:
+            counts = "SELECT state, helpful, harmful, pinned FROM guides WHERE id = ?"
+            guide = self._run(counts, [trial.guide_id]).fetchone()
+            if guide is None:
+                return
+        self._seq += 1
+        known = self._run(
+            "UPDATE experiences SET trials = trials + 1, touched = ?3, "
+            "keep_until = max(updated_at, ?2) + min(trials + 1, 2) * 2592000.0 WHERE id = ?1",
+            [trial.experience_id, trial.at, self._seq],
+        ).rowcount
+        if not known:
+            return
+        ok = int(trial.ok)
+        tally = Tally(trial.guide_id, trial.weak_id, trial.strong_id, ok, 1 - ok, trial.ok, trial.at)
+        self._tally(trial.experience_id, tally)
+        if guide is not None:
+            state, helpful, harmful, pinned = guide[0], guide[1] + ok, guide[2] + 1 - ok, guide[3]
+            after = state if pinned else next_state(state, helpful, harmful)
+            self._run(
+                "UPDATE guides SET helpful = ?2, harmful = ?3, seq = CASE WHEN state = ?4 THEN seq ELSE ?5 END, "
+                "state = ?4, touched = ?5 WHERE id = ?1",
+                [trial.guide_id, helpful, harmful, after, self._seq],
+            )
+
+    def pin(self, id: str, state: GuideState) -> bool:
+        self._seq += 1
+        pinned = "UPDATE guides SET state = ?, pinned = 1, seq = ?, touched = ? WHERE id = ?"
+        return self._run(pinned, [state, self._seq, self._seq, id]).rowcount > 0
+
+    def step(self, step: PolicyStep) -> None:
+        known = self._run(
+            "SELECT threshold, audits, errors FROM policy WHERE namespace = ?", [step.namespace]
+        ).fetchone()
+        threshold, audits, errors = known or (None, 0, 0)
+        moved = min(step.high, max(step.low, (step.start if threshold is None else threshold) + step.delta))
+        self.policy(step.namespace, PolicyState(moved, audits + step.audit, errors + step.error))
+
+    def policy(self, namespace: str, state: PolicyState) -> None:
+        values = [namespace, state.threshold, state.audits, state.errors]
+        self._run("INSERT OR REPLACE INTO policy (namespace, threshold, audits, errors) VALUES (?, ?, ?, ?)", values)
+
+    def spend(self, day: int, spend: Spend, *, anew: bool = False) -> None:
+        key = [day, spend.namespace, spend.purpose, spend.role, spend.model_id]
+        if anew:
+            self._run("DELETE FROM spending WHERE day=? AND namespace=? AND purpose=? AND role=? AND model_id=?", key)
+        self._run(
+            "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "calls = calls + excluded.calls, input_tokens = input_tokens + excluded.input_tokens, "
+            "output_tokens = output_tokens + excluded.output_tokens, usd = usd + excluded.usd, "
+            "unpriced = unpriced + excluded.unpriced",
+            [*key, spend.calls, spend.input_tokens, spend.output_tokens, spend.usd, spend.unpriced],
+        )
+
+    def decision(self, record: DecisionRecord) -> None:
+        self._run(
+            f"INSERT OR REPLACE INTO decisions ({DECISION}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [record.id, record.namespace, record.at, record.experience_id, record.guide_id, record.model,
+             json.dumps(dict(record.facts), default=str)],
+        )  # fmt: skip
+
+    def put(self, item: Item) -> None:
+        """Replace what has the id of `item` with it, counts and all."""
+        if isinstance(item, Experience):
+            self._run("DELETE FROM experiences WHERE id = ?", [item.id])
+            self.experience(item)
+        elif isinstance(item, KeptGuide):
+            self._run("DELETE FROM guides WHERE id = ?", [item.guide.id])
+            self.guide(item.guide, pinned=item.pinned)
+        elif isinstance(item, KeptPolicy):
+            self.policy(item.namespace, item.state)
+        elif isinstance(item, DaySpend):
+            self.spend(item.day, item.spend, anew=True)
+        else:
+            self.decision(item)
+
+    def forget(self, ids: Iterable[str]) -> int:
+        """Delete experiences and guides; return how many there were."""
+        gone = 0
+        for id in ids:
+            found = [
+                self._run(f"DELETE FROM {table} WHERE id = ?", [id]).rowcount for table in ("experiences", "guides")
+            ]
+            if any(found):
+                gone += sum(found)
+                self._run("INSERT INTO deletions VALUES (?, ?)", [self._next(id), id])
+        return gone
+
+    def forget_namespace(self, namespace: str) -> int:
+        both = "SELECT id FROM experiences WHERE namespace = ?1 UNION ALL SELECT id FROM guides WHERE namespace = ?1"
+        gone = self.forget([id for (id,) in self._run(both, [namespace]).fetchall()])
+        for table in ("policy", "spending", "decisions", "counters"):
+            self._run(f"DELETE FROM {table} WHERE namespace = ?", [namespace])
+        return gone
+
+    def tidy(self, cap: int) -> None:
+        """Evict what is over the bounds, some more than needed so that it is not due at every write."""
+        for namespace in self._grown:
+            count = self._run("SELECT experiences FROM counters WHERE namespace = ?", [namespace]).fetchone()[0]
+            if count > cap:
+                least = "SELECT id FROM experiences WHERE namespace = ? ORDER BY keep_until, id LIMIT ?"
+                ids = [id for (id,) in self._run(least, [namespace, count - cap + min(cap // 100, 256)]).fetchall()]
+                self.forget(ids)
+                self._run("UPDATE counters SET evicted = evicted + ? WHERE namespace = ?", [len(ids), namespace])
+        self._run("DELETE FROM deletions WHERE seq < ?", [self._seq - KEPT_DELETIONS])
+        self._run("DELETE FROM decisions WHERE n <= (SELECT max(n) FROM decisions) - ?", [KEPT_DECISIONS])
+
+    def _next(self, id: str) -> int:
+        """The next sequence number, for a change of `id`, which is no more deleted by it."""
+        self._seq += 1
+        self._run("DELETE FROM deletions WHERE id = ?", [id])
+        return self._seq
+
+    def _tally(self, experience_id: str, tally: Tally) -> None:
+        self._run(
+            "INSERT INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET ok = ok + excluded.ok, "
+            "bad = bad + excluded.bad, last_ok = CASE WHEN excluded.at >= at THEN excluded.last_ok ELSE last_ok END, "
+            "at = max(at, excluded.at)",
+            [
+                experience_id,
+                tally.guide_id or "",
+                tally.weak_id,
+                tally.strong_id,
+                tally.ok,
+                tally.bad,
+                tally.last_ok,
+                tally.at,
+            ],
+        )
+
+    def _blob(self, embedding: Vector) -> bytes:
+        vector = np.asarray(embedding, "<f4")
+        if not self._bound.dim and vector.ndim == 1 and len(vector):
+            self._set_dim(len(vector))
+            self._bound = Header(self._bound.embedder_id, len(vector))
+        if vector.shape != (self._bound.dim,):
+            raise DimensionError(
+                self._where, f"they have {self._bound.dim} numbers, the one to store has {vector.shape}"
+            )
+        return vector.tobytes()
+
+    def _set_dim(self, dim: int) -> None:
+        self._run("UPDATE meta SET value = ? WHERE key = 'dim'", [dim])
