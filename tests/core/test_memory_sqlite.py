@@ -125,6 +125,27 @@ def test_the_newest_decisions_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [record.id for record in memory.decisions()] == ["4", "3", "2"]
 
 
+def test_what_was_deleted_is_not_left_in_the_file(tmp_path: Path) -> None:
+    with SQLiteMemory(tmp_path / "rar.db") as memory:
+        memory.write(Batch((experience("a", text="my private question"), experience("b", text="public"))))
+        memory.delete(ids=["a"])
+
+    content = (tmp_path / "rar.db").read_bytes()
+    assert b"public" in content
+    assert b"my private question" not in content
+
+
+def test_an_export_shows_one_moment(tmp_path: Path) -> None:
+    with SQLiteMemory(tmp_path / "rar.db") as memory:
+        memory.write(Batch((experience("a"),), (guide("g"),)))
+        records = memory.export()
+        next(records)
+        memory.write(Batch((experience("b"),), (guide("h"),)))
+        memory.delete(ids=["a"])
+
+        assert [record["id"] for record in records] == ["a", "g"]
+
+
 # ── growth ──
 
 

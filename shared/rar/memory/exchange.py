@@ -103,9 +103,9 @@ def to_header(record: Mapping[str, Any]) -> Header:
     Raises:
         ValueError: Says what is wrong with it.
     """
-    if record.get("kind") != "header" or record.get("format") != FORMAT:
+    kind, form, version = _take(record, {"kind": _TEXT, "format": _TEXT, "version": _COUNT}).values()
+    if kind != "header" or form != FORMAT:
         raise ValueError(f"no header of format {FORMAT!r}")
-    version = record.get("version")
     if version != VERSION:
         raise ValueError(f"format version {version!r} is not known, this package reads {VERSION}")
     return Header(**_take(record, _HEADER))
@@ -117,7 +117,7 @@ def to_item(record: Mapping[str, Any], dim: int) -> Item:
     Raises:
         ValueError: Says which field is wrong.
     """
-    kind = record.get("kind")
+    kind = _take(record, {"kind": _TEXT})["kind"]
     if kind == "experience":
         tallies = tuple(Tally(**_take(tally, _TALLY)) for tally in _take(record, {"tallies": (list,)})["tallies"])
         return Experience(**_take(record, _EXPERIENCE), tallies=tallies, embedding=_embedding(record, dim))

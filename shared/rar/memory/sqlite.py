@@ -192,9 +192,7 @@ class SQLiteMemory:
                             self._check_embedder(writer.bind(header), header)
                         continue
                     item = to_item(record, header.dim)
-                except (ValueError, TypeError, AttributeError) as error:
-                    if isinstance(error, MemoryStoreError):
-                        raise
+                except ValueError as error:
                     raise ImportFormatError(self.where, f"record {place}: {error}") from None
                 if isinstance(item, KeptGuide | DecisionRecord):
                     waiting.append(item)
@@ -353,7 +351,7 @@ class SQLiteMemory:
         """Close the file. Calls in other threads end first; closing again does nothing."""
         self._closed = True
         self._index.close()
-        self._close_idle()
+        _close_all(self._idle)
         self._remove()
 
     # ── the index and the cache ──
@@ -378,6 +376,7 @@ class SQLiteMemory:
 
     def _start(self) -> None:
         self._idle: deque[Connection] = deque()
+        self._forsaken = weakref.finalize(self, _close_all, self._idle)  # when nobody called `close`
         self._writing = threading.Lock()
         self._writes = 0
         self._index = FaissIndex(self.changes)
@@ -385,7 +384,8 @@ class SQLiteMemory:
 
     def _after_fork(self) -> None:
         # Locks of the parent's threads may be held for ever here, and its connections' file locks are not ours.
-        self._close_idle()
+        self._forsaken.detach()
+        _close_all(self._idle)
         self._start()
 
     def _find_file(self) -> None:
@@ -478,7 +478,7 @@ class SQLiteMemory:
             if connection is not None:
                 idle.append(connection)
                 if self._closed:
-                    self._close_idle()
+                    _close_all(idle)
 
     @contextmanager
     def _transaction(self) -> Iterator[Writer]:
@@ -499,13 +499,6 @@ class SQLiteMemory:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-
-    def _close_idle(self) -> None:
-        while self._idle:
-            try:
-                self._idle.pop().close()
-            except IndexError:
-                return
 
     def _fail(self, error: sqlite3.Error) -> NoReturn:
         said = str(error)
@@ -567,6 +560,14 @@ def _use_wal(connection: Connection) -> None:
                 raise
             time.sleep(0.01)
         else:
+            return
+
+
+def _close_all(idle: deque[Connection]) -> None:
+    while idle:
+        try:
+            idle.pop().close()
+        except IndexError:  # another thread took the last one
             return
 
 

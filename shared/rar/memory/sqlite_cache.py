@@ -19,21 +19,25 @@ class Cache:
         self._experiences: dict[str, Experience] = {}
         self._guides: dict[str, Guide] = {}
         self._policies: dict[str, PolicyState] = {}
-        self._seen = -1
+        self._seen = 0
         self._age = 0  # moves at each `follow`, so that what was read before is not stored after
         self._lock = threading.Lock()
 
     def follow(self, connection: Connection) -> None:
         with self._lock:
             last: int = meta(connection, "seq")
-            touched = connection.run(
-                "SELECT id FROM experiences WHERE touched > ?1 UNION ALL SELECT id FROM guides WHERE touched > ?1 "
-                "UNION ALL SELECT id FROM deletions WHERE seq > ?1 LIMIT ?2",
-                [self._seen, _CACHED],
-            ).fetchall() if 0 <= self._seen <= last and last - self._seen < _CACHED else None  # fmt: skip
-            for id in [id for (id,) in touched] if touched is not None else [*self._experiences, *self._guides]:
-                self._experiences.pop(id, None)
-                self._guides.pop(id, None)
+            if 0 <= last - self._seen < _CACHED:
+                touched = connection.run(
+                    "SELECT id FROM experiences WHERE touched > ?1 UNION ALL SELECT id FROM guides WHERE touched > ?1 "
+                    "UNION ALL SELECT id FROM deletions WHERE seq > ?1",
+                    [self._seen],
+                )
+                for (id,) in touched:
+                    self._experiences.pop(id, None)
+                    self._guides.pop(id, None)
+            else:
+                self._experiences.clear()
+                self._guides.clear()
             self._policies.clear()
             self._seen = last
             self._age += 1
