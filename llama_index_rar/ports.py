@@ -7,6 +7,7 @@ import contextvars
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -46,10 +47,10 @@ def kind_of(call: Call) -> Kind:
 
 def sent(call: Call, child: LLM) -> list[ChatMessage]:
     """What `call` sends to `child`, as a list of its own: children append to the list they are given."""
-    messages = messages_of(call)
     if kind_of(call).extends and child.system_prompt:
-        messages = (Message("system", child.system_prompt), *messages)
-    return from_messages(messages, child.metadata.system_role)
+        own = Message("system", child.system_prompt)
+        call = replace(call, request=replace(call.request, messages=(own, *call.request.messages)))
+    return from_messages(messages_of(call), child.metadata.system_role)
 
 
 class Port:
