@@ -161,6 +161,10 @@ def model_id(child: Child) -> str | None:
         return model_id(child.runnable)
     if isinstance(child, RunnableSequence):
         return next((name for step in child.steps if (name := model_id(step))), None)
+    # A model of `init_chat_model` that is chosen at run time would be made by asking it for an attribute.
+    chosen_later = vars(child).get("_default_config") if hasattr(child, "__dict__") else None
+    if chosen_later is not None:
+        return chosen_later.get("model")
     for attribute in _ID_FIELDS:
         name = getattr(child, attribute, None)
         if isinstance(name, str) and name:
