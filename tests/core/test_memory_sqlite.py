@@ -24,7 +24,7 @@ from rar.errors import (
 from rar.memory import sqlite, sqlite_writer
 from rar.memory.base import Batch, Memory, PolicyStep
 from rar.memory.sqlite import SQLiteMemory
-from tests.contract.memory import DIM, EAST, NORTH, MemoryContract, decision, experience, found, spend, trial
+from tests.contract.memory import DIM, EAST, NORTH, MemoryContract, decision, experience, found, guide, spend, trial
 
 SCHEMA_1 = Path(__file__).parent / "memory_schema_1.sql"
 DAY = 86_400.0
