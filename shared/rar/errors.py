@@ -10,6 +10,7 @@
     ├── MissingDependencyError (ImportError) an extra is not installed
     ├── WeightsError (OSError)               model weights are missing or damaged
     ├── EmbeddingError (ValueError)          an embedder returned what are no embeddings
+    ├── EvaluationDataError (ValueError)     recorded outcomes cannot be read
     ├── MemoryStoreError                     the memory cannot be used
     │   ├── MissingMemoryError               there is no such file to read
     │   ├── NotAMemoryError                  the file is something else
@@ -120,6 +121,19 @@ class EmbeddingError(RarError, ValueError):
             f"Embedder {self.embedder_id!r} returned {self.found}. It must return one finite vector per text, all of one "
             "length and none zero; mend it or pass another `embedder=`."
         )
+
+
+class EvaluationDataError(RarError, ValueError):
+    """Recorded outcomes cannot be read. `line` counts from 1 (of a Parquet file: rows); None: the file as a whole."""
+
+    def __init__(self, where: str, found: str, line: int | None = None, column: str | None = None) -> None:
+        super().__init__(where, found, line, column)
+        self.where, self.found, self.line, self.column = where, found, line, column
+
+    def __str__(self) -> str:
+        line = "" if self.line is None else f", line {self.line}"
+        column = "" if self.column is None else f", column {self.column!r}"
+        return f"{self.where}{line}{column}: {self.found}. Mend it, or name other columns; see docs/evaluation.md."
 
 
 class MemoryStoreError(RarError):
