@@ -586,7 +586,7 @@ class MemoryContract:
 
     @staticmethod
     def fill(memory: Memory, namespace: str) -> None:
-        """Two experiences, one guide, and a policy, spending and decision record: an export of them has a header and six."""
+        """Two experiences, a guide, and a policy, spending and decision record: an export of them has a header and six."""
         a = experience(f"{namespace}-a", namespace=namespace, text="What is 2+2?")
         b = experience(f"{namespace}-b", NORTH, namespace=namespace, text="Why?")
         memory.write(

@@ -38,7 +38,7 @@ def write_until_killed(path: str, name: str, pipe: int) -> None:
 
 
 def write_and_search(path: str, name: str) -> None:
-    """Write beside others, find each own batch at once, and in the end those of the others that they say are committed."""
+    """Write beside others, find each own batch at once, and in the end the others' batches too."""
     with SQLiteMemory(path) as memory:
         for n in range(SHARED):
             mine = batch(name, n)

@@ -17,9 +17,10 @@ from rar.memory.base import Changes
 from rar.values import Vector
 
 # Measured with 384 dimensions on one core: an exact scan takes 24 us at 1,000 vectors, 78 us at 4,000 and 490 us at
-# 10,000, HNSW about 25, 45 and 60 us. Its recall@10 was .977 on 20,000 mixtures of MiniLM embeddings of questions.
+# 10,000, HNSW about 30, 50 and 80 us. On 20,000 mixtures of MiniLM embeddings of questions its recall@10 was .987, and
+# it found a stored embedding itself in 99.8 % of searches (with 16 links .977 and 99.4 %).
 FLAT_UP_TO = 4_096
-HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 16, 80, 48
+HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 32, 80, 48
 REBUILD_AT = 0.25  # share of dead rows
 BULK = 500  # vectors that come at once and would hold up searches in a graph: it is built anew in the background
 
