@@ -319,6 +319,10 @@ class Router:
                 own_signature = own_signature or keyed_digest(memory.secret, signature(key))
                 same = match.experience.signature == own_signature
             matches.append(replace(match, same=True) if same else match)
+        if not any(match.experience.id == own_id for match in matches):
+            own = memory.experience(own_id)  # an approximate index may miss even an identical text
+            if own is not None:
+                matches.insert(0, Match(own, 1.0, same=True))
         guides = memory.search_guides(embedding, namespace=namespace, task=task, limit=4)
         guides = [entry for entry in guides if entry.similarity >= self._near]
         # A guide that once worked for this very request may come from farther away.
