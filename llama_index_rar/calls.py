@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -80,7 +80,9 @@ class Chat(Kind):
 
     @property
     def task(self) -> str:
-        return task_of(tools=_tool_names(self.arguments.get("tools") or ()), schema=self.arguments.get("response_format"))
+        return task_of(
+            tools=_tool_names(self.arguments.get("tools") or ()), schema=self.arguments.get("response_format")
+        )
 
     def call(self, child: LLM, messages: Messages) -> ChatResponse:
         return child.chat(messages, **self.arguments)
@@ -135,7 +137,7 @@ def _with_calls(reply: Reply, calls: tuple[ToolCall, ...]) -> Reply:
 def _able(child: LLM) -> FunctionCallingLLM:
     if not isinstance(child, FunctionCallingLLM):
         raise ConfigurationError(
-            f"{type(child).__name__} cannot call tools: it is no FunctionCallingLLM. Use a model that is one as weak or strong."
+            f"{type(child).__name__} cannot call tools: it is no FunctionCallingLLM. Use one for weak or strong."
         )
     return child
 
@@ -180,18 +182,35 @@ class Complete(Kind):
 
 
 def _completions(chunks: Iterator[ChatResponse]) -> Iterator[CompletionResponse]:
-    for chunk in chunks:
-        yield as_completion(chunk)
+    try:
+        for chunk in chunks:
+            yield as_completion(chunk)
+    finally:
+        close(chunks)
 
 
 async def _acompletions(chunks: AsyncIterator[ChatResponse]) -> AsyncIterator[CompletionResponse]:
-    async for chunk in chunks:
-        yield as_completion(chunk)
+    try:
+        async for chunk in chunks:
+            yield as_completion(chunk)
+    finally:
+        await aclose(chunks)
+
+
+def close(chunks: Iterator[Any]) -> None:
+    """End a child's stream that may not have come to its end, at once and not when it is collected."""
+    if isinstance(chunks, Generator):
+        chunks.close()
+
+
+async def aclose(chunks: AsyncIterator[Any]) -> None:
+    if isinstance(chunks, AsyncGenerator):
+        await chunks.aclose()
 
 
 @dataclass(frozen=True)
 class Structured(Kind):
-    """A structured prediction, left to the child, which may have a native way. Results are pairs of object and responses."""
+    """A structured prediction, left to the child, which may have a native way of making one."""
 
     output_cls: type[BaseModel]
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -211,12 +230,15 @@ class Structured(Kind):
     def stream(self, child: LLM, messages: Messages) -> Iterator[_Object]:
         responses: list[Response] = []
         chunks = child.stream_structured_predict(**self._arguments(messages))
-        while True:
-            with _collected(responses):  # not across a `yield`: the context is the consumer's
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            yield _Object(chunk, responses)
+        try:
+            while True:
+                with _collected(responses):  # not across a `yield`: the context is the consumer's
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                yield _Object(chunk, responses)
+        finally:
+            close(chunks)
 
     async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[_Object]:
         with _collected() as responses:
@@ -224,12 +246,15 @@ class Structured(Kind):
         return self._aobjects(chunks, responses)
 
     async def _aobjects(self, chunks: AsyncIterator[Any], responses: list[Response]) -> AsyncIterator[_Object]:
-        while True:
-            with _collected(responses):
-                chunk = await anext(chunks, None)
-            if chunk is None:
-                return
-            yield _Object(chunk, responses)
+        try:
+            while True:
+                with _collected(responses):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
+                yield _Object(chunk, responses)
+        finally:
+            await aclose(chunks)
 
     def _arguments(self, messages: Messages) -> dict[str, Any]:
         # Filled-in messages as a template without variables, as the framework's own StructuredLLM does it.
@@ -243,7 +268,9 @@ class Structured(Kind):
         usage = sum((usage_of(response) for response in result.responses), Usage())
         last = to_reply(role, result.responses[-1], model_name(child)) if result.responses else None
         text = result.value.model_dump_json()
-        return Reply(role, text, usage=usage, model_id=last.model_id if last else model_name(child), native=result.value)
+        return Reply(
+            role, text, usage=usage, model_id=last.model_id if last else model_name(child), native=result.value
+        )
 
 
 Response = ChatResponse | CompletionResponse

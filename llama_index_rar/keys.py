@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeAlias
@@ -55,7 +56,7 @@ class Prompted:
 
     Args:
         query: The user's query, if a variable held it.
-        boilerplate: The text has nothing but context and instructions in it, so that it must not be taken for a question.
+        boilerplate: The text is nothing but context and instructions, and must not be taken for a question.
     """
 
     query: str | None = None
@@ -93,7 +94,7 @@ def prompted(prompt: BasePromptTemplate, arguments: Mapping[str, Any], overrides
     return Prompted(query, purpose, boilerplate, overrides)
 
 
-def _purpose(prompt_type: str, variables: Set[str]) -> Purpose:
+def _purpose(prompt_type: str, variables: AbstractSet[str]) -> Purpose:
     kind = getattr(prompt_type, "value", str(prompt_type))
     if kind == PromptType.REFINE.value:
         return REFINE
@@ -160,7 +161,11 @@ _TEMPLATES: Sequence[tuple[Purpose, str, Sequence[str]]] = (
     (_CONDENSE, "chat_engine.condense_plus_context", ("DEFAULT_CONDENSE_PROMPT_TEMPLATE",)),
     (_CONDENSE, "chat_engine.condense_question", ("DEFAULT_TEMPLATE",)),
     (_REWRITE, "retrievers.fusion_retriever", ("QUERY_GEN_PROMPT",)),
-    (_EVALUATE, "evaluation.faithfulness", ("DEFAULT_EVAL_TEMPLATE", "DEFAULT_REFINE_TEMPLATE", "LLAMA3_8B_EVAL_TEMPLATE")),
+    (
+        _EVALUATE,
+        "evaluation.faithfulness",
+        ("DEFAULT_EVAL_TEMPLATE", "DEFAULT_REFINE_TEMPLATE", "LLAMA3_8B_EVAL_TEMPLATE"),
+    ),
     (_EVALUATE, "evaluation.relevancy", ("DEFAULT_EVAL_TEMPLATE", "DEFAULT_REFINE_TEMPLATE")),
     (_EVALUATE, "evaluation.context_relevancy", ("DEFAULT_EVAL_TEMPLATE", "DEFAULT_REFINE_TEMPLATE")),
     (_EVALUATE, "evaluation.answer_relevancy", ("DEFAULT_EVAL_TEMPLATE",)),
@@ -172,7 +177,7 @@ _TEMPLATES: Sequence[tuple[Purpose, str, Sequence[str]]] = (
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A template of the framework, cut at its variables: `variables[i]` stands between `literals[i]` and the next one."""
+    """A template of the framework, cut at its variables: `variables[i]` stands behind `literals[i]`."""
 
     literals: tuple[str, ...]
     variables: tuple[str, ...]

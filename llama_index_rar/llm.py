@@ -5,13 +5,12 @@ It has no `llm_chat_callback`: only the child that answers reports an LLM event,
 
 from __future__ import annotations
 
-import contextlib
 import copy
+import inspect
 import logging
 import os
 import pickle
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -30,7 +29,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM, ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 
-from llama_index_rar.calls import Chat, Complete, Kind, Structured, Tools, can_call_tools, model_name
+from llama_index_rar.calls import Chat, Complete, Kind, Structured, Tools, aclose, can_call_tools, close, model_name
 from llama_index_rar.keys import (
     Prompted,
     PromptedMessages,
@@ -62,16 +61,16 @@ _OVERRIDES = ("rar_force", "rar_query", "rar_namespace", "rar_learn")
 class RouterLLM(FunctionCallingLLM):
     """Sends each call to `weak` or `strong`, and learns which is good enough.
 
-    The decision is in `additional_kwargs["rar"]` of every response and of every streamed one. One call may be steered by
+    The decision is in `additional_kwargs["rar"]` of every response, whole or streamed. One call may be steered by
     `rar_force="weak" | "strong"`, `rar_query=`, `rar_namespace=` and `rar_learn=False`; none of these reaches a model.
 
     Args:
         weak, strong: Any LlamaIndex LLMs; a tool call goes to the one that can call tools if only one can.
         query_extractor: Finds the user's question in messages that no template variable tells it of; None to pass.
-        namespace: What is learned stays in it; None for the router's.
-        router: A `rar.Router` to share with other wrappers, instead of one made from the other arguments.
+        router: A `rar.Router` to share with others, of either framework; its arguments cannot be given beside it.
+        kwargs: Any LlamaIndex LLM's: `system_prompt`, `callback_manager`, `rate_limiter`, ...
 
-    The other arguments are `rar.Router`'s, or any LlamaIndex LLM's (`system_prompt=`, `callback_manager=`, ...).
+    The other arguments are `rar.Router`'s.
 
     Raises:
         ConfigurationError: An argument cannot work; `MissingModelError` and `SameModelError` are its kinds.
@@ -100,7 +99,7 @@ class RouterLLM(FunctionCallingLLM):
         judge: Any = "auto",
         embedder: Any = None,
         learning: Mode = "background",
-        namespace: str | None = None,
+        namespace: str = "default",
         audit_rate: float | None = None,
         prices: Mapping[str, Sequence[float]] | None = None,
         seed: int | None = None,
@@ -115,37 +114,21 @@ class RouterLLM(FunctionCallingLLM):
         router: Router | None = None,
         **kwargs: Any,
     ) -> None:
+        given = locals()
+        engine = {name: given[name] for name in _ENGINE}
+        if unknown := kwargs.keys() - type(self).model_fields.keys():
+            raise TypeError(f"RouterLLM takes no {sorted(unknown)}.")
         weak, strong = _checked(weak, WEAK), _checked(strong, STRONG)
-        check_pair(weak_id or model_name(weak), strong_id or model_name(strong))
         if router is None:
-            router = Router(
-                memory=memory,
-                quality=quality,
-                policy=policy,
-                strategy=strategy,
-                static_router=static_router,
-                judge=judge,
-                embedder=embedder,
-                learning=learning,
-                namespace=namespace or "default",
-                audit_rate=audit_rate,
-                prices=prices,
-                seed=seed,
-                weak_id=weak_id,
-                strong_id=strong_id,
-                degrade=degrade,
-                learning_budget=learning_budget,
-                store_text=store_text,
-                redact=redact,
-                read_only=read_only,
-            )
+            check_pair(weak_id or model_name(weak), strong_id or model_name(strong))
+            router = Router(**engine, namespace=namespace)
+        else:
+            if beside := [name for name, value in engine.items() if value is not _ENGINE[name]]:
+                raise ConfigurationError(f"{beside} cannot be given beside `router=`. Give them to that Router.")
+            router.pair({WEAK: Port(weak), STRONG: Port(strong)})
+            namespace = namespace if namespace != "default" else router.namespace
         super().__init__(
-            weak=weak,
-            strong=strong,
-            router=router,
-            namespace=namespace or router.namespace,
-            query_extractor=query_extractor,
-            **kwargs,
+            weak=weak, strong=strong, router=router, namespace=namespace, query_extractor=query_extractor, **kwargs
         )
 
     @classmethod
@@ -226,7 +209,9 @@ class RouterLLM(FunctionCallingLLM):
         """Put the tools by until `chat` has chosen a child, which then prepares them in its provider's format."""
         messages = list(chat_history or [])
         if user_msg is not None:
-            messages.append(ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg)
+            messages.append(
+                ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg
+            )
         how = {
             "verbose": verbose,
             "allow_parallel_tool_calls": allow_parallel_tool_calls,
@@ -244,7 +229,9 @@ class RouterLLM(FunctionCallingLLM):
         child = self.weak if role == WEAK else self.strong
         if not isinstance(child, FunctionCallingLLM):
             if error_on_no_tool_call:
-                raise RequestError(f"The {role} model answered, which cannot call tools, so that there are no tool calls.")
+                raise RequestError(
+                    f"The {role} model answered, which cannot call tools, so that there are no tool calls."
+                )
             return []
         return child.get_tool_calls_from_response(response, error_on_no_tool_call=error_on_no_tool_call, **kwargs)
 
@@ -341,7 +328,8 @@ class RouterLLM(FunctionCallingLLM):
             reply = self._reply(kind, decision, result)
             after = self._after_empty(decision, reply)
             if after is None:
-                return self._served(kind, decision, result, reply)
+                self._served(decision, reply)
+                return kind.stamped(result, decision.as_dict())
             decision = after
 
     async def _acall(self, request: Request) -> Any:
@@ -359,7 +347,8 @@ class RouterLLM(FunctionCallingLLM):
             reply = self._reply(kind, decision, result)
             after = self._after_empty(decision, reply)
             if after is None:
-                return self._served(kind, decision, result, reply)
+                self._served(decision, reply)
+                return kind.stamped(result, decision.as_dict())
             decision = after
 
     def _stream(self, request: Request) -> Generator[Any, None, None]:
@@ -384,13 +373,15 @@ class RouterLLM(FunctionCallingLLM):
             except Exception as error:  # nothing was passed on yet
                 decision, chunks = self._open(self.router.failover(decision, error))
         last, facts = None, decision.as_dict()
-        with contextlib.closing(chunks):  # type: ignore[type-var]
+        try:
             while chunk is not None:
                 last = chunk
                 yield kind.stamped(chunk, facts)
                 chunk = next(chunks, None)
+        finally:
+            close(chunks)
         if last is not None:
-            self._served(kind, decision, last, self._reply(kind, decision, last))
+            self._served(decision, self._reply(kind, decision, last))
 
     async def _astream(self, request: Request) -> AsyncGenerator[Any, None]:
         models = self._models()
@@ -414,26 +405,27 @@ class RouterLLM(FunctionCallingLLM):
             except Exception as error:
                 decision, chunks = await self._aopen(self.router.failover(decision, error))
         last, facts = None, decision.as_dict()
-        async with contextlib.aclosing(chunks):  # type: ignore[type-var]
+        try:
             while chunk is not None:
                 last = chunk
                 yield kind.stamped(chunk, facts)
                 chunk = await anext(chunks, None)
+        finally:
+            await aclose(chunks)
         if last is not None:
-            self._served(kind, decision, last, self._reply(kind, decision, last))
+            self._served(decision, self._reply(kind, decision, last))
 
     def _target(self, decision: Decision) -> tuple[LLM, list[ChatMessage]]:
-        """The child to call and what to send to it; an answer that is already had is played back by a child of its own."""
+        """The child to call and what to send to it; an answer that is already had is played back as by a child."""
         child = self._child(decision.model)
         if isinstance(decision.choice, Answer):
-            player = Playback(
-                reply=decision.choice.reply, played=child.metadata, callback_manager=child.callback_manager
-            )
+            reply, manager = decision.choice.reply, child.callback_manager
+            player = Playback(reply=reply, played=child.metadata, callback_manager=manager)
             return player, from_messages(decision.request.messages, child.metadata.system_role)
         return child, sent(decision.call, child)
 
     def _child(self, role: str) -> LLM:
-        """The child that serves. One without callback handlers reports to this LLM's, which `Settings` may set at any time."""
+        """The child that serves. One without callback handlers reports to this LLM's, which may be set at any time."""
         child = self.weak if role == WEAK else self.strong
         if child.callback_manager.handlers or not self.callback_manager.handlers:
             return child
@@ -461,7 +453,11 @@ class RouterLLM(FunctionCallingLLM):
         try:
             return kind.reply(decision.model, self._child(decision.model), result)
         except Exception:
-            logger.warning("A response of the %s model could not be read; nothing is learned from it.", decision.model, exc_info=True)
+            logger.warning(
+                "A response of the %s model could not be read; nothing is learned from it.",
+                decision.model,
+                exc_info=True,
+            )
             return None
 
     def _after_empty(self, decision: Decision, reply: Reply | None) -> Decision | None:
@@ -473,13 +469,13 @@ class RouterLLM(FunctionCallingLLM):
         except EmptyReplyError:
             return None
 
-    def _served(self, kind: Kind, decision: Decision, result: Any, reply: Reply | None) -> Any:
+    def _served(self, decision: Decision, reply: Reply | None) -> None:
+        """Remember the turn, and learn, once the user has the whole answer."""
         turn = decision.request.options[_TURN]
         if turn is not None:
             self._turns.put(turn, Route(decision.model, decision.guide))
         if reply is not None:
             self.router.learn(decision, reply, self._models())
-        return kind.stamped(result, decision.as_dict())
 
     # --- copies and looks -------------------------------------------------------------------------------------------
 
@@ -492,7 +488,9 @@ class RouterLLM(FunctionCallingLLM):
     def custom_model_dump(self, handler: Any, info: Any) -> dict[str, Any]:
         """Children by name only: their own dumps hold API keys."""
         children = {WEAK: self.weak, STRONG: self.strong}
-        names = {role: {"class_name": child.class_name(), "model": model_name(child)} for role, child in children.items()}
+        names = {
+            role: {"class_name": child.class_name(), "model": model_name(child)} for role, child in children.items()
+        }
         return {**handler(self), **names, "class_name": self.class_name()}
 
     @classmethod
@@ -503,7 +501,7 @@ class RouterLLM(FunctionCallingLLM):
         """
         if not {WEAK, STRONG} <= kwargs.keys():
             raise ConfigurationError(
-                "A dumped RouterLLM holds no models and no keys. Pass them: `RouterLLM.from_dict(data, weak=..., strong=...)`."
+                "A dumped RouterLLM holds no models and no keys. Pass them: `from_dict(data, weak=..., strong=...)`."
             )
         return super().from_dict(data, **kwargs)
 
@@ -519,6 +517,14 @@ class RouterLLM(FunctionCallingLLM):
         state = super().__getstate__()
         state["__pydantic_private__"] = None
         return state
+
+
+# The constructor's arguments that are the engine's, and their defaults.
+_ENGINE = {
+    name: parameter.default
+    for name, parameter in inspect.signature(RouterLLM.__init__).parameters.items()
+    if name in inspect.signature(Router.__init__).parameters and name not in {"self", WEAK, STRONG, "namespace"}
+}
 
 
 def _checked(child: LLM | None, role: str) -> LLM:

@@ -50,7 +50,7 @@ def to_messages(messages: Iterable[ChatMessage]) -> tuple[Message, ...]:
 
 
 def from_messages(messages: Iterable[Message], system_role: MessageRole = MessageRole.SYSTEM) -> list[ChatMessage]:
-    """What to send: the caller's own messages, copied where the engine appended something, and the engine's as new ones.
+    """What to send: the caller's own messages, copied where the engine appended something, and the engine's own.
 
     Args:
         system_role: What the model calls the system.

@@ -54,7 +54,7 @@ def sent(call: Call, child: LLM) -> list[ChatMessage]:
 
 
 class Port:
-    """A child LLM as `rar.drive.Model`. Its calls run in an empty context, without callbacks, and are tagged as shadow."""
+    """A child LLM as a `rar.drive.Model`: called in an empty context, without callbacks, and tagged as shadow."""
 
     def __init__(self, child: LLM) -> None:
         self._child = child
@@ -187,11 +187,15 @@ class Playback(FunctionCallingLLM):
         self.chat(prompt.format_messages())
         return _structured(self.reply, output_cls)
 
-    async def astructured_predict(self, output_cls: Any, prompt: Any, llm_kwargs: Any = None, **prompt_args: Any) -> Any:
+    async def astructured_predict(
+        self, output_cls: Any, prompt: Any, llm_kwargs: Any = None, **prompt_args: Any
+    ) -> Any:
         await self.achat(prompt.format_messages())
         return _structured(self.reply, output_cls)
 
-    def stream_structured_predict(self, output_cls: Any, prompt: Any, llm_kwargs: Any = None, **prompt_args: Any) -> Any:
+    def stream_structured_predict(
+        self, output_cls: Any, prompt: Any, llm_kwargs: Any = None, **prompt_args: Any
+    ) -> Any:
         yield self.structured_predict(output_cls, prompt)
 
     async def astream_structured_predict(

@@ -284,9 +284,7 @@ class LlamaIndexLLMContract:
         question = user("multiply 3 by 3")
         asked = caller.chat_with_tools([MULTIPLY], chat_history=[question], tool_required=True)
         (selection,) = caller.get_tool_calls_from_response(asked)
-        result = ChatMessage(
-            role=MessageRole.TOOL, content="9", additional_kwargs={"tool_call_id": selection.tool_id}
-        )
+        result = ChatMessage(role=MessageRole.TOOL, content="9", additional_kwargs={"tool_call_id": selection.tool_id})
 
         response = caller.chat_with_tools([MULTIPLY], chat_history=[question, asked.message, result])
         self.check_chat(response)

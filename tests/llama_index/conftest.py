@@ -1,4 +1,4 @@
-"""Fixtures of the LlamaIndex plugin's tests: routers over two models of the fake server, and what the engine was told."""
+"""Fixtures of the LlamaIndex plugin's tests: routers over two models of the fake server, and what they were told."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from llama_index.llms.openai_like import OpenAILike
 
 from llama_index_rar import RouterLLM
 from rar.values import Choice, Request, Route
-from tests.contract.llama_index_llm import recorded as recorded
+from tests.contract.llama_index_llm import recorded
 from tests.fake_openai import FakeOpenAI
+
+__all__ = ["recorded"]  # a fixture of the contract
 
 SECRET = "sk-not-for-any-eyes"
 

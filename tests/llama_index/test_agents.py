@@ -1,4 +1,4 @@
-"""Agents and tools with a router in the LLM's place: tools reach a child that can call them, and a turn stays with one."""
+"""Agents and tools with a router in the LLM's place: a child that can calls the tools, and a turn stays with one."""
 
 from __future__ import annotations
 
@@ -129,9 +129,7 @@ class TestWhoCanCallTools:
     def unable(self, openai: Callable[..., LLM]) -> LLM:
         return openai("small", is_function_calling_model=False)
 
-    def test_tools_go_to_the_child_that_can(
-        self, unable: LLM, openai: Callable[..., LLM], observer: Observer
-    ) -> None:
+    def test_tools_go_to_the_child_that_can(self, unable: LLM, openai: Callable[..., LLM], observer: Observer) -> None:
         router = RouterLLM(unable, openai("large"), memory=None, strategy=observer)
 
         response = router.chat_with_tools([MULTIPLY], user_msg=QUESTION)

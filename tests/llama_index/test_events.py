@@ -1,4 +1,4 @@
-"""What observers see: each provider call once, by its own model's name, and nothing of what the router does beside it."""
+"""What observers see: each provider call once, by its own model's name, and nothing of what is done beside it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def traced() -> Iterator[InMemorySpanExporter]:
 
 
 def tokens_in(exporter: InMemorySpanExporter) -> int:
-    counts: list[Any] = [dict(span.attributes or {}).get("llm.token_count.total") for span in exporter.get_finished_spans()]
+    counts: list[Any] = [
+        dict(span.attributes or {}).get("llm.token_count.total") for span in exporter.get_finished_spans()
+    ]
     return sum(count for count in counts if count is not None)
 
 
@@ -138,9 +140,7 @@ class TestTokenCounts:
 
         assert counter.total_llm_token_count == 3 * TOKENS
 
-    async def test_openinference_counts_each_call_once(
-        self, router: RouterLLM, traced: InMemorySpanExporter
-    ) -> None:
+    async def test_openinference_counts_each_call_once(self, router: RouterLLM, traced: InMemorySpanExporter) -> None:
         router.chat([user("Hello")])
         router.complete("Hello")
         await router.achat([user("Hello")])
@@ -174,9 +174,7 @@ class TestShadowCalls:
 
         assert {event.tags.get("rar") for event in recorded.of(*STARTS, *ENDS)} == {"shadow"}
 
-    def test_spans_are_not_below_the_users(
-        self, port: Port, router: RouterLLM, spans: SimpleSpanHandler
-    ) -> None:
+    def test_spans_are_not_below_the_users(self, port: Port, router: RouterLLM, spans: SimpleSpanHandler) -> None:
         dispatcher = get_dispatcher(__name__)
         dispatcher.span(lambda: port.call(Call("weak", request("Hello"))))()
 

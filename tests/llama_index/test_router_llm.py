@@ -7,7 +7,7 @@ import copy
 import logging
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,18 @@ class TestConstruction:
         assert (metadata.context_window, metadata.num_output) == (8000, 100)
         assert metadata.is_chat_model and metadata.is_function_calling_model
         assert metadata.model_name == "rar(small, large)"
+
+    def test_unknown_arguments_are_refused(self, openai: Callable[..., LLM]) -> None:
+        with pytest.raises(TypeError, match="qualty"):
+            RouterLLM(openai("small"), openai("large"), memory=None, qualty=0.9)
+
+    def test_a_shared_routers_arguments_cannot_be_given_beside_it(
+        self, openai: Callable[..., LLM], lessons: Lessons
+    ) -> None:
+        with pytest.raises(ConfigurationError, match=r"\['quality'\] cannot be given beside `router=`"):
+            RouterLLM(openai("small"), openai("large"), router=lessons, quality=0.8)
+        with pytest.raises(SameModelError):
+            RouterLLM(openai("small"), openai("small"), router=lessons)
 
     def test_a_router_may_be_shared(self, openai: Callable[..., LLM], lessons: Lessons) -> None:
         first, second = (RouterLLM(openai("small"), openai("large"), router=lessons) for _ in range(2))
@@ -248,10 +260,12 @@ class TestOverrides:
         self, openai: Callable[..., LLM], observer: Observer
     ) -> None:
         def after_colon(messages: Any) -> str | None:
-            head, colon, tail = messages[-1].content.partition(": ")
+            _, colon, tail = messages[-1].content.partition(": ")
             return tail if colon else None
 
-        router = RouterLLM(openai("small"), openai("large"), memory=None, strategy=observer, query_extractor=after_colon)
+        router = RouterLLM(
+            openai("small"), openai("large"), memory=None, strategy=observer, query_extractor=after_colon
+        )
         router.chat([user("Please answer: why?")])
         router.chat([user("Hello")])
 
@@ -324,12 +338,12 @@ class TestFailover:
     ) -> None:
         """What was passed on cannot be taken back, and two models' texts must not be mixed."""
         fake_openai.script("small", Scripted("one two three four", cut_after=2))
-        seen = []
+        stream = taught.stream_chat([user("Hello")])
+        seen = [next(stream).delta for _ in range(3)]
         with pytest.raises(Exception, match="incomplete|peer closed"):
-            for chunk in taught.stream_chat([user("Hello")]):
-                seen.append(chunk.delta)
+            next(stream)
 
-        assert "".join(seen) == "one two"
+        assert "".join(str(delta) for delta in seen) == "one two"
         assert {sent.model for sent in fake_openai.calls()} == {"small"}
         assert lessons.lessons == []
 
@@ -369,6 +383,14 @@ class TestFailover:
         fake_openai.script("small", FAILS)
         with pytest.raises(APIStatusError):
             router.chat([user("Hello")], rar_force="weak")
+
+    def test_a_model_that_times_out_is_taken_over(self, openai: Callable[..., LLM]) -> None:
+        class Slow(MockLLM):
+            def chat(self, messages: Any, **kwargs: Any) -> ChatResponse:
+                raise TimeoutError("too slow")
+
+        router = RouterLLM(Slow(), openai("large"), memory=None, strategy=lambda request: "weak")
+        assert rar(router.chat([user("Hello")]))["failed_over"] == ["weak"]
 
     def test_strong_answers_when_weak_returns_nothing(self, router: RouterLLM, fake_openai: FakeOpenAI) -> None:
         fake_openai.script("small", "")
@@ -509,7 +531,9 @@ class TestAnswers:
     def test_an_answer_that_no_model_gave_is_passed_on(
         self, openai: Callable[..., LLM], fake_openai: FakeOpenAI
     ) -> None:
-        answer = Answer(Reply("weak", "From the cupboard.", (ToolCall("multiply", {"a": 1, "b": 1}),)), reason="cupboard")
+        answer = Answer(
+            Reply("weak", "From the cupboard.", (ToolCall("multiply", {"a": 1, "b": 1}),)), reason="cupboard"
+        )
         router = RouterLLM(openai("small"), openai("large"), memory=None, strategy=lambda request: answer)
 
         response = router.chat([user("Hello")])
@@ -559,7 +583,9 @@ class TestGuides:
     def test_childs_own_system_prompt_applies_to_prompts_as_in_its_own_predict(
         self, openai: Callable[..., LLM], observer: Observer, fake_openai: FakeOpenAI
     ) -> None:
-        router = RouterLLM(openai("small", system_prompt="You are small."), openai("large"), memory=None, strategy=observer)
+        router = RouterLLM(
+            openai("small", system_prompt="You are small."), openai("large"), memory=None, strategy=observer
+        )
         observer.routes = ["weak", "strong", Route("weak", guide("Count twice."))]
         for _ in range(3):
             router.predict(PromptTemplate("What is {what}?"), what="a llama")
@@ -581,41 +607,60 @@ class TestGuides:
         assert "Be brief." in str(fake_openai.calls()[0].messages[0])
 
 
+class Gate:
+    """A scripted model that tells when it was asked, and answers when it is let."""
+
+    def __init__(self) -> None:
+        self._asked, self._open = threading.Semaphore(0), threading.Event()
+
+    def __call__(self, body: Any) -> str:
+        self._asked.release()
+        self._open.wait()
+        return "done"
+
+    async def asked(self, times: int) -> None:
+        for _ in range(times):
+            assert await asyncio.to_thread(self._asked.acquire, timeout=10)
+
+    def open(self) -> None:
+        self._open.set()
+
+
 class TestConcurrency:
-    async def test_async_calls_do_not_block_the_loop(self, router: RouterLLM, fake_openai: FakeOpenAI) -> None:
-        """Both answers wait for a gate that only the loop opens: a call that blocked it would never come back."""
-        gate = threading.Event()
-        fake_openai.script("small", Scripted("done", gate=gate))
+    """Only the event loop opens the gate, so that a call that blocked the loop would time out."""
+
+    @pytest.fixture
+    def gate(self, fake_openai: FakeOpenAI) -> Iterator[Gate]:
+        gate = Gate()
+        fake_openai.script("small", gate)
+        yield gate
+        gate.open()
+
+    async def test_async_calls_do_not_block_the_loop(self, openai: Callable[..., LLM], gate: Gate) -> None:
+        router = RouterLLM(openai("small", timeout=10), openai("large"), memory=None, strategy=lambda request: "weak")
 
         async def consume() -> str:
             stream = await router.astream_chat([user("Hello")])
             return "".join([chunk.delta or "" async for chunk in stream])
 
-        tasks = [
-            asyncio.create_task(coroutine)
-            for coroutine in (
-                router.achat([user("Hello")]),
-                router.acomplete("Hello"),
-                router.achat_with_tools([MULTIPLY], user_msg="Hello"),
-                consume(),
-            )
-        ]
-        while len(fake_openai.calls()) < len(tasks):
-            await asyncio.sleep(0)
+        calls = (
+            router.achat([user("Hello")]),
+            router.acomplete("Hello"),
+            router.achat_with_tools([MULTIPLY], user_msg="Hello"),
+            consume(),
+        )
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        await gate.asked(len(tasks))
         assert not any(task.done() for task in tasks)
 
-        gate.set()
+        gate.open()
         assert [str(result).rpartition(" ")[2] for result in await asyncio.gather(*tasks)] == ["done"] * 4
 
-    async def test_a_strategy_that_asks_does_not_block_the_loop(
-        self, openai: Callable[..., LLM], fake_openai: FakeOpenAI
-    ) -> None:
-        gate = threading.Event()
-        fake_openai.script("small", Scripted("done", gate=gate))
-        router = RouterLLM(openai("small"), openai("large"), memory=None, strategy=Cascade(lambda *_: True))
+    async def test_a_strategy_that_asks_does_not_block_the_loop(self, openai: Callable[..., LLM], gate: Gate) -> None:
+        weak = openai("small", timeout=10)
+        router = RouterLLM(weak, openai("large"), memory=None, strategy=Cascade(lambda *_: True))
 
-        task = asyncio.create_task(router.achat([user("Hello")]))
-        while not fake_openai.calls():
-            await asyncio.sleep(0)
-        gate.set()
+        task = asyncio.ensure_future(router.achat([user("Hello")]))
+        await gate.asked(1)
+        gate.open()
         assert (await task).message.content == "done"
