@@ -14,7 +14,7 @@ __all__ = ["RARMiddleware", "RouterChatModel", "__version__", "tag_query"]
 
 def __getattr__(name: str) -> Any:
     if name == "RARMiddleware":  # imported late, for it alone needs `langchain`
-        from langchain_rar.middleware import RARMiddleware
+        from langchain_rar.middleware import RARMiddleware  # noqa: PLC0415
 
         return RARMiddleware
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,11 +19,6 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny, model_validator
-from rar.errors import ConfigurationError, MissingModelError, RarError, SameModelError
-from rar.keys import task_of
-from rar.models import check_pair
-from rar.router import Router
-from rar.values import STRONG, WEAK, Guide, Request, Route
 from typing_extensions import Self
 
 from langchain_rar._version import __version__
@@ -34,9 +29,15 @@ from langchain_rar.messages import decision_of_turn, from_langchain
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from langchain_rar.serving import Serving, Settings
 from langchain_rar.structured import StructuredRouter
+from rar.errors import ConfigurationError, MissingModelError, RarError, SameModelError
+from rar.keys import task_of
+from rar.models import check_pair
+from rar.router import Router
+from rar.values import STRONG, WEAK, Guide, Request, Route
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
+
     from rar.embedding.base import Embedder
     from rar.learning.judges import Judge
     from rar.learning.policy import Policy
@@ -60,17 +61,18 @@ class RouterChatModel(BaseChatModel):
     memory).
 
     Args:
-        weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. Without them, the names in
-            the environment variables `RAR_WEAK_MODEL` and `RAR_STRONG_MODEL`.
+        weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. Without them, the names
+            in the environment variables `RAR_WEAK_MODEL` and `RAR_STRONG_MODEL`.
         router: A `rar.Router` to share with others; its arguments cannot be given beside it. All keyword arguments from
             `memory` to `read_only` are those of `rar.Router`.
-        query_extractor: Finds the user's question in a prompt's messages, where nothing else says what it is; returns None
-            where it does not know.
+        query_extractor: Finds the user's question in a prompt's messages, where nothing else says what it is; returns
+            None where it does not know.
         record_queries: Take the question from the input and the retriever of the chain around the router. Watches every
             LangChain run of the process.
         tools_to_strong: Send calls with tools or a schema to the strong model if the weak one cannot take them.
-        kwargs: Fields of `BaseChatModel`; `cache`, `rate_limiter`, `streaming`, `disable_streaming` and `output_version` are
-            handed on to models that were not given their own. Anything else goes to `init_chat_model` for models given by name.
+        kwargs: `temperature`, `max_tokens` and `stop`, which go with every call; `cache`, `rate_limiter`, `streaming`,
+            `disable_streaming` and `output_version`, which models take over that were not given their own; other fields
+            of `BaseChatModel`. Anything else goes to `init_chat_model` for models given by name.
 
     Raises:
         MissingModelError, SameModelError: Two different models are needed.
@@ -205,7 +207,7 @@ class RouterChatModel(BaseChatModel):
     ) -> Any:
         if version != "v3":
             return super().stream_events(input, config, version=version, stop=stop, **kwargs)
-        from langchain_rar.events import stream_events
+        from langchain_rar.events import stream_events  # noqa: PLC0415 - a beta protocol, which older cores lack
 
         return stream_events(self.serving(input, config, kwargs, stop=stop))
 
@@ -220,7 +222,7 @@ class RouterChatModel(BaseChatModel):
     ) -> Any:
         if version != "v3":
             return super().astream_events(input, config, version=version, stop=stop, **kwargs)
-        from langchain_rar.events import astream_events
+        from langchain_rar.events import astream_events  # noqa: PLC0415 - as above
 
         return astream_events(self.serving(input, config, kwargs, stop=stop))
 
@@ -236,7 +238,9 @@ class RouterChatModel(BaseChatModel):
         run_id: uuid.UUID | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        configs = _configs(len(messages), callbacks, tags, metadata, run_name, run_id)
+        configs = _configs(
+            len(messages), callbacks=callbacks, tags=tags, metadata=metadata, run_name=run_name, run_id=run_id
+        )
         return _result(
             [self.invoke(one, config, stop=stop, **kwargs) for one, config in zip(messages, configs, strict=True)]
         )
@@ -253,7 +257,9 @@ class RouterChatModel(BaseChatModel):
         run_id: uuid.UUID | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        configs = _configs(len(messages), callbacks, tags, metadata, run_name, run_id)
+        configs = _configs(
+            len(messages), callbacks=callbacks, tags=tags, metadata=metadata, run_name=run_name, run_id=run_id
+        )
         calls = [self.ainvoke(one, config, stop=stop, **kwargs) for one, config in zip(messages, configs, strict=True)]
         return _result(await asyncio.gather(*calls))
 
@@ -329,7 +335,7 @@ class RouterChatModel(BaseChatModel):
         return {name: value for name, value in standing.items() if value is not None}
 
     def _sticky(self, messages: Sequence[BaseMessage]) -> Route | None:
-        """The route of the turn whose tool loop this call continues: providers' blocks and half-done plans do not mix."""
+        """The route of the turn whose tool loop this call continues: the blocks of two providers do not mix."""
         facts = decision_of_turn(messages)
         if facts is None or facts.get("model") not in (WEAK, STRONG):
             return None
@@ -506,6 +512,7 @@ def _lesser(weak: Any, strong: Any) -> Any:
 
 def _configs(
     count: int,
+    *,
     callbacks: Callbacks,
     tags: list[str] | None,
     metadata: dict[str, Any] | None,

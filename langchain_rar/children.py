@@ -19,9 +19,9 @@ from langchain_core.runnables import (
     RunnableWithFallbacks,
 )
 from langchain_core.runnables.base import RunnableBindingBase
-from rar.errors import MissingDependencyError
 
 from langchain_rar.messages import as_chunk
+from rar.errors import MissingDependencyError
 
 Child: TypeAlias = Runnable[LanguageModelInput, Any]
 Binding: TypeAlias = RunnableBindingBase[LanguageModelInput, Any]
@@ -39,7 +39,7 @@ class NamedModel(Runnable[LanguageModelInput, AIMessage]):
 
     def __init__(self, model: str, options: Mapping[str, Any]) -> None:
         if find_spec("langchain") is None:
-            raise MissingDependencyError(f"langchain, which makes the model {model!r} from its name,", "langchain")
+            raise MissingDependencyError(f"langchain, which makes the model {model!r} from its name,", "agents")
         self.model, self.options = model, dict(options)
 
     def __repr__(self) -> str:
@@ -47,7 +47,7 @@ class NamedModel(Runnable[LanguageModelInput, AIMessage]):
 
     @cached_property
     def made(self) -> BaseChatModel:
-        from langchain.chat_models import init_chat_model
+        from langchain.chat_models import init_chat_model  # noqa: PLC0415 - an extra
 
         made: BaseChatModel = init_chat_model(self.model, **self.options)
         return made
@@ -109,7 +109,10 @@ class Playback(BaseChatModel):
 def playback(message: AIMessage, child: Child) -> Playback:
     """A model that gives `message` in the name of `child`, which made it."""
     model = bare(child)
-    params = model._get_ls_params() if isinstance(model, BaseChatModel) else LangSmithParams(ls_model_type="chat")
+    # The tracing parameters, which are how a run says whose it is, are to be had from no public method.
+    params = LangSmithParams(ls_model_type="chat")
+    if isinstance(model, BaseChatModel):
+        params = model._get_ls_params()  # noqa: SLF001
     # No cache: an answer that is had already must neither be looked up nor stored under this model's name.
     return Playback(message=message, params=params, cache=False)
 
@@ -122,6 +125,7 @@ def map_models(
     """A copy of `child` in which `change` was applied to each chat model under its bindings, fallbacks and steps.
 
     Args:
+        child: A model, in whatever it is wrapped.
         change: Anything in the tree that is no chat model is left as it is.
         rebind: Applied to each binding on the way, after what is under it was changed.
     """
@@ -162,11 +166,9 @@ def model_id(child: Child) -> str | None:
     if isinstance(child, RunnableSequence):
         return next((name for step in child.steps if (name := model_id(step))), None)
     # A model of `init_chat_model` that is chosen at run time would be made by asking it for an attribute.
-    chosen_later = vars(child).get("_default_config") if hasattr(child, "__dict__") else None
-    if chosen_later is not None:
-        return chosen_later.get("model")
+    chosen_later: Mapping[str, Any] | None = vars(child).get("_default_config")
     for attribute in _ID_FIELDS:
-        name = getattr(child, attribute, None)
+        name = getattr(child, attribute, None) if chosen_later is None else chosen_later.get(attribute)
         if isinstance(name, str) and name:
             return name.removeprefix("models/")
     return None
@@ -205,7 +207,7 @@ def silent(child: Child) -> Child:
 
 
 def sampling(child: Child) -> Child:
-    """`child` without caches, and with some temperature where it was set to less: its answers are independent samples."""
+    """`child` without caches, and with some temperature where it was set to less: its answers are independent."""
 
     def change(model: Child) -> Child:
         if not isinstance(model, BaseChatModel):

@@ -1,4 +1,4 @@
-"""The form of the answer that a call wants, and how a model is brought to give it: plainly, by tools, or by a schema."""
+"""The form of the answer that a call wants, and how a model is brought to give it: plainly, by tools, by a schema."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.retry import RunnableRetry
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from rar.errors import ConfigurationError
-from rar.keys import task_of
 
 from langchain_rar.children import Binding, Child, map_models
+from rar.errors import ConfigurationError
+from rar.keys import task_of
 
 _KEPT = 16
 _TOOL_ARGUMENTS = ("tools", "tool_choice", "functions", "function_call")
@@ -176,7 +176,7 @@ def _rebound(binding: Binding) -> Child:
 
 
 def with_arguments(runnable: Child, kwargs: Mapping[str, Any]) -> Child:
-    """`runnable` whose models get `kwargs`, also where a parser or an `include_raw` map around them would drop these."""
+    """`runnable` whose models get `kwargs`, also where a parser or an `include_raw` map around them drops these."""
     return map_models(runnable, lambda model: model.bind(**kwargs)) if kwargs else runnable
 
 

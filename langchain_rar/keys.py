@@ -13,6 +13,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tracers.context import register_configure_hook
+
 from rar.keys import Key, ambient_query, last_question
 from rar.values import Message
 
@@ -30,6 +31,8 @@ def find_key(
     """The question that a prompt was built around.
 
     Args:
+        prompt: As the chain before the router made it.
+        messages: The same, in the engine's words.
         given: What the caller said it is.
         root: A run of the chain that we are in, for questions that `QueryRecorder` has seen.
         extractor: The user's own rule; None from it means that it does not know.

@@ -11,11 +11,13 @@ from langchain_core.messages import (
     AIMessageChunk,
     BaseMessage,
     ChatMessage,
+    HumanMessage,
     SystemMessage,
     ToolMessage,
 )
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
+
 from rar.values import Message, Reply, Role, ToolCall, Usage
 
 DECISION = "rar"  # the key in `response_metadata`
@@ -31,6 +33,12 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
+_WRITTEN: dict[Role, type[BaseMessage]] = {
+    "system": SystemMessage,
+    "user": HumanMessage,
+    "assistant": AIMessage,
+    "tool": HumanMessage,  # quoted to a model that never made the call
+}
 
 
 def from_langchain(message: BaseMessage) -> Message:
@@ -43,7 +51,7 @@ def to_langchain(message: Message) -> BaseMessage:
     """The message to send: `native` itself, or a copy of it where the engine appended text."""
     native: BaseMessage | None = message.native
     if native is None:
-        return SystemMessage(content=message.text + message.suffix)
+        return _WRITTEN[message.role](content=message.text + message.suffix)
     if message.suffix:
         content = native.content
         extended = (
@@ -93,6 +101,7 @@ def reply_of(role: str, message: AIMessage, model_id: str) -> Reply:
 
     Args:
         role: `"weak"` or `"strong"`.
+        message: Whole, also when it was streamed.
         model_id: The model's id, where the message does not name its model.
     """
     counted: Mapping[str, Any] = message.usage_metadata or {}
@@ -128,7 +137,7 @@ def message_of(reply: Reply) -> AIMessage:
 
 
 def stamped(output: Any, facts: Mapping[str, Any]) -> Any:
-    """A copy of a message, or of structured output's `raw` message, that carries the decision. Its id stays the same."""
+    """A copy of a message, or of structured output with its `raw` message, that carries the decision. The id stays."""
     if isinstance(output, BaseMessage):
         return output.model_copy(update={"response_metadata": {**output.response_metadata, DECISION: dict(facts)}})
     if isinstance(output, dict) and isinstance(output.get("raw"), BaseMessage):

@@ -10,22 +10,22 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import ensure_config
-from rar.errors import ConfigurationError, MissingDependencyError
-from rar.injection import messages_of
-from rar.router import Router
-from rar.values import Answer, Decision
 
 from langchain_rar.chat_model import RouterChatModel
 from langchain_rar.children import Child, NamedModel, playback
 from langchain_rar.forms import BoundTools
 from langchain_rar.messages import message_of, stamped, to_langchain
 from langchain_rar.serving import Serving
+from rar.errors import ConfigurationError, MissingDependencyError
+from rar.injection import messages_of
+from rar.router import Router
+from rar.values import Answer, Decision
 
 try:
     from langchain.agents.middleware import AgentMiddleware
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
 except ModuleNotFoundError as error:
-    raise MissingDependencyError("langchain, which RARMiddleware needs,", "langchain") from error
+    raise MissingDependencyError("langchain, which RARMiddleware needs,", "agents") from error
 
 
 class RARMiddleware(AgentMiddleware[Any, Any, Any]):

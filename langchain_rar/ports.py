@@ -10,12 +10,12 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
-from rar.injection import messages_of
-from rar.values import Call, Reply
 
 from langchain_rar.children import Child, model_id, sampling, silent, warmed
 from langchain_rar.forms import PLAIN, Form
 from langchain_rar.messages import as_message, reply_of, to_langchain
+from rar.injection import messages_of
+from rar.values import Call, Reply
 
 FORM, ARGUMENTS = "form", "arguments"  # the keys of `Request.options`
 

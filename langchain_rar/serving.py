@@ -24,10 +24,6 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
-from rar.errors import EmptyReplyError
-from rar.injection import messages_of
-from rar.router import Router
-from rar.values import Answer, Decision, Request
 
 from langchain_rar.children import Child, playback
 from langchain_rar.forms import Form, with_model
@@ -42,6 +38,10 @@ from langchain_rar.messages import (
     to_langchain,
 )
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
+from rar.errors import EmptyReplyError
+from rar.injection import messages_of
+from rar.router import Router
+from rar.values import Answer, Decision, Request
 
 _END = object()
 

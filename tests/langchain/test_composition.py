@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.language_models.fake import FakeListLLM
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableWithFallbacks
@@ -65,7 +65,9 @@ def test_children_may_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatc
     assert (models["weak"].id, models["strong"].id) == ("small", "large")
 
 
-def test_a_child_may_be_chosen_at_run_time(monkeypatch: pytest.MonkeyPatch, fake_openai: FakeOpenAI, chat: MakeModel) -> None:
+def test_a_child_may_be_chosen_at_run_time(
+    monkeypatch: pytest.MonkeyPatch, fake_openai: FakeOpenAI, chat: MakeModel
+) -> None:
     from langchain.chat_models import init_chat_model
 
     weak = init_chat_model(model_provider="openai", base_url=fake_openai.url, api_key="none", max_retries=0)
@@ -156,7 +158,9 @@ def test_stop_temperature_and_max_tokens_appear_on_the_wire(
 ) -> None:
     model = routed(stop=["there"], temperature=0.25, max_tokens=50)
 
-    message = model.invoke("Hello there") if not stream else sum(model.stream("Hello there"), AIMessageChunk(content=""))
+    message = (
+        model.invoke("Hello there") if not stream else sum(model.stream("Hello there"), AIMessageChunk(content=""))
+    )
 
     assert message.text.strip() == "You said: Hello"
     body = fake_openai.calls()[0].body
@@ -368,7 +372,7 @@ def test_it_can_be_pickled_when_its_children_can() -> None:
     model = RouterChatModel(Plain(answer="w"), Plain(answer="s"), memory=None, namespace="mine")
     model.invoke("Hello")
 
-    revived = pickle.loads(pickle.dumps(model))  # noqa: S301 - our own bytes
+    revived = pickle.loads(pickle.dumps(model))
 
     assert revived.router.namespace == "mine"
     assert revived.invoke("Hello").text == "s"

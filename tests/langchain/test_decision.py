@@ -1,4 +1,4 @@
-"""The decision on every answer, what the caller can say about it, and what a guide does to the messages that are sent."""
+"""The decision on every answer, what the caller can say about it, and what a guide does to the messages."""
 
 from __future__ import annotations
 
@@ -18,13 +18,25 @@ from rar.values import Request, Route
 from tests.fake_openai import FakeOpenAI
 from tests.langchain.conftest import MakeRouter, Notes, a_guide
 
-FACTS = {"decision_id", "model", "reason", "guide_id", "confidence", "similarity", "key_source", "drafts", "failed_over"}
+FACTS = {
+    "decision_id",
+    "model",
+    "reason",
+    "guide_id",
+    "confidence",
+    "similarity",
+    "key_source",
+    "drafts",
+    "failed_over",
+}
 
 
 async def test_the_decision_is_on_exactly_one_chunk_and_on_their_sum(routed: MakeRouter) -> None:
     model = routed()
     for chunks in (list(model.stream("one two")), [chunk async for chunk in model.astream("one two")]):
-        assert [set(chunk.response_metadata.get("rar", ())) for chunk in chunks] == [FACTS] + [set()] * (len(chunks) - 1)
+        assert [set(chunk.response_metadata.get("rar", ())) for chunk in chunks] == [FACTS] + [set()] * (
+            len(chunks) - 1
+        )
         whole = chunks[0] + chunks[1:]
         assert isinstance(whole, AIMessageChunk)
         assert whole.response_metadata["rar"]["model"] == "weak"

@@ -1,4 +1,4 @@
-"""What tracers, token streams and usage counters see of a routed call: one chain run, and one run of the child under it."""
+"""What tracers, token streams and usage counters see of a routed call: a chain run, and one model run under it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import Any
 
@@ -12,15 +12,15 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableLambda
-from langchain_core.tools import BaseTool, tool
-from pydantic import BaseModel
+from langchain_core.tools import tool
+from pydantic import BaseModel, Field
 
 from langchain_rar import RouterChatModel
 from rar.errors import ConfigurationError
 from rar.strategies import Cascade
 from rar.values import Request, Route
 from tests.fake_openai import FakeOpenAI, Reply
-from tests.langchain.conftest import MakeModel, MakeRouter, Notes, a_guide
+from tests.langchain.conftest import MakeModel, MakeRouter, a_guide
 
 
 @tool
@@ -50,13 +50,15 @@ class OddModel(GenericFakeChatModel):
 
     name_of_model: str
     messages: Iterator[AIMessage | str] = cycle([AIMessage("fine")])
-    seen: list[Any] = []
+    seen: list[Any] = Field(default_factory=list)
 
     @property
     def model_name(self) -> str:
         return self.name_of_model
 
-    def bind_tools(self, tools: Any, *, tool_choice: Any = None, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+    def bind_tools(
+        self, tools: Any, *, tool_choice: Any = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
         names = [getattr(one, "name", getattr(one, "__name__", one)) for one in tools]
         return self.bind(odd_tools=names, odd_choice=tool_choice, **kwargs)
 
@@ -67,7 +69,7 @@ class OddModel(GenericFakeChatModel):
 
 @pytest.mark.parametrize("to", ["weak", "strong"])
 def test_each_model_gets_the_tools_in_its_own_form(to: str, chat: MakeModel, fake_openai: FakeOpenAI) -> None:
-    odd = OddModel(name_of_model="odd", seen=[])
+    odd = OddModel(name_of_model="odd")
     model = RouterChatModel(odd, chat("large"), memory=None, strategy=lambda _: to)
 
     model.bind_tools([get_weather, Add], tool_choice="any", strict=True).invoke("Hello")
@@ -99,9 +101,9 @@ def test_tools_of_every_kind_reach_the_wire(given: Any, name: str, routed: MakeR
 
 
 def test_a_providers_own_tool_is_handed_on_as_it_is(chat: MakeModel) -> None:
-    odd = OddModel(name_of_model="odd", seen=[])
+    odd = OddModel(name_of_model="odd")
     search = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
-    other = OddModel(name_of_model="other", seen=[])
+    other = OddModel(name_of_model="other")
 
     RouterChatModel(odd, other, memory=None, strategy=lambda _: "weak").bind_tools([search]).invoke("Hello")
 
@@ -110,7 +112,12 @@ def test_a_providers_own_tool_is_handed_on_as_it_is(chat: MakeModel) -> None:
 
 @pytest.mark.parametrize(
     ("choice", "sent"),
-    [("any", "required"), ("auto", "auto"), ("none", "none"), ("Add", {"type": "function", "function": {"name": "Add"}})],
+    [
+        ("any", "required"),
+        ("auto", "auto"),
+        ("none", "none"),
+        ("Add", {"type": "function", "function": {"name": "Add"}}),
+    ],
 )
 def test_tool_choice_is_put_in_the_models_words(
     choice: str, sent: Any, routed: MakeRouter, fake_openai: FakeOpenAI
@@ -201,7 +208,12 @@ def test_each_set_of_tools_is_a_task_of_its_own(routed: MakeRouter) -> None:
         return "weak"
 
     model = routed(strategy)
-    for bound in (model, model.bind_tools([Add]), model.bind_tools([Add, get_weather]), model.bind_tools([get_weather, Add])):
+    for bound in (
+        model,
+        model.bind_tools([Add]),
+        model.bind_tools([Add, get_weather]),
+        model.bind_tools([get_weather, Add]),
+    ):
         bound.invoke("Hello")
     model.invoke("Hello", tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}])
 

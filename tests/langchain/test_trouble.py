@@ -1,0 +1,188 @@
+"""Bad input and bad days: a named error or a noted degradation, and the user's answer is never lost."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import openai
+import pytest
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+from langchain_rar import RouterChatModel
+from rar.errors import RequestError
+from rar.values import Request
+from tests.fake_openai import FakeOpenAI, Reply
+from tests.langchain.conftest import MakeModel, MakeRouter, Notes
+from tests.langchain.test_runs import MODES, Mode, every_mode
+
+pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+
+OUT_OF_ORDER = Reply("out of order", status=500)
+
+
+async def _structured(model: RouterChatModel) -> Any:
+    return model.with_structured_output({"title": "T", "type": "object", "properties": {}}).invoke([])
+
+
+async def _stream(model: RouterChatModel) -> Any:
+    return list(model.stream([]))
+
+
+@pytest.mark.parametrize("call", [lambda model: model.ainvoke([]), _stream, _structured])
+async def test_no_messages_is_an_error_that_says_what_to_do(call: Any, routed: MakeRouter) -> None:
+    with pytest.raises(RequestError, match="no messages to answer. Pass at least one"):
+        await call(routed())
+
+
+@every_mode
+async def test_the_strong_model_answers_when_the_weak_one_raises(
+    mode: Mode, routed: MakeRouter, fake_openai: FakeOpenAI, notes: Notes
+) -> None:
+    fake_openai.script("small", OUT_OF_ORDER)
+
+    message = await mode(routed(), {"callbacks": [notes]})
+
+    assert message.text == "You said: Hello there"
+    facts = message.response_metadata["rar"]
+    assert (facts["model"], facts["reason"], facts["failed_over"]) == ("strong", "weak_failed", ["weak"])
+    assert [llm["metadata"]["ls_model_name"] for llm in notes.llms] == ["small", "large"]
+    assert [run_id for run_id, _ in notes.errors] == [notes.llms[0]["run_id"]]
+
+
+@every_mode
+async def test_an_error_of_the_strong_model_is_the_users_and_ends_the_runs(
+    mode: Mode, routed: MakeRouter, fake_openai: FakeOpenAI, notes: Notes
+) -> None:
+    fake_openai.script("large", OUT_OF_ORDER)
+
+    with pytest.raises(openai.InternalServerError, match="out of order"):
+        await mode(routed("strong"), {"callbacks": [notes]})
+
+    assert [run_id for run_id, _ in notes.errors] == [notes.llms[0]["run_id"], notes.chains[0]["run_id"]]
+    assert fake_openai.calls("small") == []
+
+
+@every_mode
+async def test_the_weak_model_answers_for_the_strong_one_where_that_was_asked_for(
+    mode: Mode, routed: MakeRouter, fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.script("large", OUT_OF_ORDER)
+
+    message = await mode(routed("strong", degrade=True), {})
+
+    assert message.response_metadata["rar"]["failed_over"] == ["strong"]
+    assert message.text == "You said: Hello there"
+
+
+@pytest.mark.parametrize("mode", [MODES[name] for name in ("invoke", "ainvoke", "generate")])
+async def test_the_strong_model_answers_when_the_weak_one_returns_nothing(
+    mode: Mode, routed: MakeRouter, fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.script("small", "")
+
+    message = await mode(routed(), {})
+
+    assert message.text == "You said: Hello there"
+    assert message.response_metadata["rar"]["failed_over"] == ["weak"]
+
+
+def test_nothing_from_the_strong_model_is_passed_on_as_it_is(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
+    fake_openai.script("large", "")
+
+    message = routed("strong").invoke("Hello")
+
+    assert (message.text, message.response_metadata["rar"]["failed_over"]) == ("", [])
+
+
+def test_an_empty_stream_is_no_failure(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
+    fake_openai.script("small", "")
+
+    assert "".join(chunk.text for chunk in routed().stream("Hello")) == ""
+    assert fake_openai.calls("large") == []
+
+
+@pytest.mark.parametrize("mode", [MODES[name] for name in ("stream", "astream", "v3", "av3")])
+async def test_a_stream_that_breaks_before_its_first_chunk_falls_over(
+    mode: Mode, routed: MakeRouter, fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.script("small", Reply("never seen", cut_after=-1))
+
+    message = await mode(routed(), {})
+
+    assert (message.text, message.response_metadata["rar"]["model"]) == ("You said: Hello there", "strong")
+
+
+def test_a_model_that_does_not_answer_in_time_falls_over(chat: MakeModel, fake_openai: FakeOpenAI) -> None:
+    fake_openai.script("small", Reply("too late", gate=threading.Event()))
+    model = RouterChatModel(chat("small", timeout=0.1), chat("large"), memory=None, strategy=lambda _: "weak")
+
+    assert model.invoke("Hello").response_metadata["rar"]["failed_over"] == ["weak"]
+
+
+def test_a_strategy_that_raises_leaves_it_to_the_strong_model(routed: MakeRouter) -> None:
+    def broken(request: Request) -> str:
+        raise ZeroDivisionError
+
+    assert routed(broken).invoke("Hello").response_metadata["rar"] | {"decision_id": ""} == {
+        "decision_id": "", "model": "strong", "reason": "strategy_failed", "guide_id": None, "confidence": None,
+        "similarity": None, "key_source": "last_user_message", "drafts": 0, "failed_over": [],
+    }  # fmt: skip
+
+
+def test_a_closed_router_lets_the_strong_model_answer(routed: MakeRouter) -> None:
+    model = routed()
+    model.router.close()
+
+    assert model.invoke("Hello").response_metadata["rar"]["reason"] == "closed"
+
+
+def test_the_kill_switch_of_the_environment(routed: MakeRouter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAR_FORCE", "strong")
+
+    assert routed().invoke("Hello").response_metadata["rar"]["model"] == "strong"
+
+
+def test_a_forced_model_has_no_stand_in(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
+    fake_openai.script("small", OUT_OF_ORDER)
+
+    with pytest.raises(openai.InternalServerError):
+        routed().invoke("for the local model only", rar_force="weak")
+
+    assert fake_openai.calls("large") == []
+
+
+class Echo(GenericFakeChatModel):
+    messages: Any = None
+    label: str
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        text = f"{self.label}:{len(messages[-1].text)}"
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(text))])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 1_000_000, "lone \ud800 surrogate", "", " \n", "\x00"],
+    ids=["1MB", "surrogate", "empty", "blank", "nul"],
+)
+@pytest.mark.parametrize("learning", ["inline", "background"])
+def test_strange_prompts_are_answered_and_learned_from_without_an_error(text: str, learning: Any) -> None:
+    model = RouterChatModel(
+        Echo(label="weak"), Echo(label="strong"), memory=":memory:", embedder="hashing", learning=learning
+    )
+
+    first = model.invoke([HumanMessage(text)])
+    assert model.router.flush(60)
+    second = model.invoke([HumanMessage(text)])
+
+    assert first.text == f"strong:{len(text)}"
+    assert second.text.endswith(f":{len(text)}")
+    model.router.close()
+
+
+def test_what_is_no_input_is_refused_as_any_chat_model_does(routed: MakeRouter) -> None:
+    with pytest.raises(ValueError, match="Invalid input type"):
+        routed().invoke(3)  # type: ignore[arg-type]
