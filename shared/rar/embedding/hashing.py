@@ -22,9 +22,11 @@ _MINOR: Final = 0.25  # weight of words and signs that say little about what a t
 _PAIR: Final = 0.5  # weight of two words in a row
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _STOP_WORDS = frozenset(
-    "a about an and any are as at be but by can could did do does for from had has have how i if in is it its me my of "
-    "on or our please should so some tell that the their them there these they this those to was we were what when "
-    "where which who why will with would you your".split()
+    _TOKEN.findall(
+        "a about an and any are as at be but by can could did do does for from had has have how i if in is it its me "
+        "my of on or our please should so some tell that the their them there these they this those to was we were what "
+        "when where which who why will with would you your"
+    )
 )
 
 
@@ -69,7 +71,7 @@ class HashingEmbedder:
 def _features(text: str) -> Features:
     """Everything that `text` consists of."""
     tokens = _TOKEN.findall(text[:_MAX_CHARS].lower())
-    pairs = Counter(f"{left} {right}" for left, right in zip(tokens, tokens[1:]))  # noqa: B905, RUF007: one is shorter
+    pairs = Counter(map("{} {}".format, tokens, tokens[1:]))
     features = [(_hashes(pairs), _PAIR * _damped(pairs.values()))]
     for token, count in Counter(tokens).items():
         hashes, weights = _of_token(token)

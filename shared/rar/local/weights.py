@@ -118,7 +118,7 @@ def hub_file(repository: str, file: str) -> Path:
     Raises:
         WeightsError: It is neither cached nor to be downloaded.
     """
-    from huggingface_hub import hf_hub_download  # slow to import, and seldom needed
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415 - slow to import, and seldom needed
 
     try:
         try:
@@ -130,6 +130,7 @@ def hub_file(repository: str, file: str) -> Path:
 
 
 def sha256_of(file: Path) -> str:
+    """The file's SHA-256 in hex."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -151,7 +152,7 @@ def _damaged(what: object, found: str, wanted: str) -> WeightsError:
 
 
 def _join(parts: Iterable[Path], target: Path, gguf: Gguf) -> Path:
-    from filelock import FileLock  # comes with huggingface_hub
+    from filelock import FileLock  # noqa: PLC0415 - comes with huggingface_hub
 
     partial = target.with_suffix(".partial")
     try:
