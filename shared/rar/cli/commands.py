@@ -223,6 +223,24 @@ def delete(
     typer.echo(f"{count} experiences and guides deleted.")
 
 
+@app.command()
+def demo(  # noqa: PLR0917 - typer calls it by name
+    questions: Annotated[int, typer.Option(min=1, help="How many questions are asked.")] = 40,
+    memory: Annotated[Path, typer.Option(help="What is learned goes here; run it twice.")] = Path("rar-demo.db"),
+    out: Annotated[Path, typer.Option(help="Folder of the plot.")] = Path(),
+    seed: Annotated[int, typer.Option(help="Another seed asks other questions of the same kinds.")] = 0,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="Use the smallest model as the weak one, for a quick look.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Route a LangChain chain and a LlamaIndex query engine between two real local models that share one memory."""
+    from rar.demo.show import show_demo  # noqa: PLC0415 - no other command needs it
+
+    if not show_demo(questions, memory, out, seed=seed, tiny=tiny, as_json=as_json):
+        raise typer.Exit(130)  # what a shell says of a program that was interrupted
+
+
 # --- small parts ----------------------------------------------------------------------------------------------------
 
 

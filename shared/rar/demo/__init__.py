@@ -1,0 +1,1 @@
+"""`rar demo`: both frameworks on two real local models, learning into one memory."""

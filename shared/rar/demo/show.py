@@ -1,0 +1,47 @@
+"""Runs the demo in a terminal: progress while it goes, tables or JSON at its end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from rar.demo import report
+from rar.demo.run import Result, Served, Settings, run
+
+
+def show_demo(count: int, memory: Path, out: Path, *, seed: int, tiny: bool, as_json: bool) -> bool:
+    """Run the demo and print its report; False if it was interrupted."""
+    console = Console(stderr=as_json)
+    result = _watched(console, count, memory, Settings(seed=seed), tiny=tiny, quiet=as_json)
+    plot = None
+    if result.served:
+        out.mkdir(parents=True, exist_ok=True)
+        plot = out / "rar-demo.png"
+        report.plot(result, plot)
+    if as_json:
+        print(json.dumps(report.as_json(result, plot), indent=2, ensure_ascii=False))  # noqa: T201 - what was asked for
+    else:
+        for part in report.tables(result):
+            console.print()
+            console.print(part)
+        console.print(f"\n[dim]plot[/]  {plot}")
+    return len(result.served) == count and result.check is not None
+
+
+def _watched(console: Console, count: int, memory: Path, settings: Settings, *, tiny: bool, quiet: bool) -> Result:
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Starting", total=count)
+
+        def show(entry: Served) -> None:
+            progress.update(task, advance=1, description="Asking and learning")
+            if not quiet:
+                console.print(report.line(int(progress.tasks[0].completed), entry), highlight=False)
+
+        def tell(what: str) -> None:
+            progress.update(task, description=what)
+
+        return run(count, memory, settings=settings, weak="tiny" if tiny else "weak", tell=tell, show=show)
