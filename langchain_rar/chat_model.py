@@ -298,7 +298,8 @@ class RouterChatModel(BaseChatModel):
         force, query, namespace, learn = (_override(name, places) for name in _OVERRIDES)
         for name in _OVERRIDES:
             arguments.pop(name, None)
-        if force is None and form is not PLAIN and self.tools_to_strong:
+        beyond_weak = self._beyond_weak(form)
+        if beyond_weak and force is None:
             force = STRONG
         root = getattr(config.get("callbacks"), "parent_run_id", None) if self.record_queries else None
         key = find_key(prompt, messages, given=query, root=root, extractor=self.query_extractor)
@@ -311,7 +312,7 @@ class RouterChatModel(BaseChatModel):
             {FORM: form, ARGUMENTS: arguments},
             force=force,
             sticky=self._sticky(native),
-            learn=learn is not False,
+            learn=learn is not False and not beyond_weak,
             source="langchain",
         )
 
@@ -424,8 +425,18 @@ class RouterChatModel(BaseChatModel):
     def _check(self, form: Form) -> None:
         """Fail when a form is bound, not when a call happens to need it."""
         for role, model in self.models().items():
-            if role == STRONG or not self.tools_to_strong:
+            if role == STRONG or not self._beyond_weak(form):
                 form.serving(model.child, {})
+
+    def _beyond_weak(self, form: Form) -> bool:
+        """Whether the user allowed that the weak model may be unable to take a form, and it is."""
+        if form is PLAIN or not self.tools_to_strong:
+            return False
+        try:
+            form.serving(self.models()[WEAK].child, {})
+        except ConfigurationError:
+            return True
+        return False
 
     # --- what the model says of itself ------------------------------------------------------------------------------
 

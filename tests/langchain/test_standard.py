@@ -77,6 +77,7 @@ class _Routed:
         return "other"
 
 
+@pytest.mark.disable_socket
 class TestUnit(_Routed, ChatModelUnitTests):
     pass
 
@@ -87,13 +88,16 @@ class _Integration(_Routed, ChatModelIntegrationTests):
         self.url = server.url
 
 
+@pytest.mark.allow_hosts(["127.0.0.1"])
 class TestWeakRouted(_Integration):
     strategy = "weak"
 
 
+@pytest.mark.allow_hosts(["127.0.0.1"])
 class TestStrongRouted(_Integration):
     strategy = "strong"
 
 
+@pytest.mark.allow_hosts(["127.0.0.1"])
 class TestMixed(_Integration):
     strategy = "mixed"

@@ -200,6 +200,12 @@ def test_tools_to_strong_sends_tool_calls_to_the_model_that_can(chat: MakeModel,
     assert model.invoke("Hello").text == "plain"
 
 
+def test_tools_to_strong_leaves_a_weak_model_alone_that_can(routed: MakeRouter) -> None:
+    model = routed(tools_to_strong=True).bind_tools([Add], tool_choice="any")
+
+    assert model.invoke("Add 2 and 3").response_metadata["rar"]["model"] == "weak"
+
+
 def test_each_set_of_tools_is_a_task_of_its_own(routed: MakeRouter) -> None:
     tasks: list[str] = []
 
