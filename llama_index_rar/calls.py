@@ -6,12 +6,12 @@ messages to send; that is all in which the router's modes differ.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
@@ -81,7 +81,8 @@ class Chat(Kind):
     @property
     def task(self) -> str:
         return task_of(
-            tools=_tool_names(self.arguments.get("tools") or ()), schema=self.arguments.get("response_format")
+            tools=[_tool_shape(tool) for tool in self.arguments.get("tools") or ()],
+            schema=self.arguments.get("response_format"),
         )
 
     def call(self, child: LLM, messages: Messages) -> ChatResponse:
@@ -110,7 +111,7 @@ class Tools(Kind):
 
     @property
     def task(self) -> str:
-        return task_of(tools=_tool_names(self.tools))
+        return task_of(tools=[_tool_shape(tool) for tool in self.tools])
 
     def call(self, child: LLM, messages: Messages) -> ChatResponse:
         return _able(child).chat_with_tools(self.tools, chat_history=messages, **self.arguments)
@@ -142,14 +143,33 @@ def _able(child: LLM) -> FunctionCallingLLM:
     return child
 
 
-def _tool_names(tools: Iterable[Any]) -> list[str]:
-    return [_tool_name(tool) for tool in tools]
-
-
-def _tool_name(tool: Any) -> str:
+def _tool_shape(tool: Any) -> Any:
+    """A tool's name and parameters, as they are known through other frameworks too."""
     if isinstance(tool, Mapping):  # a provider's own format, given to `chat(tools=...)`
-        return str(tool.get("function", tool).get("name", json.dumps(tool, sort_keys=True, default=str)))
-    return str(tool.metadata.get_name())
+        function = tool.get("function", tool)
+        return {"name": function.get("name"), "parameters": function.get("parameters")} if "name" in function else tool
+    schema = tool.metadata.fn_schema
+    parameters = tool.metadata.get_parameters_dict() if schema is None else _parameters(schema)
+    return {"name": tool.metadata.get_name(), "parameters": parameters}
+
+
+def _title(schema: type[BaseModel]) -> str:
+    return schema.model_config.get("title") or schema.__name__
+
+
+@lru_cache(maxsize=512)
+def _parameters(schema: type[BaseModel]) -> dict[str, Any]:
+    whole = schema.model_json_schema()
+    return {name: _untitled(whole[name]) for name in ("type", "properties", "required", "$defs") if name in whole}
+
+
+def _untitled(schema: Any) -> Any:
+    """`schema` without the titles that Pydantic makes of names; a property of the name "title" is no string."""
+    if isinstance(schema, list):
+        return [_untitled(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _untitled(value) for key, value in schema.items() if key != "title" or not isinstance(value, str)}
 
 
 @dataclass(frozen=True)
@@ -217,7 +237,7 @@ class Structured(Kind):
 
     @property
     def task(self) -> str:
-        return task_of(schema=self.output_cls.model_json_schema())
+        return task_of(schema={"name": _title(self.output_cls), "parameters": _parameters(self.output_cls)})
 
     def call(self, child: LLM, messages: Messages) -> _Object:
         with _collected() as responses:

@@ -664,3 +664,38 @@ class TestConcurrency:
         await gate.asked(1)
         gate.open()
         assert (await task).message.content == "done"
+
+
+class TestCompletionModels:
+    """Both children complete text, so that the framework fills in its prompts as text."""
+
+    @pytest.fixture
+    def completing(self, openai: Callable[..., LLM], observer: Observer) -> RouterLLM:
+        small, large = (
+            openai(name, is_chat_model=False, is_function_calling_model=False) for name in ("small", "large")
+        )
+        return RouterLLM(small, large, memory=None, strategy=observer)
+
+    async def test_prompts_are_keyed_by_the_query(self, completing: RouterLLM, observer: Observer) -> None:
+        prompt = PromptTemplate("From {context_str}, tell: {query_str}")
+        values = {"context_str": "a text", "query_str": "Why?", "rar_namespace": "mine"}
+
+        assert not completing.metadata.is_chat_model
+        assert completing.predict(prompt, **values)
+        assert await completing.apredict(prompt, **values)
+        assert "".join(completing.stream(prompt, **values))
+        assert "".join([token async for token in await completing.astream(prompt, **values)])
+        assert [(r.key, r.key_source, r.namespace) for r in observer.requests] == [
+            ("Why?", "template_variable", "mine")
+        ] * 4
+
+    async def test_an_answer_is_played_back_as_a_completion(
+        self, openai: Callable[..., LLM], completing: RouterLLM, fake_openai: FakeOpenAI
+    ) -> None:
+        router = RouterLLM(completing.weak, completing.strong, memory=None, strategy=Cascade(lambda *_: True))
+
+        assert router.complete("Hi").text == (await router.acomplete("Hi")).text == "You said: Hi"
+        assert [chunk.delta for chunk in router.stream_complete("Hi")] == ["You said: Hi"]
+        assert [chunk.delta async for chunk in await router.astream_complete("Hi")] == ["You said: Hi"]
+        assert rar(router.chat([user("Hi")]))["reason"] == "draft_accepted"
+        assert len(fake_openai.calls()) == 5
