@@ -24,8 +24,8 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 _STOP_WORDS = frozenset(
     _TOKEN.findall(
         "a about an and any are as at be but by can could did do does for from had has have how i if in is it its me "
-        "my of on or our please should so some tell that the their them there these they this those to was we were what "
-        "when where which who why will with would you your"
+        "my of on or our please should so some tell that the their them there these they this those to was we were "
+        "what when where which who why will with would you your"
     )
 )
 

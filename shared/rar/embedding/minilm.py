@@ -55,22 +55,20 @@ class MiniLMEmbedder:
 
     Args:
         path: Folder with `model.onnx` and `tokenizer.json`.
-        threads: Of one embedding; by default the CPUs of this process, at most 4. With many workers per machine, use 1.
+        threads: Of one embedding. Two make a short text a third faster on idle CPUs, and several times slower on busy ones.
         max_tokens: What of a text is read, special tokens included: 8 to 512.
 
     Raises:
         WeightsError: At the first use: weights are missing or damaged.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str] | None = None, *, threads: int | None = None, max_tokens: int = 256
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, threads: int = 1, max_tokens: int = 256) -> None:
         if not 8 <= max_tokens <= _MAX_POSITIONS:
             raise ConfigurationError(f"max_tokens must be from 8 to {_MAX_POSITIONS}, got {max_tokens}.")
-        if threads is not None and threads < 1:
+        if threads < 1:
             raise ConfigurationError(f"threads must be at least 1, got {threads}.")
         self.path = None if path is None else Path(path)
-        self.threads = threads or min(4, _cpus())
+        self.threads = threads
         self.max_tokens = max_tokens
         self._network: _Network | None = None
         self._lock = threading.Lock()
@@ -199,7 +197,3 @@ def _find(path: Path | None) -> tuple[Path, Path]:
         return hub_file(_HUB, "onnx/model.onnx"), hub_file(_HUB, "tokenizer.json")
     except WeightsError as error:
         raise WeightsError(f"No weights of all-MiniLM-L6-v2 were found: {error} {_REMEDIES}") from error
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
