@@ -55,7 +55,7 @@ class MiniLMEmbedder:
 
     Args:
         path: Folder with `model.onnx` and `tokenizer.json`.
-        threads: Of one embedding. Two make a short text a third faster on idle CPUs, and several times slower on busy ones.
+        threads: Of one embedding. Two are a third faster for a short text on idle CPUs, several times slower on busy ones.
         max_tokens: What of a text is read, special tokens included: 8 to 512.
 
     Raises:
