@@ -55,7 +55,7 @@ class MiniLMEmbedder:
 
     Args:
         path: Folder with `model.onnx` and `tokenizer.json`.
-        threads: Of one embedding. Two are a third faster for a short text on idle CPUs, several times slower on busy ones.
+        threads: Of one embedding. Two are a third faster on a short text while CPUs are idle, and far slower when not.
         max_tokens: What of a text is read, special tokens included: 8 to 512.
 
     Raises:
