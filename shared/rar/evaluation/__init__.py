@@ -2,6 +2,20 @@
 
 from rar.evaluation.data import Table, read_table
 from rar.evaluation.embeddings import embedded
-from rar.evaluation.replay import Online, Run, online, shuffled, stream
+from rar.evaluation.replay import Online, Run, Stages, Static, engine, online, shuffle, stages, static, stream
 
-__all__ = ["Online", "Run", "Table", "embedded", "online", "read_table", "shuffled", "stream"]
+__all__ = [
+    "Online",
+    "Run",
+    "Stages",
+    "Static",
+    "Table",
+    "embedded",
+    "engine",
+    "online",
+    "read_table",
+    "shuffle",
+    "stages",
+    "static",
+    "stream",
+]

@@ -1,6 +1,7 @@
-"""Recorded outcomes: what a weak and a strong model scored on the same questions. `docs/evaluation.md` shows the format.
+"""Recorded outcomes: what a weak and a strong model scored on the same questions.
 
-Readers: `read_table` (CSV, JSON Lines, Parquet, RouterBench's CSV, a folder of RouteLLM's evaluations) and `read_memory`.
+`read_table` reads CSV, JSON Lines, Parquet, RouterBench's CSV and a folder of RouteLLM's evaluations, `read_memory` what
+a memory has learned. `docs/evaluation.md` shows the format.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Row: TypeAlias = Mapping[str, Any]
 
 TEXT_COLUMNS = ("text", "question", "prompt")  # tried in this order where no text column is named
+_COLUMNS = (
+    "texts", "weak", "strong", "groups", "weak_cost", "strong_cost", "weak_answers", "strong_answers", "vectors",
+)  # fmt: skip
+_ENDINGS = {"cost": ("_cost", "|total_cost"), "answers": ("_response", "_answer", "|model_response")}
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True)
 class Table:
-    """`n` questions with the scores of two models. All arrays have shape `(n,)`; a score is at least 0, higher is better.
+    """`n` questions with two models' scores, which are at least 0, higher is better. All arrays have shape `(n,)`.
 
     Args:
         groups: What each question is about, for left-out groups and the group prior.
@@ -58,7 +63,7 @@ class Table:
     def __post_init__(self) -> None:
         if not self.texts:
             raise EvaluationDataError(self.name, "there are no rows")
-        for column in ("weak", "strong", "groups", "weak_cost", "strong_cost", "weak_answers", "strong_answers", "vectors"):
+        for column in _COLUMNS[1:]:
             values = getattr(self, column)
             if values is not None and len(values) != len(self.texts):
                 raise EvaluationDataError(self.name, f"{len(self.texts)} texts but {len(values)} values", column=column)
@@ -85,23 +90,29 @@ class Table:
                 return values[index]
             return None if values is None else tuple(values[row] for row in index)
 
-        names = ("texts", "weak", "strong", "groups", "weak_cost", "strong_cost", "weak_answers", "strong_answers", "vectors")
-        return replace(self, **{name: taken(getattr(self, name)) for name in names})
+        return replace(self, **{name: taken(getattr(self, name)) for name in _COLUMNS})
 
 
 def read_table(
-    path: str | Path, *, weak: str, strong: str, text: str | None = None, group: str | None = None, limit: int | None = None
+    path: str | Path,
+    *,
+    weak: str,
+    strong: str,
+    text: str | None = None,
+    group: str | None = None,
+    limit: int | None = None,
 ) -> Table:
-    """Read the scores of two models.
+    r"""Read the scores of two models.
 
     Costs are taken from a column named like the model's with `_cost` or `|total_cost` at its end, answers from one with
-    `_response`, `_answer` or `|model_response` (a `_correct` or `_score` at the end of a model's column does not count).
+    `_response`, `_answer` or `|model_response`; a `_correct` or `_score` at the end of the model's own does not count.
 
     Args:
         path: A file (`.csv`, `.jsonl`, `.parquet`, each also with `.gz`), or a folder of RouteLLM's evaluations.
-        weak, strong: Columns of the two models' scores.
-        text: A column, several (`"question,A,B"`: a line each, one-letter columns as options), or a template with columns
-            in braces (`"{question}\\nA. {A}"`). None: `text`, `question` or `prompt`.
+        weak: Column of the weak model's scores.
+        strong: Column of the strong model's.
+        text: A column, several (`"question,A,B"`: a line each, one-letter columns as options), or a template with
+            columns in braces (`"{question}\nA. {A}"`). None: `text`, `question` or `prompt`.
         group: Column of the group.
         limit: Rows that are read at most.
 
@@ -110,7 +121,7 @@ def read_table(
     """
     file = Path(path)
     builder = _Builder(str(path), weak, strong, text, group)
-    for line, row in _records(file, weak, strong):
+    for line, row in _records(file):
         if limit is not None and len(builder.texts) >= limit:
             break
         builder.add(line, row)
@@ -139,12 +150,12 @@ class _Builder:
             self.values[name].append(read(line, row, column))
 
     def table(self, name: str) -> Table:
-        made = {
-            key: np.array(values) if key in ("weak", "strong") or key.endswith("cost") else tuple(values)
-            for key, values in self.values.items()
-        }
         if not self.texts:
             raise EvaluationDataError(self.where, "there are no rows")
+        made: dict[str, Any] = {
+            key: np.array(values) if isinstance(values[0], float) else tuple(values)
+            for key, values in self.values.items()
+        }
         return Table(tuple(self.texts), weak_id=self.weak, strong_id=self.strong, name=name, **made)
 
     def _prepared(self, line: int, row: Row) -> Callable[[int, Row], str]:
@@ -154,11 +165,11 @@ class _Builder:
             self._columns["groups"] = self.group
         for role, column in (("weak", self.weak), ("strong", self.strong)):
             stem = re.sub(r"_(correct|score)$", "", column)
-            for kind, endings in (("cost", ("_cost", "|total_cost")), ("answers", ("_response", "_answer", "|model_response"))):
+            for kind, endings in _ENDINGS.items():
                 named = next((stem + ending for ending in endings if stem + ending in row), None)
                 if named is not None:
                     self._columns[f"{role}_{kind}"] = named
-        for kind in ("cost", "answers"):  # of use only where both models have it
+        for kind in _ENDINGS:  # of use only where both models have it
             if (f"weak_{kind}" in self._columns) != (f"strong_{kind}" in self._columns):
                 self._columns.pop(f"weak_{kind}", None)
                 self._columns.pop(f"strong_{kind}", None)
@@ -172,7 +183,8 @@ class _Builder:
                 self.where, f"none of {list(TEXT_COLUMNS)} is among the columns {_names(row)}; name it with text", line
             )
         if text in row:
-            return lambda line, row: self._text(line, row, text)
+            column = text
+            return lambda line, row: self._text(line, row, column)
         if "{" not in text:
             columns = [column.strip() for column in text.split(",")]
             text = "\n".join(f"{column}. {{{column}}}" if len(column) == 1 else f"{{{column}}}" for column in columns)
@@ -212,15 +224,21 @@ def _names(row: Row) -> list[str]:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def _records(path: Path, weak: str, strong: str) -> Iterator[tuple[int, Row]]:
+def _records(path: Path) -> Iterator[tuple[int, Row]]:
     """Lines and rows. The line is where the row begins, from 1."""
     if path.is_dir():
-        yield from _routellm(path, weak, strong)
+        yield from _routellm(path)
         return
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows, ".parquet": _parquet_rows}
+    readers: dict[str, Callable[[IO[Any], str], Iterator[tuple[int, Row]]]] = {
+        ".csv": _csv_rows,
+        ".jsonl": _json_rows,
+        ".ndjson": _json_rows,
+        ".parquet": _parquet_rows,
+    }
     if suffix not in readers:
-        raise EvaluationDataError(str(path), f"{suffix or 'no ending'!r} is none of {sorted(readers)} (or these with .gz)")
+        found = f"{suffix or 'no ending'!r} is none of {sorted(readers)}, with or without .gz"
+        raise EvaluationDataError(str(path), found)
     with _opened(path, binary=suffix == ".parquet") as stream:
         yield from readers[suffix](stream, str(path))
 
@@ -240,10 +258,11 @@ def _csv_rows(stream: IO[str], where: str) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(2**31 - 1)  # an answer may be long
     reader = csv.DictReader(stream, strict=True)
     try:
-        line = (reader.fieldnames is not None and reader.line_num) + 1
+        columns = len(reader.fieldnames or ())
+        line = reader.line_num + 1  # a row may span several; it is named by its first
         for row in reader:
             if None in row:
-                raise EvaluationDataError(where, f"the row has more values than the header's {len(row) - 1} columns", line)
+                raise EvaluationDataError(where, f"the row has more values than the header's {columns} columns", line)
             yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
@@ -265,7 +284,7 @@ def _json_rows(stream: IO[str], where: str) -> Iterator[tuple[int, Row]]:
 
 def _parquet_rows(stream: IO[bytes], where: str) -> Iterator[tuple[int, Row]]:
     try:
-        from pyarrow import parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        from pyarrow import parquet  # type: ignore[import-not-found]  # noqa: PLC0415 - optional
     except ImportError:
         raise MissingDependencyError("pyarrow", "eval") from None
     try:
@@ -278,12 +297,12 @@ def _parquet_rows(stream: IO[bytes], where: str) -> Iterator[tuple[int, Row]]:
 # --- RouteLLM -------------------------------------------------------------------------------------------------------
 
 
-def _routellm(folder: Path, weak: str, strong: str) -> Iterator[tuple[int, Row]]:
-    """RouteLLM's `evals/mmlu`, `evals/gsm8k` or `evals/mt_bench`, without the questions that it lists as contaminated."""
+def _routellm(folder: Path) -> Iterator[tuple[int, Row]]:
+    """RouteLLM's `evals/mmlu`, `evals/gsm8k` or `evals/mt_bench`, without what it lists as contaminated."""
     banned = {row["eval_prompt"] for _, row in _rows_of(folder / "contaminated_prompts.jsonl", missing_ok=True)}
-    judged = next((file for name in ("judgements.jsonl", "judgments.jsonl") if (file := folder / name).is_file()), None)
-    if judged is not None:
-        yield from _mt_bench(judged, weak, strong, banned)
+    judged = folder / "judgements.jsonl"
+    if judged.is_file():
+        yield from _mt_bench(judged, banned)
         return
     files = sorted([*folder.glob("*responses.csv"), *folder.glob("responses/*.csv"), *folder.glob("mmlu_*.csv")])
     if not files:
@@ -295,7 +314,7 @@ def _routellm(folder: Path, weak: str, strong: str) -> Iterator[tuple[int, Row]]
                 yield line, {"group": subject, **row}
 
 
-def _mt_bench(file: Path, weak: str, strong: str, banned: set[str]) -> Iterator[tuple[int, Row]]:
+def _mt_bench(file: Path, banned: set[str]) -> Iterator[tuple[int, Row]]:
     """One row a question: the mean score of each model's turns."""
     texts = {row["question_id"]: row for _, row in _rows_of(file.parent / "question.jsonl", missing_ok=True)}
     first: dict[Any, tuple[int, Row]] = {}
@@ -306,15 +325,17 @@ def _mt_bench(file: Path, weak: str, strong: str, banned: set[str]) -> Iterator[
             raise EvaluationDataError(str(file), "the row has no value there", line, min(missing))
         first.setdefault(row["question_id"], (line, row))
         scores.setdefault(row["question_id"], {}).setdefault(row["model"], []).append(row["score"])
-    for id, (line, row) in first.items():
-        known = {**row, **texts.get(id, {})}
+    for asked, (line, row) in first.items():
+        known = {**row, **texts.get(asked, {})}
         turns = known.get("turns")
         if not turns:
-            raise EvaluationDataError(str(file), f"question {id!r} has no text here or in question.jsonl", line, "turns")
+            raise EvaluationDataError(
+                str(file), f"question {asked!r} has no text, here or in question.jsonl", line, "turns"
+            )
         if banned.isdisjoint(turns):
-            means = {model: sum(given) / len(given) for model, given in scores[id].items()}
+            means = {model: sum(given) / len(given) for model, given in scores[asked].items()}
             yield line, {"text": turns[0], "group": known.get("category", "mt_bench"), **means}
 
 
 def _rows_of(file: Path, *, missing_ok: bool = False) -> Iterable[tuple[int, Row]]:
-    return () if missing_ok and not file.is_file() else _records(file, "", "")
+    return () if missing_ok and not file.is_file() else _records(file)

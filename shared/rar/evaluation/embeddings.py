@@ -7,7 +7,7 @@ import os
 import re
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -87,20 +87,22 @@ class DiskCachedEmbedder:
 
 
 class KnownVectors:
-    """The embedder of a table whose vectors are known: it looks texts up and embeds none."""
+    """The embedder of tables whose vectors are known: it looks texts up and embeds none."""
 
-    def __init__(self, table: Table) -> None:
-        if table.vectors is None:
-            raise ConfigurationError("This table has no vectors. Pass it through `rar.evaluation.embedded` first.")
-        self.id, self.dim = table.embedder_id, int(table.vectors.shape[1])
-        self._vectors: Mapping[str, Vector] = dict(zip(table.texts, table.vectors, strict=True))
+    def __init__(self, *tables: Table) -> None:
+        self._vectors: dict[str, Vector] = {}
+        for table in tables:
+            if table.vectors is None:
+                raise ConfigurationError("This table has no vectors. Pass it through `rar.evaluation.embedded` first.")
+            self._vectors |= dict(zip(table.texts, table.vectors, strict=True))
+            self.id, self.dim = table.embedder_id, int(table.vectors.shape[1])
 
     def embed(self, texts: Sequence[str]) -> Vector:
         return np.array([self._vectors[text] for text in texts], np.float32).reshape(len(texts), self.dim)
 
 
 def embedded(table: Table, embedder: Any = "minilm", *, progress: Progress | None = None) -> Table:
-    """`table` with the vectors of its texts, as it is where it has them. Vectors are kept in the user's cache folder."""
+    """`table` with the vectors of its texts, as it is where it has them. They are kept in the user's cache folder."""
     if table.vectors is not None:
         return table
     cached = DiskCachedEmbedder(as_embedder(embedder), progress=progress)

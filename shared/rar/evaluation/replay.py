@@ -1,51 +1,55 @@
 """Replays: recorded outcomes through the real engine, every call of it counted.
 
 `stream` lets questions arrive in order, one by one, at a router that knows nothing yet; `online` does so for several
-shuffles. The models are recorded: an answer costs nothing but is counted, and the judge's verdict, weak score at least
-the strong one's, is looked up only when both models were called for it.
+shuffles, and `stages` lets the same questions come again and again. `static` has questions scored that were never seen.
+The models are recorded: an answer costs nothing but is counted, and the judge's verdict, weak score at least the strong
+one's, is looked up only when both models were called for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from rar.drive import Model
+from rar.errors import ConfigurationError
+from rar.evaluation.baselines import Scorer, baselines
 from rar.evaluation.data import Array, Table
 from rar.evaluation.embeddings import KnownVectors, Progress, embedded
 from rar.learning.judges import Verdict
 from rar.learning.policy import Policy
 from rar.router import Router
 from rar.strategy import Steps
-from rar.values import STRONG, WEAK, Answer, Call, Decision, Reply, Request, Usage, question
+from rar.values import STRONG, WEAK, Answer, Call, Choice, Decision, Reply, Request, Route, Usage, question
 
-Counts = npt.NDArray[np.int64]
+Counts: TypeAlias = npt.NDArray[np.int64]
+Rows: TypeAlias = npt.NDArray[np.intp]
 _ANSWER_TOKENS = 200  # of an answer that was not recorded
 
 
 class RecordedModel:
-    """One model of a table. `request.options["row"]` says which question is asked; `calls` counts by purpose and row."""
+    """One model of a table. `request.options["row"]` says what is asked; `calls` counts by purpose and row."""
 
     def __init__(self, table: Table, role: str) -> None:
         self.id = table.weak_id if role == WEAK else table.strong_id
         self.calls: dict[str, Counts] = {}
-        self._role, self._table = role, table
+        self.table, self._role = table, role
         self._answers = table.weak_answers if role == WEAK else table.strong_answers
 
     def call(self, call: Call) -> Reply:
         row: int = call.request.options["row"]
         counts = self.calls.get(call.purpose)
         if counts is None:
-            counts = self.calls[call.purpose] = np.zeros(len(self._table), np.int64)
+            counts = self.calls[call.purpose] = np.zeros(len(self.table), np.int64)
         counts[row] += 1
         text = self._answers[row] if self._answers else f"{self._role} answer to question {row}"
         tokens = len(text) // 4 if self._answers else _ANSWER_TOKENS
-        return Reply(call.model, text, usage=Usage(len(self._table.texts[row]) // 4, tokens), model_id=self.id)
+        return Reply(call.model, text, usage=Usage(len(self.table.texts[row]) // 4, tokens), model_id=self.id)
 
     async def acall(self, call: Call) -> Reply:
         return self.call(call)
@@ -66,10 +70,11 @@ class RecordedJudge:
 
 @dataclass(frozen=True)
 class Run:
-    """What happened to each question of a table, in the order in which they came. All arrays have shape `(n,)`.
+    """What happened to each question of a stream, in the order in which they came. All arrays have shape `(n,)`.
 
     Args:
         table: The questions in that order.
+        rows: Their places in the table that was given.
         strong: Whether the strong model's answer was served.
         calls: How often a role was called for a purpose, for example `calls["strong", "audit"]`.
         confidence: What the router held the chance to be that the weak model is good enough; NaN where it held none.
@@ -77,6 +82,7 @@ class Run:
     """
 
     table: Table
+    rows: Rows = field(repr=False)
     strong: npt.NDArray[np.bool_] = field(repr=False)
     calls: Mapping[tuple[str, str], Counts] = field(repr=False)
     confidence: Array = field(repr=False)
@@ -90,7 +96,8 @@ class Run:
     @property
     def good(self) -> npt.NDArray[np.bool_]:
         """Whether what was served was as good as the strong model's answer."""
-        return self.strong | (self.table.weak >= self.table.strong)
+        good: npt.NDArray[np.bool_] = self.strong | (self.table.weak >= self.table.strong)
+        return good
 
     def of(self, role: str) -> Counts:
         """Calls of a role, whatever they were for."""
@@ -98,18 +105,23 @@ class Run:
 
     @property
     def costs(self) -> Array:
-        """What each question cost with all that was learned from it: USD, or strong calls where the table has no costs."""
+        """What each question cost with what was learned from it: USD, or strong calls where the table has no costs."""
         strong, weak = self.of(STRONG).astype(float), self.of(WEAK).astype(float)
         if self.table.strong_cost is None or self.table.weak_cost is None:
             return strong
         return strong * self.table.strong_cost + weak * self.table.weak_cost
+
+    @property
+    def always_strong_costs(self) -> Array:
+        """What each question would have cost without a router."""
+        return np.ones(len(self.table)) if self.table.strong_cost is None else self.table.strong_cost
 
     def realised(self, rows: slice = slice(None)) -> float:
         """Served scores over the strong model's, of `rows` of the stream."""
         return float(self.scores[rows].sum() / self.table.strong[rows].sum())
 
     def saved(self, rows: slice = slice(None)) -> float:
-        """Share of strong calls saved: 1 is all; serving, shadow, guide, judge and audit calls count."""
+        """Share of strong calls saved: serving, shadow, guide, judge and audit calls count; below 0 if it cost more."""
         return 1.0 - float(self.of(STRONG)[rows].mean())
 
     def served_strong(self, rows: slice = slice(None)) -> float:
@@ -121,6 +133,7 @@ class Run:
 class Online:
     """Runs over several shuffles of one table, each from a cold start."""
 
+    table: Table
     quality: float
     runs: tuple[Run, ...]
 
@@ -139,6 +152,31 @@ class Online:
         """Share of strong calls saved by each run."""
         return np.array([run.saved() for run in self.runs])
 
+    @property
+    def scores(self) -> Array:
+        """Mean served score of each question of `table` over the runs."""
+        return self._by_question([run.scores for run in self.runs])
+
+    @property
+    def strong_calls(self) -> Array:
+        """Mean number of strong calls that each question of `table` cost over the runs."""
+        return self._by_question([run.of(STRONG) for run in self.runs])
+
+    def _by_question(self, values: Sequence[npt.NDArray[Any]]) -> Array:
+        sums = np.zeros(len(self.table))
+        for run, value in zip(self.runs, values, strict=True):
+            sums[run.rows] += value
+        return sums / len(self.runs)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Runs of the RAR protocol (arXiv 2411.09837): `runs[shuffle][stage]`; from the second stage on all are repeats."""
+
+    table: Table
+    quality: float
+    runs: tuple[tuple[Run, ...], ...]
+
 
 def stream(
     table: Table,
@@ -146,7 +184,6 @@ def stream(
     quality: float = 0.95,
     policy: str | Policy = "floor",
     seed: int = 0,
-    judge: Any = None,
     progress: Progress | None = None,
     what: str = "online",
     **options: Any,
@@ -154,13 +191,18 @@ def stream(
     """Let the questions of `table`, which has vectors, arrive in its order at a new router that learns inline.
 
     Args:
-        judge: None for the recorded scores (`RecordedJudge`), else as the router takes it, for recorded answers.
-        options: Passed to the `Router`. Guides are off unless given: recorded data has no guided answers.
+        table: What is asked, in this order.
+        quality: Asked of the router.
+        policy: Of the router.
+        seed: Of the router: draws its audits.
+        progress: Told how many questions were asked, as `what`.
+        what: See `progress`.
+        options: More for the `Router`. Guides are off unless given: recorded data has no guided answers. `judge` is
+            `RecordedJudge` unless given.
     """
-    models: dict[str, Model] = {role: RecordedModel(table, role) for role in (WEAK, STRONG)}
-    with _router(table, models, quality=quality, policy=policy, seed=seed, judge=judge, **options) as router:
-        decisions = _served(router, models, range(len(table)), table, progress, what)
-    return _run(table, models, decisions)
+    models = {role: RecordedModel(table, role) for role in (WEAK, STRONG)}
+    with _router(table, models, quality=quality, policy=policy, seed=seed, **options) as router:
+        return _pass(router, models, np.arange(len(table)), progress, what)
 
 
 def online(
@@ -177,69 +219,252 @@ def online(
     """Prequential: `stream` from a cold start over each of several shuffles of `table`, every question once.
 
     Args:
-        shuffles: At least 1; the order of the k-th is `shuffled(table, seed + k)`, whatever the other arguments.
+        table: The questions.
+        quality: Asked of the router.
+        shuffles: At least 1. The k-th has the order `shuffle(table, seed + k)`, whatever the other arguments.
+        policy: Of the router.
         embedder: Of a table without vectors.
-        options: Passed to `stream`.
+        seed: Of shuffles and routers.
+        progress: Told how many questions were asked.
+        options: More for `stream`.
     """
+    _at_least_one("shuffles", shuffles)
     table = embedded(table, embedder, progress=progress)
-    runs = tuple(
-        stream(
-            shuffled(table, seed + k),
-            quality=quality,
-            policy=policy,
-            seed=seed + k,
-            progress=progress,
-            what=f"online {k + 1}/{shuffles}",
-            **options,
+    runs = []
+    for k in range(shuffles):
+        order = shuffle(table, seed + k)
+        what = f"{policy if isinstance(policy, str) else 'policy'}, shuffle {k + 1} of {shuffles}"
+        run = stream(
+            table.take(order), quality=quality, policy=policy, seed=seed + k, progress=progress, what=what, **options
         )
-        for k in range(shuffles)
-    )
-    return Online(quality, runs)
+        runs.append(replace(run, rows=order))
+    return Online(table, quality, tuple(runs))
 
 
-def shuffled(table: Table, seed: int) -> Table:
-    """`table` in a random order."""
-    return table.take(np.random.default_rng(seed).permutation(len(table)))
-
-
-def _router(table: Table, models: Mapping[str, Model], *, judge: Any = None, **options: Any) -> Router:
-    defaults: dict[str, Any] = {"memory": ":memory:", "learning": "inline", "guides": False}
-    clock = count()  # a second passes between any two looks at it
-    return Router(
-        **models,
-        embedder=KnownVectors(table),
-        judge=RecordedJudge(table) if judge is None else judge,
-        clock=lambda: float(next(clock)),
-        **{**defaults, **options},
-    )
-
-
-def _served(
-    router: Router,
-    models: Mapping[str, Model],
-    rows: Sequence[int],
+def stages(
     table: Table,
-    progress: Progress | None,
-    what: str,
-) -> list[Decision]:
-    decisions = []
-    for done, row in enumerate(rows, 1):
+    *,
+    quality: float = 0.95,
+    stages: int = 5,
+    shuffles: int = 5,
+    policy: str | Policy = "floor",
+    embedder: Any = "minilm",
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Stages:
+    """The protocol of the RAR paper: one router is asked all questions in each stage, in a new order each time.
+
+    Args:
+        table: The questions.
+        quality: Asked of the router.
+        stages: At least 1.
+        shuffles: At least 1; each begins with a new router.
+        policy: Of the router.
+        embedder: Of a table without vectors.
+        seed: Of shuffles and routers.
+        progress: Told how many questions were asked.
+        options: More for the router.
+    """
+    _at_least_one("stages", stages)
+    _at_least_one("shuffles", shuffles)
+    table = embedded(table, embedder, progress=progress)
+    runs = []
+    for k in range(shuffles):
+        chance = np.random.default_rng(seed + k)
+        models = {role: RecordedModel(table, role) for role in (WEAK, STRONG)}
+        with _router(table, models, quality=quality, policy=policy, seed=seed + k, **options) as router:
+            runs.append(
+                tuple(
+                    _pass(
+                        router,
+                        models,
+                        chance.permutation(len(table)),
+                        progress,
+                        f"shuffle {k + 1} of {shuffles}, stage {stage + 1} of {stages}",
+                    )
+                    for stage in range(stages)
+                )
+            )
+    return Stages(table, quality, tuple(runs))
+
+
+def shuffle(table: Table, seed: int) -> Rows:
+    """A random order of a table's rows."""
+    return np.random.default_rng(seed).permutation(len(table))
+
+
+# --- scores of questions that were never seen -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Split:
+    """Scores of the questions at `rows` of a table, by name of the scorer; each has shape `(len(rows),)`."""
+
+    rows: Rows
+    scores: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Static:
+    """What scorers made of questions that they had not seen.
+
+    Args:
+        halves: One split for each random halving; the other half was seen.
+        left_out: One split of all questions, scored by what had seen no question of their group; None without groups.
+    """
+
+    table: Table
+    quality: float
+    halves: tuple[Split, ...]
+    left_out: Split | None
+
+
+OURS = "RAR"
+
+
+def static(
+    table: Table,
+    *,
+    quality: float = 0.95,
+    splits: int = 3,
+    folds: int = 5,
+    policy: str | Policy = "floor",
+    embedder: Any = "minilm",
+    scorers: Mapping[str, Scorer] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Static:
+    """Score each question by what was learned from others: random halves, and whole groups left out.
+
+    Args:
+        table: The questions.
+        quality: Asked of the router.
+        splits: Halvings.
+        folds: Parts into which the groups are dealt.
+        policy: Of the router.
+        embedder: Of a table without vectors.
+        scorers: What is compared, by name. None: the router itself (`engine`) as "RAR", and `baselines`.
+        seed: Of halvings, folds and routers.
+        progress: Told how many fits are done.
+        options: More for `engine`.
+    """
+    _at_least_one("splits", splits)
+    table = embedded(table, embedder, progress=progress)
+    if scorers is None:
+        own = engine(quality=quality, policy=policy, seed=seed, **options)
+        scorers = {OURS: own, **{baseline.name: baseline.scorer for baseline in baselines(table)}}
+    chance = np.random.default_rng(seed)
+    orders = [chance.permutation(len(table)) for _ in range(splits)]
+    parts = [(order[: len(table) // 2], np.sort(order[len(table) // 2 :])) for order in orders]
+    if table.groups is not None:
+        parts += _left_out(table.groups, folds, chance)
+    scored = []
+    for done, (seen, asked) in enumerate(parts, 1):
+        known, new = table.take(seen), table.take(asked)
+        scored.append(Split(asked, {name: scorer(known, new) for name, scorer in scorers.items()}))
+        if progress is not None:
+            progress("static splits", done, len(parts))
+    return Static(
+        table, quality, tuple(scored[:splits]), _joined(scored[splits:]) if table.groups is not None else None
+    )
+
+
+def _left_out(groups: Sequence[str], folds: int, chance: np.random.Generator) -> list[tuple[Rows, Rows]]:
+    names = np.unique(groups)
+    folds = min(folds, len(names))
+    if folds < 2:
+        raise ConfigurationError(
+            f"All questions are of the group {names[0]!r}: none can be left out. Give another, or none."
+        )
+    fold_of = dict(zip(names.tolist(), (chance.permutation(len(names)) % folds).tolist(), strict=True))
+    fold = np.array([fold_of[group] for group in groups])
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
+
+
+def _joined(parts: Sequence[Split]) -> Split:
+    names = parts[0].scores
+    return Split(
+        np.concatenate([part.rows for part in parts]),
+        {name: np.concatenate([part.scores[name] for part in parts]) for name in names},
+    )
+
+
+def engine(*, quality: float = 0.95, policy: str | Policy = "floor", seed: int = 0, **options: Any) -> Scorer:
+    """The router as a scorer: it serves what is seen by the strong model, learns, and is then asked without learning.
+
+    Its score is one less its confidence in the weak model; 1 where it has none.
+    """
+
+    def score(seen: Table, asked: Table) -> Array:
+        models = {role: RecordedModel(seen, role) for role in (WEAK, STRONG)}
+        both = KnownVectors(seen, asked)
+        settings: dict[str, Any] = {"learning_budget": None, **options}
+        with _router(seen, models, embedder=both, quality=quality, policy=policy, seed=seed, **settings) as router:
+            decide, router.strategy = router.strategy, _AlwaysStrong()
+            _pass(router, models, np.arange(len(seen)))
+            router.strategy = decide
+            choices = [router.decide(question(text, learn=False)).choice for text in asked.texts]
+        return np.array([1.0 if choice.confidence is None else 1.0 - choice.confidence for choice in choices])
+
+    return score
+
+
+@dataclass(frozen=True)
+class _AlwaysStrong:
+    def steps(self, request: Request) -> Steps[Choice]:
+        return Route(STRONG)
+        yield []  # makes this a generator
+
+
+# --- the engine -----------------------------------------------------------------------------------------------------
+
+
+def _router(table: Table, models: Mapping[str, Model], **options: Any) -> Router:
+    clock = count()  # a second passes between any two looks at it
+    defaults: dict[str, Any] = {
+        "memory": ":memory:",
+        "embedder": KnownVectors(table),
+        "judge": RecordedJudge(table),
+        "learning": "inline",
+        "guides": False,
+        "clock": lambda: float(next(clock)),
+    }
+    return Router(models[WEAK], models[STRONG], **{**defaults, **options})
+
+
+def _pass(
+    router: Router,
+    models: Mapping[str, RecordedModel],
+    order: Rows,
+    progress: Progress | None = None,
+    what: str = "",
+) -> Run:
+    """Ask the questions of the models' table in `order`; calls are counted from 0."""
+    table = models[WEAK].table
+    for model in models.values():
+        model.calls = {}
+    decisions: list[Decision] = []
+    for row in order:
         decision = router.decide(question(table.texts[row], options={"row": row}))
         choice = decision.choice
         reply = choice.reply if isinstance(choice, Answer) else models[decision.model].call(decision.call)
         router.learn(decision, reply)
         decisions.append(decision)
-        if progress is not None and (done % 100 == 0 or done == len(rows)):
-            progress(what, done, len(rows))
-    return decisions
-
-
-def _run(table: Table, models: Mapping[str, Any], decisions: Sequence[Decision]) -> Run:
+        if progress is not None and (len(decisions) % 50 == 0 or len(decisions) == len(order)):
+            progress(what, len(decisions), len(order))
     confidence = [decision.choice.confidence for decision in decisions]
     return Run(
-        table,
+        table.take(order),
+        order,
         np.array([decision.model == STRONG for decision in decisions]),
-        {(role, purpose): counts for role, model in models.items() for purpose, counts in model.calls.items()},
+        {(role, purpose): counts[order] for role, model in models.items() for purpose, counts in model.calls.items()},
         np.array([np.nan if chance is None else chance for chance in confidence], np.float64),
         tuple(decision.choice.reason for decision in decisions),
     )
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ConfigurationError(f"{name}={value} is less than 1.")

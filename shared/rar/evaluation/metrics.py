@@ -1,0 +1,272 @@
+"""What a router is worth, as pure functions of arrays.
+
+Everywhere `weak` and `strong` are the two models' scores, shape `(n,)`, and a router's `score`, shape `(n,)`, is high
+where it would rather send a question to the strong model. Questions of equal score are sent in random order: between two
+steps of the score, quality is linear in the share of strong calls, in expectation. Functions that take `weights`, shape
+`(..., n)`, count each question so often and return shape `(...)`: this is how `bootstrap` resamples many times at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rar.errors import ConfigurationError
+from rar.evaluation.data import Array
+
+_CELLS = 4_000_000  # weights that are held in memory at a time
+
+
+# --- cost and quality of a score ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean quality over the share of strong calls, from 0 to 1. Both have shape `(..., m)`; linear in between."""
+
+    share: Array
+    quality: Array
+
+
+def curve(score: Array, weak: Array, strong: Array, weights: Array | None = None) -> Curve:
+    """The cost-quality curve of a score: its threshold lowered from "none to the strong model" to "all"."""
+    weights = np.ones(len(score)) if weights is None else weights
+    order = np.argsort(-np.asarray(score, np.float64), kind="stable")
+    ranked = np.asarray(score, np.float64)[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])  # of questions of equal score
+    total = weights.sum(-1, keepdims=True)
+    share = np.add.reduceat(weights[..., order], starts, -1).cumsum(-1) / total
+    gain = np.add.reduceat((weights * (strong - weak))[..., order], starts, -1).cumsum(-1) / total
+    base = (weights * weak).sum(-1, keepdims=True) / total
+    return Curve(np.concatenate([np.zeros_like(base), share], -1), np.concatenate([base, base + gain], -1))
+
+
+def pgr(quality: Array | float, weak: Array | float, strong: Array | float) -> Array:
+    """Performance gap recovered: 0 at the weak model's mean quality, 1 at the strong one's (RouteLLM, 2406.18665).
+
+    NaN where the two are equal: there is no gap to recover.
+    """
+    gap = np.asarray(strong, np.float64) - weak
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(gap == 0.0, np.nan, (np.asarray(quality, np.float64) - weak) / gap)
+
+
+def apgr(score: Array, weak: Array, strong: Array, weights: Array | None = None) -> Array:
+    """Average PGR: the area under PGR over the share of strong calls (RouteLLM, arXiv 2406.18665, eq. 4).
+
+    The paper averages over ten shares; this is the exact area. A random score has 0.5 in expectation; scores that know
+    where the weak model is better can exceed 1.
+    """
+    found = curve(score, weak, strong, weights)
+    recovered = pgr(found.quality, found.quality[..., :1], found.quality[..., -1:])
+    return _area(found.share, recovered)
+
+
+def _area(x: Array, y: Array) -> Array:
+    """Trapezoids; NumPy renamed its own in version 2."""
+    area: Array = (np.diff(x) * (y[..., 1:] + y[..., :-1]) / 2.0).sum(-1)
+    return area
+
+
+def calls_for(found: Curve, quality: float) -> float:
+    """The smallest share of strong calls whose mean quality is at least `quality`; NaN if none's is."""
+    reached = np.flatnonzero(found.quality >= quality - 1e-12)
+    if not len(reached):
+        return float("nan")
+    at = int(reached[0])
+    if at == 0:
+        return 0.0
+    below, above = found.quality[at - 1], found.quality[at]
+    step = (quality - below) / (above - below)
+    return float(found.share[at - 1] + step * (found.share[at] - found.share[at - 1]))
+
+
+def cpt(score: Array, weak: Array, strong: Array, x: float) -> float:
+    """CPT(x): the smallest share of strong calls that recovers `x` of the gap (RouteLLM, 2406.18665); NaN if none."""
+    return calls_for(curve(score, weak, strong), weak.mean() + x * (strong.mean() - weak.mean()))
+
+
+def calls_to_keep(score: Array, weak: Array, strong: Array, share: float) -> float:
+    """The smallest share of strong calls that keeps `share` of the strong model's mean quality; NaN if none does.
+
+    "95 % of GPT-4's quality with 14 % of its calls" (RouteLLM, arXiv 2406.18665).
+    """
+    return calls_for(curve(score, weak, strong), share * float(strong.mean()))
+
+
+# --- points in the plane of cost and quality ------------------------------------------------------------------------
+
+
+def nondecreasing_hull(costs: Array, qualities: Array) -> tuple[Array, Array]:
+    """The corners of the non-decreasing upper convex hull, cheapest first (RouterBench, arXiv 2403.12031, section 3).
+
+    What lies on it can be had by mixing two corners at random; a point beside or under it is worth nothing.
+    """
+    corners: list[tuple[float, float]] = []
+    for cost, quality in sorted(
+        zip(map(float, costs), map(float, qualities), strict=True), key=lambda p: (p[0], -p[1])
+    ):
+        if corners and quality <= corners[-1][1]:
+            continue
+        # Drop corners that the line from their predecessor to this point passes over (Andrew's monotone chain).
+        while len(corners) > 1 and _turns_up(corners[-2], corners[-1], (cost, quality)):
+            corners.pop()
+        corners.append((cost, quality))
+    if not corners:
+        raise ConfigurationError("There is no point, so that there is no hull.")
+    hull = np.array(corners)
+    return hull[:, 0], hull[:, 1]
+
+
+def _turns_up(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[0] - a[0]) * (c[1] - a[1]) >= (b[1] - a[1]) * (c[0] - a[0])
+
+
+def aiq(costs: Array, qualities: Array, c_min: float | None = None, c_max: float | None = None) -> float:
+    """Average improvement in quality: the hull's mean height between two costs (RouterBench, arXiv 2403.12031).
+
+    Right of its dearest corner the hull goes on level; left of its cheapest there is nothing to be had, which counts 0.
+
+    Args:
+        costs: Of the points, shape `(m,)`.
+        qualities: Of the points, shape `(m,)`.
+        c_min: By default the smallest of `costs`. Give that of all routers that are compared.
+        c_max: By default the largest.
+    """
+    x, y = nondecreasing_hull(costs, qualities)
+    low = float(np.min(costs)) if c_min is None else c_min
+    high = float(np.max(costs)) if c_max is None else c_max
+    if low > high:
+        raise ConfigurationError(f"c_min={low} is above c_max={high}.")
+    if low == high:
+        return float(np.interp(low, x, y, left=0.0))
+    start = max(low, float(x[0]))
+    if start >= high:
+        return 0.0
+    at = np.unique(np.r_[start, x[(x > start) & (x < high)], high])
+    return float(_area(at, np.interp(at, x, y)) / (high - low))
+
+
+def perf_gain(quality: float, best: float) -> float:
+    """How much better than the best single model, as a share of it (PerfGain of LLMRouterBench)."""
+    return quality / best - 1.0
+
+
+def cost_save(cost: float, best_cost: float) -> float:
+    """Which share of the best single model's cost is saved (CostSave of LLMRouterBench); read it at equal quality."""
+    return 1.0 - cost / best_cost
+
+
+def oracle(weak: Array, strong: Array) -> Array:
+    """The scores of the router that knows both answers' scores beforehand (RouterBench, arXiv 2403.12031)."""
+    return np.maximum(weak, strong)
+
+
+def gap_to_oracle(scores: Array, weak: Array, strong: Array) -> float:
+    """Which share of the oracle's quality is missing (LLMRouterBench)."""
+    return 1.0 - float(scores.sum() / oracle(weak, strong).sum())
+
+
+# --- along a stream -------------------------------------------------------------------------------------------------
+
+
+def over_time(values: Array, reference: Array, window: int | None = None) -> Array:
+    """Sum of `values` over sum of `reference` up to each question, or in the `window` questions that end there.
+
+    With scores this is realised quality over time, with costs net cost over time against always-strong (prequential
+    evaluation, Dawid 1984). Before a window is full it is what there is of it; NaN while the reference sums to 0.
+    """
+    sums = np.stack([np.r_[0.0, np.cumsum(values)], np.r_[0.0, np.cumsum(reference)]])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.zeros_like(ends) if window is None else np.maximum(ends - window, 0)
+    above, below = sums[:, ends] - sums[:, starts]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio: Array = np.where(below > 0.0, above / below, np.nan)
+    return ratio
+
+
+# --- confidence -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Bins of equal width over [0, 1] that hold something: mean confidence, share that came true, and how many."""
+
+    confidence: Array
+    accuracy: Array
+    count: npt.NDArray[np.int64]
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: mean distance of confidence and accuracy (Guo et al., arXiv 1706.04599, eq. 5)."""
+        if not len(self.count):
+            return float("nan")
+        return float(np.average(np.abs(self.confidence - self.accuracy), weights=self.count))
+
+
+def calibration(confidence: Array, outcome: Array, bins: int = 10) -> Calibration:
+    """Whether what was held to be likely came true as often. Entries whose confidence is NaN are left out."""
+    known = ~np.isnan(confidence)
+    chance, came = np.asarray(confidence)[known], np.asarray(outcome, np.float64)[known]
+    index = np.clip((chance * bins).astype(np.int64), 0, bins - 1)
+    count = np.bincount(index, minlength=bins)
+    held = count > 0
+    return Calibration(
+        np.bincount(index, chance, bins)[held] / count[held],
+        np.bincount(index, came, bins)[held] / count[held],
+        count[held],
+    )
+
+
+# --- intervals ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the bounds between which 95 of 100 resamples lie."""
+
+    value: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, float]:
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def bootstrap(
+    statistic: Callable[[Array], Array], n: int, *, samples: int = 1_000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Percentile bootstrap over questions (Efron & Tibshirani 1993, chapter 13); equal seeds draw equal resamples.
+
+    For a paired comparison let `statistic` return the difference of two routers on the same weights.
+
+    Args:
+        statistic: From weights of shape `(..., n)` to values of shape `(...)`.
+        n: Questions.
+        samples: Resamples.
+        seed: Of the draws.
+        level: Share of the resamples between the bounds.
+    """
+    rng = np.random.default_rng(seed)
+    chunk = max(1, _CELLS // n)
+    drawn = [statistic(_resampled(rng, min(chunk, samples - start), n)) for start in range(0, samples, chunk)]
+    low, high = np.nanquantile(np.concatenate(drawn), [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return Interval(float(statistic(np.ones(n))), float(low), float(high))
+
+
+def _resampled(rng: np.random.Generator, samples: int, n: int) -> Array:
+    """How often each of `n` questions is drawn in each of `samples` draws of `n`."""
+    drawn = rng.integers(0, n, (samples, n)) + n * np.arange(samples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=samples * n).reshape(samples, n).astype(np.float64)
+
+
+def ratio(values: Array, reference: Array) -> Callable[[Array], Array]:
+    """The statistic sum of `values` over sum of `reference`, for `bootstrap`."""
+
+    def statistic(weights: Array) -> Array:
+        return (weights @ values) / (weights @ reference)
+
+    return statistic
