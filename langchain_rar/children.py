@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any, TypeAlias
@@ -54,21 +54,6 @@ class NamedModel(Runnable[LanguageModelInput, AIMessage]):
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
         return self.made.invoke(input, config, **kwargs)
-
-    async def ainvoke(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AIMessage:
-        return await self.made.ainvoke(input, config, **kwargs)
-
-    def stream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Iterator[AIMessage]:
-        return self.made.stream(input, config, **kwargs)
-
-    def astream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[AIMessage]:
-        return self.made.astream(input, config, **kwargs)
 
 
 class Playback(BaseChatModel):
@@ -150,8 +135,8 @@ def map_models(
 
 
 def is_model(child: Child) -> bool:
-    """Whether `child` is a chat model, or one that is configured at run time by `init_chat_model`."""
-    return isinstance(child, BaseChatModel) or hasattr(type(child), "bind_tools")
+    """Whether `child` is a chat model, or stands for one that is configured at run time."""
+    return isinstance(child, BaseChatModel) or hasattr(child, "bind_tools")
 
 
 def model_id(child: Child) -> str | None:

@@ -44,10 +44,10 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
     def __init__(self, weak: Child | str | None = None, strong: Child | str | None = None, **options: Any) -> None:
         super().__init__()
         self._planner = RouterChatModel(weak, strong, **options)
-        for role, model in self._planner.models().items():
-            if not isinstance(model.child, (BaseChatModel, NamedModel)):
+        for role, child in (("weak", self._planner.weak), ("strong", self._planner.strong)):
+            if not isinstance(child, (BaseChatModel, NamedModel)):
                 raise ConfigurationError(
-                    f"{role}={type(model.child).__name__} is no chat model. Give the middleware the model itself."
+                    f"{role}={type(child).__name__} is no chat model. Give the middleware the model itself."
                 )
 
     @property
@@ -100,7 +100,7 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
 
 def _routed(request: ModelRequest[Any], serving: Serving, decision: Decision) -> ModelRequest[Any]:
     child = serving.models[decision.model].child
-    model: Any = child.made if isinstance(child, NamedModel) else child
+    model: Any = child
     if isinstance(decision.choice, Answer):
         model = playback(message_of(decision.choice.reply), child)
     messages: list[Any] = [to_langchain(message) for message in messages_of(decision.call)]

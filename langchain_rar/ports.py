@@ -11,7 +11,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 
-from langchain_rar.children import Child, model_id, sampling, silent, warmed
+from langchain_rar.children import Child, NamedModel, model_id, sampling, silent, warmed
 from langchain_rar.forms import PLAIN, Form
 from langchain_rar.messages import as_message, reply_of, to_langchain
 from rar.injection import messages_of
@@ -24,11 +24,16 @@ class ChildModel:
     """One of the router's two models. Any thread may call it."""
 
     def __init__(self, role: str, child: Child) -> None:
-        self.role, self.child = role, child
+        self.role, self._given = role, child
         self.id = model_id(child) or f"{type(child).__name__}:{role}"
 
     def __repr__(self) -> str:
         return f"ChildModel({self.role!r}, {self.id!r})"
+
+    @property
+    def child(self) -> Child:
+        """The runnable to call; a model that was given by name is made when it is first asked for."""
+        return self._given.made if isinstance(self._given, NamedModel) else self._given
 
     def call(self, call: Call) -> Reply:
         # In a context of its own, the call inherits no callbacks, no tracing parent and no stream writer.

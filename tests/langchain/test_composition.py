@@ -43,6 +43,7 @@ def test_children_may_be_bound_configured_or_have_fallbacks(chat: MakeModel, fak
     assert fake_openai.calls()[0].body["temperature"] == 0.3
 
 
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
 def test_a_child_may_be_a_name(monkeypatch: pytest.MonkeyPatch, fake_openai: FakeOpenAI) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("OPENAI_BASE_URL", fake_openai.url)
@@ -51,6 +52,7 @@ def test_a_child_may_be_a_name(monkeypatch: pytest.MonkeyPatch, fake_openai: Fak
 
     assert model.invoke("Hello").response_metadata["model_name"] == "small"
     assert [chunk.text for chunk in model.stream("Hello")][1] == "You"
+    assert model.stream_events("Hello", version="v3").output.text == "You said: Hello"
     assert model.models()["strong"].id == "large"
     assert model.bind_tools([City], tool_choice="any").invoke("Hello").tool_calls[0]["name"] == "City"
     assert "sk-secret" not in repr(model)
@@ -77,6 +79,17 @@ def test_a_child_may_be_chosen_at_run_time(
     called = model.bind_tools([City], tool_choice="any").invoke("Hello", {"configurable": {"model": "tiny"}})
 
     assert message.response_metadata["model_name"] == "tiny"
+    assert called.tool_calls[0]["name"] == "City"
+
+
+def test_a_child_may_have_configurable_fields(chat: MakeModel, fake_openai: FakeOpenAI) -> None:
+    weak = chat("small").configurable_fields(temperature=ConfigurableField(id="t"))
+    model = RouterChatModel(weak, chat("large"), memory=None, strategy=lambda _: "weak")
+
+    model.invoke("Hello", {"configurable": {"t": 0.25}})
+    called = model.bind_tools([City], tool_choice="any").invoke("Hello")
+
+    assert (model.models()["weak"].id, fake_openai.calls()[0].body["temperature"]) == ("small", 0.25)
     assert called.tool_calls[0]["name"] == "City"
 
 
