@@ -234,7 +234,7 @@ class Router:
         request, choice = self._given(request, models)
         drafts = _Drafts(self.ledger, request.namespace, self._clock)
         if choice is None:
-            cached = self.embedder is None or request.key is None or self.embedder.cached(self._key(request)) is not None
+            cached = self.embedder is None or request.key is None or self.embedder.cached(request.key) is not None
             request = self._recall(request, models) if cached else await asyncio.to_thread(self._recall, request, models)
             try:
                 choice = self._checked(await adrive(self.strategy.steps(request), models, drafts.observe), models)
@@ -264,6 +264,7 @@ class Router:
         """What is decided without looking anything up, if anything is."""
         if not request.messages:
             raise RequestError("There are no messages to answer. Pass at least one.")
+        request = self._redacted(request)  # first of all: decisions that look nothing up are remembered too
         forced = os.environ.get(FORCE_VARIABLE)
         if forced:
             request = replace(request, force=forced, learn=False)
@@ -278,19 +279,20 @@ class Router:
             return request, replace(request.sticky, reason="sticky", audit=False)
         return request, None
 
-    def _key(self, request: Request) -> str:
-        key = request.key or ""
-        return self._redact(key) if self._redact else key
+    def _redacted(self, request: Request) -> Request:
+        if self._redact is None or request.key is None:
+            return request
+        try:
+            return replace(request, key=self._redact(request.key))
+        except Exception as error:
+            self._tell("redact", "`redact` raised, so nothing of this request is looked up or learned. %r", error)
+            return replace(request, key=None, learn=False)
 
     def _recall(self, request: Request, models: Models) -> Request:
         """The request with all that a strategy may look at. Nothing recalled is no error: there is just no evidence."""
         weak_id, strong_id = self._pair(models)
         evidence = Evidence(weak_id, strong_id, draw=self._random.random(), now=self._clock())
-        try:
-            key = self._key(request) if request.key is not None else None
-        except Exception as error:
-            self._tell("redact", "`redact` raised, so nothing of this request is looked up or learned. %r", error)
-            return replace(request, key=None, learn=False, evidence=evidence)
+        key = request.key
         if self._static is not None:
             try:
                 score = float(self._static.score([key if key is not None else as_text(request.messages)])[0])
@@ -298,14 +300,14 @@ class Router:
             except Exception as error:
                 self._tell("static_router", "The static router raised; routing goes on without it. %r", error)
         if key is None or self.memory is None or self.embedder is None:
-            return replace(request, key=key, evidence=evidence)
+            return replace(request, evidence=evidence)
         try:
             embedding = self.embedder.embed([key])[0]
             found = self._search(request, key, embedding, evidence)
         except Exception as error:
             self._tell("memory", "The memory could not be searched; the strong model answers. %r", error)
-            return replace(request, key=key, learn=False, evidence=evidence)
-        return replace(request, key=key, embedding=embedding, evidence=found)
+            return replace(request, learn=False, evidence=evidence)
+        return replace(request, embedding=embedding, evidence=found)
 
     def _search(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> Evidence:
         assert self.memory is not None

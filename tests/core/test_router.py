@@ -256,7 +256,15 @@ class TestLearning:
             assert serve(router, models, secret)[0].model == "weak"
         assert all(b"Lovelace" not in file.read_bytes() for file in path.parent.iterdir())
 
-    def test_a_redaction_that_raises_stores_nothing_and_loses_no_answer(self, path: Path) -> None:
+    @pytest.mark.parametrize("given", [{"force": "weak"}, {"force": "strong"}, {"sticky": Route("weak")}])
+    def test_redaction_holds_for_requests_that_are_not_looked_up(self, path: Path, given: dict[str, Any]) -> None:
+        with make(path, redact=lambda text: text.replace("Ada Lovelace", "<name>")) as router:
+            decision, _ = serve(router, pair(), question("Please repeat this for Ada Lovelace, number 77", **given))
+
+            assert router.explain(decision.id)["question"] == "Please repeat this for <name>, number 77"
+        assert all(b"Lovelace" not in file.read_bytes() for file in path.parent.iterdir())
+
+    async def test_a_redaction_that_raises_stores_nothing_and_loses_no_answer(self, path: Path) -> None:
         def redact(text: str) -> str:
             raise RuntimeError("no idea")
 
@@ -264,6 +272,7 @@ class TestLearning:
             decision, reply = serve(router, pair(), easy(41))
 
             assert (decision.model, reply.text) == ("strong", "41")
+            assert (await router.adecide(easy(42), pair())).model == "strong"
             assert router.memory is not None
             assert router.memory.stats().experiences == 0
 
