@@ -27,7 +27,9 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, SerializeAsAny, model_serializer
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM, ToolSelection
+from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.types import Model
 
 from llama_index_rar.calls import Chat, Complete, Kind, Structured, Tools, aclose, can_call_tools, close, model_name
 from llama_index_rar.keys import (
@@ -177,23 +179,43 @@ class RouterLLM(FunctionCallingLLM):
         return await self._astream(self._completion_request(prompt, formatted, kwargs))
 
     def structured_predict(
-        self, output_cls: Any, prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> Any:
-        return self._call(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args))
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        return self._call(  # type: ignore[no-any-return]
+            self._structured_request(output_cls, prompt, llm_kwargs, prompt_args)
+        )
 
     async def astructured_predict(
-        self, output_cls: Any, prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> Any:
-        return await self._acall(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args))
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        return await self._acall(  # type: ignore[no-any-return]
+            self._structured_request(output_cls, prompt, llm_kwargs, prompt_args)
+        )
 
     def stream_structured_predict(
-        self, output_cls: Any, prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> Generator[Any, None, None]:
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Generator[Model | FlexibleModel, None, None]:
         return self._stream(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args))
 
     async def astream_structured_predict(
-        self, output_cls: Any, prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> AsyncGenerator[Any, None]:
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[Model | FlexibleModel, None]:
         return await self._astream(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args))
 
     def _prepare_chat_with_tools(
@@ -550,7 +572,7 @@ def _task(kind: Kind, messages: Sequence[Message]) -> str:
 
 def _up_to_date(known: LLM, child: LLM, manager: Any) -> bool:
     """Whether `known` is still `child` with `manager`: people change a model's settings after they passed it on."""
+    if type(known) is not type(child) or known.callback_manager is not manager:
+        return False
     ours, theirs = known.__dict__, child.__dict__
-    return ours["callback_manager"] is manager and all(
-        ours.get(name) is value for name, value in theirs.items() if name != "callback_manager"
-    )
+    return all(ours.get(name) is value for name, value in theirs.items() if name != "callback_manager")

@@ -131,16 +131,20 @@ def usage_of(response: ChatResponse | CompletionResponse) -> Usage:
     """The tokens that the provider reported, zero where it reported none."""
     raw = response.raw
     for source in (_field(raw, "usage"), _field(raw, "usage_metadata"), response.additional_kwargs, raw):
-        counts = [_first_count(source, names) for names in (_INPUT_TOKENS, _OUTPUT_TOKENS)]
-        if any(counts):
-            return Usage(*counts)
+        if source:
+            counts = [_first_count(source, names) for names in (_INPUT_TOKENS, _OUTPUT_TOKENS)]
+            if any(counts):
+                return Usage(*counts)
     return Usage()
 
 
 def _first_count(source: Any, names: Sequence[str]) -> int:
-    values = (_field(source, name) for name in names)
-    return next((value for value in values if isinstance(value, int) and value), 0)
+    for name in names:
+        value = _field(source, name)
+        if value and isinstance(value, int):
+            return value
+    return 0
 
 
 def _field(source: Any, name: str) -> Any:
-    return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+    return source.get(name) if isinstance(source, dict) else getattr(source, name, None)

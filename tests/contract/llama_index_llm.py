@@ -64,7 +64,7 @@ def multiply(a: int, b: int) -> int:
 
 MULTIPLY = FunctionTool.from_defaults(multiply)
 CITY_PROMPT = PromptTemplate("Describe the city '{city}', which has {inhabitants} inhabitants.")
-CITY = {"city": "Ulm", "inhabitants": "130000"}
+CITY: dict[str, Any] = {"city": "Ulm", "inhabitants": "130000"}
 
 
 def user(text: str) -> ChatMessage:

@@ -23,7 +23,7 @@ class TestOpenAILike(LlamaIndexLLMContract):
 
 class TestWeakRouted(LlamaIndexLLMContract):
     secret = SECRET
-    routes = ("weak",)
+    routes: tuple[str, ...] = ("weak",)
 
     @pytest.fixture
     def llm(self, openai: Callable[..., LLM]) -> LLM:

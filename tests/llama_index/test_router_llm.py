@@ -392,6 +392,43 @@ class TestFailover:
         router = RouterLLM(Slow(), openai("large"), memory=None, strategy=lambda request: "weak")
         assert rar(router.chat([user("Hello")]))["failed_over"] == ["weak"]
 
+    async def test_a_stream_that_cannot_even_begin_is_taken_over(self, openai: Callable[..., LLM]) -> None:
+        class Down(MockLLM):
+            def stream_chat(self, messages: Any, **kwargs: Any) -> Any:
+                raise ConnectionError("down")
+
+            async def astream_chat(self, messages: Any, **kwargs: Any) -> Any:
+                raise ConnectionError("down")
+
+        router = RouterLLM(Down(), openai("large"), memory=None, strategy=lambda request: "weak")
+        achunks = [chunk async for chunk in await router.astream_chat([user("Hello")])]
+        for chunk in [*router.stream_chat([user("Hello")]), *achunks]:
+            assert rar(chunk)["failed_over"] == ["weak"]
+
+    async def test_a_stream_of_nothing_is_no_failure(self, openai: Callable[..., LLM], lessons: Lessons) -> None:
+        class Silent(MockLLM):
+            def stream_chat(self, messages: Any, **kwargs: Any) -> Any:
+                return iter(())
+
+            async def astream_chat(self, messages: Any, **kwargs: Any) -> Any:
+                async def nothing() -> Any:
+                    for chunk in ():
+                        yield chunk
+
+                return nothing()
+
+        router = RouterLLM(Silent(), openai("large"), router=lessons)
+        assert list(router.stream_chat([user("Hello")])) == []
+        assert [chunk async for chunk in await router.astream_chat([user("Hello")])] == []
+        assert lessons.lessons == []
+
+    async def test_strong_answers_when_weak_returns_nothing_async(
+        self, router: RouterLLM, fake_openai: FakeOpenAI
+    ) -> None:
+        fake_openai.script("small", "")
+
+        assert rar(await router.achat([user("Hello")]))["failed_over"] == ["weak"]
+
     def test_strong_answers_when_weak_returns_nothing(self, router: RouterLLM, fake_openai: FakeOpenAI) -> None:
         fake_openai.script("small", "")
 
