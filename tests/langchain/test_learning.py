@@ -14,6 +14,7 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, MessagesState, StateGraph
 from pydantic import BaseModel
 
@@ -144,8 +145,8 @@ def test_shadow_calls_are_seen_by_no_callback_and_no_usage_counter(
 async def test_shadow_calls_put_no_token_in_a_langgraph_stream(learner: MakeLearner, fake_openai: FakeOpenAI) -> None:
     model = learner()
 
-    async def answer(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [await model.ainvoke(state["messages"])]}
+    async def answer(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        return {"messages": [await model.ainvoke(state["messages"], config)]}
 
     graph = StateGraph(MessagesState)
     graph.add_node("answer", answer)
@@ -252,9 +253,9 @@ async def test_a_stream_that_breaks_is_not_learned_from(noting: Any, fake_openai
     fake_openai.script("small", Scripted("one two three", cut_after=2))
     model, router = noting()
 
-    with pytest.raises(Exception, match="peer closed connection"):
+    with pytest.raises(Exception, match="(?i)connection"):
         list(model.stream("Hello", {"callbacks": [notes]}))
-    with pytest.raises(Exception, match="peer closed connection"):
+    with pytest.raises(Exception, match="(?i)connection"):
         _ = [chunk async for chunk in model.astream("Hello", {"callbacks": [notes]})]
 
     assert router.lessons == []
@@ -296,7 +297,7 @@ def test_a_v3_stream_that_breaks_is_not_learned_from(noting: Any, fake_openai: F
     fake_openai.script("small", Scripted("one two three", cut_after=2))
     model, router = noting()
 
-    with pytest.raises(Exception, match="peer closed connection"):
+    with pytest.raises(Exception, match="(?i)connection"):
         _ = model.stream_events("Hello", {"callbacks": [notes]}, version="v3").output
 
     assert router.lessons == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import UsageMetadataCallbackHandler, get_usage_metadata_callback
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from langchain_rar import RouterChatModel
@@ -223,21 +224,17 @@ async def test_a_v3_stream_that_is_closed_early_leaves_no_run_open(routed: MakeR
     assert failed | set(notes.ends) == {start["run_id"] for start in notes.starts}
 
 
-class _State(MessagesState):
-    pass
-
-
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 async def test_langgraph_streams_each_token_once_and_the_ids_agree(asynchronous: bool, routed: MakeRouter) -> None:
     model = routed()
 
-    def answer(state: _State) -> dict[str, Any]:
-        return {"messages": [model.invoke(state["messages"])]}
+    def answer(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        return {"messages": [model.invoke(state["messages"], config)]}
 
-    async def aanswer(state: _State) -> dict[str, Any]:
-        return {"messages": [await model.ainvoke(state["messages"])]}
+    async def aanswer(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        return {"messages": [await model.ainvoke(state["messages"], config)]}
 
-    graph = StateGraph(_State)
+    graph = StateGraph(MessagesState)
     graph.add_node("answer", aanswer if asynchronous else answer)
     graph.add_edge(START, "answer")
     graph.add_edge("answer", END)
