@@ -33,7 +33,7 @@ def stream(count: int, seed: int = 0) -> list[Question]:
     asked: list[Question] = []
     while len(asked) < count:
         if len(asked) > 3 and rng.random() < REPEATS:
-            asked.append(rng.choice(asked))
+            asked.append(rng.choice(list(dict.fromkeys(asked))))
         else:
             asked.append(next(rng.choice(makers)))
     return asked
