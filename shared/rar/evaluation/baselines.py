@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.evaluation.data import Array, Table
+from rar.learning.policy import PaperPolicy
 from rar.routers import StaticRouter
 
 Scorer: TypeAlias = Callable[
@@ -68,17 +69,29 @@ def tfidf_ridge(seen: Table, asked: Table, penalty: float = 3.0) -> Array:
     target = seen.gap - seen.gap.mean()
 
     def kernel(dual: Array) -> Array:  # X Xᵀ + penalty I
-        weights = np.bincount(terms, values * dual[rows], len(used))
-        return np.bincount(rows, values * weights[terms], len(seen)) + penalty * dual
+        weights = _sums(terms, values * dual[rows], len(used))
+        return _sums(rows, values * weights[terms], len(seen)) + penalty * dual
 
-    weights = np.bincount(terms, values * _conjugate_gradients(kernel, target)[rows], len(used))
+    weights = _sums(terms, values * _conjugate_gradients(kernel, target)[rows], len(used))
 
     rows, terms, counts = _term_counts(asked.texts)
     place = np.searchsorted(used, terms).clip(max=len(used) - 1)
     known = used[place] == terms
     rows, place, counts = rows[known], place[known], counts[known]
     values = _normed(rows, counts * idf[place], len(asked))
-    scores: Array = np.bincount(rows, values * weights[place], len(asked))
+    return _sums(rows, values * weights[place], len(asked))
+
+
+def paper_rule(seen: Table, asked: Table) -> Array:
+    """The published rule of RAR (arXiv 2411.09837): the verdict on the nearest question where it is near enough."""
+    assert seen.vectors is not None
+    assert asked.vectors is not None
+    scores = np.ones(len(asked))
+    for start in range(0, len(asked), 1_024):
+        similarity = asked.vectors[start : start + 1_024] @ seen.vectors.T
+        nearest = similarity.argmax(1)
+        near = similarity.max(1) >= PaperPolicy().similarity
+        scores[start : start + 1_024] = ~near | (seen.gap[nearest] > 0.0)
     return scores
 
 
@@ -100,7 +113,7 @@ class Baseline:
     growth: float = 1.25
 
     def prequential(self, table: Table, start: int = 30) -> Array:
-        """Its scores along a stream: fitted to the questions before, all of whose outcomes it sees; at first infinite."""
+        """Its scores along a stream: fitted to the questions before, whose outcomes it all sees; at first infinite."""
         scores = np.full(len(table), np.inf)
         seen = start
         while seen < len(table):
@@ -143,9 +156,13 @@ def _terms(text: str) -> tuple[npt.NDArray[np.int64], Array]:
 
 def _normed(rows: npt.NDArray[np.int64], values: Array, n: int) -> Array:
     """The values of each row scaled to a unit vector."""
-    norms = np.sqrt(np.bincount(rows, values * values, n))
+    norms = np.sqrt(_sums(rows, values * values, n))
     scaled: Array = values / norms[rows]
     return scaled
+
+
+def _sums(places: npt.NDArray[np.int64], values: Array, n: int) -> Array:
+    return np.asarray(np.bincount(places, values, n), np.float64)
 
 
 def _conjugate_gradients(

@@ -1,7 +1,7 @@
 """Recorded outcomes: what a weak and a strong model scored on the same questions.
 
-`read_table` reads CSV, JSON Lines, Parquet, RouterBench's CSV and a folder of RouteLLM's evaluations, `read_memory` what
-a memory has learned. `docs/evaluation.md` shows the format.
+`read_table` reads CSV, JSON Lines, Parquet, RouterBench's CSV and a folder of RouteLLM's evaluations, `read_memory` the
+past of a memory. `docs/evaluation.md` shows the format.
 """
 
 from __future__ import annotations
@@ -67,11 +67,6 @@ class Table:
             values = getattr(self, column)
             if values is not None and len(values) != len(self.texts):
                 raise EvaluationDataError(self.name, f"{len(self.texts)} texts but {len(values)} values", column=column)
-        if not self.strong.sum() > 0.0:
-            raise EvaluationDataError(
-                self.name, "the strong model never scored above 0, so that no share of its quality can be kept",
-                column=self.strong_id,
-            )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -156,6 +151,9 @@ class _Builder:
             key: np.array(values) if isinstance(values[0], float) else tuple(values)
             for key, values in self.values.items()
         }
+        if not any(made["strong"]):
+            found = "the strong model never scored above 0, so that no share of its quality can be kept"
+            raise EvaluationDataError(self.where, found, column=self.strong)
         return Table(tuple(self.texts), weak_id=self.weak, strong_id=self.strong, name=name, **made)
 
     def _prepared(self, line: int, row: Row) -> Callable[[int, Row], str]:

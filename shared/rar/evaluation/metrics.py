@@ -1,9 +1,10 @@
 """What a router is worth, as pure functions of arrays.
 
 Everywhere `weak` and `strong` are the two models' scores, shape `(n,)`, and a router's `score`, shape `(n,)`, is high
-where it would rather send a question to the strong model. Questions of equal score are sent in random order: between two
-steps of the score, quality is linear in the share of strong calls, in expectation. Functions that take `weights`, shape
-`(..., n)`, count each question so often and return shape `(...)`: this is how `bootstrap` resamples many times at once.
+where it would rather send a question to the strong model. Questions of equal score are sent in random order: between
+two steps of the score, quality is linear in the share of strong calls, in expectation. Functions that take `weights`,
+shape `(..., n)`, count each question so often and return shape `(...)`: this is how `bootstrap` resamples many times at
+once.
 """
 
 from __future__ import annotations
@@ -201,7 +202,7 @@ class Calibration:
 
     @property
     def ece(self) -> float:
-        """Expected calibration error: mean distance of confidence and accuracy (Guo et al., arXiv 1706.04599, eq. 5)."""
+        """Expected calibration error: mean distance of confidence and accuracy (Guo et al. 2017, 1706.04599)."""
         if not len(self.count):
             return float("nan")
         return float(np.average(np.abs(self.confidence - self.accuracy), weights=self.count))

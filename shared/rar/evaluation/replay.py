@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from rar.drive import Model
 from rar.errors import ConfigurationError
-from rar.evaluation.baselines import Scorer, baselines
+from rar.evaluation.baselines import Scorer, baselines, paper_rule
 from rar.evaluation.data import Array, Table
 from rar.evaluation.embeddings import KnownVectors, Progress, embedded
 from rar.learning.judges import Verdict
@@ -155,14 +155,15 @@ class Online:
     @property
     def scores(self) -> Array:
         """Mean served score of each question of `table` over the runs."""
-        return self._by_question([run.scores for run in self.runs])
+        return self.mean_of([run.scores for run in self.runs])
 
     @property
     def strong_calls(self) -> Array:
         """Mean number of strong calls that each question of `table` cost over the runs."""
-        return self._by_question([run.of(STRONG) for run in self.runs])
+        return self.mean_of([run.of(STRONG) for run in self.runs])
 
-    def _by_question(self, values: Sequence[npt.NDArray[Any]]) -> Array:
+    def mean_of(self, values: Sequence[npt.NDArray[Any]]) -> Array:
+        """Mean over the runs, for each question of `table`, of values given along each run."""
         sums = np.zeros(len(self.table))
         for run, value in zip(self.runs, values, strict=True):
             sums[run.rows] += value
@@ -354,7 +355,11 @@ def static(
     table = embedded(table, embedder, progress=progress)
     if scorers is None:
         own = engine(quality=quality, policy=policy, seed=seed, **options)
-        scorers = {OURS: own, **{baseline.name: baseline.scorer for baseline in baselines(table)}}
+        scorers = {
+            OURS: own,
+            'policy="paper"': paper_rule,
+            **{baseline.name: baseline.scorer for baseline in baselines(table)},
+        }
     chance = np.random.default_rng(seed)
     orders = [chance.permutation(len(table)) for _ in range(splits)]
     parts = [(order[: len(table) // 2], np.sort(order[len(table) // 2 :])) for order in orders]
