@@ -22,7 +22,8 @@ model = RouterChatModel(
     memory=scratch_file(),
     audit_rate=0.0,  # so that every run prints the same; leave it out to keep weak answers under watch
 )
-chain = ChatPromptTemplate.from_template("Answer in one sentence: {question}") | model
+prompt = ChatPromptTemplate.from_messages([("system", "Answer in one sentence."), ("user", "{question}")])
+chain = prompt | model
 
 
 def ask(question: str) -> str:

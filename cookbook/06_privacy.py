@@ -55,5 +55,5 @@ for word in (b"4711", b"anna@example.com", b"shipped"):
     expect(word not in stored)
     print(f"        {word.decode()!r} in the memory file: {word in stored}")
 
-# Redaction concerns the memory. The model that answers is sent the question as it is; use `rar_learn=False` for a call
-# that shall leave no trace at all, and `rar delete rar.db --namespace NAME` to forget a tenant.
+# Redaction concerns the memory: the model that answers is sent the question as it is. Of a call with `rar_learn=False`
+# only its cost and its decision are kept, without the question. `rar delete rar.db --namespace NAME` forgets a tenant.

@@ -64,7 +64,7 @@ for spend in router.stats().spending:
 router.feedback(decision["decision_id"], good=False)
 expect(ask(DESK)["model"] == "strong")
 
-# Take it all along, as JSON Lines without any secret.
+# Take it all along as JSON Lines. They hold questions and guides, and no key of a model.
 lines = [json.dumps(record) for record in memory.export()]
 copy = SQLiteMemory(scratch_file("copy.db"))
 copy.load(json.loads(line) for line in lines)
