@@ -15,7 +15,7 @@ from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.rate_limiters import BaseRateLimiter
-from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableWithFallbacks
+from langchain_core.runnables import ConfigurableField, RunnableConfig, RunnableLambda, RunnableWithFallbacks
 from pydantic import BaseModel
 
 from langchain_rar import RouterChatModel
@@ -318,18 +318,19 @@ def test_with_retry_tries_again(routed: MakeRouter, fake_openai: FakeOpenAI) -> 
     assert message.text == "second time"
 
 
-def test_configurable_fields_keep_one_engine(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
+def test_configurable_fields_keep_one_engine(routed: MakeRouter) -> None:
     plain = GenericFakeChatModel(messages=cycle([AIMessage("fine")]))
-    model = routed(weak=plain).configurable_fields(temperature=ConfigurableField(id="t"))
-    model.invoke("Hello")
+    model: Any = routed(weak=plain).configurable_fields(temperature=ConfigurableField(id="t"))
+    configs: list[RunnableConfig] = [{"configurable": {"t": index / 1000}} for index in range(1, 1001)]
+    model.invoke("Hello", configs[0])
     threads = threading.active_count()
 
-    routers = {
-        id(model.with_config(configurable={"t": index / 1000})._prepare()[0].router)  # type: ignore[attr-defined]
-        for index in range(1000)
-    }
+    for config in configs:
+        model.invoke("Hello", config)
+    made = [model.prepare(config)[0] for config in configs]
 
-    assert routers == {id(model.default.router)}  # type: ignore[attr-defined]
+    assert [each.temperature for each in made] == [config["configurable"]["t"] for config in configs]
+    assert {id(each.router) for each in made} == {id(model.default.router)}
     assert threading.active_count() == threads
 
 
@@ -396,7 +397,13 @@ def test_no_secret_is_shown(routed: MakeRouter, notes: Notes) -> None:
 
     model.invoke("Hello", {"callbacks": [notes]})
 
-    for shown in (repr(model), str(model.asdict()), str(model._identifying_params), str(notes.starts)):
+    for shown in (
+        repr(model),
+        str(model.model_dump()),
+        str(model.asdict()),
+        str(model._identifying_params),
+        str(notes.starts),
+    ):
         assert "sk-secret" not in shown
 
 
