@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import rar.demo.run
+from rar import SQLiteMemory
 from rar.cli.commands import app
 from rar.demo import report
 from rar.demo.documents import DOCUMENTS, FACTS
@@ -213,6 +215,16 @@ class TestTrouble:
 
         assert (failed.exit_code, failed.stdout) == (1, "")
         assert failed.stderr.count("\n") == 1
+
+    def test_a_memory_that_cannot_be_written_is_one_line(self, demo: Demo, tmp_path: Path) -> None:
+        path = tmp_path / "demo.db"
+        SQLiteMemory(path).close()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+            failed = demo("--json")
+
+        assert (failed.exit_code, failed.stdout) == (1, "")
+        assert f"Memory {str(path)!r} cannot be written" in failed.stderr
 
 
 def served(model: str, answer: str, question: Question) -> Served:

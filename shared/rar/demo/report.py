@@ -17,12 +17,12 @@ from rar.values import STRONG, WEAK
 
 _REASONS = {
     "no_evidence": "nothing like it was known",
-    "below_threshold": "too little was known of its kind",
+    "below_threshold": "too little known, or weak is not good at its kind",
     "memory_strong": "asked before: only strong could",
     "memory_weak": "asked before: weak could",
     "memory_guided": "asked before: weak could with a guide",
-    "likely_weak": "new, but weak is good at its kind",
-    "likely_guided": "new, but weak is good at its kind with a guide",
+    "likely_weak": "not tried itself, but weak is good at its kind",
+    "likely_guided": "weak is good at its kind with a guide",
 }
 _WINDOW = 10  # questions of the rolling share
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rar.demo.questions import Question, stream
 from rar.drive import drive
-from rar.errors import MissingDependencyError
+from rar.errors import MissingDependencyError, ReadOnlyMemoryError
 from rar.learning.judges import AutoJudge
 from rar.ledger import Price, Prices, Savings, savings
 from rar.local.server import LocalServer
+from rar.memory import Memory, SQLiteMemory
 from rar.memory.base import Spend
 from rar.router import Router
 from rar.values import STRONG, WEAK, Reply, question
@@ -129,9 +130,12 @@ def run(
     with ExitStack() as stack:
         tell("Loading the models (the first time, their weights are put together)")
         servers = {role: stack.enter_context(LocalServer(name)) for role, name in ((WEAK, weak), (STRONG, "strong"))}
+        opened = stack.enter_context(SQLiteMemory(memory))
+        if opened.read_only:
+            raise ReadOnlyMemoryError(str(memory))
         router = stack.enter_context(
             Router(
-                memory=memory,
+                memory=opened,
                 namespace=NAMESPACE,
                 quality=settings.quality,
                 policy=settings.policy,
@@ -141,12 +145,11 @@ def run(
                 seed=settings.seed,
             )
         )
-        assert router.memory is not None
         assert router.embedder is not None
         index = document_index(router.embedder)
         apps, strong = routed(servers[WEAK], servers[STRONG], router, index), alone(servers[STRONG], index)
-        earlier = router.memory.decisions(namespace=NAMESPACE, limit=count)
-        session = _Session(router, apps, show)
+        earlier = opened.decisions(namespace=NAMESPACE, limit=count)
+        session = _Session(router, opened, apps, show)
         started, check = time.monotonic(), None
         try:
             session.ask_all(stream(count, settings.seed))
@@ -155,7 +158,7 @@ def run(
         except KeyboardInterrupt:
             tell("Stopped")
         router.flush(timeout=30.0)
-        spending, held = session.spending(), router.memory.stats(NAMESPACE)
+        spending, held = session.spending(), opened.stats(NAMESPACE)
         return Result(
             settings=settings,
             memory=str(memory),
@@ -175,9 +178,9 @@ def run(
 class _Session:
     """Asks and keeps count, from what the memory's ledger said at its start."""
 
-    def __init__(self, router: Router, apps: Apps, show: Callable[[Served], None]) -> None:
+    def __init__(self, router: Router, memory: Memory, apps: Apps, show: Callable[[Served], None]) -> None:
         self.served: list[Served] = []
-        self._router, self._apps, self._show = router, apps, show
+        self._router, self._memory, self._apps, self._show = router, memory, apps, show
         self._start = self._spent()
 
     def ask_all(self, questions: Sequence[Question]) -> None:
@@ -188,8 +191,7 @@ class _Session:
             seconds = time.monotonic() - started
             # Learning ends before the next question, so that a run on the same models always goes the same way.
             self._router.flush()
-            assert self._router.memory is not None
-            facts = self._router.memory.decisions(namespace=NAMESPACE, limit=1)[0].facts
+            facts = self._memory.decisions(namespace=NAMESPACE, limit=1)[0].facts
             saved = savings(self.spending(), self._router.ledger.prices)
             self.served.append(
                 Served(

@@ -14,11 +14,11 @@ from rar.demo.run import Result, Served, Settings, run
 
 def show_demo(count: int, memory: Path, out: Path, *, seed: int, tiny: bool, as_json: bool) -> bool:
     """Run the demo and print its report; False if it was interrupted."""
+    out.mkdir(parents=True, exist_ok=True)  # before the work, which trouble with it would waste
     console = Console(stderr=as_json)
     result = _watched(console, count, memory, Settings(seed=seed), tiny=tiny, quiet=as_json)
     plot = None
     if result.served:
-        out.mkdir(parents=True, exist_ok=True)
         plot = out / "rar-demo.png"
         report.plot(result, plot)
     if as_json:
