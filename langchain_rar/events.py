@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping
-from typing import Any, cast
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
+from typing import Any
 
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
+from langchain_core.runnables import RunnableWithFallbacks
+from langchain_core.runnables.base import RunnableBindingBase
 
+from langchain_rar.children import Child
 from langchain_rar.messages import DECISION, stamped
-from langchain_rar.serving import Serving
+from langchain_rar.serving import Attempt, Serving
 
 _END = object()
 
@@ -72,22 +76,18 @@ def _events(serving: Serving) -> Generator[Mapping[str, Any], None, None]:
     try:
         decision = serving.router.decide(serving.request, serving.models)
         while True:
-            attempt = serving.attempt(decision, run.get_child())
-            stream: Any = attempt.child.stream_events(attempt.messages, attempt.config, version="v3")
-            events = iter(stream)
             try:
-                event = next(events, _END)
+                stream, events, event = _opened(serving.attempt(decision, run.get_child()))
                 break
             except Exception as error:
                 decision = serving.router.failover(decision, error)
         facts = decision.as_dict()
         finish: Mapping[str, Any] = {}
         while event is not _END:
-            passed = cast("Mapping[str, Any]", event)
-            if passed["event"] == "message-finish":
-                finish = _marked(passed, facts)
+            if event["event"] == "message-finish":
+                finish = _marked(event, facts)
             else:
-                yield passed
+                yield event
             event = next(events, _END)
         output = stamped(stream.output, facts)
     except BaseException as error:
@@ -103,11 +103,8 @@ async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
     try:
         decision = await serving.router.adecide(serving.request, serving.models)
         while True:
-            attempt = serving.attempt(decision, run.get_child())
-            stream: Any = await attempt.child.astream_events(attempt.messages, attempt.config, version="v3")
-            events = aiter(stream)
             try:
-                event = await anext(events, _END)
+                stream, events, event = await _aopened(serving.attempt(decision, run.get_child()))
                 break
             except Exception as error:
                 decision = serving.router.failover(decision, error)
@@ -115,11 +112,10 @@ async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
         finish: Mapping[str, Any] = {}
         try:
             while event is not _END:
-                passed = cast("Mapping[str, Any]", event)
-                if passed["event"] == "message-finish":
-                    finish = _marked(passed, facts)
+                if event["event"] == "message-finish":
+                    finish = _marked(event, facts)
                 else:
-                    yield passed
+                    yield event
                 event = await anext(events, _END)
             output = stamped(await stream, facts)
         finally:
@@ -130,6 +126,44 @@ async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
     await run.on_chain_end(output)
     serving.learn(decision, output)
     yield finish
+
+
+def _opened(attempt: Attempt) -> tuple[Any, Iterator[Any], Any]:
+    """The child's stream, its events after the first one, and that one."""
+    *fallible, last = _alternatives(attempt.child)
+    for child in fallible:
+        with contextlib.suppress(Exception):
+            return _open(child, attempt)
+    return _open(last, attempt)
+
+
+def _open(child: Child, attempt: Attempt) -> tuple[Any, Iterator[Any], Any]:
+    stream = child.stream_events(attempt.messages, attempt.config, version="v3")
+    events = iter(stream)
+    return stream, events, next(events, _END)
+
+
+async def _aopened(attempt: Attempt) -> tuple[Any, AsyncIterator[Any], Any]:
+    *fallible, last = _alternatives(attempt.child)
+    for child in fallible:
+        with contextlib.suppress(Exception):
+            return await _aopen(child, attempt)
+    return await _aopen(last, attempt)
+
+
+async def _aopen(child: Child, attempt: Attempt) -> tuple[Any, AsyncIterator[Any], Any]:
+    stream: Any = await child.astream_events(attempt.messages, attempt.config, version="v3")
+    events = aiter(stream)
+    return stream, events, await anext(events, _END)
+
+
+def _alternatives(child: Child) -> list[Child]:
+    """What to try in turn: a runnable with fallbacks does not speak the protocol, but its parts do."""
+    if isinstance(child, RunnableWithFallbacks):
+        return [each for part in (child.runnable, *child.fallbacks) for each in _alternatives(part)]
+    if isinstance(child, RunnableBindingBase):
+        return [child.model_copy(update={"bound": each}) for each in _alternatives(child.bound)]
+    return [child]
 
 
 def _marked(event: Mapping[str, Any], facts: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -88,8 +88,8 @@ class Serving:
         try:
             decision = self.router.decide(self.request, self.models)
             while True:
-                attempt = self.attempt(decision, run.get_child())
                 try:
+                    attempt = self.attempt(decision, run.get_child())
                     output = self.whole(attempt.child.invoke(attempt.messages, attempt.config))
                 except Exception as error:
                     decision = self.router.failover(decision, error)
@@ -111,8 +111,8 @@ class Serving:
         try:
             decision = await self.router.adecide(self.request, self.models)
             while True:
-                attempt = self.attempt(decision, run.get_child())
                 try:
+                    attempt = self.attempt(decision, run.get_child())
                     output = self.whole(await attempt.child.ainvoke(attempt.messages, attempt.config))
                 except Exception as error:
                     decision = self.router.failover(decision, error)
@@ -135,9 +135,9 @@ class Serving:
         try:
             decision = self.router.decide(self.request, self.models)
             while True:
-                attempt = self.attempt(decision, run.get_child())
-                source = _generator(attempt.child.stream(attempt.messages, attempt.config))
                 try:
+                    attempt = self.attempt(decision, run.get_child())
+                    source = _generator(attempt.child.stream(attempt.messages, attempt.config))
                     chunk = next(source, _END)
                     break
                 except Exception as error:
@@ -162,9 +162,9 @@ class Serving:
         try:
             decision = await self.router.adecide(self.request, self.models)
             while True:
-                attempt = self.attempt(decision, run.get_child())
-                source = attempt.child.astream(attempt.messages, attempt.config)
                 try:
+                    attempt = self.attempt(decision, run.get_child())
+                    source = attempt.child.astream(attempt.messages, attempt.config)
                     chunk = await anext(source, _END)
                     break
                 except Exception as error:

@@ -44,6 +44,19 @@ def test_children_may_be_bound_configured_or_have_fallbacks(chat: MakeModel, fak
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+async def test_a_childs_fallbacks_take_part_in_events_v3(chat: MakeModel, fake_openai: FakeOpenAI) -> None:
+    fake_openai.script("small", Reply("out of order", status=500))
+    weak = chat("small").with_fallbacks([chat("spare")]).with_config(tags=["w"])
+    model = RouterChatModel(weak, chat("large"), memory=None, strategy=lambda _: "weak")
+
+    streamed = model.stream_events("Hello", version="v3").output
+    astreamed = await (await model.bind(temperature=0.5).astream_events("Hello", version="v3"))
+
+    assert streamed.response_metadata["model_name"] == astreamed.response_metadata["model_name"] == "spare"
+    assert streamed.response_metadata["rar"]["failed_over"] == []
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
 def test_a_child_may_be_a_name(monkeypatch: pytest.MonkeyPatch, fake_openai: FakeOpenAI) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("OPENAI_BASE_URL", fake_openai.url)

@@ -122,6 +122,13 @@ def test_a_model_that_does_not_answer_in_time_falls_over(chat: MakeModel, fake_o
     assert model.invoke("Hello").response_metadata["rar"]["failed_over"] == ["weak"]
 
 
+@every_mode
+async def test_a_weak_model_that_cannot_even_be_made_falls_over(mode: Mode, chat: MakeModel) -> None:
+    model = RouterChatModel("nobody:knows", chat("large"), memory=None, strategy=lambda _: "weak")
+
+    assert (await mode(model, {})).response_metadata["rar"]["failed_over"] == ["weak"]
+
+
 def test_a_strategy_that_raises_leaves_it_to_the_strong_model(routed: MakeRouter) -> None:
     def broken(request: Request) -> str:
         raise ZeroDivisionError
