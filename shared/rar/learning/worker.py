@@ -54,6 +54,8 @@ class Worker(Generic[T]):
         self._exit_timeout = exit_timeout
         self.reset()
         _workers.add(self)
+        # Registered anew for each worker: exit hooks run last first, so a worker is heard before its older memory goes.
+        atexit.register(_exit, weakref.ref(self))
 
     def reset(self) -> None:
         """Forget all items and the thread; for a forked child, in which no other thread lives on."""
@@ -156,11 +158,11 @@ def _after_fork() -> None:
         worker.reset()
 
 
-def _at_exit() -> None:
-    for worker in list(_workers):
+def _exit(reference: weakref.ref[Worker[Any]]) -> None:
+    worker = reference()
+    if worker is not None:
         worker.exit()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)
