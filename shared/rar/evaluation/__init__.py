@@ -2,10 +2,13 @@
 
 from rar.evaluation.data import Table, read_table
 from rar.evaluation.embeddings import embedded
-from rar.evaluation.replay import Online, Run, Stages, Static, engine, online, shuffle, stages, static, stream
+from rar.evaluation.past import Past, read_memory
+from rar.evaluation.replay import OURS, Online, Run, Stages, Static, engine, online, shuffle, stages, static, stream
 
 __all__ = [
+    "OURS",
     "Online",
+    "Past",
     "Run",
     "Stages",
     "Static",
@@ -13,6 +16,7 @@ __all__ = [
     "embedded",
     "engine",
     "online",
+    "read_memory",
     "read_table",
     "shuffle",
     "stages",

@@ -16,6 +16,7 @@ from rar.evaluation.metrics import Calibration, Interval, bootstrap
 from rar.evaluation.replay import OURS, Online, Run, Split, Stages, Static
 from rar.values import STRONG
 
+GRID = np.linspace(0.0, 1.0, 101)  # shares of strong calls at which curves are kept
 KEPT_WITHIN = 0.005  # of the floor: what chance may take from a second half
 PAPER = 'policy="paper"'
 
@@ -55,6 +56,7 @@ class Rival:
             there); None where that is not asked.
         saved: Strong calls that it saves at our realised quality.
         hindsight: It was allowed the best threshold, and saw all outcomes of the past free of charge.
+        curve: Quality at the shares of `GRID`, of a score.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Rival:
     ahead: Interval | None = None
     saved: float | None = None
     hindsight: bool = False
+    curve: tuple[float, ...] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,8 @@ def _rivals(result: Online, paper: Online | None, samples: int) -> list[Rival]:
         ]
         scores = result.mean_of(served)
         saved = 1.0 - float(np.mean(needed))
-        return rival(name, share, scores, ahead=ahead(scores), saved=saved, hindsight=hindsight)
+        kept = tuple(np.mean([_on_grid(s, run.table) for s, run in zip(by_run, result.runs, strict=True)], 0).tolist())
+        return rival(name, share, scores, ahead=ahead(scores), saved=saved, hindsight=hindsight, curve=kept)
 
     mix = table.weak + share * table.gap
     needed = float(metrics.pgr(target, table.weak.mean(), table.strong.mean()))
@@ -206,6 +210,13 @@ def _served_at(score: Array, table: Table, share: float) -> Array:
     return served
 
 
+def _on_grid(score: Array, table: Table) -> Array:
+    """The score's curve at the shares of `GRID`, relative to the strong model."""
+    found = metrics.curve(score, table.weak, table.strong)
+    kept: Array = np.interp(GRID, found.share, found.quality) / table.strong.mean()
+    return kept
+
+
 def _mixed(table: Table, calls: float, scores: Array, share: float) -> Array:
     """A router mixed at random with a single model until it makes `share` strong calls."""
     other, end = (table.strong, 1.0) if share > calls else (table.weak, 0.0)
@@ -225,6 +236,7 @@ class Scored:
         ahead: Our APGR less its.
         cpt50: Share of strong calls that recovers half of the gap; `cpt80`: four fifths.
         to_keep: Share of strong calls that keeps the floor.
+        curve: Quality at the shares of `GRID`.
     """
 
     name: str
@@ -233,6 +245,7 @@ class Scored:
     cpt80: float
     to_keep: float
     aiq: float
+    curve: tuple[float, ...] = field(repr=False)
     ahead: Interval | None = None
 
 
@@ -260,7 +273,7 @@ def summarise_static(result: Static, *, samples: int = 500) -> StaticSummary:
     return StaticSummary(Facts.of(result.table), result.quality, _scored(result, result.halves, samples), left_out)
 
 
-def with_bounds(table: Table, split: Split) -> dict[str, Array]:
+def _with_bounds(table: Table, split: Split) -> dict[str, Array]:
     """The scores of a split, with those of chance, of an ideal static router and of the oracle."""
     gap = table.gap[split.rows]
     bounds = {"ideal static router": (gap > 0.0).astype(float), "oracle": gap}
@@ -269,7 +282,8 @@ def with_bounds(table: Table, split: Split) -> dict[str, Array]:
 
 def _scored(result: Static, splits: Sequence[Split], samples: int) -> tuple[Scored, ...]:
     table = result.table
-    scores = [with_bounds(table, split) for split in splits]
+    scores = [_with_bounds(table, split) for split in splits]
+    tables = [table.take(split.rows) for split in splits]
 
     def area(name: str) -> Callable[[Array], Array]:
         def statistic(weights: Array) -> Array:
@@ -283,11 +297,7 @@ def _scored(result: Static, splits: Sequence[Split], samples: int) -> tuple[Scor
         return statistic
 
     def mean(measure: Callable[[Array, Array, Array], float], name: str) -> float:
-        found = [
-            measure(part[name], table.weak[split.rows], table.strong[split.rows])
-            for part, split in zip(scores, splits, strict=True)
-        ]
-        return float(np.mean(found))
+        return float(np.mean([measure(p[name], t.weak, t.strong) for p, t in zip(scores, tables, strict=True)]))
 
     rows = []
     for name in scores[0]:
@@ -302,6 +312,11 @@ def _scored(result: Static, splits: Sequence[Split], samples: int) -> tuple[Scor
                 mean(lambda s, weak, strong: metrics.cpt(s, weak, strong, 0.8), name),
                 mean(lambda s, weak, strong: metrics.calls_to_keep(s, weak, strong, result.quality), name),
                 mean(_aiq_of_score, name),
+                tuple(
+                    np.mean(
+                        [_on_grid(part[name], asked) for part, asked in zip(scores, tables, strict=True)], 0
+                    ).tolist()
+                ),
                 ahead,
             )
         )

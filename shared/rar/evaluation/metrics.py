@@ -174,19 +174,37 @@ def gap_to_oracle(scores: Array, weak: Array, strong: Array) -> float:
 # --- along a stream -------------------------------------------------------------------------------------------------
 
 
-def over_time(values: Array, reference: Array, window: int | None = None) -> Array:
-    """Sum of `values` over sum of `reference` up to each question, or in the `window` questions that end there.
+@dataclass(frozen=True)
+class Band:
+    """A value along a stream with its 95 % interval; each has shape `(n,)`."""
+
+    value: Array
+    low: Array
+    high: Array
+
+
+def over_time(values: Array, reference: Array, window: int | None = None) -> Band:
+    """Sum of `values` over sum of `reference` in the `window` questions that end at each, or in all up to it.
 
     With scores this is realised quality over time, with costs net cost over time against always-strong (prequential
-    evaluation, Dawid 1984). Before a window is full it is what there is of it; NaN while the reference sums to 0.
+    evaluation, Dawid 1984); the interval is that of a ratio estimate (Cochran 1977, chapter 6). Before a window is full
+    it is what there is of it; NaN while the reference sums to 0.
+
+    Args:
+        values: Shape `(n,)`, or `(k, n)` for `k` runs that are pooled.
+        reference: As `values`.
+        window: At least 1; None: all up to each question.
     """
-    sums = np.stack([np.r_[0.0, np.cumsum(values)], np.r_[0.0, np.cumsum(reference)]])
-    ends = np.arange(1, len(values) + 1)
+    v, r = np.atleast_2d(np.asarray(values, np.float64)), np.atleast_2d(np.asarray(reference, np.float64))
+    products = np.stack([v, r, v * v, v * r, r * r]).sum(1)
+    sums = np.concatenate([np.zeros((5, 1)), products.cumsum(1)], 1)
+    ends = np.arange(1, v.shape[1] + 1)
     starts = np.zeros_like(ends) if window is None else np.maximum(ends - window, 0)
-    above, below = sums[:, ends] - sums[:, starts]
+    sv, sr, svv, svr, srr = sums[:, ends] - sums[:, starts]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio: Array = np.where(below > 0.0, above / below, np.nan)
-    return ratio
+        value = np.where(sr > 0.0, sv / sr, np.nan)
+        error = np.sqrt(np.maximum(svv - 2.0 * value * svr + value * value * srr, 0.0)) / sr
+    return Band(value, value - 1.96 * error, value + 1.96 * error)
 
 
 # --- confidence -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,207 @@
+"""`rar eval`: how good a router is on recorded outcomes, and on a memory's own past."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+import rar
+from rar import evaluation
+from rar.errors import ConfigurationError
+from rar.evaluation import compare, report
+from rar.evaluation.embeddings import Progress as Told
+from rar.evaluation.past import Past
+from rar.evaluation.replay import Online
+
+eval_app = typer.Typer(no_args_is_help=True, help="How good a router is: replays of recorded outcomes.")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON Lines or Parquet, or a folder of RouteLLM's.")]
+Weak = Annotated[str, typer.Option(metavar="COLUMN", help="Scores of the weak model.")]
+Strong = Annotated[str, typer.Option(metavar="COLUMN", help="Scores of the strong model.")]
+Text = Annotated[
+    str | None,
+    typer.Option(metavar="TEMPLATE", help="A column, several (question,A,B), or a template ('{question}\\nA. {A}')."),
+]
+Group = Annotated[str | None, typer.Option(metavar="COLUMN", help="What a question is about.")]
+Quality = Annotated[float, typer.Option(help="Share of the strong model's quality to keep.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many rows.")]
+Shuffles = Annotated[int, typer.Option(min=1, help="Orders in which the questions come.")]
+Embedder = Annotated[Literal["minilm", "hashing"], typer.Option(help="What similarity is measured by.")]
+Seed = Annotated[int, typer.Option(help="Of orders, splits and audits.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Write a report with plots into this folder.")]
+
+
+@eval_app.command()
+def online(  # noqa: PLR0917 - typer calls it by name
+    file: File,
+    weak: Weak,
+    strong: Strong,
+    text: Text = None,
+    group: Group = None,
+    quality: Quality = 0.95,
+    shuffles: Shuffles = 5,
+    limit: Limit = None,
+    embedder: Embedder = "minilm",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Let questions arrive one by one at a router that knows nothing, and count every call."""
+    table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
+    options: dict[str, Any] = {"quality": quality, "shuffles": shuffles, "seed": seed}
+    with _progress() as told:
+        table = evaluation.embedded(table, embedder, progress=told)
+        result = evaluation.online(table, progress=told, **options)
+        paper = evaluation.online(table, policy="paper", progress=told, **options)
+    _show(compare.summarise_online(result, paper), as_json, out, result)
+
+
+@eval_app.command()
+def static(  # noqa: PLR0917 - typer calls it by name
+    file: File,
+    weak: Weak,
+    strong: Strong,
+    text: Text = None,
+    group: Group = None,
+    quality: Quality = 0.95,
+    splits: Annotated[int, typer.Option(min=1, help="Random halvings.")] = 3,
+    limit: Limit = None,
+    embedder: Embedder = "minilm",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Score questions that were never seen, after half of them was; with --group also whole groups left out."""
+    table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
+    with _progress() as told:
+        table = evaluation.embedded(table, embedder, progress=told)
+        result = evaluation.static(table, quality=quality, splits=splits, seed=seed, progress=told)
+    _show(compare.summarise_static(result), as_json, out)
+
+
+@eval_app.command()
+def stages(  # noqa: PLR0917 - typer calls it by name
+    file: File,
+    weak: Weak,
+    strong: Strong,
+    text: Text = None,
+    quality: Quality = 0.95,
+    shuffles: Shuffles = 5,
+    stages: Annotated[int, typer.Option(min=1, help="How often each question is asked.")] = 5,
+    limit: Limit = None,
+    embedder: Embedder = "minilm",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Ask the same questions stage by stage, as the RAR paper does; first sights and repeats apart."""
+    table = evaluation.read_table(file, weak=weak, strong=strong, text=text, limit=limit)
+    options: dict[str, Any] = {"quality": quality, "stages": stages, "shuffles": shuffles, "seed": seed}
+    with _progress() as told:
+        table = evaluation.embedded(table, embedder, progress=told)
+        result = evaluation.stages(table, progress=told, **options)
+        paper = evaluation.stages(table, policy="paper", progress=told, **options)
+    _show(compare.summarise_stages(result, paper), as_json, out)
+
+
+@eval_app.command()
+def memory(  # noqa: PLR0917 - typer calls it by name
+    file: Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")],
+    quality: Quality = 0.95,
+    since: Annotated[str | None, typer.Option(metavar="AGE", help="Only calls as young as 7d, 12h or 30m.")] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """What would another quality floor have cost? Replays a memory's judged calls in their order, from a cold start."""
+    past = evaluation.read_memory(
+        file, namespace=namespace, since=0.0 if since is None else time.time() - _seconds(since)
+    )
+    with _progress() as told:
+        run = evaluation.stream(past.table, quality=quality, seed=seed, progress=told, what="replay")
+    result = Online(past.table, quality, (run,))
+    _show(compare.summarise_online(result), as_json, out, result, past)
+
+
+# --- small parts ----------------------------------------------------------------------------------------------------
+
+
+def _show(
+    summary: report.Summary, as_json: bool, out: Path | None, result: Online | None = None, past: Past | None = None
+) -> None:
+    facts = summary.as_dict()
+    sheets = report.sheets(summary)
+    if past is not None:
+        judged = len(past.table) / past.calls
+        facts["past"] = {"calls": past.calls, "judged": judged, "served_strong": past.served_strong}
+        sheets.append(_of_past(past))
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+    else:
+        console = Console()
+        for sheet in sheets:
+            console.print(_rich(sheet))
+            for note in sheet.notes:
+                console.print(f"[dim]{escape(note)}[/]\n")
+    if out is not None:
+        today = datetime.now(timezone.utc).date()
+        made_by = f"rar-llm {rar.__version__}, NumPy {np.__version__}, {today}."
+        for written in report.write_report(out, summary, result, made_by=made_by):
+            typer.echo(f"written: {written}", err=True)
+
+
+def _of_past(past: Past) -> report.Sheet:
+    columns = ("calls", "judged, and replayed", "answered by the strong model then")
+    row = (f"{past.calls:,}", f"{len(past.table) / past.calls:.1%}", f"{past.served_strong:.1%}")
+    note = (
+        "Weak answers that nobody checked are not judged, and left out: the replay holds more hard questions than the past "
+        "did, so that it rather understates what a floor would save. Answers with guides are not replayed."
+    )
+    return report.Sheet("The past of this memory", columns, (row,), (note,))
+
+
+def _rich(sheet: report.Sheet) -> RichTable:
+    table = RichTable(title=escape(sheet.title), title_justify="left", title_style="bold", header_style="dim")
+    for column in sheet.columns:
+        table.add_column(escape(column), overflow="fold")
+    for row in sheet.rows:
+        table.add_row(*map(escape, row), style="bold" if row[0] == evaluation.OURS else None)
+    return table
+
+
+@contextmanager
+def _progress() -> Iterator[Told]:
+    """Bars on standard error, one for each thing that is done; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def told(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield told
+
+
+def _seconds(age: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([dhm])", age)
+    if found is None:
+        raise ConfigurationError(f"--since {age!r} is no age. Write for example 7d, 12h or 30m.")
+    return float(found[1]) * {"d": 86_400.0, "h": 3_600.0, "m": 60.0}[found[2]]

@@ -1,0 +1,105 @@
+"""A memory's own past as a table: what would another quality floor have cost?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rar.errors import EvaluationDataError, MissingMemoryError
+from rar.evaluation.data import Table
+from rar.learning.policy import of_pair, works
+from rar.memory import SQLiteMemory
+from rar.memory.base import Memory, Spend
+from rar.values import STRONG, WEAK, Experience
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a memory remembers of the calls that it saw.
+
+    Args:
+        table: Judged calls in the order in which they came; the strong score is 1, the weak one says whether its answer
+            was found to agree.
+        calls: All calls of that time, judged or not. Answers of the weak model that nobody checked are not judged, so
+            that `table` is richer in what the strong model answered than the calls were.
+        served_strong: Share of all calls that the strong model answered.
+    """
+
+    table: Table
+    calls: int
+    served_strong: float
+
+
+def read_memory(path: str | Path, *, namespace: str | None = None, since: float = 0.0) -> Past:
+    """Read the past of a memory file, which is not written to.
+
+    Args:
+        path: The file.
+        namespace: Only this one.
+        since: Seconds since the epoch; what was decided before is left out.
+
+    Raises:
+        MemoryStoreError: The file cannot be used.
+        EvaluationDataError: It holds no judged call of that time.
+    """
+    if not Path(path).exists():
+        raise MissingMemoryError(str(path))
+    with SQLiteMemory(path, read_only=True) as memory:
+        return past_of(memory, namespace=namespace, since=since)
+
+
+def past_of(memory: Memory, *, namespace: str | None = None, since: float = 0.0) -> Past:
+    """As `read_memory`, of an open memory. The pair of models is that of the last call."""
+    records = memory.decisions(namespace=namespace, since=since, limit=10_000_000)[::-1]
+    pairs = [tuple(record.facts["pair"]) for record in records if record.facts.get("pair")]
+    weak_id, strong_id = pairs[-1] if pairs else ("", "")
+    embedded = _experiences(memory)
+    known: dict[str, Experience | None] = {}
+    rows: list[tuple[Experience, bool]] = []
+    for record in records:
+        if record.experience_id not in known:
+            known[record.experience_id] = memory.experience(record.experience_id)
+        found = known[record.experience_id]
+        alone = [t for t in of_pair(found, weak_id, strong_id) if t.guide_id is None] if found is not None else []
+        if found is not None and alone and found.id in embedded:
+            rows.append((found, works(alone[0])))
+    if not rows:
+        raise EvaluationDataError(memory.where, f"none of its {len(records)} calls was judged, or none is that young")
+    spending = memory.spending(namespace, since=since)
+    usd = {role: _mean_usd(spending, role) for role in (WEAK, STRONG)}
+    n = len(rows)
+    table = Table(
+        tuple(found.text or found.id for found, _ in rows),
+        np.array([float(ok) for _, ok in rows]),
+        np.ones(n),
+        weak_cost=None if None in usd.values() else np.full(n, usd[WEAK]),
+        strong_cost=None if None in usd.values() else np.full(n, usd[STRONG]),
+        vectors=np.array([embedded[found.id].embedding for found, _ in rows], np.float32),
+        embedder_id=memory.stats().embedder_id,
+        weak_id=weak_id,
+        strong_id=strong_id,
+        name=Path(memory.where).name,
+    )
+    return Past(table, len(records), sum(record.model == STRONG for record in records) / len(records))
+
+
+def _experiences(memory: Memory) -> dict[str, Experience]:
+    """All experiences with their embeddings, by id."""
+    found: dict[str, Experience] = {}
+    cursor, more = 0, True
+    while more:
+        changes = memory.changes(cursor)
+        found.update((experience.id, experience) for experience in changes.experiences)
+        cursor, more = changes.cursor, changes.more
+    return found
+
+
+def _mean_usd(spending: list[Spend], role: str) -> float | None:
+    """USD of a serving call; None where calls have no price or there was none."""
+    served = [spend for spend in spending if spend.purpose == "serve" and spend.role == role]
+    calls = sum(spend.calls for spend in served)
+    if not calls or any(spend.unpriced for spend in served):
+        return None
+    return sum(spend.usd for spend in served) / calls
