@@ -139,9 +139,9 @@ def _beside(summary: OnlineSummary) -> Sheet:
     rows = (ours, *(_rival(rival) for rival in summary.rivals))
     ahead = (
         "Quality is relative to the strong model. RAR is ahead by: its quality less the other's at RAR's strong calls, "
-        "learning included (95 % paired bootstrap interval); a router with more or fewer calls is mixed with a single model."
+        "learning included (95 % paired bootstrap interval); a router with other calls is mixed with a single model."
     )
-    hindsight = "* knows all past outcomes free of charge, is fitted anew as they come, and has its threshold chosen in hindsight."
+    hindsight = "* knows all past outcomes free of charge and is fitted anew; its threshold is chosen in hindsight."
     return Sheet("Beside other routers, on the same questions", columns, rows, (ahead, hindsight))
 
 
@@ -205,7 +205,7 @@ def _stages(title: str, summary: StagesSummary) -> Sheet:
     )
     ideal = 1.0 - summary.facts.weak_good_enough
     note = (
-        "Strong calls include audits. Quality is relative to the strong model, above 100 % where the weak one is better; "
+        "Strong calls include audits. Quality is relative to the strong model, over 100 % where the weak is better; "
         "agreement: answers as good as the strong one's; random mix: its quality with as many strong answers. "
         f"An ideal static router needs {_share(ideal)} strong answers at every stage."
     )
