@@ -255,7 +255,7 @@ class TestComparing:
         entry = served("weak", "[/red] 4", replace(next(iter(QUESTIONS.values())), text="[bold] or not?"))
         console = Console(width=160, file=io.StringIO())
 
-        console.print(report.line(1, entry))
+        console.print(report.line(1, entry, 100))
         assert "[bold] or not?" in console.file.getvalue()
 
 
@@ -277,6 +277,6 @@ def test_on_the_real_models_a_second_run_sends_less_to_the_strong_one(tmp_path: 
         assert facts["served"]["total"] == 6
         assert all(entry["answer"] for entry in facts["answers"])
         assert Path(facts["plot"]).read_bytes().startswith(PNG)
-    assert first["experiences"] == len({entry["question"]["text"] for entry in first["answers"]})
+    assert 0 < first["experiences"] <= 6  # what no judge can tell is not remembered
     assert second["before"] == {"calls": 6, "strong": first["served"]["strong"]}
     assert second["served"]["strong"] < first["served"]["strong"]

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 import rar
 from rar.cli import tables
+from rar.cli.evaluation import eval_app
 from rar.errors import (
     ConfigurationError,
     ImportFormatError,
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 guides_app = typer.Typer(no_args_is_help=True, help="Guides: what the strong model wrote for the weak one.")
 app.add_typer(guides_app, name="guides")
+app.add_typer(eval_app, name="eval")
 
 Memory = Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")]
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")]
@@ -261,7 +263,7 @@ def _print(*renderables: Any) -> None:
 
 
 def _print_json(facts: Any) -> None:
-    typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(facts, indent=2))
 
 
 def _price(option: str) -> tuple[str, tuple[float, float]]:

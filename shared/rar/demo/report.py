@@ -27,14 +27,14 @@ _REASONS = {
 _WINDOW = 10  # questions of the rolling share
 
 
-def line(place: int, entry: Served) -> str:
-    """One answered question, as markup."""
+def line(place: int, entry: Served, width: int) -> str:
+    """One answered question, as markup of `width` characters at most."""
     where = "chain " if entry.question.app == "langchain" else "engine"
-    asked = cut(entry.question.text, 52)
-    style = "green" if entry.model == WEAK else "magenta"
+    left = max(width - 40, 20)
+    asked, answer = cut(entry.question.text, left * 3 // 5), cut(entry.answer, left * 2 // 5)
     return (
-        f"[dim]{place:3} {where}[/] [{style}]{entry.model:6}[/] [dim]{entry.reason:16}[/] "
-        f"{escape(asked)} [dim]→[/] {escape(cut(entry.answer, 48))}"
+        f"[dim]{place:3} {where}[/] {role(entry.model)}{' ' * (6 - len(entry.model))} [dim]{entry.reason:16}[/] "
+        f"{escape(asked)} [dim]→[/] {escape(answer)}"
     )
 
 
@@ -94,9 +94,9 @@ def _settings(result: Result) -> Table:
 
 def _routes(result: Result) -> Table:
     table = Table(title="Where calls went, and why", title_justify="left", title_style="bold", header_style="dim")
-    for name, justify in (("model", "left"), ("reason", "left"), ("meaning", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for name in ("LangChain chain", "LlamaIndex engine", "all"):
+    for name in ("model", "reason", "meaning"):
+        table.add_column(name, no_wrap=name == "reason")
+    for name in ("LangChain", "LlamaIndex", "all"):
         table.add_column(name, justify="right")
     for (model, reason), entries in sorted(_grouped(result.served).items()):
         table.add_row(role(model), reason, _REASONS.get(reason, ""), *_by_app(entries))
@@ -131,10 +131,9 @@ def _closing(result: Result) -> Table:
             f"{percent}of {judged} weak answers say what the strong model says{unclear}; "
             "it was asked after the run, outside the ledger"
         )
-    guides = (
-        ", ".join(f"{count} {state}" for state, count in sorted(result.guides.items())) or "no guide has worked yet"
-    )
-    facts["learned"] = f"{result.experiences} questions, guides: {guides}"
+    kept = ", ".join(f"{count} {state}" for state, count in sorted(result.guides.items())) or "none has worked so far"
+    written = sum(spend.calls for spend in result.spending if (spend.purpose, spend.role) == ("guide", STRONG))
+    facts["learned"] = f"{result.experiences} questions; guides: {kept}, {written} written in this run"
     if result.served:
         share = result.strong / len(result.served)
         facts["sent to strong"] = f"[bold]{share:.0%}[/] of {len(result.served)} questions"

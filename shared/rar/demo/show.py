@@ -22,7 +22,7 @@ def show_demo(count: int, memory: Path, out: Path, *, seed: int, tiny: bool, as_
         plot = out / "rar-demo.png"
         report.plot(result, plot)
     if as_json:
-        print(json.dumps(report.as_json(result, plot), indent=2, ensure_ascii=False))  # noqa: T201 - what was asked for
+        print(json.dumps(report.as_json(result, plot), indent=2))  # noqa: T201 - what was asked for
     else:
         for part in report.tables(result):
             console.print()
@@ -39,7 +39,7 @@ def _watched(console: Console, count: int, memory: Path, settings: Settings, *, 
         def show(entry: Served) -> None:
             progress.update(task, advance=1, description="Asking and learning")
             if not quiet:
-                console.print(report.line(int(progress.tasks[0].completed), entry), highlight=False)
+                console.print(report.line(int(progress.tasks[0].completed), entry, console.width), highlight=False)
 
         def tell(what: str) -> None:
             progress.update(task, description=what)
