@@ -13,7 +13,7 @@ def folder() -> Path:
     """The data folder, or the end of the program with a word on what is missing."""
     given = os.environ.get("RAR_DATA")
     if not given or not Path(given).is_dir():
-        sys.exit(f"RAR_DATA={given!r} is no folder. Set it to the folder of the recorded outcomes (see docs/benchmarks.md).")
+        sys.exit(f"RAR_DATA={given!r} is no folder. Set it to that of the recorded outcomes (see docs/benchmarks.md).")
     return Path(given)
 
 

@@ -1,7 +1,8 @@
 """The protocol of the RAR paper on recorded GSM8K answers: the same questions in five stages, shuffled anew in each.
 
-Weak: Mixtral-8x7B, strong: GPT-4-1106. `policy="paper"`, the static router always says strong, the judge compares final numbers,
-no guides (no guided answers were recorded). Everything else is the package as it ships: router, ladder, memory file, MiniLM.
+Weak: Mixtral-8x7B, strong: GPT-4-1106. `policy="paper"`, the static router always says strong, the judge compares final
+numbers, no guides (no guided answers were recorded). Everything else is the package as it ships: router, ladder, memory
+file, MiniLM.
 
     RAR_DATA=... python benchmarks/paper_stages.py [--shuffles 5] [--questions 1000] [--embedder minilm]
 """
@@ -64,7 +65,7 @@ def run(questions: list[dict[str, str]], stages: int, seed: int, embedder: Cache
         memory=":memory:",
         embedder=embedder,
         policy="paper",
-        static_router=lambda text: 1.0,
+        static_router=lambda _: 1.0,
         judge="number",
         guides=False,
         learning="inline",
@@ -115,7 +116,8 @@ def main() -> None:
     if args.json:
         json.dump(table, sys.stdout)
         return
-    print(f"GSM8K, {len(questions)} questions, {args.shuffles} shuffles x {args.stages} stages, policy=paper, {embedder.id}")
+    runs = f"{args.shuffles} shuffles x {args.stages} stages"
+    print(f"GSM8K, {len(questions)} questions, {runs}, policy=paper, {embedder.id}")
     print("stage   strong calls (mean, worst)   agreement with strong (mean, worst)")
     for row in table:
         print(

@@ -75,6 +75,8 @@ def model_name(child: LLM) -> str:
 
 @dataclass(frozen=True)
 class Chat(Kind):
+    """A chat call, with tools or without."""
+
     arguments: Mapping[str, Any] = field(default_factory=dict)
     extends: bool = False
 

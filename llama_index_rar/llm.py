@@ -517,7 +517,8 @@ class RouterLLM(FunctionCallingLLM):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> RouterLLM:
-        """
+        """Make a router again from its dump and both models.
+
         Raises:
             ConfigurationError: Always, unless both models are given: a dump holds no models and no keys.
         """

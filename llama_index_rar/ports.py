@@ -109,8 +109,8 @@ def _unseen() -> Iterator[None]:
         if "opentelemetry.context" not in sys.modules:
             yield
             return
-        from opentelemetry import context
-        from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+        from opentelemetry import context  # noqa: PLC0415 - only where the application has loaded it
+        from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY  # noqa: PLC0415 - likewise
 
         token = context.attach(context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         try:

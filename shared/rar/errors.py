@@ -118,8 +118,8 @@ class EmbeddingError(RarError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"Embedder {self.embedder_id!r} returned {self.found}. It must return one finite vector per text, all of one "
-            "length and none zero; mend it or pass another `embedder=`."
+            f"Embedder {self.embedder_id!r} returned {self.found}. It must return one finite vector per text, all of "
+            "one length and none zero; mend it or pass another `embedder=`."
         )
 
 

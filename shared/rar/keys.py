@@ -52,7 +52,7 @@ def ambient_query() -> str | None:
 
 
 def last_question(messages: Sequence[Message]) -> Key:
-    """The question in the last user message, taken out of a known RAG template; a follow-up brings the question before it."""
+    """The question in the last user message, out of a known RAG template; a follow-up brings the question before it."""
     users = [message.text.strip() for message in messages if message.role == "user" and message.text.strip()]
     if not users:
         return Key(None, "none")

@@ -32,7 +32,7 @@ class Prices:
                 into, out = (float(usd) for usd in price)
             except (TypeError, ValueError):
                 raise ConfigurationError(
-                    f"prices[{name!r}]={price!r} is not a pair. Give USD per million input and output tokens: (0.15, 0.6)."
+                    f"prices[{name!r}]={price!r} is no pair. Give USD per million input and output tokens: (0.15, 0.6)."
                 ) from None
             if not (into >= 0.0 and out >= 0.0):
                 raise ConfigurationError(f"prices[{name!r}]={price!r} is negative or not a number.")
@@ -51,8 +51,8 @@ class Prices:
 class Savings:
     """What was spent against sending every served call to the strong model.
 
-    `always_strong_usd` prices the tokens of weak answers as the strong model's; `net_usd` is that less all that was really
-    spent, learning included. All are None unless every call could be priced.
+    `always_strong_usd` prices the tokens of weak answers as the strong model's; `net_usd` is that less all that was
+    really spent, learning included. All are None unless every call could be priced.
     """
 
     served: int
@@ -88,10 +88,13 @@ class Ledger:
         self._learned: dict[str, float] = {}
         self._today = (0, 0.0)
 
-    def add(self, namespace: str, purpose: Purpose, role: str, model_id: str, usage: Usage, *, now: float = 0.0) -> None:
+    def add(
+        self, namespace: str, purpose: Purpose, role: str, model_id: str, usage: Usage, *, now: float = 0.0
+    ) -> None:
         """Count one call."""
         usd = self.prices.usd(role, model_id, usage)
-        cost = usd if usd is not None else _cost(_NOMINAL.get(role, (1.0, 1.0)), usage.input_tokens, usage.output_tokens)
+        nominal = _NOMINAL.get(role, (1.0, 1.0))
+        cost = usd if usd is not None else _cost(nominal, usage.input_tokens, usage.output_tokens)
         key = (namespace, purpose, role, model_id)
         with self._lock:
             spend = self._pending.get(key) or Spend(*key)
@@ -112,11 +115,11 @@ class Ledger:
             self._today = (day, (self._today[1] if self._today[0] == day else 0.0) + (usd or 0.0))
 
     def may_learn(self, namespace: str, now: float = 0.0) -> bool:
-        """Whether the budget has something left. One call may overshoot it; learning then pauses until serving caught up."""
+        """Whether the budget has something left. A call may overshoot it; learning then waits for serving."""
         with self._lock:
-            if self._usd_per_day is not None and self._today[0] == int(now // 86_400):
-                if self._today[1] >= self._usd_per_day:
-                    return False
+            day, spent = self._today
+            if self._usd_per_day is not None and day == int(now // 86_400) and spent >= self._usd_per_day:
+                return False
             if self._share is None:
                 return True
             return self._learned.get(namespace, 0.0) < self._share * self._earned.get(namespace, 0.0)
@@ -160,7 +163,10 @@ def merge(*spending: Iterable[Spend]) -> list[Spend]:
     for spend in (entry for part in spending for entry in part):
         key = (spend.namespace, spend.purpose, spend.role, spend.model_id)
         known = sums.get(key)
-        sums[key] = spend if known is None else replace(
+        if known is None:
+            sums[key] = spend
+            continue
+        sums[key] = replace(
             known,
             calls=known.calls + spend.calls,
             input_tokens=known.input_tokens + spend.input_tokens,
@@ -172,7 +178,7 @@ def merge(*spending: Iterable[Spend]) -> list[Spend]:
 
 
 def savings(spending: Sequence[Spend], prices: Prices) -> Savings:
-    """The net saving of `spending` against always-strong. The strong price is that of the strong model that served most."""
+    """The net saving of `spending` against always-strong, priced as the strong model that served most."""
     serve = [spend for spend in spending if spend.purpose == "serve"]
     strong = [spend for spend in spending if spend.role == STRONG]
     served_strong = sum(spend.calls for spend in serve if spend.role == STRONG)

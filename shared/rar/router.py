@@ -27,12 +27,12 @@ from rar.errors import (
     UnknownModelError,
     UnknownNameError,
 )
-from rar.ledger import Ledger, Prices, Savings, merge, savings
 from rar.learning.judges import as_judge
 from rar.learning.learner import Learner, Lesson, Writer, record_of, teachable
 from rar.learning.policy import Policy, as_policy
 from rar.learning.shadow import Ladder
 from rar.learning.worker import Mode, Worker
+from rar.ledger import Ledger, Prices, Savings, merge, savings
 from rar.memory import SQLiteMemory
 from rar.memory.base import Memory, MemoryStats, Spend
 from rar.memory.identity import experience_id, keyed_digest
@@ -89,15 +89,15 @@ class Router:
         while True:
             if isinstance(decision.choice, Answer): ...      # play `choice.reply` back natively
             try:
-                ...                                          # call `models[decision.model]` natively with the messages of
-                break                                        # `messages_of(decision.call)`
+                ...                                          # call `models[decision.model]` natively with the messages
+                break                                        # of `messages_of(decision.call)`
             except Exception as error:                       # before the first token only
                 decision = router.failover(decision, error)  # the next decision, or raises `error`
         ...                                                  # stamp `decision.as_dict()` on the response
         router.learn(decision, reply, models)                # after success only
 
     Args:
-        weak, strong: Models or functions of messages, for callers without a framework; plugins pass theirs to each call.
+        weak, strong: Models or functions of messages, for callers without framework; plugins pass theirs to each call.
         memory: Path of an SQLite file, `":memory:"`, a `Memory`, or None to route without one.
         quality: Share of the strong model's quality to keep, in (0, 1]; read by `policy="floor"`.
         policy: `"floor"`, `"paper"` or a `Policy`.
@@ -105,10 +105,12 @@ class Router:
         static_router: Predicts from the text alone (`rar.routers`); RAR's prior.
         judge: `"auto"`, `"letter"`, `"number"`, `"json"`, `"exact"`, `"tools"`, `"embedding"`, `"llm"`, a `Judge`, or a
             function of request, reference and candidate.
-        embedder: None or `"minilm"`, `"hashing"`, an `Embedder`, a LangChain `Embeddings`, a LlamaIndex `BaseEmbedding`.
+        embedder: None or `"minilm"`, `"hashing"`, an `Embedder`, a LangChain `Embeddings` or a LlamaIndex
+            `BaseEmbedding`.
         learning: `"background"`, `"inline"` or `"off"`.
         audit_rate: Share of weak answers checked against the strong model; None for the policy's own.
-        prices: USD per million input and output tokens, by model id or role; else `genai-prices` where it knows the model.
+        prices: USD per million input and output tokens, by model id or role; else from `genai-prices`, if it knows the
+            model.
         seed: Makes audits repeatable.
         weak_id, strong_id: Override the models' own ids, under which verdicts are kept.
         degrade: Let the weak model answer when the strong one fails.
@@ -162,7 +164,8 @@ class Router:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self.namespace, self.degrade, self.policy = namespace, degrade, as_policy(policy, quality=quality, audit_rate=audit_rate)
+        self.namespace, self.degrade = namespace, degrade
+        self.policy = as_policy(policy, quality=quality, audit_rate=audit_rate)
         self._weak_id, self._strong_id = weak_id, strong_id
         self._models = _models(weak, strong)
         if self._models is not None:
@@ -199,8 +202,8 @@ class Router:
         _routers.add(self)
 
     def __repr__(self) -> str:
-        where = self.memory.where if self.memory is not None else None
-        return f"Router(memory={where!r}, policy={self.policy!r}, learning={self._worker.mode!r}, namespace={self.namespace!r})"
+        where, mode = self.memory.where if self.memory is not None else None, self._worker.mode
+        return f"Router(memory={where!r}, policy={self.policy!r}, learning={mode!r}, namespace={self.namespace!r})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Router:
         return self  # one memory, one worker: a copied chain goes on sharing them
@@ -235,7 +238,10 @@ class Router:
         drafts = _Drafts(self.ledger, request.namespace, self._clock)
         if choice is None:
             cached = self.embedder is None or request.key is None or self.embedder.cached(request.key) is not None
-            request = self._recall(request, models) if cached else await asyncio.to_thread(self._recall, request, models)
+            if cached:
+                request = self._recall(request, models)
+            else:
+                request = await asyncio.to_thread(self._recall, request, models)
             try:
                 choice = self._checked(await adrive(self.strategy.steps(request), models, drafts.observe), models)
             except Exception as error:
@@ -246,8 +252,8 @@ class Router:
         """The decision to try next after `error`, before any token was passed on.
 
         Raises:
-            Exception: `error` itself, when no other model may answer: the strong one failed (unless `degrade=True`), all
-                failed, or the caller forces a model.
+            Exception: `error` itself, when no other model may answer: the strong one failed (unless `degrade=True`),
+                all failed, or the caller forces a model.
         """
         failed = (*decision.failed, Failure(decision.model, error))
         other = STRONG if decision.model != STRONG else WEAK
@@ -615,7 +621,7 @@ _routers: weakref.WeakSet[Router] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for router in list(_routers):
-        router._after_fork()
+        router._after_fork()  # noqa: SLF001 - of this module
 
 
 if hasattr(os, "register_at_fork"):

@@ -22,7 +22,7 @@ class Strategy(Protocol):
     """Decides who answers a request."""
 
     def steps(self, request: Request) -> Steps[Choice]:
-        """Yield batches of calls through `ask` or `ask_all`; return a `Route` to pass on, or an `Answer` already had."""
+        """Yield batches of calls through `ask` or `ask_all`; return a `Route` to pass on, or an `Answer` it has."""
         ...
 
 

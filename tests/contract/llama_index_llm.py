@@ -42,7 +42,7 @@ from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.rate_limiter import BaseRateLimiter
 from llama_index.core.tools import FunctionTool
 from llama_index_instrumentation import get_dispatcher
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 STARTS = (LLMChatStartEvent, LLMCompletionStartEvent)
 ENDS = (LLMChatEndEvent, LLMCompletionEndEvent)
@@ -74,7 +74,7 @@ def user(text: str) -> ChatMessage:
 class Recorded(BaseEventHandler):
     """Records the instrumentation's events while it is attached."""
 
-    events: list[Any] = []
+    events: list[Any] = Field(default_factory=list)
 
     @classmethod
     def class_name(cls) -> str:

@@ -455,7 +455,7 @@ class MemoryContract:
         assert other.load(records) == len(records) - 1 == 6
 
         new_id = experience_id(other.secret, "default", "answer", "What is 2+2?")
-        assert [match.experience.id for match in other.search(EAST, namespace="default", task="answer")][0] == new_id
+        assert other.search(EAST, namespace="default", task="answer")[0].experience.id == new_id
         (kept,) = other.guides()
         assert (kept.origin, kept.state, kept.helpful) == (new_id, "retired", 1)
         assert other.experience(new_id).tallies == memory.experience("default-a").tallies
@@ -559,14 +559,14 @@ class MemoryContract:
             lambda: memory.search_guides(EAST, namespace="default", task="answer"),
             lambda: memory.experience("a"),
             lambda: memory.guide("g"),
-            lambda: memory.guides(),
+            memory.guides,
             lambda: memory.set_guide_state("g", "active"),
-            lambda: memory.changes(),
+            memory.changes,
             lambda: memory.policy_state("default"),
-            lambda: memory.spending(),
+            memory.spending,
             lambda: memory.decision("d"),
-            lambda: memory.decisions(),
-            lambda: memory.stats(),
+            memory.decisions,
+            memory.stats,
             lambda: memory.delete(ids=["a"]),
             lambda: list(memory.export()),
             lambda: memory.load([]),
@@ -586,7 +586,7 @@ class MemoryContract:
 
     @staticmethod
     def fill(memory: Memory, namespace: str) -> None:
-        """Two experiences, a guide, and a policy, spending and decision record: an export of them has a header and six."""
+        """Two experiences, a guide, and a policy, spending and decision record: their export has a header and six."""
         a = experience(f"{namespace}-a", namespace=namespace, text="What is 2+2?")
         b = experience(f"{namespace}-b", NORTH, namespace=namespace, text="Why?")
         memory.write(

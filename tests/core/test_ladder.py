@@ -12,7 +12,7 @@ from rar.learning.shadow import Findings, Ladder
 from rar.strategy import Outcome, Steps
 from rar.values import Call, Failure, Guide, Reply, Request, question
 
-QUESTION = question("What is the capital of the country that the Seine flows through?", embedding=np.ones(2, np.float32))
+QUESTION = question("What is the capital of the country of the river Seine?", embedding=np.ones(2, np.float32))
 RIGHT, WRONG = "Paris", "Berlin"
 STEPS = "1. Name the river's country.\n2. Recall that country's seat of government.\n3. Give only its name."
 REFERENCE = Reply("strong", RIGHT)
@@ -22,8 +22,10 @@ def guide(id: str) -> Guide:
     return Guide(id, "default", "answer", "1. Think of rivers.", np.ones(2, np.float32), "big", "e", "active", 2)
 
 
-def play(steps: Steps[Findings], answer: Callable[[Call], Outcome]) -> tuple[list[tuple[str, str, str | None]], Findings]:
-    """Run `steps`, answering each call by `answer`; return what was called (model, purpose, guide id) and the findings."""
+def play(
+    steps: Steps[Findings], answer: Callable[[Call], Outcome]
+) -> tuple[list[tuple[str, str, str | None]], Findings]:
+    """Run `steps`, answering each call by `answer`; return the calls (model, purpose, guide id) and the findings."""
     calls: list[tuple[str, str, str | None]] = []
     try:
         batch = next(steps)

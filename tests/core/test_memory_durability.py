@@ -35,7 +35,7 @@ def forked_writer(path: Path, name: str) -> tuple[int, IO[str]]:
         finally:
             os._exit(1)
     os.close(writing)
-    return pid, open(reading, encoding="ascii")
+    return pid, os.fdopen(reading, encoding="ascii")
 
 
 def child(path: Path, name: str) -> subprocess.Popen[str]:

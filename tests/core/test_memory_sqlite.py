@@ -172,7 +172,7 @@ def test_what_was_verified_long_ago_gives_way_in_the_end() -> None:
 
 def test_the_cap_is_kept_for_each_namespace_by_itself() -> None:
     with SQLiteMemory(":memory:", cap=2) as memory:
-        memory.write(Batch(tuple(experience(id) for id in "abc") + (experience("x", namespace="other"),)))
+        memory.write(Batch((*(experience(id) for id in "abc"), experience("x", namespace="other"))))
 
         assert (memory.stats("default").experiences, memory.stats("other").experiences) == (2, 1)
         assert (memory.stats("default").evicted, memory.stats("other").evicted) == (1, 0)

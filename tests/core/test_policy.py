@@ -110,7 +110,9 @@ def test_more_failure_nearby_never_raises_the_bound(near: list[Match], prior: fl
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=50), st.floats(0.5, 1.0))
-def test_an_audit_that_fails_raises_the_threshold_and_one_that_agrees_lowers_it(oks: list[bool], quality: float) -> None:
+def test_an_audit_that_fails_raises_the_threshold_and_one_that_agrees_lowers_it(
+    oks: list[bool], quality: float
+) -> None:
     policy = FloorPolicy(quality=quality)
     for ok in oks:
         step = policy.step("default", served=WEAK, ok=ok)
@@ -121,7 +123,7 @@ def test_an_audit_that_fails_raises_the_threshold_and_one_that_agrees_lowers_it(
 
 @pytest.mark.parametrize("quality", [0.8, 0.95])
 def test_the_threshold_settles_where_the_error_over_all_answers_meets_the_floor(quality: float) -> None:
-    """A world in which a weak answer of confidence c is right with chance c: the long-run error must come to 1 - quality."""
+    """Where a weak answer of confidence c is right with chance c, the long-run error must come to 1 - quality."""
     policy, chance = FloorPolicy(quality=quality, audit_rate=0.2), np.random.default_rng(0)
     threshold, wrong, calls = policy.start, 0, 20_000
     for _ in range(calls):
@@ -178,7 +180,14 @@ def test_a_request_is_due_when_unproven_or_long_strong_only_and_not_when_weak_wo
 
 @pytest.mark.parametrize(
     ("ok", "bad", "last_ok", "trusted"),
-    [(1, 0, True, True), (0, 1, False, False), (1, 1, True, True), (1, 1, False, False), (3, 1, False, False), (1, 2, True, False)],
+    [
+        (1, 0, True, True),
+        (0, 1, False, False),
+        (1, 1, True, True),
+        (1, 1, False, False),
+        (3, 1, False, False),
+        (1, 2, True, False),
+    ],
 )
 def test_a_tally_is_trusted_after_success_if_it_succeeds_as_often_as_not(
     ok: int, bad: int, last_ok: bool, trusted: bool

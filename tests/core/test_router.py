@@ -34,7 +34,7 @@ from rar.errors import (
 from rar.learning.policy import FloorPolicy
 from rar.router import FORCE_VARIABLE
 from rar.strategies import Cascade
-from rar.values import Answer, Call, Message, Reply, Request, Route, question
+from rar.values import Answer, Message, Reply, Request, Route, question
 from tests.core.world import GUIDES, Scripted, easy, harbour, orchard, pair, serve, strong_answer, weak_answer
 
 
@@ -243,7 +243,8 @@ class TestLearning:
         with make(path, store_text=False) as router:
             models = pair()
             decision, _ = serve(router, models, question("Please repeat this secret number after me: 4242424242"))
-            assert serve(router, models, question("Please repeat this secret number after me: 4242424242"))[0].model == "weak"
+            again, _ = serve(router, models, question("Please repeat this secret number after me: 4242424242"))
+            assert again.model == "weak"
             router.flush()
             assert "question" not in router.explain(decision.id)
         assert all(b"4242424242" not in file.read_bytes() for file in path.parent.iterdir())

@@ -46,7 +46,7 @@ Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Write a report wi
 
 
 @eval_app.command()
-def online(  # noqa: PLR0917 - typer calls it by name
+def online(
     file: File,
     weak: Weak,
     strong: Strong,
@@ -71,7 +71,7 @@ def online(  # noqa: PLR0917 - typer calls it by name
 
 
 @eval_app.command()
-def static(  # noqa: PLR0917 - typer calls it by name
+def static(
     file: File,
     weak: Weak,
     strong: Strong,
@@ -94,7 +94,7 @@ def static(  # noqa: PLR0917 - typer calls it by name
 
 
 @eval_app.command()
-def stages(  # noqa: PLR0917 - typer calls it by name
+def stages(
     file: File,
     weak: Weak,
     strong: Strong,
@@ -119,7 +119,7 @@ def stages(  # noqa: PLR0917 - typer calls it by name
 
 
 @eval_app.command()
-def memory(  # noqa: PLR0917 - typer calls it by name
+def memory(
     file: Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")],
     quality: Quality = 0.95,
     since: Annotated[str | None, typer.Option(metavar="AGE", help="Only calls as young as 7d, 12h or 30m.")] = None,

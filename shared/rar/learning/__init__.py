@@ -1,0 +1,1 @@
+"""Learning: what to believe of the weak model, and how shadow inference finds out."""

@@ -12,9 +12,9 @@ from typing import Any
 
 from rar.drive import Model, Models, drive
 from rar.errors import BudgetError, ReadOnlyMemoryError
-from rar.ledger import Ledger
 from rar.learning.policy import Policy, due
 from rar.learning.shadow import DRAFT, Findings, Ladder
+from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
 from rar.memory.identity import keyed_digest
 from rar.sameness import signature
@@ -112,9 +112,7 @@ class Learner:
 
         def observe(call: Call, outcome: Outcome) -> None:
             if isinstance(outcome, Reply):
-                self.ledger.add(
-                    namespace, call.purpose, call.model, outcome.model_id, outcome.usage, now=self.clock()
-                )
+                self.ledger.add(namespace, call.purpose, call.model, outcome.model_id, outcome.usage, now=self.clock())
 
         return observe
 
@@ -210,7 +208,7 @@ class Writer:
         self.write(Batch())
 
     def write(self, batch: Batch) -> None:
-        """Write `batch` and all that waits; if the memory refuses, log it once a kind and keep only the sums of the ledger."""
+        """Write `batch` and all that waits; if the memory refuses, log it once a kind and keep the ledger's sums."""
         spent = self._ledger.drain()
         whole = batch + Batch(spending=spent, decisions=tuple(_pop_all(self._records)))
         if not whole:
@@ -226,7 +224,7 @@ class Writer:
 
 
 def teachable(decision: Decision) -> bool:
-    """Whether anything may be learned from a decision: not from a turn's later calls, an outage, or a forced weak answer.
+    """Whether anything may be learned from a decision: not from later calls of a turn, outages or forced weak answers.
 
     A caller who forces the weak model may do so because the request must not reach the strong one.
     """
@@ -244,7 +242,8 @@ def teachable(decision: Decision) -> bool:
 def record_of(decision: Decision, *, store_text: bool) -> DecisionRecord:
     """A decision with the facts that explain it."""
     request, evidence = decision.request, decision.request.evidence
-    facts: dict[str, Any] = decision.as_dict() | {"namespace": request.namespace, "task": request.task, "at": decision.at}
+    facts: dict[str, Any] = decision.as_dict()
+    facts |= {"namespace": request.namespace, "task": request.task, "at": decision.at}
     facts["audit"] = getattr(decision.choice, "audit", False)
     if store_text and request.learn and request.key is not None:
         facts["question"] = request.key[:2_000]

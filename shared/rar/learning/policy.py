@@ -104,11 +104,11 @@ class PaperPolicy:
 class FloorPolicy:
     """Serve by the weak model where its lower confidence bound meets a threshold that keeps the quality floor.
 
-    A request seen before follows its own verdict. Otherwise the chance that the weak model is good enough, alone and with
-    each near guide, is a Beta posterior of similarity-weighted outcomes whose prior mean is the static router's score; the
-    cheapest action whose lower bound meets the threshold is taken. The threshold moves by `step` (adaptive conformal
-    inference, Gibbs & Candès 2021, arXiv 2106.00170, eq. 2) so that the error over *all* served answers, strong ones
-    counting as right, tends to `1 - quality` whatever the drift.
+    A request seen before follows its own verdict. Otherwise the chance that the weak model is good enough, alone and
+    with each near guide, is a Beta posterior of similarity-weighted outcomes whose prior mean is the static router's
+    score; the cheapest action whose lower bound meets the threshold is taken. The threshold moves by `step` (adaptive
+    conformal inference, Gibbs & Candès 2021, arXiv 2106.00170, eq. 2) so that the error over *all* served answers,
+    strong ones counting as right, tends to `1 - quality` whatever the drift.
 
     Args:
         quality: Share of the strong model's quality to keep, in (0, 1].
@@ -165,7 +165,7 @@ class FloorPolicy:
         return self._bound(ok, bad, 0.5 if evidence.prior is None else evidence.prior)
 
     def with_guide(self, entry: GuideMatch, evidence: Evidence) -> float:
-        """The same with a guide: its record elsewhere counts by how near its origin is, its record nearby by how near that is."""
+        """The same with a guide: its record elsewhere counts by how near its origin is, nearby by how near that is."""
         weight = self._weight(entry.similarity)
         near_ok, near_bad = self._weigh(evidence, entry.guide.id)
         ok = max(weight * entry.guide.helpful, near_ok)

@@ -25,10 +25,10 @@ MODES = ("background", "inline", "off")
 class Worker(Generic[T]):
     """Hands items to `handle`, one after the other, in the order they came.
 
-    `"background"`: on a daemon thread that starts with the first item, ends when there was nothing to do for a while, and
-    starts anew in a forked child (which inherits none of the parent's items). `"inline"`: at once, in the caller's thread.
-    `"off"`: never. Always in an empty context, so that nothing the handler calls is seen by the caller's tracing, streams
-    or usage counters.
+    `"background"`: on a daemon thread that starts with the first item, ends when there was nothing to do for a while,
+    and starts anew in a forked child (which inherits none of the parent's items). `"inline"`: at once, in the caller's
+    thread. `"off"`: never. Always in an empty context, so that nothing the handler calls is seen by the caller's
+    tracing, streams or usage counters.
 
     Args:
         handle: Called with each item; what it raises is logged and costs that item alone.
