@@ -226,7 +226,7 @@ def delete(
 
 
 @app.command()
-def demo(  # noqa: PLR0917 - typer calls it by name
+def demo(
     questions: Annotated[int, typer.Option(min=1, help="How many questions are asked.")] = 40,
     memory: Annotated[Path, typer.Option(help="What is learned goes here; run it twice.")] = Path("rar-demo.db"),
     out: Annotated[Path, typer.Option(help="Folder of the plot.")] = Path(),
