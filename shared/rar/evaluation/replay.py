@@ -381,7 +381,7 @@ def _left_out(groups: Sequence[str], folds: int, chance: np.random.Generator) ->
     folds = min(folds, len(names))
     if folds < 2:
         raise ConfigurationError(
-            f"All questions are of the group {names[0]!r}: none can be left out. Give another, or none."
+            f"All questions are of the group {str(names[0])!r}: none can be left out. Give another, or none."
         )
     fold_of = dict(zip(names.tolist(), (chance.permutation(len(names)) % folds).tolist(), strict=True))
     fold = np.array([fold_of[group] for group in groups])
