@@ -30,6 +30,7 @@ from rar.errors import (
 from rar.learning.judges import as_judge
 from rar.learning.learner import Learner, Lesson, Writer, record_of, teachable
 from rar.learning.policy import Policy, as_policy
+from rar.learning.scores import Kind, LearnedScores
 from rar.learning.shadow import Ladder
 from rar.learning.worker import Mode, Worker
 from rar.ledger import Ledger, Prices, Savings, merge, savings
@@ -178,7 +179,7 @@ class Router:
         self._told: set[str] = set()
         self._closed = False
         self._recent: OrderedDict[str, Decision] = OrderedDict()
-        self._thresholds: dict[str, tuple[float, float]] = {}
+        self._unseen: set[Kind] = set()
         self._lock = threading.Lock()
 
         self._owns_memory = isinstance(memory, (str, os.PathLike))
@@ -198,6 +199,7 @@ class Router:
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text, redact, clock
             )
             self._writer = Writer(self.memory, self.ledger)
+            self._scores = LearnedScores(self.memory, self._static)
         self._worker: Worker[Lesson] = Worker(self._study, self._write_pending, mode=mode)
         _routers.add(self)
 
@@ -318,6 +320,7 @@ class Router:
     def _search(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> Evidence:
         assert self.memory is not None
         memory, namespace, task = self.memory, request.namespace, request.task
+        state = memory.policy_state(namespace)
         own_id = experience_id(memory.secret, namespace, task, key)
         own_signature: str | None = None
         matches: list[Match] = []
@@ -347,19 +350,23 @@ class Router:
             experience_id=own_id,
             matches=tuple(matches),
             guides=tuple(guides),
-            threshold=self._threshold(namespace),
+            learned=self._learned(request, key, embedding, evidence),
+            threshold=self.policy.start if state.threshold is None else state.threshold,
+            bias=state.bias,
+            reference=state.reference,
+            audits=state.audits,
         )
 
-    def _threshold(self, namespace: str) -> float:
-        """The namespace's threshold, read again when this process moved it, and once a second for what others did."""
-        assert self.memory is not None
-        now = time.monotonic()
-        known = self._thresholds.get(namespace)
-        if known is None or now - known[1] > 1.0:
-            threshold = self.memory.policy_state(namespace).threshold
-            known = (self.policy.start if threshold is None else threshold, now)
-            self._thresholds[namespace] = known
-        return known[0]
+    def _learned(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> float | None:
+        """What the score learned from this memory expects. A first look at the memory is the worker's, if there is one."""
+        kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id)
+        if not self._scores.known(kind):
+            if self._worker.mode == "background":
+                self._unseen.add(kind)
+                self._worker.touch()
+                return None
+            self._scores.refresh(kind)
+        return self._scores.expect(kind, key, embedding, evidence.prior)
 
     def _checked(self, choice: Choice, models: Models) -> Choice:
         if isinstance(choice, Answer):
@@ -434,7 +441,6 @@ class Router:
             decision = self._revived(found.facts)
         if self._learner is not None and self._writer is not None and self._persist:
             self._writer.write(self._learner.feedback(record, decision, good))
-            self._thresholds.pop(record.namespace, None)
 
     def _revived(self, facts: Mapping[str, Any]) -> Decision | None:
         """Enough of a decision of another process to remember its question; None where no text was stored."""
@@ -477,11 +483,21 @@ class Router:
 
     def _study(self, lesson: Lesson) -> None:
         assert self._learner is not None and self._writer is not None
-        self._writer.write(self._learner.study(lesson))
-        self._thresholds.pop(lesson.decision.request.namespace, None)
+        batch = self._learner.study(lesson)
+        self._writer.write(batch)
+        if any(trial.guide_id is None for trial in batch.trials):
+            request, evidence = lesson.decision.request, lesson.decision.request.evidence
+            assert evidence is not None
+            kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id)
+            self._scores.learned(kind)
+            self._scores.refresh(kind)
 
     def _write_pending(self) -> None:
-        if self._writer is not None and self._persist and not self._closed:
+        if self._closed:
+            return
+        while self._unseen:
+            self._scores.refresh(self._unseen.pop())
+        if self._writer is not None and self._persist:
             self._writer.flush()
 
     # --- looking ----------------------------------------------------------------------------------------------------

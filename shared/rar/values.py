@@ -85,7 +85,7 @@ class Guide:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How the weak model of `weak_id`, with the guide or alone (`guide_id` None), fared against `strong_id` on one request."""
+    """How the weak model `weak_id`, with the guide or alone (`guide_id` None), did against `strong_id` on a request."""
 
     guide_id: str | None
     weak_id: str
@@ -94,6 +94,13 @@ class Tally:
     bad: int
     last_ok: bool
     at: float
+    gap: float | None = None  # sum of the trials' gaps; None: as many as were bad
+    weight: float = 1.0  # requests that this one stands for: above 1 where it was judged by chance
+
+    @property
+    def mean_gap(self) -> float:
+        """How much better the strong model's answers were on average, from -1 to 1."""
+        return (self.bad if self.gap is None else self.gap) / (self.ok + self.bad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,7 @@ class Experience:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One judged attempt of the weak model: what `Memory.write` adds to an experience's tallies and to its guide's counts."""
+    """A judged attempt of the weak model: `Memory.write` adds it to an experience's tallies and its guide's counts."""
 
     experience_id: str
     guide_id: str | None
@@ -130,6 +137,8 @@ class Trial:
     strong_id: str
     ok: bool
     at: float
+    gap: float | None = None  # strong less weak quality, -1 to 1; None: 0 if `ok`, else 1
+    weight: float = 1.0  # one over the chance that this answer was judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +167,11 @@ class Evidence:
         matches: Nearest first.
         guides: Servable guides, nearest first.
         prior: The static router's chance that the weak model is good enough; None without one.
+        learned: The gap that the score learned from this memory expects; None while it knows too little.
         threshold: The confidence that a weak answer needs; moved by audits.
+        bias: What audits found the expected gaps of weak answers to be too small by.
+        reference: Mean quality of the strong model's own answers; 1 where judges only compare.
+        audits: Audits that `bias` rests on.
         draw: Uniform in [0, 1), decides whether a weak answer is audited.
     """
 
@@ -168,7 +181,11 @@ class Evidence:
     matches: tuple[Match, ...] = ()
     guides: tuple[GuideMatch, ...] = ()
     prior: float | None = None
+    learned: float | None = None
     threshold: float = 0.5
+    bias: float = 0.0
+    reference: float = 1.0
+    audits: int = 0
     draw: float = 1.0
     now: float = 0.0
 
@@ -182,7 +199,7 @@ class Request:
         key: The user's question, which is what is embedded; None when there is none to be found.
         key_source: Which rung of the plugin's ladder found the key, for example `"last_user_message"`.
         namespace: Tenant or app; nothing learned crosses it.
-        task: The form of the answer (`"answer"`, or a fingerprint of tools or schema); nothing learned crosses it either.
+        task: Form of the answer (`"answer"`, or a fingerprint of tools or schema); nothing learned crosses it either.
         options: The framework's own call arguments. Opaque to the engine, handed back in every `Call`.
         force: Name of the model that the caller insists on.
         sticky: The route of the turn that this call continues (a tool loop keeps its model and guide).
@@ -245,12 +262,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A strategy's decision to pass the call on to `model`, which has not been asked yet, so that its answer can stream.
+    """A strategy's decision to pass the call on to `model`, not asked yet so that its answer can stream.
 
     Args:
         confidence: Lower bound of the chance that the weak model is good enough; None where no chance was estimated.
         similarity: Cosine to the experience or guide that decided; None where none did.
         audit: Check this weak answer against the strong model afterwards.
+        chance: The chance with which `audit` was drawn.
+        expected: The expected gap of the weak answer, strong less weak quality.
     """
 
     model: str
@@ -259,6 +278,8 @@ class Route:
     confidence: float | None = None
     similarity: float | None = None
     audit: bool = False
+    chance: float = 0.0
+    expected: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

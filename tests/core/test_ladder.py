@@ -155,7 +155,8 @@ def test_an_audit_that_agrees_costs_one_strong_call() -> None:
     )
 
     assert calls == [("strong", "audit", None)]
-    assert found.served_ok is True
+    assert found.served is not None
+    assert found.served.agrees is True
     assert [(attempt.guide, attempt.ok) for attempt in found.attempts] == [(None, True)]
 
 
@@ -168,7 +169,8 @@ def test_an_audit_that_fails_climbs_on_from_where_the_answer_came() -> None:
     calls, found = play(Ladder(ExactJudge()).audit(QUESTION, Reply("weak", WRONG), served_with, [served_with]), answer)
 
     assert calls == [("strong", "audit", None), ("weak", "shadow", None)]
-    assert found.served_ok is False
+    assert found.served is not None
+    assert found.served.agrees is False
     assert [(attempt.guide, attempt.ok) for attempt in found.attempts] == [(served_with, False), (None, True)]
 
 
@@ -178,5 +180,5 @@ def test_an_audit_whose_strong_call_fails_judges_nothing() -> None:
         lambda call: Failure("strong", ConnectionError("down")),
     )
 
-    assert found.served_ok is None
+    assert found.served is None
     assert found.attempts == []

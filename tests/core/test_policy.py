@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rar.errors import ConfigurationError, UnknownNameError
-from rar.learning.policy import FloorPolicy, PaperPolicy, as_policy, due, verdict, works
-from rar.values import STRONG, WEAK, Evidence, Experience, Guide, GuideMatch, Match, Tally
+from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, as_policy, due, verdict, works
+from rar.memory.base import PolicyState, PolicyStep
+from rar.values import STRONG, WEAK, Evidence, Experience, Guide, GuideMatch, Match, Route, Tally
 
 NOWHERE = np.zeros(0, np.float32)
 
@@ -92,61 +93,112 @@ def test_the_floor_policy_serves_by_weak_only_above_its_threshold(
 
 
 @given(matches, chances)
-def test_more_success_nearby_never_lowers_the_bound(near: list[Match], prior: float) -> None:
+def test_more_success_nearby_never_raises_the_expected_gap(near: list[Match], prior: float) -> None:
     policy = FloorPolicy()
-    before = policy.alone(evidence(*near, prior=prior))
+    before, _ = policy.alone(evidence(*near, prior=prior))
 
-    after = policy.alone(evidence(*near, match(tally(ok=1), similarity=1.0, id="new"), prior=prior))
-
-    assert after >= before - 1e-9
+    assert policy.alone(evidence(*near, match(tally(ok=1), similarity=1.0, id="new"), prior=prior))[0] <= before + 1e-9
 
 
 @given(matches, chances)
-def test_more_failure_nearby_never_raises_the_bound(near: list[Match], prior: float) -> None:
-    policy = FloorPolicy(caution=0.0)
-    before = policy.alone(evidence(*near, prior=prior))
+def test_more_failure_nearby_never_lowers_the_expected_gap(near: list[Match], prior: float) -> None:
+    policy = FloorPolicy()
+    before, _ = policy.alone(evidence(*near, prior=prior))
 
-    assert policy.alone(evidence(*near, match(tally(ok=0, bad=1), similarity=1.0), prior=prior)) <= before + 1e-9
+    assert policy.alone(evidence(*near, match(tally(ok=0, bad=1), similarity=1.0), prior=prior))[0] >= before - 1e-9
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=50), st.floats(0.5, 1.0))
-def test_an_audit_that_fails_raises_the_threshold_and_one_that_agrees_lowers_it(
-    oks: list[bool], quality: float
-) -> None:
-    policy = FloorPolicy(quality=quality)
-    for ok in oks:
-        step = policy.step("default", served=WEAK, ok=ok)
-        assert step is not None
-        assert step.audit and step.error is not ok
-        assert step.delta <= 0.0 if ok else step.delta >= 0.0
+def test_more_trials_of_the_same_kind_make_for_more_confidence() -> None:
+    policy = FloorPolicy()
+    few = [match(tally(ok=1), id=str(n)) for n in range(2)]
+    many = [match(tally(ok=1), id=str(n)) for n in range(20)]
+
+    assert policy.alone(evidence(*many))[1] > policy.alone(evidence(*few))[1]
+
+
+def test_the_learned_score_speaks_where_nothing_is_near() -> None:
+    easy, hard = (FloorPolicy().choose(evidence(learned=gap, threshold=0.7)) for gap in (0.02, 0.5))
+
+    assert (easy.model, hard.model) == (WEAK, STRONG)
+
+
+LIKELY = Route(WEAK, reason="likely_weak", expected=0.1)
+
+
+def test_a_strong_answer_lowers_the_threshold_by_what_the_floor_allows() -> None:
+    policy = FloorPolicy(quality=0.9, rate=0.02)
+
+    step = policy.step("default", evidence(reference=0.8), Route(STRONG), Judged(reference=1.0))
+
+    assert step == PolicyStep(
+        "default", pytest.approx(-0.02 * 0.1 * 0.8), start=policy.start, low=0.1, high=1.2, reference=1.0
+    )
+
+
+@pytest.mark.parametrize(("bias", "loss"), [(0.0, 0.12), (0.2, 0.32), (-0.5, 0.0)])
+def test_a_weak_answer_costs_its_expected_gap_as_audits_corrected_it(bias: float, loss: float) -> None:
+    policy = FloorPolicy(quality=0.9, rate=0.02, margin=0.02)
+
+    step = policy.step("default", evidence(bias=bias), LIKELY, Judged())
+
+    assert step is not None
+    assert step.delta == pytest.approx(0.02 * (loss - 0.1))
+    assert (step.audit, step.residual) == (False, None)
+
+
+@pytest.mark.parametrize(("gap", "error"), [(1.0, True), (0.0, False), (-1.0, False)])
+def test_an_audit_tells_by_how_much_the_expectation_was_wrong(gap: float, error: bool) -> None:
+    step = FloorPolicy().step("default", evidence(), LIKELY, Judged(gap, 1.0))
+
+    assert step is not None
+    assert (step.audit, step.error) == (True, error)
+    assert step.residual == pytest.approx(gap - 0.1)
 
 
 @pytest.mark.parametrize("quality", [0.8, 0.95])
-def test_the_threshold_settles_where_the_error_over_all_answers_meets_the_floor(quality: float) -> None:
-    """Where a weak answer of confidence c is right with chance c, the long-run error must come to 1 - quality."""
-    policy, chance = FloorPolicy(quality=quality, audit_rate=0.2), np.random.default_rng(0)
-    threshold, wrong, calls = policy.start, 0, 20_000
-    for _ in range(calls):
-        confidence = chance.uniform(0.3, 1.0)
-        if confidence < threshold:
-            step = policy.step("default", served=STRONG, ok=None)
+@pytest.mark.parametrize("wrong_by", [0.0, 0.1])
+def test_the_mean_loss_settles_at_what_the_floor_allows_though_expectations_are_wrong(
+    quality: float, wrong_by: float
+) -> None:
+    """Gaps are Bernoulli of an expectation that is too low by `wrong_by`, which only audits can tell."""
+    policy, chance = FloorPolicy(quality=quality, margin=0.0), np.random.default_rng(0)
+    state, losses = PolicyState(), []
+    for _ in range(40_000):
+        expected = chance.uniform(0.0, 0.6)
+        threshold = policy.start if state.threshold is None else state.threshold
+        seen = evidence(threshold=threshold, bias=state.bias, audits=state.audits, reference=state.reference)
+        if 1.0 - expected < threshold:
+            step, loss = policy.step("default", seen, Route(STRONG), Judged()), 0.0
         else:
-            ok = bool(chance.random() < confidence)
-            wrong += not ok
-            step = policy.step("default", served=WEAK, ok=ok if chance.random() < policy.audit_rate else None)
-        if step is not None:
-            threshold = min(max(threshold + step.delta, step.low), step.high)
+            loss = float(chance.random() < expected + wrong_by)
+            judged = Judged(loss, 1.0) if chance.random() < policy.audit_rate else Judged()
+            step = policy.step("default", seen, Route(WEAK, reason="likely_weak", expected=expected), judged)
+        losses.append(loss)
+        assert step is not None
+        state = state.after(step)
 
-    assert wrong / calls == pytest.approx(1.0 - quality, abs=0.02)
+    assert np.mean(losses[25_000:]) == pytest.approx(1.0 - quality, abs=0.02)
 
 
 @given(st.floats(0.0, 1.0, exclude_max=True), st.floats(0.0, 1.0))
 def test_only_weak_answers_are_audited_and_only_by_chance(draw: float, rate: float) -> None:
-    served_weak = FloorPolicy(audit_rate=rate).choose(evidence(match(tally(), same=True), draw=draw))
-    served_strong = FloorPolicy(audit_rate=rate).choose(evidence(draw=draw))
+    policy = FloorPolicy(audit_rate=rate)
+    known = policy.choose(evidence(match(tally(), same=True), draw=draw))
+    guessed = policy.choose(evidence(learned=0.0, threshold=0.5, draw=draw, audits=10**6))
+    served_strong = policy.choose(evidence(draw=draw))
 
-    assert served_weak.audit is (draw < rate)
+    assert guessed.audit is (draw < guessed.chance)
+    assert guessed.chance == pytest.approx(max(rate, 0.7e-3) if rate else 0.0)
+    assert known.audit is (draw < known.chance)
+    assert known.chance <= guessed.chance
     assert served_strong.audit is False
+
+
+def test_the_first_guesses_are_audited_more_often_than_later_ones() -> None:
+    chances = [FloorPolicy().choose(evidence(learned=0.0, threshold=0.5, audits=n)).chance for n in (0, 10, 1_000)]
+
+    assert chances == sorted(chances, reverse=True)
+    assert chances[-1] == FloorPolicy().audit_rate
 
 
 def test_a_near_guide_with_a_record_is_used_and_a_far_one_is_not() -> None:

@@ -262,7 +262,9 @@ class TestLearning:
         with make(path, redact=lambda text: text.replace("Ada Lovelace", "<name>")) as router:
             decision, _ = serve(router, pair(), question("Please repeat this for Ada Lovelace, number 77", **given))
 
-            assert router.explain(decision.id)["question"] == "Please repeat this for <name>, number 77"
+            kept = router.explain(decision.id).get("question")
+            # What must not reach the strong model is not kept at all.
+            assert kept == (None if given == {"force": "weak"} else "Please repeat this for <name>, number 77")
         assert all(b"Lovelace" not in file.read_bytes() for file in path.parent.iterdir())
 
     async def test_a_redaction_that_raises_stores_nothing_and_loses_no_answer(self, path: Path) -> None:
@@ -281,7 +283,9 @@ class TestLearning:
 class TestDegradation:
     def test_without_a_memory_the_static_router_decides(self) -> None:
         with make(None, policy="paper", static_router=lambda text: 0.2) as router:
-            assert router.decide(easy(1), pair()).choice == Route("weak", reason="static_weak", confidence=0.8)
+            assert router.decide(easy(1), pair()).choice == Route(
+                "weak", reason="static_weak", confidence=0.8, expected=pytest.approx(0.2)
+            )
 
     def test_a_static_router_that_raises_is_passed_over(self) -> None:
         with make(None, static_router=lambda text: 1 / 0) as router:

@@ -8,7 +8,9 @@ one's, is looked up only when both models were called for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeAlias
@@ -17,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.drive import Model
-from rar.errors import ConfigurationError
+from rar.errors import ConfigurationError, ReplayError
 from rar.evaluation.baselines import Scorer, baselines, paper_rule
 from rar.evaluation.data import Array, Table
 from rar.evaluation.embeddings import KnownVectors, Progress, embedded
@@ -64,7 +66,8 @@ class RecordedJudge:
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
         row: int = request.options["row"]
-        return Verdict(bool(self.table.weak[row] >= self.table.strong[row]), self.name)
+        weak, strong = float(self.table.weak[row]), float(self.table.strong[row])
+        return Verdict(weak >= strong, self.name, gap=strong - weak, reference=strong)
         yield []  # makes this a generator
 
 
@@ -426,17 +429,39 @@ class _AlwaysStrong:
 # --- the engine -----------------------------------------------------------------------------------------------------
 
 
-def _router(table: Table, models: Mapping[str, Model], **options: Any) -> Router:
-    clock = count()  # a second passes between any two looks at it
+@contextmanager
+def _router(table: Table, models: Mapping[str, Model], **options: Any) -> Iterator[Router]:
+    """A router whose every warning is an error: what it survives while serving would make a replay measure nothing."""
+    clock = count(0.0, 0.1)  # so much time passes between any two looks at it
     defaults: dict[str, Any] = {
         "memory": ":memory:",
         "embedder": KnownVectors(table),
         "judge": RecordedJudge(table),
         "learning": "inline",
         "guides": False,
-        "clock": lambda: float(next(clock)),
+        "clock": lambda: next(clock),
     }
-    return Router(models[WEAK], models[STRONG], **{**defaults, **options})
+    trouble = _Trouble()
+    logging.getLogger("rar").addHandler(trouble)
+    try:
+        with Router(models[WEAK], models[STRONG], **{**defaults, **options}) as router:
+            yield router
+    finally:
+        logging.getLogger("rar").removeHandler(trouble)
+    if trouble.first is not None:
+        raise ReplayError(trouble.first)
+
+
+class _Trouble(logging.Handler):
+    """Keeps the first warning."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.first: str | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        self.first = self.first or record.getMessage() + (f" {error!r}" if error is not None else "")
 
 
 def _pass(

@@ -24,11 +24,25 @@ from rar.values import STRONG, Message, Reply, Request, ToolCall, as_text
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`agrees` is None where the judge cannot tell; then nothing is learned."""
+    """`agrees` is None where the judge cannot tell; then nothing is learned.
+
+    Args:
+        gap: Strong less weak quality, -1.0 to 1.0, from a judge that grades; None: 0 if it agrees, else 1.
+        reference: Quality of the strong answer, 0.0 to 1.0, from a judge that grades.
+    """
 
     agrees: bool | None
     judge: str
     why: str = ""
+    gap: float | None = None
+    reference: float = 1.0
+
+    @property
+    def gap_or_verdict(self) -> float | None:
+        """The gap, graded or by the verdict alone; None where the judge cannot tell."""
+        if self.agrees is None:
+            return None
+        return self.gap if self.gap is not None else 1.0 - self.agrees
 
 
 @runtime_checkable
@@ -336,10 +350,10 @@ def as_judge(value: str | Judge | JudgeFunction, *, embedder: Embedder | None = 
 
 _SHORT, _SENTENCE = 5, 25  # words
 _THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
-_EDGES = ".,;:!?…\"'“”‘’*_`()[]"  # noqa: RUF001
+_EDGES = ".,;:!?…\"'“”‘’*_`()[]"
 _NEGATIONS = frozenset({"no", "not", "never", "none", "nothing", "nobody", "neither", "nor", "without", "cannot"})
 _HEDGES = _NEGATIONS | {"or", "either", "but"}
-_POLAR = re.compile(r"[\s*_\"'(]*(yes|no|true|false)\b(?=[\s*_\"')]*(?:\Z|[.,;:!\n–—-]))", re.IGNORECASE)  # noqa: RUF001
+_POLAR = re.compile(r"[\s*_\"'(]*(yes|no|true|false)\b(?=[\s*_\"')]*(?:\Z|[.,;:!\n–—-]))", re.IGNORECASE)
 _POLAR_QUESTION = re.compile(
     r"(?:\A|[.!?:\n]\s*)(?:is|are|was|were|do|does|did|has|have|had|can|could|should|would|will|may|must)\s+(?!you\b)"
     r"|\btrue or false\b|\byes or no\b",
@@ -453,14 +467,14 @@ def _is_choice(request: Request, text: str) -> bool:
     return bool(re.fullmatch(r"[\s*_(]*[A-J][\s*_).]*", text)) or (_is_short(last) and bool(_NAMED.search(last)))
 
 
-_MINUS = "−"  # noqa: RUF001
+_MINUS = "−"
 _NUMBER = re.compile(
     rf"(?<![\w.^])(?P<sign>[-{_MINUS}])?[ ]?[$€£¥]?[ ]?"
     rf"(?:\\d?frac\{{(?P<over>\d+)\}}\{{(?P<under>\d+)\}}"
     r"|(?P<digits>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
     r"(?:[ ]?/[ ]?(?P<divisor>\d+)(?![\d/]))?"
     r"(?:[eE](?P<e>[+-]?\d{1,3})(?!\w))?"
-    rf"(?:\s*(?:[x×*]|\\times|\\cdot)\s*10\s*\^\s*\{{?(?P<power>[+{_MINUS}-]?\d{{1,3}})\}}?)?"  # noqa: RUF001
+    rf"(?:\s*(?:[x×*]|\\times|\\cdot)\s*10\s*\^\s*\{{?(?P<power>[+{_MINUS}-]?\d{{1,3}})\}}?)?"
     r"(?:[ ](?P<scale>thousand|million|billion)\b)?)"
 )
 _SCALES = {"thousand": 3, "million": 6, "billion": 9}
@@ -475,7 +489,7 @@ _NUMERIC_QUESTION = re.compile(
     r"|\b(?:calculate|compute)\b|\btotal\b|\baverage\b",
     re.IGNORECASE,
 )
-_ARITHMETIC = re.compile(r"\d\D{0,20}[-+*/x×÷][ $€£]{0,3}\d[^=\n]{0,80}=[^=\n\d]{0,20}\d")  # noqa: RUF001
+_ARITHMETIC = re.compile(r"\d\D{0,20}[-+*/x×÷][ $€£]{0,3}\d[^=\n]{0,80}=[^=\n\d]{0,20}\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,10 +509,10 @@ class Number:
 
 
 def find_number(text: str) -> Number | None:
-    """The final number of an answer: after `####`, in `\\boxed{}`, after "the answer is", else the last one."""
+    r"""The final number of an answer: after `####`, in `\boxed{}`, after "the answer is", else the last one."""
     for mark in _MARKS:
         for after in reversed(mark.findall(text)):
-            # "The answer is 3 x 5 = 15, since 2 + 3 = 5."
+            # As in: The answer is 3 x 5 = 15, since 2 + 3 = 5.
             result = _REASON.split(after, maxsplit=1)[0].rpartition("=")[2]
             found = next(_numbers(result), None) or next(_numbers(after), None)
             if found:

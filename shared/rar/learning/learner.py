@@ -12,14 +12,14 @@ from typing import Any
 
 from rar.drive import Model, Models, drive
 from rar.errors import BudgetError, ReadOnlyMemoryError
-from rar.learning.policy import Policy, due
+from rar.learning.policy import Judged, Policy, due
 from rar.learning.shadow import DRAFT, Findings, Ladder
 from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
 from rar.memory.identity import keyed_digest
 from rar.sameness import signature
 from rar.strategy import Outcome, Steps
-from rar.values import STRONG, WEAK, Call, Decision, Experience, Guide, Purpose, Reply, Trial
+from rar.values import STRONG, WEAK, Call, Decision, Evidence, Experience, Guide, Purpose, Reply, Route, Trial
 
 logger = logging.getLogger("rar")
 
@@ -64,17 +64,22 @@ class Learner:
             return Batch(decisions=(record,))
         now = self.clock()
         found = self._climb(lesson, now)
-        audited = decision.model == WEAK
-        steps: tuple[PolicyStep, ...] = ()
-        if found is None or not audited or found.served_ok is not None:
-            step = self.policy.step(request.namespace, served=decision.model, ok=found.served_ok if found else None)
-            steps = () if step is None else (step,)
+        steps = self._steps(decision, evidence, found)
         if found is None:
             return Batch(decisions=(record,), steps=steps)
         guides, trials = self._written(found, decision, evidence.weak_id, evidence.strong_id, now)
         experiences = (self._experience(decision, now),) if trials else ()
         record = replace(record, facts={**record.facts, "learned": _facts(found, guides)})
         return Batch(experiences, guides, trials, steps, (), (record,))
+
+    def _steps(self, decision: Decision, evidence: Evidence, found: Findings | None) -> tuple[PolicyStep, ...]:
+        if not isinstance(decision.choice, Route):
+            return ()
+        judged = Judged()
+        if found is not None:
+            judged = Judged(found.served.gap_or_verdict if found.served else None, found.reference)
+        step = self.policy.step(decision.request.namespace, evidence, decision.choice, judged)
+        return () if step is None else (step,)
 
     def _climb(self, lesson: Lesson, now: float) -> Findings | None:
         """The ladder or the audit, whichever is due; None if neither is."""
@@ -132,13 +137,18 @@ class Learner:
                 ),
             )
         trials = []
+        # What was judged by chance stands for the likes of it that were not; capped, so that none speaks for too many.
+        weight = 1.0
+        if found.served is not None and isinstance(decision.choice, Route) and decision.choice.chance:
+            weight = min(1.0 / decision.choice.chance, 5.0)
         for attempt in found.attempts:
             guide_id = attempt.guide.id if attempt.guide else None
             if guide_id == DRAFT:
                 if not written:
                     continue  # an attempt with a guide that was thrown away proves nothing
                 guide_id = new_id
-            trials.append(Trial(evidence.experience_id, guide_id, weak_id, strong_id, attempt.ok, now))
+            trial = Trial(evidence.experience_id, guide_id, weak_id, strong_id, attempt.ok, now, attempt.gap)
+            trials.append(replace(trial, weight=weight) if attempt is found.attempts[0] else trial)
         return written, tuple(trials)
 
     def _experience(self, decision: Decision, now: float) -> Experience:
@@ -163,9 +173,13 @@ class Learner:
         now = self.clock()
         pair = record.facts.get("pair") or ["", ""]
         trial = Trial(record.experience_id, record.guide_id, pair[0], pair[1], good, now)
-        step = self.policy.step(record.namespace, served=WEAK, ok=good)
+        steps: tuple[PolicyStep, ...] = ()
+        if decision is not None and decision.request.evidence is not None and isinstance(decision.choice, Route):
+            judged = Judged(0.0 if good else 1.0)
+            step = self.policy.step(record.namespace, decision.request.evidence, decision.choice, judged)
+            steps = () if step is None else (step,)
         experiences = (self._experience(decision, now),) if decision and decision.request.embedding is not None else ()
-        return Batch(experiences=experiences, trials=(trial,), steps=() if step is None else (step,))
+        return Batch(experiences=experiences, trials=(trial,), steps=steps)
 
 
 @dataclass(frozen=True)
@@ -245,13 +259,16 @@ def record_of(decision: Decision, *, store_text: bool) -> DecisionRecord:
     facts: dict[str, Any] = decision.as_dict()
     facts |= {"namespace": request.namespace, "task": request.task, "at": decision.at}
     facts["audit"] = getattr(decision.choice, "audit", False)
-    if store_text and request.learn and request.key is not None:
+    if store_text and request.learn and request.force != WEAK and request.key is not None:
         facts["question"] = request.key[:2_000]
     if evidence is not None:
         facts |= {
             "pair": [evidence.weak_id, evidence.strong_id],
             "threshold": round(evidence.threshold, 4),
             "prior": evidence.prior,
+            "learned_gap": None if evidence.learned is None else round(evidence.learned, 4),
+            "audit_bias": round(evidence.bias, 4),
+            "audits": evidence.audits,
             "neighbours": [
                 {"experience_id": match.experience.id, "similarity": round(match.similarity, 4), "same": match.same}
                 for match in evidence.matches[:8]
@@ -277,7 +294,7 @@ def _facts(found: Findings, written: tuple[Guide, ...]) -> Mapping[str, Any]:
             {"guide_id": attempt.guide.id if attempt.guide else None, "ok": attempt.ok, "judge": attempt.judge}
             for attempt in found.attempts
         ],
-        "audit_agreed": found.served_ok,
+        "audit_agreed": found.served.agrees if found.served else None,
         "guide_written": written[0].id if written else None,
         "guide_refused": found.refused,
         "stopped": found.stopped,

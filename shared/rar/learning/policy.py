@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from rar.errors import ConfigurationError, UnknownNameError
@@ -11,19 +11,27 @@ from rar.memory.base import PolicyStep
 from rar.values import STRONG, WEAK, Evidence, Experience, GuideMatch, Match, Route, Tally
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a judge found of one served call: how much better the strong answer was, and how good that was itself."""
+
+    gap: float | None = None  # of an audited weak answer; None: it was not judged
+    reference: float | None = None  # None: nothing was judged
+
+
 @runtime_checkable
 class Policy(Protocol):
-    """Chooses a route from evidence, and says how a judged answer moves the threshold that it asks for next time."""
+    """Chooses a route from evidence, and says how a served call moves the threshold that it asks for next time."""
 
     @property
     def start(self) -> float:
-        """The threshold of a namespace in which nothing was judged yet."""
+        """The threshold of a namespace in which nothing was served yet."""
         ...
 
     def choose(self, evidence: Evidence) -> Route: ...
 
-    def step(self, namespace: str, *, served: str, ok: bool | None) -> PolicyStep | None:
-        """The move after a served answer: `served` by which model, and for an audited weak one whether it was `ok`."""
+    def step(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> PolicyStep | None:
+        """The move after a served call that followed `route`."""
         ...
 
 
@@ -51,7 +59,8 @@ def verdict(match: Match, evidence: Evidence) -> Route | None:
         if works(tally) and (tally.guide_id is None or tally.guide_id in servable):
             guide = servable.get(tally.guide_id) if tally.guide_id else None
             share = (tally.ok + 1) / (tally.ok + tally.bad + 1.5)
-            return Route(WEAK, guide, "memory_guided" if guide else "memory_weak", min(share, 1.0), similarity)
+            reason = "memory_guided" if guide else "memory_weak"
+            return Route(WEAK, guide, reason, min(share, 1.0), similarity, expected=tally.mean_gap)
     return Route(STRONG, None, "memory_strong", 0.0, similarity)
 
 
@@ -94,39 +103,50 @@ class PaperPolicy:
                     return _audited(route, evidence, self.audit_rate)
         return _audited(_static(evidence, self.cutoff), evidence, self.audit_rate)
 
-    def step(self, namespace: str, *, served: str, ok: bool | None) -> PolicyStep | None:
-        if served == WEAK and ok is not None:
-            return PolicyStep(namespace, 0.0, audit=True, error=not ok, start=self.start)
+    def step(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> PolicyStep | None:
+        if route.model == WEAK and judged.gap is not None:
+            return PolicyStep(namespace, 0.0, audit=True, error=judged.gap > 0.0, start=self.start)
         return None
 
 
 @dataclass(frozen=True)
 class FloorPolicy:
-    """Serve by the weak model where its lower confidence bound meets a threshold that keeps the quality floor.
+    """Serve by the weak model where its expected quality meets a threshold that keeps the quality floor.
 
-    A request seen before follows its own verdict. Otherwise the chance that the weak model is good enough, alone and
-    with each near guide, is a Beta posterior of similarity-weighted outcomes whose prior mean is the static router's
-    score; the cheapest action whose lower bound meets the threshold is taken. The threshold moves by `step` (adaptive
-    conformal inference, Gibbs & Candès 2021, arXiv 2106.00170, eq. 2) so that the error over *all* served answers,
-    strong ones counting as right, tends to `1 - quality` whatever the drift.
+    A request seen before follows its own verdict. Otherwise the gap to be expected of the weak model, alone and with each near
+    guide, is what nearby requests showed, weighted by similarity, around the learned score (`rar.learning.gap`) or, before
+    there is one, the static router's. An action's *confidence* is 1 less its expected gap, a margin, and the uncertainty of
+    few trials; the cheapest action whose confidence meets the threshold is taken.
+
+    The threshold moves with every served call by `rate * (loss - allowed)` (adaptive conformal inference, Gibbs & Candès
+    2021, arXiv 2106.00170, eq. 2), so that the mean loss over *all* served answers tends to `allowed`, the share
+    `1 - quality` of the strong model's own quality, whatever the drift. A strong answer loses nothing. A weak one loses its
+    expected gap, corrected by what audits found such expectations to be wrong by (doubly robust: Dudík et al. 2011,
+    arXiv 1103.4601, eq. 3): single audits are too noisy to steer by.
 
     Args:
         quality: Share of the strong model's quality to keep, in (0, 1].
-        audit_rate: Share of weak answers that are checked afterwards, in [0, 1].
+        audit_rate: Share of weak answers that are checked in the long run, in [0, 1]. More are at first
+            (`first_audits / sqrt(audits + 1)`), fewer of requests that were seen before.
         rate: Step size of the threshold.
-        caution: Standard deviations that the bound lies under the mean.
+        margin: Added to every expected gap: who is chosen for looking good is a little worse than he looks.
+        caution: Standard errors that confidence lies under the mean.
         near: Cosines between which an experience's weight rises from 0 to 1.
-        prior_weight: Trials that the prior counts for.
+        prior_weight: Trials that the prior counts for: the learned score's, and that of ignorance or a static router.
+        start: The first threshold.
+        bounds: Within which the threshold moves.
     """
 
     quality: float = 0.95
-    audit_rate: float = 0.1
-    rate: float = 0.01
-    caution: float = 1.0
+    audit_rate: float = 0.05
+    rate: float = 0.02
+    margin: float = 0.02
+    caution: float = 0.5
     near: tuple[float, float] = (0.35, 0.85)
-    prior_weight: float = 2.0
-    start: float = 0.7
-    bounds: tuple[float, float] = (0.3, 0.99)
+    prior_weight: tuple[float, float] = (8.0, 2.0)
+    start: float = 0.85
+    bounds: tuple[float, float] = (0.1, 1.2)
+    first_audits: float = 0.7
 
     def __post_init__(self) -> None:
         if not 0.0 < self.quality <= 1.0:
@@ -141,68 +161,86 @@ class FloorPolicy:
             if match.same:
                 route = verdict(match, evidence)
                 if route is not None:
-                    return _audited(route, evidence, self.audit_rate)
-        return _audited(self._estimate(evidence), evidence, self.audit_rate)
+                    return _audited(route, evidence, self.audit_rate * max(self.audit_rate, 0.2))
+        often = max(self.audit_rate, self.first_audits / math.sqrt(evidence.audits + 1.0)) if self.audit_rate else 0.0
+        return _audited(self._estimate(evidence), evidence, min(often, 1.0))
 
     def _estimate(self, evidence: Evidence) -> Route:
-        if not evidence.matches and not evidence.guides and evidence.prior is None:
+        if not evidence.matches and not evidence.guides and evidence.prior is None and evidence.learned is None:
             return Route(STRONG, None, "no_evidence")
         nearest = evidence.matches[0].similarity if evidence.matches else None
-        alone = self.alone(evidence)
+        gap, alone = self.alone(evidence)
         if alone >= evidence.threshold:
-            return Route(WEAK, None, "likely_weak", alone, nearest)
-        guided = [(self.with_guide(entry, evidence), entry) for entry in evidence.guides]
+            return Route(WEAK, None, "likely_weak", alone, nearest, expected=gap)
+        best = alone
+        guided = [(*self.with_guide(entry, evidence), entry) for entry in evidence.guides]
         if guided:
-            bound, entry = max(guided, key=lambda pair: pair[0])
-            if bound >= evidence.threshold:
-                return Route(WEAK, entry.guide, "likely_guided", bound, entry.similarity)
-            alone = max(alone, bound)
-        return Route(STRONG, None, "below_threshold", alone, nearest)
+            gap, with_guide, entry = max(guided, key=lambda found: found[1])
+            if with_guide >= evidence.threshold:
+                return Route(WEAK, entry.guide, "likely_guided", with_guide, entry.similarity, expected=gap)
+            best = max(alone, with_guide)
+        return Route(STRONG, None, "below_threshold", best, nearest)
 
-    def alone(self, evidence: Evidence) -> float:
-        """Lower bound of the chance that the weak model alone is good enough."""
-        ok, bad = self._weigh(evidence, None)
-        return self._bound(ok, bad, 0.5 if evidence.prior is None else evidence.prior)
+    def alone(self, evidence: Evidence) -> tuple[float, float]:
+        """The expected gap of the weak model alone, and the confidence in it."""
+        learned, ignorant = self.prior_weight
+        if evidence.learned is not None:
+            prior, weight = evidence.learned, learned
+        else:
+            prior, weight = (0.5 if evidence.prior is None else 1.0 - evidence.prior), ignorant
+        return self._confidence(*self._nearby(evidence, None), prior, weight)
 
-    def with_guide(self, entry: GuideMatch, evidence: Evidence) -> float:
-        """The same with a guide: its record elsewhere counts by how near its origin is, nearby by how near that is."""
+    def with_guide(self, entry: GuideMatch, evidence: Evidence) -> tuple[float, float]:
+        """The same with a guide: its record elsewhere counts by how near its origin is, its record nearby by how near that is."""
+        gaps, trials = self._nearby(evidence, entry.guide.id)
         weight = self._weight(entry.similarity)
-        near_ok, near_bad = self._weigh(evidence, entry.guide.id)
-        ok = max(weight * entry.guide.helpful, near_ok)
-        bad = max(weight * entry.guide.harmful, near_bad)
-        return self._bound(ok, bad, 0.5)
+        elsewhere = weight * (entry.guide.helpful + entry.guide.harmful)
+        if elsewhere > trials:
+            gaps, trials = weight * entry.guide.harmful, elsewhere
+        return self._confidence(gaps, trials, 0.5, self.prior_weight[1])
 
-    def step(self, namespace: str, *, served: str, ok: bool | None) -> PolicyStep | None:
-        allowed = 1.0 - self.quality
-        low, high = self.bounds
-        if served == STRONG:
-            return PolicyStep(namespace, -self.rate * allowed, start=self.start, low=low, high=high)
-        if ok is None:
-            return None
-        # One audit stands for 1/audit_rate weak answers; the cap keeps a single one from swinging the threshold.
-        size = self.rate * min(1.0 / self.audit_rate if self.audit_rate else 1.0, 10.0)
-        return PolicyStep(namespace, size * ((not ok) - allowed), True, not ok, self.start, low, high)
+    def step(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> PolicyStep | None:
+        allowed = (1.0 - self.quality) * evidence.reference
+        guessed = route.reason.startswith("likely")
+        loss = 0.0
+        if route.model == WEAK:
+            loss = route.expected or 0.0
+            if guessed:
+                loss = max(loss + evidence.bias + self.margin, 0.0)
+        audited = route.model == WEAK and judged.gap is not None
+        residual = judged.gap - (route.expected or 0.0) if audited and guessed and judged.gap is not None else None
+        return PolicyStep(
+            namespace,
+            self.rate * (loss - allowed),
+            audit=audited,
+            error=audited and (judged.gap or 0.0) > 0.0,
+            start=self.start,
+            low=self.bounds[0],
+            high=self.bounds[1],
+            residual=residual,
+            reference=judged.reference,
+        )
+
+    def _confidence(self, gaps: float, trials: float, prior: float, weight: float) -> tuple[float, float]:
+        trials += weight
+        gap = (gaps + weight * prior) / trials
+        chance = min(max(gap, 0.0), 1.0)
+        return gap, 1.0 - gap - self.margin - self.caution * math.sqrt(chance * (1.0 - chance) / (trials + 1.0))
 
     def _weight(self, similarity: float) -> float:
         low, high = self.near
         return min(max((similarity - low) / (high - low), 0.0), 1.0)
 
-    def _weigh(self, evidence: Evidence, guide_id: str | None) -> tuple[float, float]:
-        ok = bad = 0.0
+    def _nearby(self, evidence: Evidence, guide_id: str | None) -> tuple[float, float]:
+        """Weighted sum of the gaps seen nearby with this guide (or alone), and of the weights."""
+        gaps = trials = 0.0
         for match in evidence.matches:
             weight = self._weight(match.similarity)
             for tally in of_pair(match.experience, evidence.weak_id, evidence.strong_id) if weight else ():
                 if tally.guide_id == guide_id:
-                    share = tally.ok / (tally.ok + tally.bad)
-                    ok += weight * share
-                    bad += weight * (1.0 - share)
-        return ok, bad
-
-    def _bound(self, ok: float, bad: float, prior: float) -> float:
-        """Mean less `caution` standard deviations of Beta(ok + m·prior, bad + m·(1 - prior))."""
-        trials = ok + bad + self.prior_weight
-        mean = (ok + self.prior_weight * prior) / trials
-        return max(mean - self.caution * math.sqrt(mean * (1.0 - mean) / (trials + 1.0)), 0.0)
+                    gaps += weight * tally.weight * tally.mean_gap
+                    trials += weight * tally.weight
+        return gaps, trials
 
 
 def as_policy(value: Policy | str, *, quality: float = 0.95, audit_rate: float | None = None) -> Policy:
@@ -222,14 +260,14 @@ def _static(evidence: Evidence, cutoff: float) -> Route:
     if evidence.prior is None:
         return Route(STRONG, None, "no_evidence")
     if evidence.prior >= cutoff:
-        return Route(WEAK, None, "static_weak", evidence.prior)
+        return Route(WEAK, None, "static_weak", evidence.prior, expected=1.0 - evidence.prior)
     return Route(STRONG, None, "static_strong", evidence.prior)
 
 
-def _audited(route: Route, evidence: Evidence, rate: float) -> Route:
-    if route.model != WEAK or evidence.draw >= rate:
+def _audited(route: Route, evidence: Evidence, chance: float) -> Route:
+    if route.model != WEAK:
         return route
-    return Route(route.model, route.guide, route.reason, route.confidence, route.similarity, audit=True)
+    return replace(route, audit=evidence.draw < chance, chance=chance)
 
 
 def _check_share(name: str, value: float) -> None:

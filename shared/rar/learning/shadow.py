@@ -20,6 +20,7 @@ class Attempt:
     guide: Guide | None
     ok: bool
     judge: str
+    gap: float | None = None
 
 
 @dataclass(slots=True)
@@ -27,14 +28,16 @@ class Findings:
     """What a climb found, as far as it came.
 
     Args:
-        served_ok: For an audit, whether the served weak answer agreed; None where the judge could not tell.
+        served: For an audit, the verdict on the served weak answer; None where the judge could not tell.
+        reference: Quality of the strong model's answer, as far as a judge graded it.
         guide: Text of a guide that was written, passed the checks, and worked at least once.
         refused: Why a written guide was refused, if one was.
         stopped: What ended the climb early (a failed call, the budget, a judge that cannot tell), if something did.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
-    served_ok: bool | None = None
+    served: Verdict | None = None
+    reference: float | None = None
     guide: str | None = None
     refused: str | None = None
     stopped: str | None = None
@@ -62,8 +65,10 @@ class Ladder:
         """Climb for a request that the strong model answered with `reference`."""
         return (yield from self._guarded(Findings(), request, reference, guides, alone=True))
 
-    def audit(self, request: Request, served: Reply, guide: Guide | None, guides: Sequence[Guide] = ()) -> Steps[Findings]:
-        """Check a weak answer that was `served` (with `guide`, or alone) against the strong model; climb on if it fails."""
+    def audit(
+        self, request: Request, served: Reply, guide: Guide | None, guides: Sequence[Guide] = ()
+    ) -> Steps[Findings]:
+        """Check a weak answer that was `served` (with `guide`, or alone) by the strong one's; climb on if it fails."""
         found = Findings()
         try:
             reference = yield from ask(STRONG, request, purpose="audit")
@@ -74,8 +79,9 @@ class Ladder:
         if verdict.agrees is None:
             found.stopped = f"judge {verdict.judge} cannot tell: {verdict.why}"
             return found
-        found.served_ok = verdict.agrees
-        found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge))
+        found.served = verdict
+        found.reference = verdict.reference
+        found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge, verdict.gap))
         if verdict.agrees:
             return found
         untried = [other for other in guides if guide is None or other.id != guide.id]
@@ -129,7 +135,8 @@ class Ladder:
         if verdict.agrees is None:
             found.stopped = f"judge {verdict.judge} cannot tell: {verdict.why}"
         else:
-            found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge))
+            found.reference = verdict.reference
+            found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge, verdict.gap))
         return verdict.agrees
 
     def _judge(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:

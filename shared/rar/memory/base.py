@@ -43,24 +43,45 @@ class DecisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class PolicyStep:
-    """One move of a namespace's threshold by a judged answer; applied atomically, clipped to `[low, high]`."""
+    """One move of a namespace's threshold by a served answer; applied atomically, clipped to `[low, high]`.
+
+    Args:
+        audit: The answer was served by the weak model and judged; `error` if it did not agree with the strong one.
+        residual: What an audit found the gap to be above the expected one; `bias` moves towards it by 1 in `audits` + 150,
+            at least 1 in 2,000.
+        reference: Quality of the strong answer; the mean moves towards it by 1 in 500.
+    """
 
     namespace: str
     delta: float
-    audit: bool = False  # the judged answer was served by the weak model
-    error: bool = False  # and did not agree with the strong one
+    audit: bool = False
+    error: bool = False
     start: float = 0.5  # the threshold of a namespace that has none yet
     low: float = 0.0
     high: float = 1.0
+    residual: float | None = None
+    reference: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """A namespace's moving threshold and the audits that moved it."""
+    """A namespace's moving threshold, and what judged answers told so far."""
 
     threshold: float | None = None  # None: not moved yet
     audits: int = 0
     errors: int = 0
+    bias: float = 0.0
+    reference: float = 1.0
+
+    def after(self, step: PolicyStep) -> PolicyState:
+        """The state after a step; what a backend applies in its transaction."""
+        moved = min(max((step.start if self.threshold is None else self.threshold) + step.delta, step.low), step.high)
+        audits, bias, reference = self.audits + step.audit, self.bias, self.reference
+        if step.residual is not None:
+            bias += (step.residual - bias) / min(audits + 150, 2_000)
+        if step.reference is not None:
+            reference += (step.reference - reference) / 500
+        return PolicyState(moved, audits, self.errors + step.error, bias, reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +120,8 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class MemoryStats:
+    """How much a memory holds."""
+
     experiences: int = 0
     guides: Mapping[str, int] = field(default_factory=dict)  # by state
     trials: int = 0
@@ -172,6 +195,10 @@ class Memory(Protocol):
     def experience(self, id: str) -> Experience | None: ...
 
     def guide(self, id: str) -> Guide | None: ...
+
+    def experiences(self, *, namespace: str, task: str, limit: int = 20_000) -> list[Experience]:
+        """The experiences that were last written or tried, with tallies and embeddings, newest first."""
+        ...
 
     def guides(self, *, namespace: str | None = None, states: Sequence[GuideState] | None = None) -> list[Guide]:
         """Guides, oldest first."""

@@ -23,7 +23,7 @@ _TEXT, _MAYBE, _NUMBER, _COUNT, _FLAG = (str,), (str, NoneType), (float, int), (
 _HEADER: _Fields = {"embedder_id": _TEXT, "dim": _COUNT}
 _TALLY: _Fields = {
     "guide_id": _MAYBE, "weak_id": _TEXT, "strong_id": _TEXT,
-    "ok": _COUNT, "bad": _COUNT, "last_ok": _FLAG, "at": _NUMBER,
+    "ok": _COUNT, "bad": _COUNT, "last_ok": _FLAG, "at": _NUMBER, "gap": (float, int, NoneType), "weight": _NUMBER,
 }  # fmt: skip
 _EXPERIENCE: _Fields = {
     "id": _TEXT, "namespace": _TEXT, "task": _TEXT, "text": _MAYBE, "signature": _TEXT,
@@ -33,7 +33,9 @@ _GUIDE: _Fields = {
     "id": _TEXT, "namespace": _TEXT, "task": _TEXT, "text": _TEXT, "author": _TEXT, "origin": _TEXT, "state": _TEXT,
     "helpful": _COUNT, "harmful": _COUNT, "created_at": _NUMBER,
 }  # fmt: skip
-_POLICY: _Fields = {"threshold": (float, int, NoneType), "audits": _COUNT, "errors": _COUNT}
+_POLICY: _Fields = {
+    "threshold": (float, int, NoneType), "audits": _COUNT, "errors": _COUNT, "bias": _NUMBER, "reference": _NUMBER,
+}  # fmt: skip
 _SPEND: _Fields = {
     "namespace": _TEXT, "purpose": _TEXT, "role": _TEXT, "model_id": _TEXT, "calls": _COUNT, "input_tokens": _COUNT,
     "output_tokens": _COUNT, "usd": _NUMBER, "unpriced": _COUNT,

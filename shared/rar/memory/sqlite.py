@@ -47,6 +47,7 @@ from rar.memory.sqlite_cache import Cache
 from rar.memory.sqlite_rows import (
     DECISION,
     EXPERIENCE,
+    POLICY,
     GUIDE,
     SPEND,
     Connection,
@@ -115,9 +116,9 @@ class SQLiteMemory:
         if self.where == ":memory:":
             folder = tempfile.mkdtemp(prefix="rar-")
             self._remove = weakref.finalize(self, _remove_folder, folder, os.getpid())
-            self._path = os.path.join(folder, "memory.db")
+            self._path = str(Path(folder, "memory.db"))
         else:
-            self._path = os.path.abspath(self.where)
+            self._path = str(Path(self.where).absolute())
         self._start()
         in_forked_child(self._after_fork)
         self._find_file()
@@ -241,6 +242,16 @@ class SQLiteMemory:
             row = connection.run(f"SELECT {EXPERIENCE}, embedding FROM experiences WHERE id = ?", [id]).fetchone()
             return row and to_experience(row, tallies_of(connection, [row[0]]).get(row[0], ()))
 
+    def experiences(self, *, namespace: str, task: str, limit: int = 20_000) -> list[Experience]:
+        with self._connection() as connection, snapshot(connection):
+            rows = connection.run(
+                f"SELECT {EXPERIENCE}, embedding FROM experiences WHERE namespace = ? AND task = ? "
+                "ORDER BY touched DESC LIMIT ?",
+                [namespace, task, limit],
+            ).fetchall()
+            tallies = tallies_of(connection, [row[0] for row in rows])
+        return [to_experience(row, tallies.get(row[0], ())) for row in rows]
+
     def guide(self, id: str) -> Guide | None:
         with self._connection() as connection:
             row = connection.run(f"SELECT {GUIDE} FROM guides WHERE id = ?", [id]).fetchone()
@@ -338,7 +349,7 @@ class SQLiteMemory:
             for *row, pinned in connection.run(f"SELECT {GUIDE}, pinned FROM guides {where} ORDER BY seq", values):
                 yield to_record(KeptGuide(to_guide(row), bool(pinned)))
             for name, *state in connection.run(
-                f"SELECT namespace, threshold, audits, errors FROM policy {where}", values
+                f"SELECT namespace, {POLICY} FROM policy {where}", values
             ):
                 yield to_record(KeptPolicy(name, PolicyState(*state)))
             summed = f"{where} GROUP BY day, namespace, purpose, role, model_id"
@@ -418,7 +429,7 @@ class SQLiteMemory:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise NewerMemoryError(self.where, f"its schema is {version}, this package knows {len(MIGRATIONS)}")
-        if version and os.path.getsize(self._path) <= _CHECKED_UP_TO:
+        if version and Path(self._path).stat().st_size <= _CHECKED_UP_TO:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise CorruptMemoryError(self.where, found)

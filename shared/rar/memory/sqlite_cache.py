@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from rar.memory.base import PolicyState
-from rar.memory.sqlite_rows import EXPERIENCE, GUIDE, Connection, by_id, meta, tallies_of, to_experience, to_guide
+from rar.memory.sqlite_rows import EXPERIENCE, GUIDE, POLICY, Connection, by_id, meta, tallies_of, to_experience, to_guide
 from rar.values import Experience, Guide
 
 _CACHED, _CACHED_TEXT = 32_768, 4_096  # records in the cache, and characters of text up to which one is cached
@@ -68,7 +68,7 @@ class Cache:
     def policy(self, connection: Connection, namespace: str) -> PolicyState:
         state, age = self._policies.get(namespace), self._age
         if state is None:
-            values = "SELECT threshold, audits, errors FROM policy WHERE namespace = ?"
+            values = f"SELECT {POLICY} FROM policy WHERE namespace = ?"
             state = PolicyState(*(connection.run(values, [namespace]).fetchone() or ()))
             self._keep(self._policies, namespace, state, age)
         return state

@@ -16,7 +16,8 @@ from rar.values import Experience, Guide, Tally, Vector
 
 EXPERIENCE = "id, namespace, task, text, signature, created_at, updated_at, source"
 GUIDE = "id, namespace, task, text, author, origin, state, helpful, harmful, created_at, embedding"
-TALLY = "guide_id, weak_id, strong_id, ok, bad, last_ok, at"
+POLICY = "threshold, audits, errors, bias, reference"
+TALLY = "guide_id, weak_id, strong_id, ok, bad, last_ok, at, gap, weight"
 SPEND = "namespace, purpose, role, model_id, sum(calls), sum(input_tokens), sum(output_tokens), sum(usd), sum(unpriced)"
 DECISION = "id, namespace, at, experience_id, guide_id, model, facts"
 
@@ -76,8 +77,8 @@ def to_decision(row: Sequence[Any]) -> DecisionRecord:
 def tallies_of(connection: Connection, ids: list[str]) -> dict[str, tuple[Tally, ...]]:
     tallies: dict[str, tuple[Tally, ...]] = {}
     rows = by_id(connection, f"SELECT experience_id, {TALLY} FROM tallies WHERE experience_id", ids)
-    for owner, guide_id, weak_id, strong_id, ok, bad, last_ok, at in rows:
-        tally = Tally(guide_id or None, weak_id, strong_id, ok, bad, bool(last_ok), at)
+    for owner, guide_id, weak_id, strong_id, ok, bad, last_ok, at, gap, weight in rows:
+        tally = Tally(guide_id or None, weak_id, strong_id, ok, bad, bool(last_ok), at, gap, weight)
         tallies[owner] = (*tallies.get(owner, ()), tally)
     return tallies
 

@@ -44,4 +44,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TRIGGER experience_gone AFTER DELETE ON experiences BEGIN "
         "UPDATE counters SET experiences = experiences - 1 WHERE namespace = old.namespace; END",
     ),
+    (
+        "ALTER TABLE tallies ADD COLUMN gap REAL",
+        "ALTER TABLE tallies ADD COLUMN weight REAL NOT NULL DEFAULT 1.0",
+        "ALTER TABLE policy ADD COLUMN bias REAL NOT NULL DEFAULT 0.0",
+        "ALTER TABLE policy ADD COLUMN reference REAL NOT NULL DEFAULT 1.0",
+        "CREATE INDEX experiences_by_kind ON experiences (namespace, task, touched)",
+    ),
 )

@@ -11,7 +11,7 @@ from rar.errors import DimensionError
 from rar.learning.guides import next_state
 from rar.memory.base import DecisionRecord, PolicyState, PolicyStep, Spend
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
-from rar.memory.sqlite_rows import DECISION, EXPERIENCE, GUIDE, Connection, header_of, meta
+from rar.memory.sqlite_rows import DECISION, EXPERIENCE, GUIDE, POLICY, TALLY, Connection, header_of, meta
 from rar.values import Experience, Guide, GuideState, Tally, Trial, Vector
 
 DAY = 86_400.0
@@ -99,7 +99,9 @@ class Writer:
         if not known:
             return
         ok = int(trial.ok)
-        tally = Tally(trial.guide_id, trial.weak_id, trial.strong_id, ok, 1 - ok, trial.ok, trial.at)
+        tally = Tally(
+            trial.guide_id, trial.weak_id, trial.strong_id, ok, 1 - ok, trial.ok, trial.at, trial.gap, trial.weight
+        )
         self._tally(trial.experience_id, tally)
         if guide is not None:
             state, helpful, harmful, pinned = guide[0], guide[1] + ok, guide[2] + 1 - ok, guide[3]
@@ -116,16 +118,12 @@ class Writer:
         return self._run(pinned, [state, self._seq, self._seq, id]).rowcount > 0
 
     def step(self, step: PolicyStep) -> None:
-        known = self._run(
-            "SELECT threshold, audits, errors FROM policy WHERE namespace = ?", [step.namespace]
-        ).fetchone()
-        threshold, audits, errors = known or (None, 0, 0)
-        moved = min(step.high, max(step.low, (step.start if threshold is None else threshold) + step.delta))
-        self.policy(step.namespace, PolicyState(moved, audits + step.audit, errors + step.error))
+        known = self._run(f"SELECT {POLICY} FROM policy WHERE namespace = ?", [step.namespace]).fetchone()
+        self.policy(step.namespace, PolicyState(*known or ()).after(step))
 
     def policy(self, namespace: str, state: PolicyState) -> None:
-        values = [namespace, state.threshold, state.audits, state.errors]
-        self._run("INSERT OR REPLACE INTO policy (namespace, threshold, audits, errors) VALUES (?, ?, ?, ?)", values)
+        values = [namespace, state.threshold, state.audits, state.errors, state.bias, state.reference]
+        self._run(f"INSERT OR REPLACE INTO policy (namespace, {POLICY}) VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def spend(self, day: int, spend: Spend, *, anew: bool = False) -> None:
         key = [day, spend.namespace, spend.purpose, spend.role, spend.model_id]
@@ -200,8 +198,11 @@ class Writer:
 
     def _tally(self, experience_id: str, tally: Tally) -> None:
         self._run(
-            "INSERT INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET ok = ok + excluded.ok, "
-            "bad = bad + excluded.bad, last_ok = CASE WHEN excluded.at >= at THEN excluded.last_ok ELSE last_ok END, "
+            f"INSERT INTO tallies (experience_id, {TALLY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET ok = ok + excluded.ok, bad = bad + excluded.bad, "
+            "gap = CASE WHEN gap IS NULL AND excluded.gap IS NULL THEN NULL "
+            "ELSE ifnull(gap, bad) + ifnull(excluded.gap, excluded.bad) END, "
+            "weight = max(weight, excluded.weight), last_ok = CASE WHEN excluded.at >= at THEN excluded.last_ok ELSE last_ok END, "
             "at = max(at, excluded.at)",
             [
                 experience_id,
@@ -212,6 +213,8 @@ class Writer:
                 tally.bad,
                 tally.last_ok,
                 tally.at,
+                tally.gap,
+                tally.weight,
             ],
         )
 

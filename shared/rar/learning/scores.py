@@ -1,0 +1,82 @@
+"""The scores that routers learn from their own memory, one for each namespace, task and pair of models."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from rar.learning.gap import GapModel, fit
+from rar.learning.policy import of_pair
+from rar.memory.base import Memory
+from rar.routers.base import StaticRouter
+from rar.values import Vector
+
+logger = logging.getLogger("rar")
+
+LEAST = 40  # judged requests below which nothing is learned
+GROWTH = 0.25  # share by which what is known must grow before a score is fitted anew
+MOST = 20_000  # newest experiences that a fit looks at
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What one score is about."""
+
+    namespace: str
+    task: str
+    weak_id: str
+    strong_id: str
+
+
+class LearnedScores:
+    """Fits and holds the scores. `expect` may be called from any thread; fitting happens where `refresh` is called."""
+
+    def __init__(self, memory: Memory, static: StaticRouter | None) -> None:
+        self._memory, self._static = memory, static
+        self._models: dict[Kind, GapModel | None] = {}
+        self._new: dict[Kind, int] = {}
+        self._lock = threading.Lock()
+
+    def expect(self, kind: Kind, text: str, embedding: Vector, prior: float | None) -> float | None:
+        """The expected gap of a request; None while too little is known."""
+        model = self._models.get(kind)
+        return None if model is None else model.expect(text, embedding, None if prior is None else 1.0 - prior)
+
+    def known(self, kind: Kind) -> bool:
+        """Whether memory was looked at for `kind` yet; else have `refresh` called."""
+        return kind in self._models
+
+    def learned(self, kind: Kind) -> None:
+        """Count one more judged request of `kind`."""
+        self._new[kind] = self._new.get(kind, 0) + 1
+
+    def refresh(self, kind: Kind) -> None:
+        """Fit the score of `kind` if it is due."""
+        with self._lock:
+            before, new = self._models.get(kind), self._new.get(kind, 0)
+            least = LEAST if before is None else GROWTH * before.examples + 20
+            if self.known(kind) and new < least:
+                return
+            self._models[kind] = self._fit(kind, before) or before
+            if self._models[kind] is not None:
+                self._new[kind] = 0
+
+    def _fit(self, kind: Kind, before: GapModel | None) -> GapModel | None:
+        texts, vectors, gaps, weights = [], [], [], []
+        for experience in self._memory.experiences(namespace=kind.namespace, task=kind.task, limit=MOST):
+            for tally in of_pair(experience, kind.weak_id, kind.strong_id):
+                if tally.guide_id is None:
+                    texts.append(experience.text)
+                    vectors.append(experience.embedding)
+                    gaps.append(tally.mean_gap)
+                    weights.append(tally.weight)
+        self._new[kind] = max(self._new.get(kind, 0), len(texts))
+        if len(texts) < LEAST:
+            return None
+        scores = None
+        if self._static is not None:
+            scores = [float(score) for score in self._static.score([text or "" for text in texts])]
+        return fit(texts, np.stack(vectors), np.array(gaps), np.array(weights), scores, previous=before)
