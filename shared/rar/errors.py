@@ -11,6 +11,7 @@
     ├── WeightsError (OSError)               model weights are missing or damaged
     ├── EmbeddingError (ValueError)          an embedder returned what are no embeddings
     ├── EvaluationDataError (ValueError)     recorded outcomes cannot be read
+    ├── ReplayError (RuntimeError)           the engine failed while outcomes were replayed
     ├── MemoryStoreError                     the memory cannot be used
     │   ├── MissingMemoryError               there is no such file to read
     │   ├── NotAMemoryError                  the file is something else
@@ -134,6 +135,17 @@ class EvaluationDataError(RarError, ValueError):
         line = "" if self.line is None else f", line {self.line}"
         column = "" if self.column is None else f", column {self.column!r}"
         return f"{self.where}{line}{column}: {self.found}. Mend it, or name other columns; see docs/evaluation.md."
+
+
+class ReplayError(RarError, RuntimeError):
+    """The engine failed while outcomes were replayed, so that nothing was measured. `found` is its first warning."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found)
+        self.found = found
+
+    def __str__(self) -> str:
+        return f"The engine failed during the replay: {self.found} Mend that first; the log has the rest."
 
 
 class MemoryStoreError(RarError):

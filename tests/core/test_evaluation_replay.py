@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rar.embedding import HashingEmbedder
-from rar.errors import ConfigurationError
+from rar.errors import ConfigurationError, ReplayError
 from rar.evaluation import OURS, Table, embedded, engine, metrics, online, shuffle, stages, static, stream
 from rar.evaluation.baselines import (
     Baseline,
@@ -149,6 +149,14 @@ def test_progress_is_told_to_the_end() -> None:
         ("floor, shuffle 1 of 2", 60, 60),
         ("floor, shuffle 2 of 2", 60, 60),
     ]
+
+
+def test_a_failing_engine_fails_the_replay() -> None:
+    def broken(text: str) -> float:
+        raise ZeroDivisionError("no score")
+
+    with pytest.raises(ReplayError, match="no score"):
+        stream(WORLD, static_router=broken)
 
 
 def test_no_shuffle_is_refused() -> None:

@@ -66,8 +66,7 @@ class RecordedJudge:
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
         row: int = request.options["row"]
-        weak, strong = float(self.table.weak[row]), float(self.table.strong[row])
-        return Verdict(weak >= strong, self.name, gap=strong - weak, reference=strong)
+        return Verdict(bool(self.table.weak[row] >= self.table.strong[row]), self.name)
         yield []  # makes this a generator
 
 
