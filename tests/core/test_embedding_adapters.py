@@ -1,7 +1,4 @@
-import os
 import re
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -147,13 +144,3 @@ def test_the_frameworks_own_error_passes_through() -> None:
 
     with pytest.raises(ConnectionError, match="no route"):
         as_embedder(Down()).embed(["a"])
-
-
-def test_no_framework_and_no_runtime_is_imported() -> None:
-    code = "import sys, rar.embedding; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], env=dict(os.environ), capture_output=True, text=True, check=True
-    ).stdout.split()
-
-    assert "rar.embedding.adapters" in loaded
-    assert not {"langchain_core", "llama_index", "onnxruntime", "tokenizers"} & set(loaded)

@@ -54,9 +54,3 @@ def test_it_imports_without_llama_index_and_without_langchain_itself() -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("pip install 'rar-llm[agents]'") == 2
-
-
-def test_the_engine_imports_no_framework() -> None:
-    done = run("import rar, rar.router", {"langchain", "langchain_core", "llama_index"})
-
-    assert done.returncode == 0, done.stderr

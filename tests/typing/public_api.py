@@ -1,0 +1,60 @@
+"""The public API as a type checker and an editor see it. Checked by mypy, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from llama_index.core.llms import LLM, ChatMessage, ChatResponse, CompletionResponse
+from typing_extensions import assert_type
+
+from langchain_rar import RouterChatModel
+from llama_index_rar import RouterLLM
+from rar import Answer, Cascade, Decision, Reply, Request, Route, Router, RouterStats, SQLiteMemory, Steps, ask
+
+
+def engine(request: Request) -> None:
+    with Router(memory="rar.db", quality=0.95, learning="off") as router:
+        assert_type(router, Router)
+        assert_type(router.decide(request), Decision)
+        assert_type(router.stats(), RouterStats)
+    Router(memory=SQLiteMemory(":memory:"), strategy=Cascade(accept=lambda request, draft: len(draft.text) < 80))
+
+
+async def langchain(weak: BaseChatModel, strong: BaseChatModel, shared: Router) -> None:
+    model = RouterChatModel(weak, strong, memory="rar.db")
+    assert_type(model.router, Router)
+    assert_type(model.invoke("2 + 2?"), AIMessage)
+    assert_type(await model.ainvoke("2 + 2?"), AIMessage)
+    assert_type(model.stream("2 + 2?"), Iterator[AIMessageChunk])
+    assert_type(model.astream("2 + 2?"), AsyncIterator[AIMessageChunk])
+    RouterChatModel("openai:gpt-5-nano", "openai:gpt-5", router=shared)
+
+
+def llama_index(weak: LLM, strong: LLM) -> None:
+    llm = RouterLLM(weak, strong, quality=0.9)
+    assert_type(llm.router, Router)
+    assert_type(llm.complete("2 + 2?"), CompletionResponse)
+    assert_type(llm.chat([ChatMessage("2 + 2?")]), ChatResponse)
+
+
+class WeakFirst:
+    """A strategy of the user's own."""
+
+    def steps(self, request: Request) -> Steps[Answer | Route]:
+        draft = yield from ask("weak", request)
+        assert_type(draft, Reply)
+        return Answer(draft) if draft.text else Route("strong")
+
+
+def own_strategy() -> Router:
+    return Router(strategy=WeakFirst())
+
+
+def mistakes() -> None:
+    """Each line is wrong; strict mypy rejects an ignore that it does not need."""
+    Router(learning="sometimes")  # type: ignore[arg-type]
+    Router(qualty=0.9)  # type: ignore[call-arg]
+    RouterChatModel(1, 2)  # type: ignore[arg-type]
+    RouterLLM("gpt-5-nano")  # type: ignore[arg-type]
