@@ -66,7 +66,8 @@ class RecordedJudge:
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
         row: int = request.options["row"]
-        return Verdict(bool(self.table.weak[row] >= self.table.strong[row]), self.name)
+        weak, strong = float(self.table.weak[row]), float(self.table.strong[row])
+        return Verdict(weak >= strong, self.name, gap=strong - weak, reference=strong)
         yield []  # makes this a generator
 
 
