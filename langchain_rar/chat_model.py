@@ -113,6 +113,8 @@ class RouterChatModel(BaseChatModel):
         strong_id: str | None = None,
         degrade: bool = False,
         learning_budget: float | None = 0.2,
+        learning_usd_per_day: float | None = None,
+        guides: bool = True,
         store_text: bool = True,
         redact: Callable[[str], str] | None = None,
         read_only: bool = False,

@@ -521,6 +521,17 @@ class Router:
             learning=self._worker.mode,
         )
 
+    def decisions(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The last decisions of this router's memory, newest first, with their facts: for callers that see no response.
+
+        Raises:
+            ClosedError: The router was closed.
+        """
+        if self._closed:
+            raise ClosedError("router")
+        self.flush()
+        return [dict(record.facts) for record in self.memory.decisions(limit=limit)] if self.memory is not None else []
+
     def explain(self, decision_id: str) -> dict[str, Any]:
         """Why a decision was made and what was learned from it, JSON-able.
 

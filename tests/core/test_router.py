@@ -508,6 +508,12 @@ class TestLooking:
         assert used["neighbours"][0]["tallies"][0]["ok"] == 1
         assert json.dumps([learned, used])
 
+    def test_the_last_decisions_can_be_listed(self, router: Router) -> None:
+        models = pair()
+        ids = [serve(router, models, easy(n))[0].id for n in (41, 42, 43)]
+
+        assert [facts["decision_id"] for facts in router.decisions(limit=2)] == [ids[2], ids[1]]
+
     def test_decisions_carry_no_text(self, router: Router) -> None:
         decision, _ = serve(router, pair(), harbour(12))
         guided, _ = serve(router, pair(), harbour(12))
