@@ -87,6 +87,7 @@ class OnlineSummary:
     reasons: Mapping[str, float]
     pgr: float
     perf_gain: float
+    cost_save: float
     gap_to_oracle: float
     aiq: float
     ece: float
@@ -111,7 +112,6 @@ def summarise_online(result: Online, paper: Online | None = None, *, samples: in
     costs = result.mean_of([run.costs for run in runs])
     always = result.mean_of([run.always_strong_costs for run in runs])
     ours = result.scores
-    realised = bootstrap(metrics.ratio(ours, strong), n, samples=samples)
     purposes: Counter[str] = Counter()
     for run in runs:
         purposes.update({f"{role} {purpose}": int(c.sum()) for (role, purpose), c in run.calls.items()})
@@ -120,26 +120,26 @@ def summarise_online(result: Online, paper: Online | None = None, *, samples: in
         np.concatenate([run.confidence for run in runs]),
         np.concatenate([run.table.weak >= run.table.strong for run in runs]).astype(float),
     )
-    second = result.second_half
     return OnlineSummary(
-        Facts.of(table),
-        result.quality,
-        realised,
-        bootstrap(metrics.ratio(1.0 - calls, np.ones(n)), n, samples=samples),
-        bootstrap(metrics.ratio(costs, always), n, samples=samples),
-        tuple(result.realised.tolist()),
-        tuple(second.tolist()),
-        tuple(result.saved.tolist()),
-        bool(second.min() >= result.quality - KEPT_WITHIN),
-        {name: count / (n * len(runs)) for name, count in sorted(purposes.items())},
-        {name: count / (n * len(runs)) for name, count in reasons.most_common()},
-        float(metrics.pgr(ours.mean(), table.weak.mean(), strong.mean())),
-        metrics.perf_gain(float(ours.mean()), float(strong.mean())),
-        metrics.gap_to_oracle(ours, table.weak, strong),
-        _aiq_of_point(table, float(calls.mean()), float(ours.mean())),
-        known.ece,
-        tuple(_rivals(result, paper, samples)),
-        known,
+        facts=Facts.of(table),
+        floor=result.quality,
+        realised=bootstrap(metrics.ratio(ours, strong), n, samples=samples),
+        saved=bootstrap(metrics.ratio(1.0 - calls, np.ones(n)), n, samples=samples),
+        net_cost=bootstrap(metrics.ratio(costs, always), n, samples=samples),
+        realised_by_shuffle=tuple(result.realised.tolist()),
+        second_half_by_shuffle=tuple(result.second_half.tolist()),
+        saved_by_shuffle=tuple(result.saved.tolist()),
+        floor_kept=bool(result.second_half.min() >= result.quality - KEPT_WITHIN),
+        calls={name: count / (n * len(runs)) for name, count in sorted(purposes.items())},
+        reasons={name: count / (n * len(runs)) for name, count in reasons.most_common()},
+        pgr=float(metrics.pgr(ours.mean(), table.weak.mean(), strong.mean())),
+        perf_gain=metrics.perf_gain(float(ours.mean()), float(strong.mean())),
+        cost_save=metrics.cost_save(float(costs.sum()), float(always.sum())),
+        gap_to_oracle=metrics.gap_to_oracle(ours, table.weak, strong),
+        aiq=_aiq_of_point(table, float(calls.mean()), float(ours.mean())),
+        ece=known.ece,
+        rivals=tuple(_rivals(result, paper, samples)),
+        calibration=known,
     )
 
 
@@ -180,7 +180,9 @@ def _rivals(result: Online, paper: Online | None, samples: int) -> list[Rival]:
         return rival(name, share, scores, ahead=ahead(scores), saved=saved, hindsight=hindsight, curve=kept)
 
     mix = table.weak + share * table.gap
-    needed = float(metrics.pgr(target, table.weak.mean(), table.strong.mean()))
+    needed = metrics.calls_for(
+        metrics.Curve(np.array([0.0, 1.0]), np.array([table.weak.mean(), table.strong.mean()])), target
+    )
     found = [
         rival("weak only", 0.0, table.weak),
         rival("strong only", 1.0, table.strong),

@@ -118,7 +118,7 @@ def _ours(summary: OnlineSummary) -> Sheet:
         ("decided by", ", ".join(f"{name} {share:.1%}" for name, share in summary.reasons.items())),
         ("PGR", f"{summary.pgr:.3f}"),
         ("AIQ", f"{summary.aiq:.4f}"),
-        ("PerfGain", f"{summary.perf_gain:+.1%}"),
+        ("PerfGain, CostSave", f"{summary.perf_gain:+.1%}, {summary.cost_save:+.1%}"),
         ("gap to oracle", _share(summary.gap_to_oracle)),
         ("calibration error of the confidence", f"{summary.ece:.3f}"),
     )
