@@ -151,6 +151,8 @@ def test_parquet_is_read(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"text": ["One?"], "small": [0.5], "large": [1]}), tmp_path / "a.parquet")
 
     assert read(tmp_path / "a.parquet").weak.tolist() == [0.5]
+    with pytest.raises(EvaluationDataError, match="cannot be read"):
+        read(write(tmp_path, "b.parquet", "PAR1"))
 
 
 def test_tables_of_unequal_columns_are_refused(tmp_path: Path) -> None:

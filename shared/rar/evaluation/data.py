@@ -288,7 +288,7 @@ def _parquet_rows(stream: IO[bytes], where: str) -> Iterator[tuple[int, Row]]:
     try:
         file = parquet.ParquetFile(stream)
         yield from enumerate((row for batch in file.iter_batches() for row in batch.to_pylist()), 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # its own errors derive from these
         raise EvaluationDataError(where, f"it cannot be read: {error}") from error
 
 
