@@ -113,15 +113,15 @@ class PaperPolicy:
 class FloorPolicy:
     """Serve by the weak model where its expected quality meets a threshold that keeps the quality floor.
 
-    A request seen before follows its own verdict. Otherwise the gap to be expected of the weak model, alone and with each near
-    guide, is what nearby requests showed, weighted by similarity, around the learned score (`rar.learning.gap`) or, before
-    there is one, the static router's. An action's *confidence* is 1 less its expected gap, a margin, and the uncertainty of
-    few trials; the cheapest action whose confidence meets the threshold is taken.
+    A request seen before follows its own verdict. Otherwise the gap to be expected of the weak model, alone and with
+    each near guide, is what nearby requests showed, weighted by similarity, around the learned score
+    (`rar.learning.gap`) or, before there is one, the static router's. An action's *confidence* is 1 less its expected
+    gap, a margin, and the uncertainty of few trials; the cheapest action whose confidence meets the threshold is taken.
 
-    The threshold moves with every served call by `rate * (loss - allowed)` (adaptive conformal inference, Gibbs & Candès
-    2021, arXiv 2106.00170, eq. 2), so that the mean loss over *all* served answers tends to `allowed`, the share
-    `1 - quality` of the strong model's own quality, whatever the drift. A strong answer loses nothing. A weak one loses its
-    expected gap, corrected by what audits found such expectations to be wrong by (doubly robust: Dudík et al. 2011,
+    The threshold moves with every served call by `rate * (loss - allowed)` (adaptive conformal inference, Gibbs &
+    Candès 2021, arXiv 2106.00170, eq. 2), so that the mean loss over *all* served answers tends to `allowed`, the share
+    `1 - quality` of the strong model's own quality, whatever the drift. A strong answer loses nothing. A weak one loses
+    its expected gap, corrected by what audits found such expectations to be wrong by (doubly robust: Dudík et al. 2011,
     arXiv 1103.4601, eq. 3): single audits are too noisy to steer by.
 
     Args:
@@ -191,7 +191,7 @@ class FloorPolicy:
         return self._confidence(*self._nearby(evidence, None), prior, weight)
 
     def with_guide(self, entry: GuideMatch, evidence: Evidence) -> tuple[float, float]:
-        """The same with a guide: its record elsewhere counts by how near its origin is, its record nearby by how near that is."""
+        """The same with a guide: its record elsewhere counts by how near its origin is, nearby by how near that is."""
         gaps, trials = self._nearby(evidence, entry.guide.id)
         weight = self._weight(entry.similarity)
         elsewhere = weight * (entry.guide.helpful + entry.guide.harmful)
@@ -234,10 +234,13 @@ class FloorPolicy:
     def _nearby(self, evidence: Evidence, guide_id: str | None) -> tuple[float, float]:
         """Weighted sum of the gaps seen nearby with this guide (or alone), and of the weights."""
         gaps = trials = 0.0
+        pair = (evidence.weak_id, evidence.strong_id)
         for match in evidence.matches:
             weight = self._weight(match.similarity)
-            for tally in of_pair(match.experience, evidence.weak_id, evidence.strong_id) if weight else ():
-                if tally.guide_id == guide_id:
+            if not weight:
+                break  # nearest first: the rest is no nearer
+            for tally in match.experience.tallies:
+                if tally.guide_id == guide_id and (tally.weak_id, tally.strong_id) == pair:
                     gaps += weight * tally.weight * tally.mean_gap
                     trials += weight * tally.weight
         return gaps, trials
