@@ -1,7 +1,8 @@
 """The learned score: how much better the strong model's answer is expected to be, from the text and its embedding.
 
-Its label is the *gap*, strong less weak quality: strong better 1, tie 0, weak better -1 (or any score between). On recorded outcomes
-a label "the weak answer is wrong" ranks requests far worse, since the strong model may be wrong there too.
+Its label is the *gap*, strong less weak quality: strong better 1, tie 0, weak better -1 (or any score between). On
+recorded outcomes a label "the weak answer is wrong" ranks requests far worse, since the strong model may be wrong there
+too.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, eq=False)
 class GapModel:
-    """Ridge regression of the gap on hashed TF-IDF of words and word pairs, the embedding, the length, and a given score.
+    """Ridge regression of the gap on hashed TF-IDF of words and word pairs, embedding, length, and a given score.
 
     Immutable: any thread may ask it. `examples` is how many requests it was fitted to.
     """
@@ -82,7 +83,7 @@ def fit(
     norms = np.sqrt(np.bincount(rows, values * values, n))
     values = values / np.where(norms > 0.0, norms, 1.0)[rows]
     given = scores if scores is not None else [None] * n
-    dense = np.stack([_dense(text, vector, score) for text, vector, score in zip(texts, embeddings, given, strict=True)])
+    dense = np.stack([_dense(*facts) for facts in zip(texts, embeddings, given, strict=True)])
     mean = float(np.average(gaps, weights=weights))
 
     def forward(x: Array) -> Array:

@@ -47,8 +47,8 @@ class PolicyStep:
 
     Args:
         audit: The answer was served by the weak model and judged; `error` if it did not agree with the strong one.
-        residual: What an audit found the gap to be above the expected one; `bias` moves towards it by 1 in `audits` + 150,
-            at least 1 in 2,000.
+        residual: What an audit found the gap to be above the expected one; `bias` moves towards it by 1 in
+            `audits` + 150, at least 1 in 2,000.
         reference: Quality of the strong answer; the mean moves towards it by 1 in 500.
     """
 

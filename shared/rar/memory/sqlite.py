@@ -47,8 +47,8 @@ from rar.memory.sqlite_cache import Cache
 from rar.memory.sqlite_rows import (
     DECISION,
     EXPERIENCE,
-    POLICY,
     GUIDE,
+    POLICY,
     SPEND,
     Connection,
     header_of,
@@ -348,9 +348,7 @@ class SQLiteMemory:
                 yield from (to_record(to_experience(row, tallies.get(row[0], ()))) for row in rows)
             for *row, pinned in connection.run(f"SELECT {GUIDE}, pinned FROM guides {where} ORDER BY seq", values):
                 yield to_record(KeptGuide(to_guide(row), bool(pinned)))
-            for name, *state in connection.run(
-                f"SELECT namespace, {POLICY} FROM policy {where}", values
-            ):
+            for name, *state in connection.run(f"SELECT namespace, {POLICY} FROM policy {where}", values):
                 yield to_record(KeptPolicy(name, PolicyState(*state)))
             summed = f"{where} GROUP BY day, namespace, purpose, role, model_id"
             for day, *spend in connection.run(f"SELECT day, {SPEND} FROM spending {summed}", values):

@@ -6,7 +6,17 @@ import threading
 from typing import Any
 
 from rar.memory.base import PolicyState
-from rar.memory.sqlite_rows import EXPERIENCE, GUIDE, POLICY, Connection, by_id, meta, tallies_of, to_experience, to_guide
+from rar.memory.sqlite_rows import (
+    EXPERIENCE,
+    GUIDE,
+    POLICY,
+    Connection,
+    by_id,
+    meta,
+    tallies_of,
+    to_experience,
+    to_guide,
+)
 from rar.values import Experience, Guide
 
 _CACHED, _CACHED_TEXT = 32_768, 4_096  # records in the cache, and characters of text up to which one is cached

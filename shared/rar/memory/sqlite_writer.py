@@ -202,7 +202,8 @@ class Writer:
             "ON CONFLICT DO UPDATE SET ok = ok + excluded.ok, bad = bad + excluded.bad, "
             "gap = CASE WHEN gap IS NULL AND excluded.gap IS NULL THEN NULL "
             "ELSE ifnull(gap, bad) + ifnull(excluded.gap, excluded.bad) END, "
-            "weight = max(weight, excluded.weight), last_ok = CASE WHEN excluded.at >= at THEN excluded.last_ok ELSE last_ok END, "
+            "weight = max(weight, excluded.weight), "
+            "last_ok = CASE WHEN excluded.at >= at THEN excluded.last_ok ELSE last_ok END, "
             "at = max(at, excluded.at)",
             [
                 experience_id,
