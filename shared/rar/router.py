@@ -358,7 +358,7 @@ class Router:
         )
 
     def _learned(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> float | None:
-        """What the score learned from this memory expects. A first look at it is left to the worker, if there is one."""
+        """What the score learned from this memory expects. A first look at it is left to the worker, if any."""
         kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id)
         if not self._scores.known(kind):
             if self._worker.mode == "background":
