@@ -58,11 +58,15 @@ def report(mode: str, models: dict[str, Any], asked: list[str]) -> None:
             else:
                 times[name].append(timed(lambda m=model, t=text: list(m.stream(t))))
     medians = {name: statistics.median(values) for name, values in times.items()}
-    print(f"{mode}: microseconds a call (median / p95), and overhead over the direct call against langchain-model-router's")
+    print(
+        f"{mode}: microseconds a call (median / p95), and overhead over the direct call against langchain-model-router's"
+    )
     peer = medians["langchain-model-router"] - medians["direct"]
     for name, values in times.items():
         over = medians[name] - medians["direct"]
-        print(f"  {name:<24} {medians[name]:>7.0f} / {np.percentile(values, 95):>6.0f}   +{over:>5.0f}   {over / peer:>5.2f}x")
+        print(
+            f"  {name:<24} {medians[name]:>7.0f} / {np.percentile(values, 95):>6.0f}   +{over:>5.0f}   {over / peer:>5.2f}x"
+        )
 
 
 def main() -> None:

@@ -87,6 +87,9 @@ class Ledger:
         self._earned: dict[str, float] = {}  # by namespace, in nominal or real USD
         self._learned: dict[str, float] = {}
         self._today = (0, 0.0)
+        self._usual: dict[
+            tuple[str, str], float
+        ] = {}  # cost of a call by purpose and role, the last ones counting most
 
     def add(
         self, namespace: str, purpose: Purpose, role: str, model_id: str, usage: Usage, *, now: float = 0.0
@@ -109,20 +112,28 @@ class Ledger:
             if purpose == "serve":
                 if role == STRONG:
                     self._earned[namespace] = self._earned.get(namespace, 0.0) + cost
+                    # Before a first guide was paid for, it is taken to cost as much as five answers.
+                    self._usual.setdefault(("guide", STRONG), 5.0 * cost)
                 return
             self._learned[namespace] = self._learned.get(namespace, 0.0) + cost
+            usual = self._usual.get((purpose, role), cost)
+            self._usual[purpose, role] = usual + 0.2 * (cost - usual)
             day = int(now // 86_400)
             self._today = (day, (self._today[1] if self._today[0] == day else 0.0) + (usd or 0.0))
 
-    def may_learn(self, namespace: str, now: float = 0.0) -> bool:
-        """Whether the budget has something left. A call may overshoot it; learning then waits for serving."""
+    def may_learn(self, namespace: str, purpose: Purpose, role: str, *, now: float = 0.0) -> bool:
+        """Whether the budget has room for a call of this kind, going by what such calls cost before."""
         with self._lock:
-            day, spent = self._today
-            if self._usd_per_day is not None and day == int(now // 86_400) and spent >= self._usd_per_day:
-                return False
+            cost = self._usual.get((purpose, role), 0.0)
+            if self._usd_per_day is not None:
+                spent = self._today[1] if self._today[0] == int(now // 86_400) else 0.0
+                if spent + cost > self._usd_per_day or spent >= self._usd_per_day:
+                    return False
             if self._share is None:
                 return True
-            return self._learned.get(namespace, 0.0) < self._share * self._earned.get(namespace, 0.0)
+            budget = self._share * self._earned.get(namespace, 0.0)
+            learned = self._learned.get(namespace, 0.0)
+            return learned < budget and learned + cost <= budget
 
     def pending(self) -> list[Spend]:
         with self._lock:

@@ -198,7 +198,7 @@ def test_nothing_is_scored_by_what_saw_it() -> None:
     assert all(not set(seen.texts) & set(asked.texts) for seen, asked in seen_by)
     assert all(len(seen) + len(asked) == 60 for seen, asked in seen_by)
     assert all(not set(seen.groups or ()) & set(asked.groups or ()) for seen, asked in seen_by[2:])
-    assert result.left_out is not None and sorted(result.left_out.rows) == list(range(60))
+    assert sorted(np.concatenate([split.rows for split in result.left_out])) == list(range(60))
 
 
 def test_one_group_cannot_be_left_out() -> None:
@@ -207,7 +207,7 @@ def test_one_group_cannot_be_left_out() -> None:
 
 
 def test_tables_without_groups_have_nothing_left_out() -> None:
-    assert static(replace(WORLD, groups=None), splits=1, scorers={}).left_out is None
+    assert static(replace(WORLD, groups=None), splits=1, scorers={}).left_out == ()
 
 
 def test_the_engine_tells_kinds_apart_that_it_has_seen() -> None:

@@ -97,37 +97,49 @@ def test_a_router_that_learned_more_than_it_saved_shows_a_loss() -> None:
 
 def test_learning_pauses_when_it_cost_its_share_and_goes_on_when_serving_caught_up() -> None:
     ledger = Ledger(PRICES, budget_share=0.2)
-    assert not ledger.may_learn("default")  # nothing was served yet
+    assert not ledger.may_learn("default", "shadow", "weak")  # nothing was served yet
     ledger.add("default", "serve", "strong", "big", Usage(1_000_000, 0))  # 2 USD
-    assert ledger.may_learn("default")
-    ledger.add("default", "guide", "strong", "big", Usage(200_000, 0))  # 0.4 USD
-    assert not ledger.may_learn("default")
-    assert not ledger.may_learn("other")  # namespaces earn for themselves
+    assert ledger.may_learn("default", "shadow", "weak")
+    ledger.add("default", "audit", "strong", "big", Usage(200_000, 0))  # 0.4 USD
+    assert not ledger.may_learn("default", "shadow", "weak")
+    assert not ledger.may_learn("other", "shadow", "weak")  # namespaces earn for themselves
     ledger.add("default", "serve", "strong", "big", Usage(1_000_000, 0))
-    assert ledger.may_learn("default")
+    assert ledger.may_learn("default", "shadow", "weak")
+
+
+def test_a_dear_call_waits_until_the_budget_has_room_for_it_while_cheap_ones_go_on() -> None:
+    ledger = Ledger(PRICES, budget_share=0.2)
+    for _ in range(24):
+        ledger.add("default", "serve", "strong", "big", Usage(1_000, 0))  # 0.002 USD
+
+    assert ledger.may_learn("default", "shadow", "weak")
+    assert not ledger.may_learn("default", "guide", "strong")  # as dear as five answers, for all that is known
+    for _ in range(2):
+        ledger.add("default", "serve", "strong", "big", Usage(1_000, 0))
+    assert ledger.may_learn("default", "guide", "strong")
 
 
 def test_weak_answers_earn_no_budget() -> None:
     ledger = Ledger(PRICES, budget_share=0.2)
     ledger.add("default", "serve", "weak", "small", MILLION)
 
-    assert not ledger.may_learn("default")
+    assert not ledger.may_learn("default", "shadow", "weak")
 
 
 def test_a_daily_cap_ends_with_the_day() -> None:
     ledger = Ledger(PRICES, budget_share=None, usd_per_day=1.0)
     ledger.add("default", "guide", "strong", "big", Usage(500_000, 0), now=86_400.0)
 
-    assert not ledger.may_learn("default", now=86_400.0 + 3_600.0)
-    assert ledger.may_learn("default", now=2 * 86_400.0)
+    assert not ledger.may_learn("default", "guide", "strong", now=86_400.0 + 3_600.0)
+    assert ledger.may_learn("default", "guide", "strong", now=2 * 86_400.0)
 
 
 def test_the_budget_outlives_the_process() -> None:
     ledger = Ledger(PRICES, budget_share=0.2)
     ledger.seed([Spend("default", "serve", "strong", "big", 1, 1_000_000, 0, usd=2.0)])
-    assert ledger.may_learn("default")
+    assert ledger.may_learn("default", "shadow", "weak")
     ledger.seed([Spend("default", "shadow", "weak", "small", 1, 4_000_000, 0, usd=0.4)])
-    assert not ledger.may_learn("default")
+    assert not ledger.may_learn("default", "shadow", "weak")
 
 
 @pytest.mark.parametrize("name", ["learning_budget", "learning_usd_per_day"])

@@ -196,6 +196,13 @@ class TestLearning:
                 assert reply.text == "41"
             assert models["weak"].calls == Counter()
 
+    def test_what_no_judge_can_decide_is_not_tried_each_time_that_it_is_asked(self, path: Path) -> None:
+        with make(path, judge=lambda request, reference, candidate: None) as router:
+            models = pair()
+            for _ in range(3):
+                assert serve(router, models, easy(41))[0].model == "strong"
+            assert models["weak"].calls == Counter(shadow=1)
+
     def test_a_judge_that_raises_teaches_nothing(self, path: Path) -> None:
         def judge(request: Request, reference: Reply, candidate: Reply) -> bool:
             raise RuntimeError("no idea")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rar.drive import Model, Models, drive
@@ -23,6 +24,7 @@ from rar.values import STRONG, WEAK, Call, Decision, Evidence, Experience, Guide
 
 logger = logging.getLogger("rar")
 
+_UNDECIDED = 10_000  # of these are kept in mind
 GATED: frozenset[tuple[Purpose, str]] = frozenset({("shadow", WEAK), ("guide", STRONG), ("audit", STRONG)})
 
 
@@ -54,6 +56,7 @@ class Learner:
     store_text: bool = True
     redact: Callable[[str], str] | None = None
     clock: Callable[[], float] = time.time
+    _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
     def study(self, lesson: Lesson) -> Batch:
         """Make the calls that this lesson is worth, and return all that is to be written about it."""
@@ -93,6 +96,9 @@ class Learner:
                 known is not None and not due(known, evidence.weak_id, evidence.strong_id, now, self.retry_after)
             ):
                 return None
+            # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
+            if now - self._undecided.get(evidence.experience_id, -math.inf) < self.retry_after:
+                return None
         near = self.memory.search_guides(
             request.embedding,
             namespace=request.namespace,
@@ -106,7 +112,12 @@ class Learner:
             if audit
             else self.ladder.steps(request, lesson.reply, guides)
         )
-        return self._drive(steps, lesson.models, request.namespace)
+        found = self._drive(steps, lesson.models, request.namespace)
+        if found.undecided:
+            if len(self._undecided) >= _UNDECIDED:
+                self._undecided.pop(next(iter(self._undecided)))
+            self._undecided[evidence.experience_id] = now
+        return found
 
     def _drive(self, steps: Steps[Findings], models: Models, namespace: str) -> Findings:
         gated = {name: _Gated(model, self, namespace) for name, model in models.items()}
@@ -196,7 +207,7 @@ class _Gated:
 
     def call(self, call: Call) -> Reply:
         if (call.purpose, call.model) in GATED and not self.learner.ledger.may_learn(
-            self.namespace, self.learner.clock()
+            self.namespace, call.purpose, call.model, now=self.learner.clock()
         ):
             raise BudgetError("The learning budget is spent; learning goes on when serving has caught up.")
         return self.model.call(call)

@@ -33,6 +33,7 @@ class Findings:
         guide: Text of a guide that was written, passed the checks, and worked at least once.
         refused: Why a written guide was refused, if one was.
         stopped: What ended the climb early (a failed call, the budget, a judge that cannot tell), if something did.
+        undecided: It was a judge that cannot tell.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -41,6 +42,7 @@ class Findings:
     guide: str | None = None
     refused: str | None = None
     stopped: str | None = None
+    undecided: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Ladder:
             found.stopped = _why(error)
             return found
         if verdict.agrees is None:
-            found.stopped = f"judge {verdict.judge} cannot tell: {verdict.why}"
+            found.stopped, found.undecided = f"judge {verdict.judge} cannot tell: {verdict.why}", True
             return found
         found.served = verdict
         found.reference = verdict.reference
@@ -133,7 +135,7 @@ class Ladder:
         candidate = yield from ask(WEAK, request, guide=guide, purpose=purpose, fresh=fresh)
         verdict = yield from self._judge(request, reference, candidate)
         if verdict.agrees is None:
-            found.stopped = f"judge {verdict.judge} cannot tell: {verdict.why}"
+            found.stopped, found.undecided = f"judge {verdict.judge} cannot tell: {verdict.why}", True
         else:
             found.reference = verdict.reference
             found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge, verdict.gap))
