@@ -102,7 +102,7 @@ def report(records: int, calls: int) -> None:
             requests = [question(text) for text in asked]
             router.embedder.embed(asked)  # type: ignore[union-attr]
             router.decide(requests[0], MODELS)  # loads the index, whose graph is then built in the background
-            memory._index.wait()
+            memory.settle()
             for n, request in enumerate(requests):
                 vector = new[n : n + 1]
                 times[n] = (

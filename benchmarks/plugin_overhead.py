@@ -65,7 +65,7 @@ def report(mode: str, models: dict[str, Any], asked: list[str]) -> None:
     for name, values in times.items():
         over = medians[name] - medians["direct"]
         print(
-            f"  {name:<24} {medians[name]:>7.0f} / {np.percentile(values, 95):>6.0f}   +{over:>5.0f}   {over / peer:>5.2f}x"
+            f"  {name:<26} {medians[name]:>6.0f} / {np.percentile(values, 95):>6.0f}  +{over:>5.0f}  {over / peer:>5.2f}x"
         )
 
 
@@ -99,7 +99,7 @@ def main() -> None:
         for model in models.values():
             for text in asked[:50]:
                 model.invoke(text)
-        memory._index.wait()  # its graph is built in the background
+        memory.settle()  # its graph is built in the background
         for mode in ("invoke", "stream"):
             report(mode, models, asked)
         ours.router.close()

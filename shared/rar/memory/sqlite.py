@@ -237,6 +237,10 @@ class SQLiteMemory:
             known = self._cache.guides(connection, [id for _, id in found])
         return [GuideMatch(known[id], similarity) for similarity, id in found if id in known]
 
+    def settle(self) -> None:
+        """Wait until no graph is being built in the background; searches are exact, and slower, till then."""
+        self._index.wait()
+
     def experience(self, id: str) -> Experience | None:
         with self._connection() as connection:
             row = connection.run(f"SELECT {EXPERIENCE}, embedding FROM experiences WHERE id = ?", [id]).fetchone()
