@@ -1,7 +1,7 @@
 """How long a decision takes on a full memory, beside the raw FAISS search that it contains.
 
-The embedding is apart (see benchmarks/embedding.py): questions are looked up in a table of unit vectors that cluster like
-sentences do. Router and raw index are asked the same questions in turn, in one process.
+The embedding is apart (see benchmarks/embedding.py): questions are looked up in a table of unit vectors that cluster
+like sentences do. Router and raw index are asked the same questions in turn, in one process.
 
     python benchmarks/decision_latency.py [--records 10000 100000] [--calls 2000]
 """
@@ -24,7 +24,7 @@ from rar.sameness import signature
 from rar.values import Experience, Trial, Vector, question
 
 DIM, CLUSTERS, LIMIT = 384, 500, 32
-MODELS = {"weak": FunctionModel(lambda m: "", "small"), "strong": FunctionModel(lambda m: "", "big")}
+MODELS = {"weak": FunctionModel(lambda _: "", "small"), "strong": FunctionModel(lambda _: "", "big")}
 
 
 class Table:

@@ -1,7 +1,7 @@
 """What one call costs on top of an instant model, beside `with_fallbacks` and the router of langchain-model-router.
 
-All four are asked the same questions in turn, in one process. Ours has a memory of 10,000 records and the embeddings of the
-questions at hand; learning is off, since it runs on another thread. `langchain-model-router` decides by its heuristic.
+All are asked the same questions in turn, in one process. Ours has a memory of 10,000 records and the embeddings of
+the questions at hand; learning is off, since it runs on another thread. `langchain-model-router` decides by its heuristic.
 
     pip install langchain-model-router==0.1.0
     python benchmarks/plugin_overhead.py [--records 10000] [--calls 2000]
@@ -59,14 +59,13 @@ def report(mode: str, models: dict[str, Any], asked: list[str]) -> None:
                 times[name].append(timed(lambda m=model, t=text: list(m.stream(t))))
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(
-        f"{mode}: microseconds a call (median / p95), and overhead over the direct call against langchain-model-router's"
+        f"{mode}: microseconds a call (median / p95); overhead over the direct call, against langchain-model-router's"
     )
     peer = medians["langchain-model-router"] - medians["direct"]
     for name, values in times.items():
         over = medians[name] - medians["direct"]
-        print(
-            f"  {name:<26} {medians[name]:>6.0f} / {np.percentile(values, 95):>6.0f}  +{over:>5.0f}  {over / peer:>5.2f}x"
-        )
+        p95 = np.percentile(values, 95)
+        print(f"  {name:<26} {medians[name]:>6.0f} / {p95:>6.0f}   +{over:>5.0f}   {over / peer:>5.2f}x")
 
 
 def main() -> None:
