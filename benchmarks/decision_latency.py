@@ -69,9 +69,9 @@ def raw_index(vectors: Vector, *, flat: bool) -> faiss.Index:
     return index
 
 
-def timed(function: Callable[[], object]) -> float:
+def timed(function: Callable[..., object], *args: object) -> float:
     start = time.perf_counter()
-    function()
+    function(*args)
     return (time.perf_counter() - start) * 1e3
 
 
@@ -106,9 +106,9 @@ def report(records: int, calls: int) -> None:
             for n, request in enumerate(requests):
                 vector = new[n : n + 1]
                 times[n] = (
-                    timed(lambda: router.decide(request, MODELS)),
-                    timed(lambda: hnsw.search(vector, LIMIT)),
-                    timed(lambda: flat.search(vector, LIMIT)),
+                    timed(router.decide, request, MODELS),
+                    timed(hnsw.search, vector, LIMIT),
+                    timed(flat.search, vector, LIMIT),
                 )
         memory.close()
     median, p95 = np.median(times, axis=0), np.percentile(times, 95, axis=0)
