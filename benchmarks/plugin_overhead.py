@@ -1,7 +1,7 @@
 """What one call costs on top of an instant model, beside `with_fallbacks` and the router of langchain-model-router.
 
-All are asked the same questions in turn, in one process. Ours has a memory of 10,000 records and the embeddings of
-the questions at hand; learning is off, since it runs on another thread. `langchain-model-router` decides by its
+All are asked the same questions in turn, in one process. Ours has a memory of 10,000 records and the embeddings of the
+questions at hand; learning is off, since it runs on another thread. `langchain-model-router` decides by its heuristic.
 heuristic.
 
     pip install langchain-model-router==0.1.0
