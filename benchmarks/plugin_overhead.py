@@ -2,7 +2,6 @@
 
 All are asked the same questions in turn, in one process. Ours has a memory of 10,000 records and the embeddings of the
 questions at hand; learning is off, since it runs on another thread. `langchain-model-router` decides by its heuristic.
-heuristic.
 
     pip install langchain-model-router==0.1.0
     python benchmarks/plugin_overhead.py [--records 10000] [--calls 2000]
