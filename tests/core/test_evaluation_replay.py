@@ -198,7 +198,18 @@ def test_nothing_is_scored_by_what_saw_it() -> None:
     assert all(not set(seen.texts) & set(asked.texts) for seen, asked in seen_by)
     assert all(len(seen) + len(asked) == 60 for seen, asked in seen_by)
     assert all(not set(seen.groups or ()) & set(asked.groups or ()) for seen, asked in seen_by[2:])
-    assert sorted(np.concatenate([split.rows for split in result.left_out])) == list(range(60))
+    assert result.left_out is not None
+    assert sorted(result.left_out.rows) == list(range(60))
+
+
+def test_scores_of_two_fits_are_not_compared() -> None:
+    def unequal(seen: Table, asked: Table) -> np.ndarray:
+        return np.full(len(asked), seen.gap.mean())  # says nothing about a question, and differs between the parts
+
+    left_out = static(WORLD, splits=1, folds=3, scorers={"unequal": unequal}).left_out
+
+    assert left_out is not None
+    assert left_out.scores["unequal"].tolist() == [0.5] * 60
 
 
 def test_one_group_cannot_be_left_out() -> None:
@@ -207,7 +218,7 @@ def test_one_group_cannot_be_left_out() -> None:
 
 
 def test_tables_without_groups_have_nothing_left_out() -> None:
-    assert static(replace(WORLD, groups=None), splits=1, scorers={}).left_out == ()
+    assert static(replace(WORLD, groups=None), splits=1, scorers={}).left_out is None
 
 
 def test_the_engine_tells_kinds_apart_that_it_has_seen() -> None:

@@ -271,10 +271,8 @@ def summarise_static(result: Static, *, samples: int = 500) -> StaticSummary:
         result: What was found.
         samples: Resamples of each interval.
     """
-    halves, left_out = (
-        _scored(result, splits, samples) if splits else () for splits in (result.halves, result.left_out)
-    )
-    return StaticSummary(Facts.of(result.table), result.quality, halves, left_out)
+    left_out = () if result.left_out is None else _scored(result, [result.left_out], samples)
+    return StaticSummary(Facts.of(result.table), result.quality, _scored(result, result.halves, samples), left_out)
 
 
 def _with_bounds(table: Table, split: Split) -> dict[str, Array]:

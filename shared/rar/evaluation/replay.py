@@ -315,13 +315,14 @@ class Static:
 
     Args:
         halves: One split for each random halving; the other half was seen.
-        left_out: One split for each part of the groups; all other groups were seen. Empty without groups.
+        left_out: One split of all questions, scored by what had seen no question of their group; None without groups.
+            Scores are ranks from 0 to 1 within each part of the groups, for those of two fits do not compare.
     """
 
     table: Table
     quality: float
     halves: tuple[Split, ...]
-    left_out: tuple[Split, ...]
+    left_out: Split | None
 
 
 OURS = "RAR"
@@ -374,7 +375,8 @@ def static(
         scored.append(Split(asked, {name: scorer(known, new) for name, scorer in scorers.items()}))
         if progress is not None:
             progress("static splits", done, len(parts))
-    return Static(table, quality, tuple(scored[:splits]), tuple(scored[splits:]))
+    left_out = None if table.groups is None else _joined(scored[splits:])
+    return Static(table, quality, tuple(scored[:splits]), left_out)
 
 
 def _left_out(groups: Sequence[str], folds: int, chance: np.random.Generator) -> list[tuple[Rows, Rows]]:
@@ -387,6 +389,21 @@ def _left_out(groups: Sequence[str], folds: int, chance: np.random.Generator) ->
     fold_of = dict(zip(names.tolist(), (chance.permutation(len(names)) % folds).tolist(), strict=True))
     fold = np.array([fold_of[group] for group in groups])
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
+
+
+def _joined(parts: Sequence[Split]) -> Split:
+    names = parts[0].scores
+    return Split(
+        np.concatenate([part.rows for part in parts]),
+        {name: np.concatenate([_ranks(part.scores[name]) for part in parts]) for name in names},
+    )
+
+
+def _ranks(scores: Array) -> Array:
+    """The share of scores below each, equal ones counting half."""
+    _, index, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks: Array = ((counts.cumsum() - counts / 2.0) / len(scores))[index]
+    return ranks
 
 
 def engine(*, quality: float = 0.95, policy: str | Policy = "floor", seed: int = 0, **options: Any) -> Scorer:

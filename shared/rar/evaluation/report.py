@@ -49,7 +49,7 @@ def sheets(summary: Summary) -> list[Sheet]:
     if isinstance(summary, StaticSummary):
         found = [head, _scored("Unseen questions, mean of random halves", summary.halves, summary.floor)]
         if summary.left_out:
-            found.append(_scored("Unseen groups, mean of parts", summary.left_out, summary.floor))
+            found.append(_scored("Unseen groups", summary.left_out, summary.floor))
         return found
     found = [head, _stages("Stages: RAR", summary)]
     return [*found, _stages(f"Stages: {PAPER}", summary)] if summary.paper else found
