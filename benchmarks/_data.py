@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from rar.evaluation import Table, read_table, shuffle
+
 
 def folder() -> Path:
     """The data folder, or the end of the program with a word on what is missing."""
@@ -21,3 +23,20 @@ def rows(name: str) -> list[dict[str, str]]:
     """The rows of a gzipped CSV file."""
     with gzip.open(folder() / name, "rt", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def mmlu(questions: int | None = None) -> Table:
+    """Multiple-choice questions with their options, and whether each model was right."""
+    return _table("mmlu_mixtral_gpt4.csv.gz", questions, group="subject", text="question,A,B,C,D")
+
+
+def gsm8k(questions: int | None = None) -> Table:
+    """Mathematical word problems, and whether each model was right."""
+    return _table("gsm8k_mixtral_gpt4.csv.gz", questions)
+
+
+def _table(name: str, questions: int | None, group: str | None = None, text: str | None = None) -> Table:
+    """A random part of the file, the same each time; all of it for None."""
+    weak, strong = "mixtral_8x7b_correct", "gpt4_1106_correct"
+    table = read_table(folder() / name, weak=weak, strong=strong, text=text, group=group)
+    return table.take(shuffle(table, 0)[:questions])
