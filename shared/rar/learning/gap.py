@@ -107,9 +107,9 @@ _NO_TERMS: tuple[Places, Array] = (np.zeros(0, np.int64), np.zeros(0))
 
 def _dense(text: str | None, embedding: Vector, score: float | None) -> Array:
     # The scales say how far a part is trusted against the words: an embedding, which speaks of topics more than of
-    # difficulty, by 0.2; a length e times another's by 0.25.
+    # difficulty, by 0.1; a length e times another's by 0.25.
     length = 0.25 * (math.log(len(text) + 1.0) - 5.0) if text is not None else 0.0
-    return np.concatenate([0.2 * embedding, [length, 0.0 if score is None else 2.0 * (score - 0.5)]])
+    return np.concatenate([0.1 * embedding, [length, 0.0 if score is None else 2.0 * (score - 0.5)]])
 
 
 @lru_cache(maxsize=2**14)

@@ -140,10 +140,10 @@ class FloorPolicy:
     quality: float = 0.95
     audit_rate: float = 0.05
     rate: float = 0.02
-    margin: float = 0.02
+    margin: float = 0.01
     caution: float = 0.5
     near: tuple[float, float] = (0.35, 0.85)
-    prior_weight: tuple[float, float] = (8.0, 2.0)
+    prior_weight: tuple[float, float] = (50.0, 2.0)
     start: float = 0.85
     bounds: tuple[float, float] = (0.1, 1.2)
     first_audits: float = 0.7
