@@ -86,7 +86,7 @@ def row(data: str, judge: str, result: Online, neighbours: list[np.ndarray]) -> 
     table, n = result.table, len(result.table)
     mixed = Curve(np.array([0.0, 1.0]), np.array([table.weak.mean(), table.strong.mean()]))
     needed = [
-        calls_for(curve(score, run.table.weak, run.table.strong), float(run.scores.mean()))
+        calls_for(curve(score, run.table.weak, run.table.strong), min(run.scores.mean(), table.strong.mean()))
         for score, run in zip(neighbours, result.runs, strict=True)
     ]
     return Row(
@@ -98,7 +98,7 @@ def row(data: str, judge: str, result: Online, neighbours: list[np.ndarray]) -> 
         bootstrap(ratio(result.scores, table.strong), n),
         tuple(result.second_half.tolist()),
         float(np.mean([run.calls[STRONG, "audit"].mean() for run in result.runs])),
-        1.0 - calls_for(mixed, float(result.scores.mean())),
+        1.0 - calls_for(mixed, min(result.scores.mean(), table.strong.mean())),
         1.0 - float(np.mean(needed)),
     )
 
