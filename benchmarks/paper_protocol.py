@@ -1,0 +1,525 @@
+"""The protocol of the RAR paper with real models: the same questions in three stages, shuffled anew in each.
+
+Weak: Qwen2.5-Coder-0.5B-Instruct, strong: Qwen2.5-Coder-1.5B-Instruct, both 4-bit on this machine's CPU. Half of the
+questions are from GSM8K (one line of calculation), half from MMLU (the letter alone). Compared are the weak model
+alone and with chain of thought, the strong one, a random mix of the two at RAR's share of strong answers, and RAR
+itself: without guides, with guides, and with guides under the policy that keeps a floor.
+
+Every model call is kept in the user's cache folder, so that an interrupted run goes on and a second one costs nothing.
+Models of this size prove the machinery, not the method; there is no pass mark.
+
+    RAR_DATA=... python benchmarks/paper_protocol.py [--questions 60] [--stages 3] [--budget-minutes 55] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from _data import rows
+from _recorded_calls import Calls, OutOfTimeError, RecordedModel
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from rar import Message, Reply, Router
+from rar.embedding import as_embedder
+from rar.embedding.cache import CachedEmbedder
+from rar.evaluation.metrics import Interval, bootstrap, ratio
+from rar.learning.judges import LetterJudge, NumberJudge
+from rar.local.weights import cache_folder
+from rar.values import STRONG, WEAK, Call, Decision, Request
+
+Array: TypeAlias = npt.NDArray[np.float64]
+Kind: TypeAlias = Literal["GSM8K", "MMLU"]
+
+JUDGES = {"GSM8K": NumberJudge(), "MMLU": LetterJudge()}
+LONGEST = 600  # characters of a question; MMLU has some with passages of several pages
+COT = "weak + CoT"
+SINGLE = (WEAK, COT, STRONG)
+MIX = "random mix"
+PLAIN, GUIDED, FLOOR = "RAR without guides", "RAR with guides", "RAR with guides, floor .95"
+ROUTERS: dict[str, dict[str, Any]] = {
+    PLAIN: {"policy": "paper", "guides": False},
+    GUIDED: {"policy": "paper", "guides": True},
+    FLOOR: {"policy": "floor", "guides": True, "quality": 0.95},
+}
+_ONE_LINE = """\
+Answer the problem with one line of calculation, then end with the line 'Answer: ' and the number.
+
+Example:
+Problem: A box holds 4 rows of 6 eggs. 5 eggs are broken. How many are whole?
+4 * 6 = 24; 24 - 5 = 19
+Answer: 19"""
+_STEPS = "Think step by step, in short sentences. Then end with the line 'Answer: ' and the {}."
+# Instructions and most tokens, plain and with chain of thought.
+FORMS: dict[Kind, tuple[tuple[str, int], tuple[str, int]]] = {
+    "GSM8K": ((_ONE_LINE, 96), (_STEPS.format("number"), 192)),
+    "MMLU": (("Answer the question with the letter of the right option alone.", 16), (_STEPS.format("letter"), 128)),
+}
+_SECONDS_ALONE, _SECONDS_GUIDED = 10.0, 13.0  # a question, on two free cores
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Question:
+    """`gold` is a number or a letter, and is shown to no model."""
+
+    text: str
+    gold: str
+    kind: Kind
+
+    @cached_property
+    def plain(self) -> Request:
+        return self._request(*FORMS[self.kind][0])
+
+    @cached_property
+    def step_by_step(self) -> Request:
+        return self._request(*FORMS[self.kind][1])
+
+    def _request(self, instructions: str, tokens: int) -> Request:
+        messages = (Message("system", instructions), Message("user", self.text))
+        return Request(messages, self.text, "given", options={"kind": self.kind, "max_tokens": tokens})
+
+
+def sample(count: int, seed: int) -> list[Question]:
+    """The kinds in turn, so that a run that is cut short has both. A larger sample begins with the smaller one."""
+    maths = [Question(row["question"], row["answer"], "GSM8K") for row in rows("gsm8k_mixtral_gpt4.csv.gz")]
+    choice = [
+        Question("\n".join([row["question"], *(f"{x}. {row[x]}" for x in "ABCD")]), row["answer"], "MMLU")
+        for row in rows("mmlu_mixtral_gpt4.csv.gz")
+    ]
+    for half in (maths, choice):
+        random.Random(seed).shuffle(half)
+    short = [[question for question in half if len(question.text) <= LONGEST] for half in (maths, choice)]
+    return [question for pair in zip(*short, strict=False) for question in pair][:count]
+
+
+def agrees(request: Request, reference: Reply, candidate: Reply) -> bool | None:
+    """Whether both name the same number or letter; None if the reference names none."""
+    return JUDGES[request.options["kind"]].verdict(request, reference, candidate).agrees
+
+
+Served: TypeAlias = tuple[Decision, Reply]
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the models say to a question without any router."""
+
+    question: Question
+    weak: Reply
+    cot: Reply
+    strong: Reply
+
+
+@dataclass
+class Outcome:
+    """What a system did. Arrays have shape `(stages, n)`, hold 0 to 1, and are not in the order of asking.
+
+    `strong_calls` are those of each stage, per question, learning included. Rows of `spending` are purpose, role,
+    calls, input and output tokens.
+    """
+
+    name: str
+    strong: Array  # served by the strong model
+    agreement: Array  # served answers that agree with the strong model's
+    accuracy: Array  # served answers that are right by gold
+    strong_calls: list[float]
+    spending: Sequence[tuple[str, str, int, int, int]] = ()
+    guides: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> int:
+        return len(self.strong)
+
+
+def ask_alone(questions: Sequence[Question], models: Mapping[str, RecordedModel], progress: Progress) -> list[Answers]:
+    """The answers of the single models, as far as time suffices."""
+    found: list[Answers] = []
+    for question in progress.track(questions, description="weak, weak + CoT, strong"):
+        try:
+            weak, strong = (models[role].call(Call(role, question.plain)) for role in (WEAK, STRONG))
+            cot = models[WEAK].call(Call(WEAK, question.step_by_step))
+        except OutOfTimeError:
+            break
+        found.append(Answers(question, weak, cot, strong))
+    return found
+
+
+def alone(name: str, role: str, answers: Sequence[Answers], replies: Sequence[Reply], stages: int) -> Outcome:
+    """A single model, which answers the same in each stage."""
+    agreed, right = marks(answers, replies)
+    strong = np.full((stages, len(answers)), float(role == STRONG))
+    into, out = (stages * sum(getattr(r.usage, f"{way}_tokens") for r in replies) for way in ("input", "output"))
+    repeated = partial(np.tile, reps=(stages, 1))
+    spending = [("serve", role, stages * len(answers), into, out)]
+    return Outcome(name, strong, repeated(agreed), repeated(right), list(strong.mean(1)), spending)
+
+
+def marks(answers: Sequence[Answers], replies: Sequence[Reply]) -> tuple[Array, Array]:
+    """Which replies agree with the strong model's, and which are right. The strong model's own always agree."""
+    agreed, right = [], []
+    for known, reply in zip(answers, replies, strict=True):
+        request, gold = known.question.plain, Reply("gold", known.question.gold)
+        agreed.append(reply.model == STRONG or agrees(request, known.strong, reply) is True)
+        right.append(agrees(request, gold, reply) is True)
+    return np.array(agreed, np.float64), np.array(right, np.float64)
+
+
+def routed(
+    name: str,
+    answers: Sequence[Answers],
+    models: Mapping[str, RecordedModel],
+    stages: int,
+    seed: int,
+    embedder: CachedEmbedder,
+    progress: Progress,
+) -> Outcome:
+    """RAR on the questions of `answers`, as many whole stages as time suffices for."""
+    task, chance = progress.add_task(name, total=stages * len(answers)), random.Random(seed)
+    served, strong_calls = list[list[Served]](), [0]
+    router = Router(
+        models[WEAK],
+        models[STRONG],
+        **ROUTERS[name],
+        memory=":memory:",
+        embedder=embedder,
+        judge=agrees,
+        learning="inline",
+        learning_budget=None,
+        seed=seed,
+    )
+    with router:
+        for _ in range(stages):
+            stage = dict[int, Served]()
+            for place in chance.sample(range(len(answers)), len(answers)):
+                found = ask(router, models, answers[place].question)
+                if found is None:
+                    break
+                stage[place] = found
+                progress.advance(task)
+            if len(stage) < len(answers):
+                break
+            served.append([stage[place] for place in range(len(answers))])
+            strong_calls.append(sum(spend.calls for spend in router.stats().spending if spend.role == STRONG))
+        spending = [(s.purpose, s.role, s.calls, s.input_tokens, s.output_tokens) for s in router.stats().spending]
+        guides = guides_of(router, served, answers)
+    both = [marks(answers, [reply for _, reply in stage]) for stage in served]
+    strong = [[reply.model == STRONG for _, reply in stage] for stage in served]
+    return Outcome(
+        name,
+        np.array(strong, np.float64),
+        np.array([agreed for agreed, _ in both]),
+        np.array([right for _, right in both]),
+        list(np.diff(strong_calls) / len(answers)),
+        spending,
+        guides,
+    )
+
+
+def ask(router: Router, models: Mapping[str, RecordedModel], question: Question) -> Served | None:
+    """Serve a question and learn from it; None if there was no time for all of that."""
+    misses = models[WEAK].calls.misses
+    try:
+        decision = router.decide(question.plain)
+        reply = models[decision.model].call(decision.call)
+    except OutOfTimeError:
+        return None
+    router.learn(decision, reply)  # never raises: learning that was cut short shows in the count alone
+    return (decision, reply) if models[WEAK].calls.misses == misses else None
+
+
+def guides_of(router: Router, served: Sequence[Sequence[Served]], answers: Sequence[Answers]) -> dict[str, int]:
+    """What became of the guides that the strong model wrote, and of the answers that were given with one."""
+    lessons = [fact.get("learned") or {} for fact in router.decisions(limit=1_000_000)]
+    refused = Counter(lesson["guide_refused"] for lesson in lessons if lesson.get("guide_refused"))
+    stats = router.stats().memory
+    kept = dict(stats.guides) if stats is not None else {}
+    used = [
+        (known, decision, reply)
+        for stage in served
+        for known, (decision, reply) in zip(answers, stage, strict=True)
+        if decision.guide is not None
+    ]
+    return {
+        "written": sum(kept.values()) + refused.total(),
+        **{f"kept as {state}": count for state, count in sorted(kept.items())},
+        **{f"refused: {reason}": count for reason, count in refused.most_common()},
+        "answers served with a guide": len(used),
+        "  that agree with strong": sum(agrees(k.question.plain, k.strong, reply) is True for k, _, reply in used),
+        "  by a guide of another question": sum(
+            decision.guide.origin != decision.request.evidence.experience_id
+            for _, decision, _ in used
+            if decision.guide is not None and decision.request.evidence is not None
+        ),
+    }
+
+
+def random_mix(router: Outcome, weak: Outcome, strong: Outcome) -> Outcome:
+    """What is to be expected where the strong model answers as often as in each of `router`'s stages, but by lot."""
+    share = router.strong.mean(1, keepdims=True)
+
+    def mixed(of: str) -> Array:
+        low, high = (getattr(outcome, of)[: router.stages] for outcome in (weak, strong))
+        return np.asarray(low + share * (high - low))
+
+    strong_share = np.broadcast_to(share, router.strong.shape)
+    return Outcome(MIX, strong_share, mixed("agreement"), mixed("accuracy"), [float(part) for part in share[:, 0]])
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+def mean(values: Array) -> Interval:
+    """The mean over questions (and stages, if there are several) with its 95 % interval, drawn over questions."""
+    per_question = values.reshape(-1, values.shape[-1]).mean(0)
+    return bootstrap(ratio(per_question, np.ones(len(per_question))), len(per_question))
+
+
+def seen(stage: int) -> str:
+    return f"{stage + 1} {'repeats' if stage else 'first sights'}"
+
+
+def by_stage(outcomes: Sequence[Outcome], answers: Sequence[Answers]) -> list[dict[str, Any]]:
+    """One row for each system and stage; single models are the same in all."""
+    kinds = np.array([known.question.kind for known in answers])
+    table = []
+    for outcome in outcomes:
+        single = outcome.name in SINGLE
+        for stage in range(1 if single else outcome.stages):
+            right = outcome.accuracy[stage]
+            row: dict[str, Any] = {"system": outcome.name, "stage": "every" if single else seen(stage)}
+            row |= {"served_strong": float(outcome.strong[stage].mean()), "strong_calls": outcome.strong_calls[stage]}
+            row |= {"agreement": mean(outcome.agreement[stage]).as_dict(), "accuracy": mean(right).as_dict()}
+            row |= {f"accuracy_{kind}": float(right[kinds == kind].mean()) for kind in FORMS if kind in kinds}
+            table.append(row)
+    return table
+
+
+def comparisons(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    """Paired differences in points of what RAR with guides did and what others did, on first sights and on repeats."""
+    table: list[dict[str, Any]] = []
+    own = outcomes.get(GUIDED)
+    for name in (PLAIN, MIX, COT, WEAK):
+        other = outcomes.get(name)
+        if own is None or other is None:
+            continue
+        stages = min(own.stages, other.stages)
+        for part, span in (("first sights", slice(0, 1)), ("repeats", slice(1, stages))):
+            if span.start >= stages:
+                continue
+            row: dict[str, Any] = {"against": name, "questions": part}
+            for of in ("strong", "agreement", "accuracy") if name != MIX else ("agreement", "accuracy"):
+                row[of] = mean(getattr(own, of)[span] - getattr(other, of)[span]).as_dict()
+            table.append(row)
+    return table
+
+
+def shown(interval: Mapping[str, float], form: str = ".0f") -> str:
+    value, low, high = (format(100.0 * interval[part] + 0.0, form) for part in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def print_report(report: Mapping[str, Any], console: Console) -> None:
+    console.print(f"[bold]{report['title']}[/]\n{report['versions']}")
+    for note in report["notes"]:
+        console.print(note)
+    columns = [
+        "system",
+        "stage",
+        "strong served",
+        "strong calls",
+        "agreement [95 %]",
+        "accuracy [95 %]",
+        *(f"on {k}" for k in FORMS),
+    ]
+    table = _table("By stage, in % of the questions (strong calls: learning included)", columns)
+    for row in report["stages"]:
+        shares = [f"{100.0 * row[of]:.0f}" for of in ("served_strong", "strong_calls")]
+        right = [f"{100.0 * row[f'accuracy_{kind}']:.0f}" for kind in FORMS if f"accuracy_{kind}" in row]
+        table.add_row(row["system"], row["stage"], *shares, shown(row["agreement"]), shown(row["accuracy"]), *right)
+    console.print(table)
+    if report["comparisons"]:
+        columns = ["against", "questions", "strong served", "agreement", "accuracy"]
+        table = _table(f"{GUIDED} less another system, in points [95 %], paired", columns)
+        for row in report["comparisons"]:
+            cells = (shown(row[of], "+.0f") if of in row else "same" for of in ("strong", "agreement", "accuracy"))
+            table.add_row(row["against"], row["questions"], *cells)
+        console.print(table)
+    columns = ["system", "purpose", "model", "calls", "input tokens", "output tokens"]
+    table = _table("Calls and tokens of all stages", columns)
+    for system, spending in report["spending"].items():
+        for n, (purpose, role, *counts) in enumerate(spending):
+            table.add_row("" if n else system, purpose, role, *(f"{count:,}" for count in counts))
+    console.print(table)
+    if report["guides"]:
+        table = _table("Guides", ["", *report["guides"]])
+        for what in dict.fromkeys(what for guides in report["guides"].values() for what in guides):
+            table.add_row(what, *(str(guides.get(what, 0)) for guides in report["guides"].values()))
+        console.print(table)
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        text = column in ("", "system", "stage", "against", "questions", "purpose", "model")
+        table.add_column(column, justify="left" if text else "right", no_wrap=True)
+    return table
+
+
+COLOURS = {
+    STRONG: "#3d3d3d", WEAK: "#8d99ae", COT: "#4c956c", MIX: "#e09f3e", PLAIN: "#2f6690", GUIDED: "#d1495b",
+    FLOOR: "#7b2d8b",
+}  # fmt: skip
+
+
+def draw(outcomes: Mapping[str, Outcome], title: str, stages: int) -> Figure:
+    """Strong answers, agreement and accuracy over the stages."""
+    figure = Figure(figsize=(12.0, 4.8), layout="constrained")
+    share, *panels = figure.subplots(1, 3)
+    for name in ROUTERS:
+        if name in outcomes:
+            at, outcome = np.arange(1, outcomes[name].stages + 1), outcomes[name]
+            share.plot(at, 100.0 * outcome.strong.mean(1), "-o", color=COLOURS[name], ms=5, lw=1.4)
+            share.plot(at, 100.0 * np.array(outcome.strong_calls), ":", color=COLOURS[name], lw=1.4)
+    share.set(title="served by strong (dotted: all strong calls)", ylabel="% of the questions", ylim=(0.0, None))
+    for axes, of in zip(panels, ("agreement", "accuracy"), strict=True):
+        for n, outcome in enumerate(outcomes.values()):
+            _line(axes, outcome, of, 0.05 * (n - (len(outcomes) - 1) / 2))  # side by side
+    panels[0].set(title="agreement with strong", ylim=(-2.0, 103.0))
+    panels[1].set(title="accuracy by gold", ylim=(-2.0, 103.0))
+    for axes in (share, *panels):
+        axes.set(xlabel="stage (1: first sights, then repeats)", xticks=range(1, stages + 1))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.25)
+    handles, labels = panels[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.suptitle(f"{title}; bars: 95 % intervals", fontsize=10)
+    return figure
+
+
+def _line(axes: Axes, outcome: Outcome, of: str, shift: float) -> None:
+    """A line over the stages; a single model, the same in all, has one bar at their left."""
+    colour, single = COLOURS[outcome.name], outcome.name in SINGLE
+    found = [mean(values) for values in getattr(outcome, of)[: 1 if single else None]]
+    at = np.arange(len(found)) + (0.6 if single else 1.0) + shift
+    value, low, high = (100.0 * np.array([getattr(i, end) for i in found]) for end in ("value", "low", "high"))
+    if single:
+        axes.axhline(value[0], color=colour, lw=1.0, ls="--")
+    error = np.abs([low - value, high - value])
+    axes.errorbar(at, value, error, fmt="D" if single else "-o", color=colour, ms=4, lw=1.4, elinewidth=0.8,
+                  label=outcome.name)  # fmt: skip
+
+
+def compare(
+    answers: Sequence[Answers],
+    models: Mapping[str, RecordedModel],
+    stages: int,
+    seed: int,
+    embedder: CachedEmbedder,
+    progress: Progress,
+) -> dict[str, Outcome]:
+    """All systems by name; a router that had no time for one stage is missing."""
+    weak = alone(WEAK, WEAK, answers, [known.weak for known in answers], stages)
+    cot = alone(COT, WEAK, answers, [known.cot for known in answers], stages)
+    strong = alone(STRONG, STRONG, answers, [known.strong for known in answers], stages)
+    routers = [routed(name, answers, models, stages, seed, embedder, progress) for name in ROUTERS]
+    found = [outcome for outcome in routers if outcome.stages]
+    pattern = next((outcome for outcome in found if outcome.name == GUIDED), found[0])
+    outcomes = [weak, cot, strong, random_mix(pattern, weak, strong), *found]
+    return {outcome.name: outcome for outcome in outcomes}
+
+
+def print_estimate(
+    questions: Sequence[Question], models: Mapping[str, RecordedModel], calls: Calls, console: Console
+) -> None:
+    new = sum(calls.recorded("weak", Call(WEAK, question.step_by_step)) is None for question in questions)
+    minutes = (new * _SECONDS_ALONE + len(questions) * _SECONDS_GUIDED) / 60.0
+    console.print(
+        f"{len(questions)} questions, {len(questions) - new} of them with recorded answers of "
+        f"{models[WEAK].id} and {models[STRONG].id}; on two free cores about {minutes:.0f} minutes, "
+        "less what is recorded of guides and their trials. Ctrl-C ends early and reports what is there."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, default=60)
+    parser.add_argument("--stages", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="of each model; more are faster on free cores only")
+    parser.add_argument("--budget-minutes", type=float, default=55.0, help="no model is asked anything new after these")
+    parser.add_argument("--cache", type=Path, default=cache_folder() / "paper_protocol.db")
+    parser.add_argument("--out", type=Path, default=Path("paper_protocol.png"), help="the picture")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    args = parser.parse_args()
+    if args.questions < 2 or args.stages < 1:
+        parser.error("at least 2 questions and 1 stage are needed")
+    log, questions = Console(stderr=True), sample(args.questions, args.seed)
+    embedder = CachedEmbedder(as_embedder("minilm"))
+    bars = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Calls(args.cache, minutes=args.budget_minutes, threads=args.threads) as calls:
+        models = {WEAK: RecordedModel("weak", calls), STRONG: RecordedModel("strong", calls)}
+        print_estimate(questions, models, calls, log)
+        with Progress(*bars, console=log) as progress:
+            answers = ask_alone(questions, models, progress)
+            if len(answers) < 2:
+                sys.exit("The time was over before two questions were answered. Run it again: what was made is kept.")
+            outcomes = compare(answers, models, args.stages, args.seed, embedder, progress)
+        made, seconds = calls.made, calls.seconds
+    cut = len(answers) < len(questions) or any(
+        name not in outcomes or outcomes[name].stages < args.stages for name in ROUTERS
+    )
+    libraries = ", ".join(
+        [
+            f"Python {platform.python_version()}",
+            *(f"{name} {version(name)}" for name in ("rar-llm", "xllamacpp", "numpy")),
+        ]
+    )
+    report = {
+        "title": (
+            f"{models[WEAK].id} (weak), {models[STRONG].id} (strong): {len(answers)} questions of GSM8K and MMLU, "
+            f"{args.stages} stages, seed {args.seed}"
+        ),
+        "versions": f"{datetime.now(timezone.utc).date()}, {libraries}, {embedder.id}",
+        "notes": [
+            f"{made} new model calls took {seconds / 60.0:.1f} minutes.",
+            *(["Time was over: whole stages only; run it again to go on where it stopped."] if cut else []),
+        ],
+        "stages": by_stage(list(outcomes.values()), answers),
+        "comparisons": comparisons(outcomes),
+        "spending": {name: outcome.spending for name, outcome in outcomes.items() if outcome.spending},
+        "guides": {name: outcome.guides for name, outcome in outcomes.items() if outcome.guides},
+    }
+    draw(outcomes, str(report["title"]), args.stages).savefig(args.out, dpi=130)
+    log.print(f"Drawn to {args.out}")
+    if args.json:
+        json.dump(report, sys.stdout, indent=1)
+    else:
+        console = Console()
+        print_report(report, console if console.is_terminal else Console(width=130))
+
+
+if __name__ == "__main__":
+    main()
