@@ -355,6 +355,7 @@ class Router:
             bias=state.bias,
             reference=state.reference,
             audits=state.audits,
+            calls=state.calls,
         )
 
     def _learned(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> float | None:

@@ -172,6 +172,7 @@ class Evidence:
         bias: What audits found the expected gaps of weak answers to be too small by.
         reference: Mean quality of the strong model's own answers; 1 where judges only compare.
         audits: Audits that `bias` rests on.
+        calls: Served calls that `threshold` rests on.
         draw: Uniform in [0, 1), decides whether a weak answer is audited.
     """
 
@@ -186,6 +187,7 @@ class Evidence:
     bias: float = 0.0
     reference: float = 1.0
     audits: int = 0
+    calls: int = 0
     draw: float = 1.0
     now: float = 0.0
 

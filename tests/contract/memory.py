@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -390,13 +391,47 @@ class MemoryContract:
 
     # ── policy, spending, decisions ──
 
+    def test_residuals_and_references_move_their_means(self, memory: Memory) -> None:
+        steps = [PolicyStep("default", 0.0, audit=True, residual=0.5, reference=0.5), PolicyStep("default", 0.0)]
+        memory.write(Batch(steps=tuple(steps)))
+
+        state = memory.policy_state("default")
+
+        assert state == PolicyState().after(steps[0]).after(steps[1])
+        assert 0.0 < state.bias < 0.5
+        assert 0.5 < state.reference < 1.0
+
+    def test_trials_keep_their_gaps_and_weights(self, memory: Memory) -> None:
+        graded = trial("a", ok=True)
+        memory.write(
+            Batch(experiences=(experience("a", EAST),), trials=(replace(graded, gap=-0.5, weight=4.0), graded))
+        )
+
+        found = memory.experience("a")
+
+        assert found is not None
+        assert (found.tallies[0].gap, found.tallies[0].weight) == (-0.5, 4.0)
+        assert found.tallies[0].mean_gap == -0.25
+
+    def test_experiences_of_a_kind_come_newest_first_with_embeddings_and_tallies(self, memory: Memory) -> None:
+        memory.write(Batch(experiences=(experience("a", EAST), experience("b", EAST))))
+        memory.write(Batch(trials=(trial("a", ok=True),)))
+
+        found = memory.experiences(namespace="default", task="answer")
+
+        assert [one.id for one in found] == ["a", "b"]
+        assert found[0].tallies
+        assert found[0].embedding.shape == EAST.shape
+        assert [one.id for one in memory.experiences(namespace="default", task="answer", limit=1)] == ["a"]
+        assert memory.experiences(namespace="other", task="answer") == []
+
     def test_steps_add_up_from_their_start_and_are_clipped(self, memory: Memory) -> None:
         assert memory.policy_state("default") == PolicyState(None, 0, 0)
 
         memory.write(Batch(steps=(PolicyStep("default", 0.1, audit=True, error=True, start=0.6),)))
-        assert memory.policy_state("default") == PolicyState(pytest.approx(0.7), 1, 1)
+        assert memory.policy_state("default") == PolicyState(pytest.approx(0.7), 1, 1, calls=1)
         memory.write(Batch(steps=(PolicyStep("default", 0.9, audit=True), PolicyStep("default", -0.25))))
-        assert memory.policy_state("default") == PolicyState(pytest.approx(0.75), 2, 1)
+        assert memory.policy_state("default") == PolicyState(pytest.approx(0.75), 2, 1, calls=3)
         memory.write(Batch(steps=(PolicyStep("default", -5.0, low=0.2),)))
         assert memory.policy_state("default").threshold == 0.2
         assert memory.policy_state("other") == PolicyState()

@@ -116,7 +116,7 @@ class FloorPolicy:
     A request seen before follows its own verdict. Otherwise the gap to be expected of the weak model, alone and with
     each near guide, is what nearby requests showed, weighted by similarity, around the learned score
     (`rar.learning.gap`) or, before there is one, the static router's. An action's *confidence* is 1 less its expected
-    gap, a margin, and the uncertainty of few trials; the cheapest action whose confidence meets the threshold is taken.
+    gap and the uncertainty of few trials; the cheapest action whose confidence meets the threshold is taken.
 
     The threshold moves with every served call by `rate * (loss - allowed)` (adaptive conformal inference, Gibbs &
     Candès 2021, arXiv 2106.00170, eq. 2), so that the mean loss over *all* served answers tends to `allowed`, the share
@@ -128,8 +128,7 @@ class FloorPolicy:
         quality: Share of the strong model's quality to keep, in (0, 1].
         audit_rate: Share of weak answers that are checked in the long run, in [0, 1]. More are at first
             (`first_audits / sqrt(audits + 1)`), fewer of requests that were seen before.
-        rate: Step size of the threshold.
-        margin: Added to every expected gap: who is chosen for looking good is a little worse than he looks.
+        rate: Step size of the threshold in the long run; four times as large at first.
         caution: Standard errors that confidence lies under the mean.
         near: Cosines between which an experience's weight rises from 0 to 1.
         prior_weight: Trials that the prior counts for: the learned score's, and that of ignorance or a static router.
@@ -139,8 +138,7 @@ class FloorPolicy:
 
     quality: float = 0.95
     audit_rate: float = 0.05
-    rate: float = 0.02
-    margin: float = 0.01
+    rate: float = 0.015
     caution: float = 0.5
     near: tuple[float, float] = (0.35, 0.85)
     prior_weight: tuple[float, float] = (50.0, 2.0)
@@ -206,12 +204,13 @@ class FloorPolicy:
         if route.model == WEAK:
             loss = route.expected or 0.0
             if guessed:
-                loss = max(loss + evidence.bias + self.margin, 0.0)
+                loss = max(loss + evidence.bias, 0.0)
         audited = route.model == WEAK and judged.gap is not None
         residual = judged.gap - (route.expected or 0.0) if audited and guessed and judged.gap is not None else None
         return PolicyStep(
             namespace,
-            self.rate * (loss - allowed),
+            # Large steps at first, when the threshold is a guess.
+            self.rate * (1.0 + 300.0 / (evidence.calls + 100.0)) * (loss - allowed),
             audit=audited,
             error=audited and (judged.gap or 0.0) > 0.0,
             start=self.start,
@@ -225,7 +224,7 @@ class FloorPolicy:
         trials += weight
         gap = (gaps + weight * prior) / trials
         chance = min(max(gap, 0.0), 1.0)
-        return gap, 1.0 - gap - self.margin - self.caution * math.sqrt(chance * (1.0 - chance) / (trials + 1.0))
+        return gap, 1.0 - gap - self.caution * math.sqrt(chance * (1.0 - chance) / (trials + 1.0))
 
     def _weight(self, similarity: float) -> float:
         low, high = self.near

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ logger = logging.getLogger("rar")
 
 LEAST = 40  # judged requests below which nothing is learned
 GROWTH = 0.25  # share by which what is known must grow before a score is fitted anew
+OPTIMISM = 0.5  # a fit to n requests expects too little of those it likes best, by about this over the root of n
 MOST = 20_000  # newest experiences that a fit looks at
 
 
@@ -43,7 +45,10 @@ class LearnedScores:
     def expect(self, kind: Kind, text: str, embedding: Vector, prior: float | None) -> float | None:
         """The expected gap of a request; None while too little is known."""
         model = self._models.get(kind)
-        return None if model is None else model.expect(text, embedding, None if prior is None else 1.0 - prior)
+        if model is None:
+            return None
+        expected = model.expect(text, embedding, None if prior is None else 1.0 - prior)
+        return expected + OPTIMISM / math.sqrt(model.examples)
 
     def known(self, kind: Kind) -> bool:
         """Whether memory was looked at for `kind` yet; else have `refresh` called."""

@@ -48,7 +48,7 @@ class PolicyStep:
     Args:
         audit: The answer was served by the weak model and judged; `error` if it did not agree with the strong one.
         residual: What an audit found the gap to be above the expected one; `bias` moves towards it by 1 in
-            `audits` + 150, at least 1 in 2,000.
+            `audits` + 150, at least 1 in 600.
         reference: Quality of the strong answer; the mean moves towards it by 1 in 500.
     """
 
@@ -72,16 +72,17 @@ class PolicyState:
     errors: int = 0
     bias: float = 0.0
     reference: float = 1.0
+    calls: int = 0
 
     def after(self, step: PolicyStep) -> PolicyState:
         """The state after a step; what a backend applies in its transaction."""
         moved = min(max((step.start if self.threshold is None else self.threshold) + step.delta, step.low), step.high)
         audits, bias, reference = self.audits + step.audit, self.bias, self.reference
         if step.residual is not None:
-            bias += (step.residual - bias) / min(audits + 150, 2_000)
+            bias += (step.residual - bias) / min(audits + 150, 600)
         if step.reference is not None:
             reference += (step.reference - reference) / 500
-        return PolicyState(moved, audits, self.errors + step.error, bias, reference)
+        return PolicyState(moved, audits, self.errors + step.error, bias, reference, self.calls + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE tallies ADD COLUMN weight REAL NOT NULL DEFAULT 1.0",
         "ALTER TABLE policy ADD COLUMN bias REAL NOT NULL DEFAULT 0.0",
         "ALTER TABLE policy ADD COLUMN reference REAL NOT NULL DEFAULT 1.0",
+        "ALTER TABLE policy ADD COLUMN calls INTEGER NOT NULL DEFAULT 0",
         "CREATE INDEX experiences_by_kind ON experiences (namespace, task, touched)",
     ),
 )

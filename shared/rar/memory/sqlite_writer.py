@@ -122,8 +122,8 @@ class Writer:
         self.policy(step.namespace, PolicyState(*known or ()).after(step))
 
     def policy(self, namespace: str, state: PolicyState) -> None:
-        values = [namespace, state.threshold, state.audits, state.errors, state.bias, state.reference]
-        self._run(f"INSERT OR REPLACE INTO policy (namespace, {POLICY}) VALUES (?, ?, ?, ?, ?, ?)", values)
+        values = [namespace, state.threshold, state.audits, state.errors, state.bias, state.reference, state.calls]
+        self._run(f"INSERT OR REPLACE INTO policy (namespace, {POLICY}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def spend(self, day: int, spend: Spend, *, anew: bool = False) -> None:
         key = [day, spend.namespace, spend.purpose, spend.role, spend.model_id]

@@ -1,0 +1,161 @@
+"""The learned score: what it learns from, that it is exact where that can be checked, and when it is fitted anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rar.learning.gap import BUCKETS, _dense, _terms, fit
+from rar.learning.scores import LEAST, Kind, LearnedScores
+from rar.memory import Batch, SQLiteMemory
+from rar.values import Experience, Trial, Vector
+
+DIM = 4
+KIND = Kind("default", "answer", "small", "big")
+NOWHERE = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
+
+
+def world(n: int, seed: int = 0) -> tuple[list[str], Vector, np.ndarray]:
+    """Questions on tax are too hard for the weak model, questions on tea are not."""
+    chance = np.random.default_rng(seed)
+    hard = chance.random(n) < 0.5
+    texts = [f"A question about {'tax law' if h else 'green tea'}, number {k}" for k, h in enumerate(hard)]
+    return texts, np.tile(NOWHERE, (n, 1)), hard.astype(np.float64)
+
+
+def test_words_that_go_with_a_gap_are_learned() -> None:
+    texts, vectors, gaps = world(200)
+    model = fit(texts, vectors, gaps, np.ones(200))
+
+    assert model.expect("Something else about tax law", NOWHERE) > 0.6
+    assert model.expect("Something else about green tea", NOWHERE) < 0.4
+    assert model.examples == 200
+
+
+def test_it_solves_ridge_regression() -> None:
+    texts, vectors, gaps = world(30)
+    weights = np.linspace(0.5, 3.0, 30)
+    model = fit(texts, vectors, gaps, weights, penalty=2.0)
+    # The same problem, dense: min sum w (x b - y)^2 + 2 |b|^2, with the weighted mean taken off.
+    counts = np.zeros((30, BUCKETS))
+    for row, text in enumerate(texts):
+        places, values = _terms(text)
+        counts[row, places] = values
+    idf = np.log(31.0 / (1.0 + (counts > 0).sum(0))) + 1.0
+    words = counts * idf
+    words /= np.linalg.norm(words, axis=1, keepdims=True)
+    used = np.flatnonzero(counts.any(0))
+    x = np.hstack([words[:, used], np.stack([_dense(t, v, None) for t, v in zip(texts, vectors, strict=True)])])
+    mean = np.average(gaps, weights=weights)
+    solution = np.linalg.solve(x.T @ (weights[:, None] * x) + 2.0 * np.eye(x.shape[1]), x.T @ (weights * (gaps - mean)))
+
+    expected = [model.expect(text, vector) for text, vector in zip(texts, vectors, strict=True)]
+
+    assert expected == pytest.approx(x @ solution + mean, abs=5e-3)
+
+
+def test_a_fit_that_starts_from_the_last_one_comes_to_the_same() -> None:
+    texts, vectors, gaps = world(120)
+    first = fit(texts[:100], vectors[:100], gaps[:100], np.ones(100))
+
+    cold, warm = (fit(texts, vectors, gaps, np.ones(120), previous=previous) for previous in (None, first))
+
+    assert warm.expect(texts[0], NOWHERE) == pytest.approx(cold.expect(texts[0], NOWHERE), abs=5e-3)
+
+
+def test_embeddings_speak_where_no_text_is_kept() -> None:
+    chance = np.random.default_rng(0)
+    hard = chance.random(400) < 0.5
+    vectors = np.where(hard[:, None], np.eye(DIM)[0], np.eye(DIM)[1]).astype(np.float32)
+    model = fit([None] * 400, vectors, hard.astype(np.float64), np.ones(400))
+
+    assert model.expect(None, vectors[hard][0]) > model.expect(None, vectors[~hard][0])
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_given_score_is_trusted_as_far_as_it_proved_right(honest: bool) -> None:
+    chance = np.random.default_rng(1)
+    gaps = (chance.random(500) < 0.5).astype(np.float64)
+    scores = list(gaps) if honest else list(chance.random(500))
+    texts = ["the same words every time"] * 500
+    model = fit(texts, np.tile(NOWHERE, (500, 1)), gaps, np.ones(500), scores)
+
+    spread = model.expect(texts[0], NOWHERE, 1.0) - model.expect(texts[0], NOWHERE, 0.0)
+
+    assert spread > 0.8 if honest else abs(spread) < 0.2
+
+
+@pytest.mark.parametrize("text", ["", "\ud800", "?!", "x" * 1_000_000])
+def test_strange_texts_have_an_expectation(text: str) -> None:
+    texts, vectors, gaps = world(50)
+
+    assert np.isfinite(
+        fit([*texts, text], np.vstack([vectors, NOWHERE]), np.append(gaps, 1.0), np.ones(51)).expect(text, NOWHERE)
+    )
+
+
+class TestLearnedScores:
+    @pytest.fixture
+    def memory(self, tmp_path: Path) -> Iterator[SQLiteMemory]:
+        with SQLiteMemory(tmp_path / "rar.db") as memory:
+            memory.bind("test", DIM)
+            yield memory
+
+    def teach(self, memory: SQLiteMemory, first: int, last: int, *, weak_id: str = "small") -> None:
+        texts, vectors, gaps = world(last)
+        known = [
+            Experience(str(n), "default", "answer", texts[n], f"s{n}", vectors[n], created_at=1.0, updated_at=1.0)
+            for n in range(first, last)
+        ]
+        trials = [Trial(str(n), None, weak_id, "big", gaps[n] == 0.0, 1.0) for n in range(first, last)]
+        memory.write(Batch(experiences=tuple(known), trials=tuple(trials)))
+
+    def expect(self, scores: LearnedScores, kind: Kind = KIND) -> float | None:
+        return scores.expect(kind, "Something about tax law", NOWHERE, None)
+
+    def test_too_little_teaches_nothing(self, memory: SQLiteMemory) -> None:
+        self.teach(memory, 0, LEAST - 1)
+        scores = LearnedScores(memory, None)
+        assert not scores.known(KIND)
+
+        scores.refresh(KIND)
+
+        assert scores.known(KIND)
+        assert self.expect(scores) is None
+
+    def test_what_an_earlier_process_learned_is_used(self, memory: SQLiteMemory) -> None:
+        self.teach(memory, 0, 200)
+        scores = LearnedScores(memory, None)
+
+        scores.refresh(KIND)
+
+        expected = self.expect(scores)
+        assert expected is not None
+        assert expected > 0.6
+
+    def test_a_score_is_fitted_anew_when_enough_is_new(self, memory: SQLiteMemory) -> None:
+        self.teach(memory, 0, 100)
+        scores = LearnedScores(memory, None)
+        scores.refresh(KIND)
+        before = self.expect(scores)
+        self.teach(memory, 100, 200)
+
+        scores.learned(KIND)
+        scores.refresh(KIND)
+        assert self.expect(scores) == before  # one new request is not enough
+        for _ in range(99):
+            scores.learned(KIND)
+        scores.refresh(KIND)
+
+        assert self.expect(scores) != before
+
+    def test_another_pair_of_models_starts_from_nothing(self, memory: SQLiteMemory) -> None:
+        self.teach(memory, 0, 100, weak_id="older")
+        scores = LearnedScores(memory, None)
+
+        scores.refresh(KIND)
+
+        assert self.expect(scores) is None
