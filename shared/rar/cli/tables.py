@@ -119,6 +119,8 @@ def explanation(facts: Mapping[str, Any]) -> list[Any]:
             "confidence": f"{number(facts.get('confidence'))}, needed {number(facts.get('threshold'))}",
             "similarity": number(facts.get("similarity")),
             "static router": number(facts.get("prior")),
+            "learned score": f"expects the strong answer to be better by {number(facts.get('learned_gap'))}",
+            "audits": f"{facts.get('audits', 0)}, which moved such expectations by {number(facts.get('audit_bias'))}",
             "key from": escape(str(facts.get("key_source"))),
             "namespace": escape(f"{facts.get('namespace')}, task {facts.get('task')}"),
             "weak, strong": escape(", ".join(map(str, pair))),
