@@ -31,7 +31,7 @@ class Drift:
     windows: tuple[float, ...]  # one after the other
     lowest: float  # of any window
     mixing_lowest: float  # the same of random mixing
-    regained_after: int | None  # questions after the swap until the quality of all since, or of the last 500, is back
+    regained_after: int | None  # questions after the swap until the last 500, all since the swap, meet the floor
     rest: float  # from `REGAINED_WITHIN` questions after the swap to the end
     strong_calls: tuple[float, float]  # before and after the swap
     audits: tuple[float, float]
@@ -49,7 +49,8 @@ def rolling(scores: Array, strong: Array, window: int = WINDOW) -> Array:
     """Quality of the `window` questions that end at each from the `window`-th on."""
     sums = [np.cumsum(np.r_[0.0, values]) for values in (scores, strong)]
     parts = [total[window:] - total[:-window] for total in sums]
-    return parts[0] / parts[1]
+    quality: Array = parts[0] / parts[1]
+    return quality
 
 
 def mixing(table: Table, quality: float, seed: int) -> Array:
@@ -64,7 +65,7 @@ def mixing(table: Table, quality: float, seed: int) -> Array:
 
 
 def regained(run: Run, quality: float) -> int | None:
-    """Questions after the swap until as many (at most 500) in a row meet the floor again; None if that never happens."""
+    """How many questions after the swap the last 500 meet the floor again; None if that never happens."""
     half = len(run.table) // 2
     found = np.flatnonzero(rolling(run.scores[half:], run.table.strong[half:]) >= quality)
     return int(found[0]) + WINDOW if len(found) else None
@@ -74,7 +75,7 @@ def drift(run: Run, quality: float, seed: int) -> Drift:
     half, n = len(run.table) // 2, len(run.table)
     before, after = slice(0, half), slice(half, n)
     starts = range(0, n - WINDOW + 1, WINDOW)
-    mixed = mixing(run.table, quality, seed)
+    mixed, audits = mixing(run.table, quality, seed), run.calls[STRONG, "audit"]
     return Drift(
         tuple(run.realised(slice(start, start + WINDOW)) for start in starts),
         float(rolling(run.scores, run.table.strong).min()),
@@ -82,7 +83,7 @@ def drift(run: Run, quality: float, seed: int) -> Drift:
         regained(run, quality),
         run.realised(slice(half + REGAINED_WITHIN, n)),
         (1.0 - run.saved(before), 1.0 - run.saved(after)),
-        tuple(float(run.calls[STRONG, "audit"][part].mean()) for part in (before, after)),
+        (float(audits[before].mean()), float(audits[after].mean())),
     )
 
 

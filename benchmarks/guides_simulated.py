@@ -5,9 +5,9 @@ guides that the strong model writes, 30 % are useless: nothing is solved with th
 they solve the question that they were written for, so that they pass their own verification, and no other. Everything
 else is the real router with `learning="inline"`. Every question is new; its wording, names and numbers vary.
 
-Harm is a wrong answer served because of a useless or harmful guide, or of one of another topic, as a share of all served
-answers. That a helpful guide fails one time in ten is shown apart: it is what the floor is for. At a floor above 0.9 not
-all of the help can be taken, whatever the router: each weak answer loses 0.1 on average.
+Harm is a wrong answer served with a useless or harmful guide, with one of another topic, or by the weak model alone, as
+a share of all served answers. That a helpful guide fails one time in ten is shown apart: it is what the floor is for.
+At a floor above 0.9 not all of the help can be taken, whatever the router: each weak answer loses 0.1 on average.
 
     python benchmarks/guides_simulated.py [--quality 0.9] [--shuffles 5] [--questions 3000] [--json]
 """
@@ -29,9 +29,24 @@ from rar.values import STRONG, WEAK, Call, Guide, question
 
 HELPS, USELESS, HARMFUL = 0.9, 0.30, 0.09
 KEPT, HARM, GENERAL = 0.90, 0.02, 0.5  # the marks
-WHO = "Amira Boris Chen Dana Emeka Farah Goran Hana Ivan Jun Kofi Lena Mei Noor Omar Priya Quinn Rosa Sven Tariq".split()
+WHO = (
+    "Amira",
+    "Boris",
+    "Chen",
+    "Dana",
+    "Emeka",
+    "Farah",
+    "Goran",
+    "Hana",
+    "Ivan",
+    "Jun",
+    "Kofi",
+    "Lena",
+    "Mei",
+    "Noor",
+)
 TOPICS = {
-    "compound interest": "a savings account pays {n} percent interest a year; how much does {who} have after {m} years?",
+    "compound interest": "an account pays {n} percent interest a year; how much does {who} have after {m} years?",
     "train speed": "a train leaves at {n} o'clock and runs at {m} kilometres an hour; when does {who} arrive?",
     "triangle area": "a triangle has a base of {n} centimetres and a height of {m}; what area does {who} colour?",
     "chemical balance": "balance the reaction of {n} moles of iron with {m} moles of oxygen in the flask of {who}",
@@ -47,7 +62,7 @@ TOPICS = {
     "income tax": "{who} earned {n} thousand and has {m} deductions; which income tax bracket applies?",
     "music intervals": "the melody of {who} goes from the {n}th key of the piano to the {m}th; which interval is it?",
     "sorting code": "the Python program of {who} sorts {n} lists of {m} items with quicksort; what is its complexity?",
-    "soil acidity": "the garden soil of {who} has a pH below {n} on {m} square metres; how much lime does the field need?",
+    "soil acidity": "the soil of {who} has a pH below {n} on {m} square metres; how much lime does the field need?",
     "map scale": "on the hiking map of {who} {n} centimetres are {m} kilometres of trail; what is its scale?",
     "calendar days": "which weekday is it {n} weeks and {m} days after the birthday of {who} in the calendar?",
     "poem metre": "count the stressed syllables in line {n} of stanza {m} of the sonnet of {who}; which metre is it?",
@@ -89,7 +104,7 @@ class World:
         draw = self.chance.random()
         kind = "useless" if draw < USELESS else "harmful" if draw < USELESS + HARMFUL else "helpful"
         edition = "".join(self.chance.choices("bcdfghjklmnpqrstvwxz", k=8))
-        text = f"Use when: the question is about {self.asked.topic}.\n1. Recall the method, edition {edition}.\n2. Apply it."
+        text = f"Use when: the question is about {self.asked.topic}.\n1. Recall method {edition}.\n2. Apply it."
         self.written[text] = (kind, self.asked)
         return text
 
@@ -144,8 +159,8 @@ def simulated(n: int, quality: float, embedder: DiskCachedEmbedder, seed: int) -
     asked = questions(n, random.Random(seed))
     embedder.embed([one.text for one in asked])
     with Router(
-        **models, memory=":memory:", embedder=embedder, judge="exact", quality=quality, learning="inline",
-        learning_budget=None, seed=seed,
+        models[WEAK], models[STRONG], memory=":memory:", embedder=embedder, judge="exact", quality=quality,
+        learning="inline", learning_budget=None, seed=seed,
     ) as router:  # fmt: skip
         for at, world.asked in enumerate(asked):
             decision = router.decide(question(world.asked.text))
@@ -165,6 +180,7 @@ def simulated(n: int, quality: float, embedder: DiskCachedEmbedder, seed: int) -
                 served["unlucky"] += not good and kind == "helpful" and origin.topic == world.asked.topic
             elif decision.model == WEAK:
                 served["harm"] += 1
+        assert router.memory is not None
         active = Counter(world.written[guide.text][0] for guide in router.memory.guides(states=["active"]))
     strong = sum(count for (model, _), count in world.calls.items() if model == STRONG)
     return Outcome(
@@ -197,7 +213,7 @@ def main() -> None:
     if args.json:
         json.dump({quality: [asdict(one) for one in runs] for quality, runs in found.items()}, sys.stdout)
         return
-    print(f"{len(TOPICS)} topics, {args.questions} new questions, {args.shuffles} seeds, {embedder.id}; mean (worst seed)")
+    print(f"{len(TOPICS)} topics, {args.questions} questions, {args.shuffles} seeds, {embedder.id}; mean (worst seed)")
     for quality, runs in found.items():
         show(quality, runs)
 

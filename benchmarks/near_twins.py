@@ -47,7 +47,7 @@ def with_another_number(row: Row, chance: random.Random) -> str | None:
     return row["question"][: number.start()] + changed + row["question"][number.end() :]
 
 
-def negated(row: Row, chance: random.Random) -> str | None:
+def negated(row: Row, _: random.Random) -> str | None:
     question = row["question"]
     other = re.sub(r"\bnot ", "", question, count=1) if " not " in question else _VERB.sub(r"\1 not", question, count=1)
     return text({**row, "question": other}) if other != question else None
@@ -72,7 +72,8 @@ def with_options_swapped(row: Row, chance: random.Random) -> str | None:
 
 def rewritten(row: Row, chance: random.Random) -> str | None:
     question = row["question"]
-    return text({**row, "question": chance.choice((f"Please: {question}", f"  {question.rstrip('.?')} ?", f"Hi! {question}"))})
+    other = chance.choice((f"Please: {question}", f"  {question.rstrip('.?')} ?", f"Hi! {question}"))
+    return text({**row, "question": other})
 
 
 Change = Callable[[Row, random.Random], "str | None"]
@@ -136,7 +137,8 @@ def main() -> None:
     twins = [kind for kind, _, _ in TWINS]
     kinds["all near-twins"] = {rule: [hit for kind in twins for hit in kinds[kind][rule]] for rule in kinds[twins[0]]}
     if args.json:
-        json.dump({kind: {r: sum(h) / len(h) for r, h in by_rule.items()} for kind, by_rule in kinds.items()}, sys.stdout)
+        shares = {kind: {rule: sum(h) / len(h) for rule, h in by_rule.items()} for kind, by_rule in kinds.items()}
+        json.dump(shares, sys.stdout)
         return
     show(kinds, embedder.id)
 
@@ -149,8 +151,8 @@ def show(kinds: dict[str, dict[str, list[bool]]], embedder_id: str) -> None:
         low, high = wilson(hits, n)
         caches = "  ".join(f"{sum(by_rule[f'cosine {cut}']) / n:>{len(f'cosine {cut}')}.1%}" for cut in CACHES)
         print(f"{kind:<28} {n:>5}   {hits / n:>6.1%} [{low:.1%}, {high:.1%}]".ljust(61) + caches)
-    hits = kinds["all near-twins"]["router"]
-    share = sum(hits) / len(hits)
+    twins = kinds["all near-twins"]["router"]
+    share = sum(twins) / len(twins)
     print(f"mark: at most {MARK:.0%} of the near-twins: {'met' if share <= MARK else 'MISSED'} ({share:.2%})")
 
 

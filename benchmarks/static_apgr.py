@@ -72,7 +72,7 @@ def show(data: str, title: str, split: str, questions: int, scored: Sequence[Sco
     print(f"mark >= {mark}: {'met' if ours >= mark else 'MISSED'} ({ours:.3f})")
     if split == "left out":
         length = next(one.apgr.value for one in scored if one.name == "prompt length")
-        print(f"mark above prompt length: {'met' if ours > length else 'MISSED'} ({ours:.3f}, {length:.3f})", flush=True)
+        print(f"mark above prompt length ({length:.3f}): {'met' if ours > length else 'MISSED'}", flush=True)
 
 
 if __name__ == "__main__":
