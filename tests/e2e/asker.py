@@ -1,4 +1,4 @@
-"""Asks questions through one framework, in a process of its own: `python -m tests.e2e.asker FRAMEWORK URL MEMORY QUESTION …`.
+"""Asks questions by one framework, in a process of its own: `python -m tests.e2e.asker NAME URL MEMORY QUESTION …`.
 
 Prints, as JSON, which model answered each, and why.
 """
