@@ -1,9 +1,10 @@
 """The protocol of the RAR paper with real models: the same questions in three stages, shuffled anew in each.
 
 Weak: Qwen2.5-Coder-0.5B-Instruct, strong: Qwen2.5-Coder-1.5B-Instruct, both 4-bit on this machine's CPU. Half of the
-questions are from GSM8K (one line of calculation), half from MMLU (the letter alone). Compared are the weak model
-alone and with chain of thought, the strong one, a random mix of the two at RAR's share of strong answers, and RAR
-itself: without guides, with guides, and with guides under the policy that keeps a floor.
+questions are from GSM8K (short steps), half from MMLU (the letter alone). Compared are the weak model alone and with
+chain of thought in prose, the strong one, a random mix of the two at RAR's share of strong answers, and RAR itself:
+without guides, with guides, and with guides under the policy that keeps a floor. Decoding is greedy, so that a repeated
+question gets a repeated answer: agreement on repeats shows that memory works, not that it generalises.
 
 Every model call is kept in the user's cache folder, so that an interrupted run goes on and a second one costs nothing.
 Models of this size prove the machinery, not the method; there is no pass mark.
@@ -59,19 +60,70 @@ ROUTERS: dict[str, dict[str, Any]] = {
     GUIDED: {"policy": "paper", "guides": True},
     FLOOR: {"policy": "floor", "guides": True, "quality": 0.95},
 }
-_ONE_LINE = """\
-Answer the problem with one line of calculation, then end with the line 'Answer: ' and the number.
 
-Example:
-Problem: A box holds 4 rows of 6 eggs. 5 eggs are broken. How many are whole?
-4 * 6 = 24; 24 - 5 = 19
-Answer: 19"""
-_STEPS = "Think step by step, in short sentences. Then end with the line 'Answer: ' and the {}."
-# Instructions and most tokens, plain and with chain of thought.
-FORMS: dict[Kind, tuple[tuple[str, int], tuple[str, int]]] = {
-    "GSM8K": ((_ONE_LINE, 96), (_STEPS.format("number"), 192)),
-    "MMLU": (("Answer the question with the letter of the right option alone.", 16), (_STEPS.format("letter"), 128)),
+
+@dataclass(frozen=True)
+class Form:
+    """How a question is put: instructions, an example as an earlier turn, and the most tokens of an answer.
+
+    Models this small keep to a form that they are shown, not to one that they are told.
+    """
+
+    instructions: str
+    tokens: int
+    example: tuple[str, str]
+
+    def request(self, question: Question) -> Request:
+        asked, answered = self.example
+        example = Message("user", asked), Message("assistant", answered)
+        messages = (Message("system", self.instructions), *example, Message("user", question.text))
+        options = {"kind": question.kind, "max_tokens": self.tokens}
+        return Request(messages, question.text, "given", options=options)
+
+
+_EGGS = "A farm has 4 boxes of 6 eggs. 4 eggs break, and half of the others are sold at $2 each. How much is earned?"
+_PRIME = "Which of these is a prime number?\nA. 4\nB. 6\nC. 7\nD. 9"
+PLAIN_FORMS: dict[Kind, Form] = {
+    "GSM8K": Form(
+        "Solve the problem in short steps, one calculation a line. End with the line 'Answer: ' and the number.",
+        112,
+        (
+            _EGGS,
+            "Eggs: 4 * 6 = 24\nWhole eggs: 24 - 4 = 20\nSold eggs: 20 / 2 = 10\nEarned: 10 * 2 = 20\nAnswer: 20",
+        ),
+    ),
+    "MMLU": Form(
+        "Answer the question with one letter, A, B, C or D, and nothing else.",
+        16,
+        (_PRIME, "C"),
+    ),
 }
+_STEPS = "Think step by step, in short sentences. Then end with the line 'Answer: ' and the {}."
+COT_FORMS: dict[Kind, Form] = {
+    "GSM8K": Form(
+        _STEPS.format("number"),
+        160,
+        (
+            _EGGS,
+            (
+                "There are 4 * 6 = 24 eggs. After 4 of them break, 24 - 4 = 20 are whole. Half of these are sold, "
+                "which is 20 / 2 = 10. Each of them brings $2, so 10 * 2 = 20 is earned.\nAnswer: 20"
+            ),
+        ),
+    ),
+    "MMLU": Form(
+        _STEPS.format("letter"),
+        128,
+        (
+            _PRIME,
+            (
+                "A prime number can be divided by 1 and by itself alone. 4 and 6 can be divided by 2, and 9 by 3. "
+                "7 can be divided by no other number.\nAnswer: C"
+            ),
+        ),
+    ),
+}
+CUT = "Time was over. Only whole stages are shown, but all calls counted; run it again to go on where it stopped."
 _SECONDS_ALONE, _SECONDS_GUIDED = 10.0, 13.0  # a question, on two free cores
 
 
@@ -88,15 +140,11 @@ class Question:
 
     @cached_property
     def plain(self) -> Request:
-        return self._request(*FORMS[self.kind][0])
+        return PLAIN_FORMS[self.kind].request(self)
 
     @cached_property
     def step_by_step(self) -> Request:
-        return self._request(*FORMS[self.kind][1])
-
-    def _request(self, instructions: str, tokens: int) -> Request:
-        messages = (Message("system", instructions), Message("user", self.text))
-        return Request(messages, self.text, "given", options={"kind": self.kind, "max_tokens": tokens})
+        return COT_FORMS[self.kind].request(self)
 
 
 def sample(count: int, seed: int) -> list[Question]:
@@ -117,10 +165,10 @@ def agrees(request: Request, reference: Reply, candidate: Reply) -> bool | None:
     return JUDGES[request.options["kind"]].verdict(request, reference, candidate).agrees
 
 
-Served: TypeAlias = tuple[Decision, Reply]
-
-
 # --- running ----------------------------------------------------------------------------------------------------------
+
+
+Served: TypeAlias = tuple[Decision, Reply]
 
 
 @dataclass(frozen=True)
@@ -264,10 +312,10 @@ def guides_of(router: Router, served: Sequence[Sequence[Served]], answers: Seque
     ]
     return {
         "written": sum(kept.values()) + refused.total(),
-        **{f"kept as {state}": count for state, count in sorted(kept.items())},
-        **{f"refused: {reason}": count for reason, count in refused.most_common()},
+        **{f"  kept, {state}": kept.get(state, 0) for state in ("active", "candidate", "retired")},
+        **{f"  refused, {reason}": count for reason, count in refused.most_common()},
         "answers served with a guide": len(used),
-        "  that agree with strong": sum(agrees(k.question.plain, k.strong, reply) is True for k, _, reply in used),
+        "  agreeing with strong": sum(agrees(k.question.plain, k.strong, reply) is True for k, _, reply in used),
         "  by a guide of another question": sum(
             decision.guide.origin != decision.request.evidence.experience_id
             for _, decision, _ in used
@@ -312,7 +360,7 @@ def by_stage(outcomes: Sequence[Outcome], answers: Sequence[Answers]) -> list[di
             row: dict[str, Any] = {"system": outcome.name, "stage": "every" if single else seen(stage)}
             row |= {"served_strong": float(outcome.strong[stage].mean()), "strong_calls": outcome.strong_calls[stage]}
             row |= {"agreement": mean(outcome.agreement[stage]).as_dict(), "accuracy": mean(right).as_dict()}
-            row |= {f"accuracy_{kind}": float(right[kinds == kind].mean()) for kind in FORMS if kind in kinds}
+            row |= {f"accuracy_{kind}": float(right[kinds == kind].mean()) for kind in PLAIN_FORMS if kind in kinds}
             table.append(row)
     return table
 
@@ -345,20 +393,13 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     console.print(f"[bold]{report['title']}[/]\n{report['versions']}")
     for note in report["notes"]:
         console.print(note)
-    columns = [
-        "system",
-        "stage",
-        "strong served",
-        "strong calls",
-        "agreement [95 %]",
-        "accuracy [95 %]",
-        *(f"on {k}" for k in FORMS),
-    ]
+    shares = "strong served", "strong calls", "agreement [95 %]", "accuracy [95 %]"
+    columns = ["system", "stage", *shares, *(f"on {kind}" for kind in PLAIN_FORMS)]
     table = _table("By stage, in % of the questions (strong calls: learning included)", columns)
     for row in report["stages"]:
-        shares = [f"{100.0 * row[of]:.0f}" for of in ("served_strong", "strong_calls")]
-        right = [f"{100.0 * row[f'accuracy_{kind}']:.0f}" for kind in FORMS if f"accuracy_{kind}" in row]
-        table.add_row(row["system"], row["stage"], *shares, shown(row["agreement"]), shown(row["accuracy"]), *right)
+        calls = [f"{100.0 * row[of]:.0f}" for of in ("served_strong", "strong_calls")]
+        right = [f"{100.0 * row[f'accuracy_{kind}']:.0f}" for kind in PLAIN_FORMS if f"accuracy_{kind}" in row]
+        table.add_row(row["system"], row["stage"], *calls, shown(row["agreement"]), shown(row["accuracy"]), *right)
     console.print(table)
     if report["comparisons"]:
         columns = ["against", "questions", "strong served", "agreement", "accuracy"]
@@ -491,26 +532,20 @@ def main() -> None:
     cut = len(answers) < len(questions) or any(
         name not in outcomes or outcomes[name].stages < args.stages for name in ROUTERS
     )
-    libraries = ", ".join(
-        [
-            f"Python {platform.python_version()}",
-            *(f"{name} {version(name)}" for name in ("rar-llm", "xllamacpp", "numpy")),
-        ]
-    )
+    versions = [f"{name} {version(name)}" for name in ("rar-llm", "xllamacpp", "numpy")]
     report = {
         "title": (
             f"{models[WEAK].id} (weak), {models[STRONG].id} (strong): {len(answers)} questions of GSM8K and MMLU, "
             f"{args.stages} stages, seed {args.seed}"
         ),
-        "versions": f"{datetime.now(timezone.utc).date()}, {libraries}, {embedder.id}",
-        "notes": [
-            f"{made} new model calls took {seconds / 60.0:.1f} minutes.",
-            *(["Time was over: whole stages only; run it again to go on where it stopped."] if cut else []),
-        ],
+        "versions": ", ".join(
+            [str(datetime.now(timezone.utc).date()), f"Python {platform.python_version()}", *versions, embedder.id]
+        ),
+        "notes": [f"{made} new model calls took {seconds / 60.0:.1f} minutes.", *([CUT] if cut else [])],
         "stages": by_stage(list(outcomes.values()), answers),
         "comparisons": comparisons(outcomes),
         "spending": {name: outcome.spending for name, outcome in outcomes.items() if outcome.spending},
-        "guides": {name: outcome.guides for name, outcome in outcomes.items() if outcome.guides},
+        "guides": {name: outcome.guides for name, outcome in outcomes.items() if outcome.guides.get("written")},
     }
     draw(outcomes, str(report["title"]), args.stages).savefig(args.out, dpi=130)
     log.print(f"Drawn to {args.out}")
