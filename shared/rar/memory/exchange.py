@@ -34,7 +34,8 @@ _GUIDE: _Fields = {
     "helpful": _COUNT, "harmful": _COUNT, "created_at": _NUMBER,
 }  # fmt: skip
 _POLICY: _Fields = {
-    "threshold": (float, int, NoneType), "audits": _COUNT, "errors": _COUNT, "bias": _NUMBER, "reference": _NUMBER, "calls": _COUNT,
+    "threshold": (float, int, NoneType), "audits": _COUNT, "errors": _COUNT,
+    "bias": _NUMBER, "reference": _NUMBER, "calls": _COUNT,
 }  # fmt: skip
 _SPEND: _Fields = {
     "namespace": _TEXT, "purpose": _TEXT, "role": _TEXT, "model_id": _TEXT, "calls": _COUNT, "input_tokens": _COUNT,
