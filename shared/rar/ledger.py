@@ -72,7 +72,8 @@ class Ledger:
     """Counts what this process spends. Thread-safe; `drain` hands over what is not persisted yet.
 
     Args:
-        budget_share: Learning may cost this share of what the strong model's serving costs; None: no limit.
+        budget_share: Learning may cost this share of what the strong model's serving costs; None: no limit. Audits count,
+            and go on over it.
         usd_per_day: Learning may cost this much in a day of this process; None: no limit.
     """
 
@@ -122,14 +123,19 @@ class Ledger:
             self._today = (day, (self._today[1] if self._today[0] == day else 0.0) + (usd or 0.0))
 
     def may_learn(self, namespace: str, purpose: Purpose, role: str, *, now: float = 0.0) -> bool:
-        """Whether the budget has room for a call of this kind, going by what such calls cost before."""
+        """Whether the budget has room for a call of this kind, going by what such calls cost before.
+
+        Audits keep the quality floor: they count, but only the daily cap ends them.
+        """
         with self._lock:
             cost = self._usual.get((purpose, role), 0.0)
             if self._usd_per_day is not None:
                 spent = self._today[1] if self._today[0] == int(now // 86_400) else 0.0
                 if spent + cost > self._usd_per_day or spent >= self._usd_per_day:
                     return False
-            if self._share is None:
+            # The share is of what strong answers cost: a router that serves by the weak model alone earns nothing, and it is
+            # audits, bounded by their own rate, that must then tell it whether it is right.
+            if self._share is None or purpose == "audit":
                 return True
             budget = self._share * self._earned.get(namespace, 0.0)
             learned = self._learned.get(namespace, 0.0)

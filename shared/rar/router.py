@@ -115,7 +115,8 @@ class Router:
         seed: Makes audits repeatable.
         weak_id, strong_id: Override the models' own ids, under which verdicts are kept.
         degrade: Let the weak model answer when the strong one fails.
-        learning_budget: Share of the strong model's serving cost that learning may cost; None: no limit.
+        learning_budget: Share of the strong model's serving cost that learning may cost; None: no limit. Audits count,
+            and go on over it, since they keep the floor; `audit_rate` bounds them.
         learning_usd_per_day: Most that learning may cost in a day of this process.
         guides: Whether the strong model is asked to write guides.
         store_text: False keeps questions out of the memory: embeddings and keyed hashes only.

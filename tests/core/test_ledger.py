@@ -119,6 +119,15 @@ def test_a_dear_call_waits_until_the_budget_has_room_for_it_while_cheap_ones_go_
     assert ledger.may_learn("default", "guide", "strong")
 
 
+def test_audits_go_on_when_the_budget_is_spent_and_end_at_the_daily_cap() -> None:
+    ledger = Ledger(PRICES, budget_share=0.2, usd_per_day=1.0)
+    ledger.add("default", "serve", "weak", "small", MILLION)
+
+    assert ledger.may_learn("default", "audit", "strong")
+    ledger.add("default", "audit", "strong", "big", Usage(500_000, 0))
+    assert not ledger.may_learn("default", "audit", "strong")
+
+
 def test_weak_answers_earn_no_budget() -> None:
     ledger = Ledger(PRICES, budget_share=0.2)
     ledger.add("default", "serve", "weak", "small", MILLION)
