@@ -72,8 +72,8 @@ class Ledger:
     """Counts what this process spends. Thread-safe; `drain` hands over what is not persisted yet.
 
     Args:
-        budget_share: Learning may cost this share of what the strong model's serving costs; None: no limit. Audits count,
-            and go on over it.
+        budget_share: Learning may cost this share of what the strong model's serving costs; None: no limit. Audits
+            count, and go on over it.
         usd_per_day: Learning may cost this much in a day of this process; None: no limit.
     """
 
@@ -133,8 +133,8 @@ class Ledger:
                 spent = self._today[1] if self._today[0] == int(now // 86_400) else 0.0
                 if spent + cost > self._usd_per_day or spent >= self._usd_per_day:
                     return False
-            # The share is of what strong answers cost: a router that serves by the weak model alone earns nothing, and it is
-            # audits, bounded by their own rate, that must then tell it whether it is right.
+            # The share is of what strong answers cost: a router that serves by the weak model alone earns nothing, and
+            # it is audits, bounded by their own rate, that must then tell it whether it is right.
             if self._share is None or purpose == "audit":
                 return True
             budget = self._share * self._earned.get(namespace, 0.0)

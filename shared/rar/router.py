@@ -181,6 +181,7 @@ class Router:
         self._closed = False
         self._recent: OrderedDict[str, Decision] = OrderedDict()
         self._unseen: set[Kind] = set()
+        self._changes: set[tuple[str, float]] = set()
         self._lock = threading.Lock()
 
         self._owns_memory = isinstance(memory, (str, os.PathLike))
@@ -346,22 +347,30 @@ class Router:
                     if guide is not None and guide.state == "active":
                         known.add(guide.id)
                         guides.append(GuideMatch(guide, float(guide.embedding @ embedding)))
-        return replace(
+        if state.since and (namespace, state.since) not in self._changes:
+            self._changes.add((namespace, state.since))
+            logging.getLogger("rar.models").warning(
+                "The weak model answers worse than it did, as if it were another. What was learned before is tried "
+                "again in namespace %r.",
+                namespace,
+            )
+        evidence = replace(
             evidence,
             experience_id=own_id,
             matches=tuple(matches),
             guides=tuple(guides),
-            learned=self._learned(request, key, embedding, evidence),
             threshold=self.policy.start if state.threshold is None else state.threshold,
             bias=state.bias,
             reference=state.reference,
             audits=state.audits,
             calls=state.calls,
+            since=state.since,
         )
+        return replace(evidence, learned=self._learned(request, key, embedding, evidence))
 
     def _learned(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> float | None:
         """What the score learned from this memory expects. A first look at it is left to the worker, if any."""
-        kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id)
+        kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id, evidence.since)
         if not self._scores.known(kind):
             if self._worker.mode == "background":
                 self._unseen.add(kind)
@@ -490,7 +499,7 @@ class Router:
         if any(trial.guide_id is None for trial in batch.trials):
             request, evidence = lesson.decision.request, lesson.decision.request.evidence
             assert evidence is not None
-            kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id)
+            kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id, evidence.since)
             self._scores.learned(kind)
             self._scores.refresh(kind)
 

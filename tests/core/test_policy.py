@@ -148,7 +148,7 @@ def test_a_weak_answer_costs_its_expected_gap_as_audits_corrected_it(bias: float
 
 @pytest.mark.parametrize(("gap", "error"), [(1.0, True), (0.0, False), (-1.0, False)])
 def test_an_audit_tells_by_how_much_the_expectation_was_wrong(gap: float, error: bool) -> None:
-    step = FloorPolicy().step("default", evidence(), LIKELY, Judged(gap, 1.0))
+    step = FloorPolicy().step("default", evidence(), LIKELY, Judged(gap, reference=1.0))
 
     assert step is not None
     assert (step.audit, step.error) == (True, error)
@@ -171,7 +171,7 @@ def test_the_mean_loss_settles_at_what_the_floor_allows_though_expectations_are_
             step, loss = policy.step("default", seen, Route(STRONG), Judged()), 0.0
         else:
             loss = float(chance.random() < expected + wrong_by)
-            judged = Judged(loss, 1.0) if chance.random() < policy.audit_rate else Judged()
+            judged = Judged(loss, reference=1.0) if chance.random() < policy.audit_rate else Judged()
             step = policy.step("default", seen, Route(WEAK, reason="likely_weak", expected=expected), judged)
         losses.append(loss)
         assert step is not None
@@ -256,3 +256,58 @@ def test_a_quality_outside_its_range_is_refused_whatever_the_policy(quality: flo
 def test_an_unknown_policy_is_refused_by_name() -> None:
     with pytest.raises(UnknownNameError, match="floor.*paper"):
         as_policy("best")
+
+
+def test_a_long_record_far_away_does_not_stand_for_a_short_one_nearby() -> None:
+    policy = FloorPolicy()
+    proven = guide(helpful=500)
+
+    near = policy.with_guide(GuideMatch(proven, 0.9), evidence())[1]
+    far = policy.with_guide(GuideMatch(proven, 0.5), evidence())[1]
+
+    assert near > 0.85
+    assert far < 0.6
+
+
+class TestSilentChanges:
+    """The weak model becomes another under the same name: only judged answers can tell."""
+
+    def changed(self, surprises: list[float]) -> PolicyState:
+        state = PolicyState()
+        for at, surprise in enumerate(surprises):
+            state = state.after(PolicyStep("default", 0.01, surprise=surprise, at=float(at)))
+            if state.since:
+                break
+        return state
+
+    def test_surprises_that_even_out_ring_no_alarm(self) -> None:
+        chance = np.random.default_rng(0)
+        gaps = (chance.random(5_000) < 0.2) - 0.2
+
+        assert self.changed(list(gaps)).since == 0.0
+
+    def test_a_worse_model_rings_the_alarm_soon_and_starts_everything_anew(self) -> None:
+        chance = np.random.default_rng(0)
+        before, after = (chance.random(1_000) < 0.2) - 0.2, (chance.random(200) < 0.5) - 0.2
+
+        state = self.changed([*before, *after])
+
+        assert 1_000.0 < state.since < 1_150.0
+        assert (state.audits, state.bias) == (0, 0.0)
+
+    def test_what_was_learned_before_the_change_proves_nothing(self) -> None:
+        seen = match(tally(ok=9, at=10.0), same=True)
+
+        assert FloorPolicy().choose(evidence(seen, since=5.0)).model == WEAK
+        assert FloorPolicy().choose(evidence(seen, since=20.0)).model == STRONG
+        assert due(seen.experience, "small", "big", now=21.0, retry_after=1e9, since=20.0)
+
+    def test_a_failed_audit_of_a_repeated_request_and_a_failed_shadow_are_surprises(self) -> None:
+        policy = FloorPolicy()
+        audit = policy.step("default", evidence(), Route(WEAK, reason="memory_weak", expected=0.0), Judged(1.0))
+        shadow = policy.step("default", evidence(learned=0.2), Route(STRONG), Judged(alone=1.0))
+        guided = policy.step("default", evidence(), Route(WEAK, guide(), "memory_guided", expected=0.0), Judged(1.0))
+
+        assert audit is not None and audit.surprise == 1.0
+        assert shadow is not None and shadow.surprise == pytest.approx(0.8)
+        assert guided is not None and guided.surprise is None

@@ -80,7 +80,9 @@ class Learner:
             return ()
         judged = Judged()
         if found is not None:
-            judged = Judged(found.served.gap_or_verdict if found.served else None, found.reference)
+            served = found.served.gap_or_verdict if found.served else None
+            alone = next((one.gap_or_verdict for one in found.attempts if one.guide is None), None)
+            judged = Judged(served, alone if decision.model == STRONG else None, found.reference)
         step = self.policy.step(decision.request.namespace, evidence, decision.choice, judged)
         return () if step is None else (step,)
 
@@ -93,7 +95,8 @@ class Learner:
         if not audit:
             known = self.memory.experience(evidence.experience_id)
             if decision.model == WEAK or (
-                known is not None and not due(known, evidence.weak_id, evidence.strong_id, now, self.retry_after)
+                known is not None
+                and not due(known, evidence.weak_id, evidence.strong_id, now, self.retry_after, evidence.since)
             ):
                 return None
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
@@ -280,6 +283,7 @@ def record_of(decision: Decision, *, store_text: bool) -> DecisionRecord:
             "learned_gap": None if evidence.learned is None else round(evidence.learned, 4),
             "audit_bias": round(evidence.bias, 4),
             "audits": evidence.audits,
+            "trusted_since": evidence.since,
             "neighbours": [
                 {"experience_id": match.experience.id, "similarity": round(match.similarity, 4), "same": match.same}
                 for match in evidence.matches[:8]

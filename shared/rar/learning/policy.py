@@ -16,6 +16,7 @@ class Judged:
     """What a judge found of one served call: how much better the strong answer was, and how good that was itself."""
 
     gap: float | None = None  # of an audited weak answer; None: it was not judged
+    alone: float | None = None  # of the weak model's attempt alone, where the strong one was served
     reference: float | None = None  # None: nothing was judged
 
 
@@ -43,14 +44,15 @@ def works(tally: Tally) -> bool:
     return tally.last_ok and tally.ok >= tally.bad
 
 
-def of_pair(experience: Experience, weak_id: str, strong_id: str) -> list[Tally]:
-    """The tallies of this pair of models. Those of another pair prove nothing: its requests are retried."""
-    return [tally for tally in experience.tallies if tally.weak_id == weak_id and tally.strong_id == strong_id]
+def of_pair(experience: Experience, weak_id: str, strong_id: str, since: float = 0.0) -> list[Tally]:
+    """The tallies of this pair of models. Those of another pair, or from before `since`, prove nothing."""
+    pair = (weak_id, strong_id)
+    return [tally for tally in experience.tallies if (tally.weak_id, tally.strong_id) == pair and tally.at >= since]
 
 
 def verdict(match: Match, evidence: Evidence) -> Route | None:
     """What a remembered request says about itself, cheapest first; None while it is unproven for this pair."""
-    tallies = of_pair(match.experience, evidence.weak_id, evidence.strong_id)
+    tallies = of_pair(match.experience, evidence.weak_id, evidence.strong_id, evidence.since)
     if not tallies:
         return None
     similarity = round(match.similarity, 4)
@@ -64,9 +66,11 @@ def verdict(match: Match, evidence: Evidence) -> Route | None:
     return Route(STRONG, None, "memory_strong", 0.0, similarity)
 
 
-def due(experience: Experience, weak_id: str, strong_id: str, now: float, retry_after: float) -> bool:
+def due(
+    experience: Experience, weak_id: str, strong_id: str, now: float, retry_after: float, since: float = 0.0
+) -> bool:
     """Whether the ladder should be climbed (again) for a remembered request that the strong model had to answer."""
-    tallies = of_pair(experience, weak_id, strong_id)
+    tallies = of_pair(experience, weak_id, strong_id, since)
     if any(tally.guide_id is None and works(tally) for tally in tallies):
         return False
     return all(now - tally.at >= retry_after for tally in tallies)
@@ -190,12 +194,14 @@ class FloorPolicy:
 
     def with_guide(self, entry: GuideMatch, evidence: Evidence) -> tuple[float, float]:
         """The same with a guide: its record elsewhere counts by how near its origin is, nearby by how near that is."""
-        gaps, trials = self._nearby(evidence, entry.guide.id)
-        weight = self._weight(entry.similarity)
-        elsewhere = weight * (entry.guide.helpful + entry.guide.harmful)
-        if elsewhere > trials:
-            gaps, trials = weight * entry.guide.harmful, elsewhere
-        return self._confidence(gaps, trials, 0.5, self.prior_weight[1])
+        # The farther the origin, the nearer the prior comes to ignorance and the less it weighs: a long record of another
+        # kind of request must not stand for a short one of this kind.
+        share = self._weight(entry.similarity)
+        record = entry.guide.helpful + entry.guide.harmful
+        elsewhere = (entry.guide.harmful + 1.0) / (record + 2.0)
+        prior = share * elsewhere + (1.0 - share) * 0.5
+        weight = self.prior_weight[1] + share * min(record, 8)
+        return self._confidence(*self._nearby(evidence, entry.guide.id), prior, weight)
 
     def step(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> PolicyStep | None:
         allowed = (1.0 - self.quality) * evidence.reference
@@ -217,8 +223,18 @@ class FloorPolicy:
             low=self.bounds[0],
             high=self.bounds[1],
             residual=residual,
+            surprise=self._surprise(evidence, route, judged),
+            at=evidence.now,
             reference=judged.reference,
         )
+
+    def _surprise(self, evidence: Evidence, route: Route, judged: Judged) -> float | None:
+        """How much worse the weak model alone was than all evidence said; None where that said little."""
+        if route.guide is None and judged.gap is not None and route.expected is not None:
+            return judged.gap - route.expected
+        if judged.alone is not None and evidence.learned is not None:
+            return judged.alone - self.alone(evidence)[0]
+        return None
 
     def _confidence(self, gaps: float, trials: float, prior: float, weight: float) -> tuple[float, float]:
         trials += weight
@@ -239,7 +255,11 @@ class FloorPolicy:
             if not weight:
                 break  # nearest first: the rest is no nearer
             for tally in match.experience.tallies:
-                if tally.guide_id == guide_id and (tally.weak_id, tally.strong_id) == pair:
+                if (
+                    tally.guide_id == guide_id
+                    and (tally.weak_id, tally.strong_id) == pair
+                    and tally.at >= evidence.since
+                ):
                     gaps += weight * tally.weight * tally.mean_gap
                     trials += weight * tally.weight
         return gaps, trials

@@ -31,6 +31,7 @@ class Kind:
     task: str
     weak_id: str
     strong_id: str
+    since: float = 0.0
 
 
 class LearnedScores:
@@ -72,7 +73,7 @@ class LearnedScores:
     def _fit(self, kind: Kind, before: GapModel | None) -> GapModel | None:
         texts, vectors, gaps, weights = [], [], [], []
         for experience in self._memory.experiences(namespace=kind.namespace, task=kind.task, limit=MOST):
-            for tally in of_pair(experience, kind.weak_id, kind.strong_id):
+            for tally in of_pair(experience, kind.weak_id, kind.strong_id, kind.since):
                 if tally.guide_id is None:
                     texts.append(experience.text)
                     vectors.append(experience.embedding)

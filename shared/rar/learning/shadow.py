@@ -22,6 +22,11 @@ class Attempt:
     judge: str
     gap: float | None = None
 
+    @property
+    def gap_or_verdict(self) -> float:
+        """The gap, graded or by the verdict alone."""
+        return self.gap if self.gap is not None else 1.0 - self.ok
+
 
 @dataclass(slots=True)
 class Findings:

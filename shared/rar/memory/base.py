@@ -50,6 +50,9 @@ class PolicyStep:
         residual: What an audit found the gap to be above the expected one; `bias` moves towards it by 1 in
             `audits` + 150, at least 1 in 600.
         reference: Quality of the strong answer; the mean moves towards it by 1 in 500.
+        surprise: What any judged attempt of the weak model alone found the gap to be above the expected one; too many
+            bad ones in a row say that the model is another.
+        at: When.
     """
 
     namespace: str
@@ -61,11 +64,21 @@ class PolicyStep:
     high: float = 1.0
     residual: float | None = None
     reference: float | None = None
+    surprise: float | None = None
+    at: float = 0.0
+
+
+SLACK, ALARM = 0.15, 6.0  # of the sum of surprises; a change by 0.25 is noticed after some 60 judged attempts
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """A namespace's moving threshold, and what judged answers told so far."""
+    """A namespace's moving threshold, and what judged answers told so far.
+
+    Args:
+        drift: Cumulative sum of surprises above their slack (Page 1954, Biometrika 41).
+        since: When `drift` last rang the alarm: trials before that prove nothing.
+    """
 
     threshold: float | None = None  # None: not moved yet
     audits: int = 0
@@ -73,6 +86,8 @@ class PolicyState:
     bias: float = 0.0
     reference: float = 1.0
     calls: int = 0
+    drift: float = 0.0
+    since: float = 0.0
 
     def after(self, step: PolicyStep) -> PolicyState:
         """The state after a step; what a backend applies in its transaction."""
@@ -82,7 +97,11 @@ class PolicyState:
             bias += (step.residual - bias) / min(audits + 150, 600)
         if step.reference is not None:
             reference += (step.reference - reference) / 500
-        return PolicyState(moved, audits, self.errors + step.error, bias, reference, self.calls + 1)
+        drift = self.drift if step.surprise is None else max(self.drift + step.surprise - SLACK, 0.0)
+        errors = self.errors + step.error
+        if drift >= ALARM:
+            return PolicyState(errors=errors, reference=reference, since=step.at)
+        return PolicyState(moved, audits, errors, bias, reference, self.calls + 1, drift, self.since)
 
 
 @dataclass(frozen=True, slots=True)

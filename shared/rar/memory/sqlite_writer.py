@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import astuple
 
 import numpy as np
 
@@ -122,8 +123,9 @@ class Writer:
         self.policy(step.namespace, PolicyState(*known or ()).after(step))
 
     def policy(self, namespace: str, state: PolicyState) -> None:
-        values = [namespace, state.threshold, state.audits, state.errors, state.bias, state.reference, state.calls]
-        self._run(f"INSERT OR REPLACE INTO policy (namespace, {POLICY}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        marks = ", ".join("?" * (1 + len(astuple(state))))
+        values = [namespace, *astuple(state)]
+        self._run(f"INSERT OR REPLACE INTO policy (namespace, {POLICY}) VALUES ({marks})", values)
 
     def spend(self, day: int, spend: Spend, *, anew: bool = False) -> None:
         key = [day, spend.namespace, spend.purpose, spend.role, spend.model_id]
