@@ -194,8 +194,8 @@ class FloorPolicy:
 
     def with_guide(self, entry: GuideMatch, evidence: Evidence) -> tuple[float, float]:
         """The same with a guide: its record elsewhere counts by how near its origin is, nearby by how near that is."""
-        # The farther the origin, the nearer the prior comes to ignorance and the less it weighs: a long record of another
-        # kind of request must not stand for a short one of this kind.
+        # The farther the origin, the nearer the prior comes to ignorance and the less it weighs: a long record of
+        # another kind of request must not stand for a short one of this kind.
         share = self._weight(entry.similarity)
         record = entry.guide.helpful + entry.guide.harmful
         elsewhere = (entry.guide.harmful + 1.0) / (record + 2.0)
