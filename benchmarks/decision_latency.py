@@ -23,7 +23,7 @@ from rar.memory import Batch, experience_id, keyed_digest
 from rar.sameness import signature
 from rar.values import Experience, Trial, Vector, question
 
-DIM, CLUSTERS, LIMIT = 384, 500, 32
+DIM, CLUSTERS, LIMIT = 384, 500, 16
 MODELS = {"weak": FunctionModel(lambda _: "", "small"), "strong": FunctionModel(lambda _: "", "big")}
 
 

@@ -29,7 +29,7 @@ from rar.errors import (
 )
 from rar.learning.judges import as_judge
 from rar.learning.learner import Learner, Lesson, Writer, record_of, teachable
-from rar.learning.policy import Policy, as_policy
+from rar.learning.policy import FloorPolicy, PaperPolicy, Policy, as_policy, verdict
 from rar.learning.scores import Kind, LearnedScores
 from rar.learning.shadow import Ladder
 from rar.learning.worker import Mode, Worker
@@ -162,7 +162,7 @@ class Router:
         same: float = 0.9,
         near: float = 0.5,
         retry_after: float = 7 * 86_400.0,
-        limit: int = 32,
+        limit: int = 16,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -173,6 +173,8 @@ class Router:
         if self._models is not None:
             check_pair(*self._pair(self._models))
         self.strategy = _strategy(strategy, self.policy)
+        # Whether a repeated request's own verdict is all that a decision looks at.
+        self._verdict_decides = isinstance(self.strategy, RAR) and isinstance(self.policy, (FloorPolicy, PaperPolicy))
         self._static = as_static_router(static_router)
         self._redact, self._same, self._near, self._limit, self._clock = redact, same, near, limit, clock
         self._store_text = store_text
@@ -200,7 +202,7 @@ class Router:
             self._learner = Learner(
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text, redact, clock
             )
-            self._writer = Writer(self.memory, self.ledger)
+            self._writer = Writer(self.memory, self.ledger, store_text=store_text)
             self._scores = LearnedScores(self.memory, self._static)
         self._worker: Worker[Lesson] = Worker(self._study, self._write_pending, mode=mode)
         _routers.add(self)
@@ -312,41 +314,62 @@ class Router:
         if key is None or self.memory is None or self.embedder is None:
             return replace(request, evidence=evidence)
         try:
-            embedding = self.embedder.embed([key])[0]
-            found = self._search(request, key, embedding, evidence)
+            found, embedding = self._search(request, key, evidence)
         except Exception as error:
             self._tell("memory", "The memory could not be searched; the strong model answers. %r", error)
             return replace(request, learn=False, evidence=evidence)
         return replace(request, embedding=embedding, evidence=found)
 
-    def _search(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> Evidence:
+    def _search(self, request: Request, key: str, evidence: Evidence) -> tuple[Evidence, Vector]:
         assert self.memory is not None
+        assert self.embedder is not None
         memory, namespace, task = self.memory, request.namespace, request.task
-        state = memory.policy_state(namespace)
         own_id = experience_id(memory.secret, namespace, task, key)
+        own = memory.experience(own_id)  # also where the index, which is approximate, might miss it
+        repeated = [] if own is None else [Match(own, 1.0, same=True)]
+        guides = [] if own is None else self._guides_of(repeated, [], own.embedding)
+        evidence = self._with_state(evidence, namespace, own_id, repeated, guides)
+        if own is not None and self._verdict_decides and verdict(repeated[0], evidence) is not None:
+            return evidence, own.embedding  # nothing else counts: no need to embed or to search
+        embedding = self.embedder.embed([key])[0]
         own_signature: str | None = None
-        matches: list[Match] = []
+        matches: list[Match] = [*repeated]
         for match in memory.search(embedding, namespace=namespace, task=task, limit=self._limit):
-            same = match.experience.id == own_id
-            if not same and match.similarity >= self._same:
+            if match.experience.id == own_id:
+                continue
+            if match.similarity >= self._same:
                 own_signature = own_signature or keyed_digest(memory.secret, signature(key))
-                same = match.experience.signature == own_signature
-            matches.append(replace(match, same=True) if same else match)
-        if not any(match.experience.id == own_id for match in matches):
-            own = memory.experience(own_id)  # an approximate index may miss even an identical text
-            if own is not None:
-                matches.insert(0, Match(own, 1.0, same=True))
-        guides = memory.search_guides(embedding, namespace=namespace, task=task, limit=4)
-        guides = [entry for entry in guides if entry.similarity >= self._near]
-        # A guide that once worked for this very request may come from farther away.
-        known = {entry.guide.id for entry in guides}
+                if match.experience.signature == own_signature:
+                    match = replace(match, same=True)  # noqa: PLW2901 - the same match, better known
+            matches.append(match)
+        near = memory.search_guides(embedding, namespace=namespace, task=task, limit=4)
+        guides = self._guides_of(matches, [entry for entry in near if entry.similarity >= self._near], embedding)
+        evidence = replace(evidence, matches=tuple(matches), guides=tuple(guides))
+        return replace(evidence, learned=self._learned(request, key, embedding, evidence)), embedding
+
+    def _guides_of(self, matches: Sequence[Match], near: list[GuideMatch], embedding: Vector) -> list[GuideMatch]:
+        """`near`, and the guides that once worked for this very request, which may come from farther away."""
+        assert self.memory is not None
+        known = {entry.guide.id for entry in near}
         for match in matches:
             for tally in match.experience.tallies if match.same else ():
                 if tally.guide_id is not None and tally.guide_id not in known:
-                    guide = memory.guide(tally.guide_id)
+                    guide = self.memory.guide(tally.guide_id)
                     if guide is not None and guide.state == "active":
                         known.add(guide.id)
-                        guides.append(GuideMatch(guide, float(guide.embedding @ embedding)))
+                        near.append(GuideMatch(guide, float(guide.embedding @ embedding)))
+        return near
+
+    def _with_state(
+        self,
+        evidence: Evidence,
+        namespace: str,
+        own_id: str,
+        matches: Sequence[Match],
+        guides: Sequence[GuideMatch],
+    ) -> Evidence:
+        assert self.memory is not None
+        state = self.memory.policy_state(namespace)
         if state.since and (namespace, state.since) not in self._changes:
             self._changes.add((namespace, state.since))
             logging.getLogger("rar.models").warning(
@@ -354,7 +377,7 @@ class Router:
                 "again in namespace %r.",
                 namespace,
             )
-        evidence = replace(
+        return replace(
             evidence,
             experience_id=own_id,
             matches=tuple(matches),
@@ -366,7 +389,6 @@ class Router:
             calls=state.calls,
             since=state.since,
         )
-        return replace(evidence, learned=self._learned(request, key, embedding, evidence))
 
     def _learned(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> float | None:
         """What the score learned from this memory expects. A first look at it is left to the worker, if any."""
@@ -423,7 +445,7 @@ class Router:
             if self._worker.mode != "off" and teachable(decision) and decision.request.embedding is not None:
                 self._worker.put(Lesson(decision, reply, models))
                 return
-            self._writer.remember(record_of(decision, store_text=self._store_text))
+            self._writer.remember(decision)
             if self._worker.mode == "inline":
                 self._write_pending()
             self._worker.touch()

@@ -7,7 +7,7 @@ import math
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -222,14 +222,14 @@ class _Gated:
 class Writer:
     """Writes batches, and keeps what could not be written yet. Used by one worker, flushed by any thread."""
 
-    def __init__(self, memory: Memory, ledger: Ledger, *, limit: int = 10_000) -> None:
-        self._memory, self._ledger = memory, ledger
-        self._records: deque[DecisionRecord] = deque(maxlen=limit)
+    def __init__(self, memory: Memory, ledger: Ledger, *, store_text: bool, limit: int = 10_000) -> None:
+        self._memory, self._ledger, self._store_text = memory, ledger, store_text
+        self._decisions: deque[Decision] = deque(maxlen=limit)
         self._told: set[type[Exception]] = set()
 
-    def remember(self, record: DecisionRecord) -> None:
-        """Have `record` written with the next batch."""
-        self._records.append(record)
+    def remember(self, decision: Decision) -> None:
+        """Have `decision` written with the next batch."""
+        self._decisions.append(decision)
 
     def flush(self) -> None:
         """Write all that waits."""
@@ -238,7 +238,7 @@ class Writer:
     def write(self, batch: Batch) -> None:
         """Write `batch` and all that waits; if the memory refuses, log it once a kind and keep the ledger's sums."""
         spent = self._ledger.drain()
-        whole = batch + Batch(spending=spent, decisions=tuple(_pop_all(self._records)))
+        whole = batch + Batch(spending=spent, decisions=self._records())
         if not whole:
             return
         try:
@@ -249,6 +249,16 @@ class Writer:
                 self._told.add(type(error))
                 level = logging.WARNING if isinstance(error, ReadOnlyMemoryError) else logging.ERROR
                 logger.log(level, "What was learned could not be stored; serving goes on. %s", error)
+
+    def _records(self) -> tuple[DecisionRecord, ...]:
+        records = []
+        while self._decisions:
+            try:
+                decision = self._decisions.popleft()
+            except IndexError:  # another thread was faster
+                break
+            records.append(record_of(decision, store_text=self._store_text))
+        return tuple(records)
 
 
 def teachable(decision: Decision) -> bool:
@@ -314,11 +324,3 @@ def _facts(found: Findings, written: tuple[Guide, ...]) -> Mapping[str, Any]:
         "guide_refused": found.refused,
         "stopped": found.stopped,
     }
-
-
-def _pop_all(records: deque[DecisionRecord]) -> Iterator[DecisionRecord]:
-    while records:
-        try:
-            yield records.popleft()
-        except IndexError:  # another thread was faster
-            return
