@@ -436,18 +436,19 @@ COLOURS = {
 
 
 def draw(outcomes: Mapping[str, Outcome], title: str, stages: int) -> Figure:
-    """Strong answers, agreement and accuracy over the stages."""
+    """Strong answers, agreement and accuracy over the stages; systems are drawn a little side by side."""
     figure = Figure(figsize=(12.0, 4.8), layout="constrained")
     share, *panels = figure.subplots(1, 3)
-    for name in ROUTERS:
+    for n, name in enumerate(ROUTERS):
         if name in outcomes:
-            at, outcome = np.arange(1, outcomes[name].stages + 1), outcomes[name]
+            outcome = outcomes[name]
+            at = np.arange(1, outcome.stages + 1) + 0.05 * (n - 1)
             share.plot(at, 100.0 * outcome.strong.mean(1), "-o", color=COLOURS[name], ms=5, lw=1.4)
             share.plot(at, 100.0 * np.array(outcome.strong_calls), ":", color=COLOURS[name], lw=1.4)
     share.set(title="served by strong (dotted: all strong calls)", ylabel="% of the questions", ylim=(0.0, None))
     for axes, of in zip(panels, ("agreement", "accuracy"), strict=True):
         for n, outcome in enumerate(outcomes.values()):
-            _line(axes, outcome, of, 0.05 * (n - (len(outcomes) - 1) / 2))  # side by side
+            _line(axes, outcome, of, 0.05 * (n - (len(outcomes) - 1) / 2))
     panels[0].set(title="agreement with strong", ylim=(-2.0, 103.0))
     panels[1].set(title="accuracy by gold", ylim=(-2.0, 103.0))
     for axes in (share, *panels):
@@ -553,7 +554,7 @@ def main() -> None:
         json.dump(report, sys.stdout, indent=1)
     else:
         console = Console()
-        print_report(report, console if console.is_terminal else Console(width=130))
+        print_report(report, console if console.is_terminal else Console(width=150))
 
 
 if __name__ == "__main__":
