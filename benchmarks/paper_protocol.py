@@ -161,7 +161,7 @@ def sample(count: int, seed: int) -> list[Question]:
 
 
 def agrees(request: Request, reference: Reply, candidate: Reply) -> bool | None:
-    """Whether both name the same number or letter; None if the reference names none."""
+    """Whether both name the same number or letter; None where the judge cannot tell, which counts as no agreement."""
     return JUDGES[request.options["kind"]].verdict(request, reference, candidate).agrees
 
 
