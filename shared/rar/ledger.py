@@ -101,14 +101,14 @@ class Ledger:
         cost = usd if usd is not None else _cost(nominal, usage.input_tokens, usage.output_tokens)
         key = (namespace, purpose, role, model_id)
         with self._lock:
-            spend = self._pending.get(key) or Spend(*key)
-            self._pending[key] = replace(
-                spend,
-                calls=spend.calls + 1,
-                input_tokens=spend.input_tokens + usage.input_tokens,
-                output_tokens=spend.output_tokens + usage.output_tokens,
-                usd=spend.usd + (usd or 0.0),
-                unpriced=spend.unpriced + (usd is None),
+            was = self._pending.get(key) or Spend(*key)
+            self._pending[key] = Spend(
+                *key,
+                was.calls + 1,
+                was.input_tokens + usage.input_tokens,
+                was.output_tokens + usage.output_tokens,
+                was.usd + (usd or 0.0),
+                was.unpriced + (usd is None),
             )
             if purpose == "serve":
                 if role == STRONG:

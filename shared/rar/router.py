@@ -29,7 +29,7 @@ from rar.errors import (
 )
 from rar.learning.judges import as_judge
 from rar.learning.learner import Learner, Lesson, Writer, record_of, teachable
-from rar.learning.policy import FloorPolicy, PaperPolicy, Policy, as_policy, verdict
+from rar.learning.policy import FloorPolicy, PaperPolicy, Policy, as_policy, of_pair
 from rar.learning.scores import Kind, LearnedScores
 from rar.learning.shadow import Ladder
 from rar.learning.worker import Mode, Worker
@@ -329,8 +329,12 @@ class Router:
         repeated = [] if own is None else [Match(own, 1.0, same=True)]
         guides = [] if own is None else self._guides_of(repeated, [], own.embedding)
         evidence = self._with_state(evidence, namespace, own_id, repeated, guides)
-        if own is not None and self._verdict_decides and verdict(repeated[0], evidence) is not None:
-            return evidence, own.embedding  # nothing else counts: no need to embed or to search
+        if (
+            own is not None
+            and self._verdict_decides
+            and of_pair(own, evidence.weak_id, evidence.strong_id, evidence.since)
+        ):
+            return evidence, own.embedding  # it has a verdict, and nothing else counts: no need to embed or to search
         embedding = self.embedder.embed([key])[0]
         own_signature: str | None = None
         matches: list[Match] = [*repeated]
