@@ -32,7 +32,6 @@ class Stage:
 
     strong: float  # served by the strong model
     agreement: float  # served answers that agree with the strong model's
-    repeats_agreement: float | None  # the same, of questions seen in an earlier stage
 
 
 def recorded(answers: Mapping[str, str], id: str) -> FunctionModel:
@@ -73,12 +72,12 @@ def run(questions: list[dict[str, str]], stages: int, seed: int, embedder: Cache
         audit_rate=0.0,
         seed=seed,
     ) as router:
-        for stage in range(stages):
+        for _ in range(stages):
             chance.shuffle(order)
             served = {text: ask(router, models, text) for text in order}
             to_strong = sum(decision.model == "strong" for decision in served.values())
             agreed = sum(decision.model == "strong" or aligned[text] for text, decision in served.items())
-            results.append(Stage(to_strong / len(order), agreed / len(order), agreed / len(order) if stage else None))
+            results.append(Stage(to_strong / len(order), agreed / len(order)))
     return results
 
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from rar.errors import ConfigurationError
 from rar.memory.base import Spend
-from rar.values import STRONG, WEAK, Purpose, Usage
+from rar.values import STRONG, WEAK, Call, Failure, Purpose, Reply, Usage
 
 Price: TypeAlias = tuple[float, float]  # USD per million input and output tokens
 
@@ -150,6 +150,11 @@ class Ledger:
             spent = tuple(self._pending.values())
             self._pending.clear()
             return spent
+
+    def observe(self, namespace: str, call: Call, outcome: Reply | Failure, *, now: float) -> None:
+        """Count a call that a driver made, if it came back."""
+        if isinstance(outcome, Reply):
+            self.add(namespace, call.purpose, call.model, outcome.model_id, outcome.usage, now=now)
 
     def restore(self, spent: Iterable[Spend]) -> None:
         """Take back what could not be persisted."""

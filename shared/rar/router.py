@@ -41,11 +41,12 @@ from rar.models import as_model, check_pair
 from rar.routers import as_static_router
 from rar.sameness import signature
 from rar.strategies import RAR
-from rar.strategy import Strategy, as_strategy
+from rar.strategy import Outcome, Strategy, as_strategy
 from rar.values import (
     STRONG,
     WEAK,
     Answer,
+    Call,
     Choice,
     Decision,
     Evidence,
@@ -626,12 +627,9 @@ class _Drafts:
         self.count = 0
         self._ledger, self._namespace, self._clock = ledger, namespace, clock
 
-    def observe(self, call: Any, outcome: Reply | Failure) -> None:
+    def observe(self, call: Call, outcome: Outcome) -> None:
         self.count += 1
-        if isinstance(outcome, Reply):
-            self._ledger.add(
-                self._namespace, call.purpose, call.model, outcome.model_id, outcome.usage, now=self._clock()
-            )
+        self._ledger.observe(self._namespace, call, outcome, now=self._clock())
 
 
 def explained(facts: Mapping[str, Any], memory: Memory | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Times are seconds since the epoch, money is USD, similarities are cosines from -
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -340,10 +340,6 @@ class Decision:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
-
-
-def with_evidence(request: Request, evidence: Evidence, embedding: Vector | None) -> Request:
-    return replace(request, evidence=evidence, embedding=embedding)
 
 
 def question(text: str, **fields: Any) -> Request:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 from rar.evaluation.data import Array, Table
+from rar.learning.gap import conjugate_gradients
 from rar.learning.policy import PaperPolicy
 from rar.routers import StaticRouter
 
@@ -72,7 +73,8 @@ def tfidf_ridge(seen: Table, asked: Table, penalty: float = 3.0) -> Array:
         weights = _sums(terms, values * dual[rows], len(used))
         return _sums(rows, values * weights[terms], len(seen)) + penalty * dual
 
-    weights = _sums(terms, values * _conjugate_gradients(kernel, target)[rows], len(used))
+    dual = conjugate_gradients(kernel, target, np.zeros_like(target), steps=50)
+    weights = _sums(terms, values * dual[rows], len(used))
 
     rows, terms, counts = _term_counts(asked.texts)
     place = np.searchsorted(used, terms).clip(max=len(used) - 1)
@@ -163,23 +165,3 @@ def _normed(rows: npt.NDArray[np.int64], values: Array, n: int) -> Array:
 
 def _sums(places: npt.NDArray[np.int64], values: Array, n: int) -> Array:
     return np.asarray(np.bincount(places, values, n), np.float64)
-
-
-def _conjugate_gradients(
-    matrix: Callable[[Array], Array], target: Array, steps: int = 50, tolerance: float = 1e-3
-) -> Array:
-    """Solve `matrix(x) = target` for a symmetric positive definite matrix (Hestenes & Stiefel 1952)."""
-    x: Array = np.zeros_like(target)
-    residual: Any = target.copy()
-    direction, square = residual.copy(), float(residual @ residual)
-    enough = tolerance**2 * square
-    for _ in range(steps):
-        if square <= enough:
-            break
-        image = matrix(direction)
-        step = square / float(direction @ image)
-        x += step * direction
-        residual -= step * image
-        before, square = square, float(residual @ residual)
-        direction = residual + square / before * direction
-    return x

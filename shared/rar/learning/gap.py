@@ -98,7 +98,7 @@ def fit(
     start = np.zeros(BUCKETS + dense.shape[1])
     if previous is not None and len(previous.dense) == dense.shape[1]:
         start = np.concatenate([previous.words.astype(np.float64), previous.dense])
-    solved = _conjugate_gradients(normal, backward(weights * (gaps - mean)), start)
+    solved = conjugate_gradients(normal, backward(weights * (gaps - mean)), start)
     return GapModel(n, mean, idf.astype(np.float32), solved[:BUCKETS].astype(np.float32), solved[BUCKETS:])
 
 
@@ -123,7 +123,7 @@ def _terms(text: str) -> tuple[Places, Array]:
     return places, 1.0 + np.log(np.fromiter(terms.values(), np.float64, len(terms)))
 
 
-def _conjugate_gradients(
+def conjugate_gradients(
     matrix: Callable[[Array], Array], target: Array, x: Array, *, steps: int = 30, tolerance: float = 1e-3
 ) -> Array:
     """Solve `matrix(x) = target` for a positive definite matrix, starting at `x` (Hestenes & Stiefel 1952)."""

@@ -93,10 +93,11 @@ class Learner:
         assert evidence is not None and request.embedding is not None
         audit = decision.model == WEAK and getattr(decision.choice, "audit", False)
         if not audit:
+            if decision.model == WEAK:
+                return None
             known = self.memory.experience(evidence.experience_id)
-            if decision.model == WEAK or (
-                known is not None
-                and not due(known, evidence.weak_id, evidence.strong_id, now, self.retry_after, evidence.since)
+            if known is not None and not due(
+                known, evidence.weak_id, evidence.strong_id, now, self.retry_after, evidence.since
             ):
                 return None
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
@@ -124,16 +125,11 @@ class Learner:
 
     def _drive(self, steps: Steps[Findings], models: Models, namespace: str) -> Findings:
         gated = {name: _Gated(model, self, namespace) for name, model in models.items()}
-        return drive(steps, gated, self.observer(namespace))
-
-    def observer(self, namespace: str) -> Callable[[Call, Outcome], None]:
-        """Counts every call that came back in the ledger."""
 
         def observe(call: Call, outcome: Outcome) -> None:
-            if isinstance(outcome, Reply):
-                self.ledger.add(namespace, call.purpose, call.model, outcome.model_id, outcome.usage, now=self.clock())
+            self.ledger.observe(namespace, call, outcome, now=self.clock())
 
-        return observe
+        return drive(steps, gated, observe)
 
     def _written(
         self, found: Findings, decision: Decision, weak_id: str, strong_id: str, now: float
