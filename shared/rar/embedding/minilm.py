@@ -147,7 +147,7 @@ class _Network:
 def _load(path: Path | None, threads: int, max_tokens: int) -> _Network:
     # Its telemetry starts with the import, sends to its maker, and makes every forked child hang at exit.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415 - slow, and only where it is used
+    import onnxruntime  # noqa: PLC0415 - slow, and only where it is used
     from tokenizers import Tokenizer  # noqa: PLC0415
 
     onnxruntime.disable_telemetry_events()  # for a process that had imported it before

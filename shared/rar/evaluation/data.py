@@ -282,7 +282,7 @@ def _json_rows(stream: IO[str], where: str) -> Iterator[tuple[int, Row]]:
 
 def _parquet_rows(stream: IO[bytes], where: str) -> Iterator[tuple[int, Row]]:
     try:
-        from pyarrow import parquet  # type: ignore[import-not-found]  # noqa: PLC0415 - optional
+        from pyarrow import parquet  # noqa: PLC0415 - optional
     except ImportError:
         raise MissingDependencyError("pyarrow", "eval") from None
     try:

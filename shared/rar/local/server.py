@@ -36,7 +36,7 @@ class LocalServer:
         self, model: str | os.PathLike[str], *, port: int = 0, threads: int | None = None, context: int = 4096
     ) -> None:
         try:
-            import xllamacpp  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
+            import xllamacpp  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise MissingDependencyError("xllamacpp", "demo") from error
         name = str(model)
