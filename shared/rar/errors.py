@@ -11,6 +11,10 @@
     ├── WeightsError (OSError)               model weights are missing or damaged
     ├── EmbeddingError (ValueError)          an embedder returned what are no embeddings
     ├── EvaluationDataError (ValueError)     recorded outcomes cannot be read
+    ├── TrainingDataError (ValueError)       a router cannot learn from these outcomes
+    ├── NotFittedError (RuntimeError)        a router was asked before it was fitted
+    ├── RouterFileError (ValueError)         a saved router cannot be used
+    ├── HubError (OSError)                   a model hub is down, or refused
     ├── ReplayError (RuntimeError)           the engine failed while outcomes were replayed
     ├── MemoryStoreError                     the memory cannot be used
     │   ├── MissingMemoryError               there is no such file to read
@@ -135,6 +139,36 @@ class EvaluationDataError(RarError, ValueError):
         line = "" if self.line is None else f", line {self.line}"
         column = "" if self.column is None else f", column {self.column!r}"
         return f"{self.where}{line}{column}: {self.found}. Mend it, or name other columns; see docs/evaluation.md."
+
+
+class TrainingDataError(RarError, ValueError):
+    """Outcomes from which a router cannot learn: too few, all alike, or of other models than it is asked about."""
+
+
+class NotFittedError(RarError, RuntimeError):
+    """A router was asked, updated or saved before it was fitted."""
+
+    def __init__(self, router: str) -> None:
+        super().__init__(router)
+        self.router = router
+
+    def __str__(self) -> str:
+        return f"{self.router} was not fitted yet. Call `fit(outcomes)` first, or `load` a saved router."
+
+
+class RouterFileError(RarError, ValueError):
+    """A saved router cannot be used: missing, damaged, of a newer version, or made for another embedder."""
+
+    def __init__(self, where: str, found: str) -> None:
+        super().__init__(where, found)
+        self.where, self.found = where, found
+
+    def __str__(self) -> str:
+        return f"The saved router {self.where} cannot be loaded: {self.found}."
+
+
+class HubError(RarError, OSError):
+    """A model hub could not be reached, or refused."""
 
 
 class ReplayError(RarError, RuntimeError):

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rar.learning.gap import BUCKETS, _dense, _terms, fit
+from rar.learning.gap import _dense, fit
+from rar.linear import BUCKETS, terms
 from rar.learning.scores import LEAST, Kind, LearnedScores
 from rar.memory import Batch, SQLiteMemory
 from rar.values import Experience, Trial, Vector
@@ -42,7 +43,7 @@ def test_it_solves_ridge_regression() -> None:
     # The same problem, dense: min sum w (x b - y)^2 + 2 |b|^2, with the weighted mean taken off.
     counts = np.zeros((30, BUCKETS))
     for row, text in enumerate(texts):
-        places, values = _terms(text)
+        places, values = terms(text)
         counts[row, places] = values
     idf = np.log(31.0 / (1.0 + (counts > 0).sum(0))) + 1.0
     words = counts * idf

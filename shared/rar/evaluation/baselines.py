@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.evaluation.data import Array, Table
-from rar.learning.gap import conjugate_gradients
 from rar.learning.policy import PaperPolicy
+from rar.linear import conjugate_gradients
 from rar.routers import StaticRouter
 
 Scorer: TypeAlias = Callable[

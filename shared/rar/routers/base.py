@@ -1,14 +1,30 @@
-"""What a static router is: a prediction from the text alone."""
+"""What a static router is: a prediction from the text alone; and what those that learn from outcomes share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
-from rar.errors import ConfigurationError
+from rar.embedding import Embedder, as_embedder
+from rar.errors import ConfigurationError, NotFittedError, RouterFileError, TrainingDataError
+from rar.linear import Array
+from rar.routers import saving
+from rar.routers.outcomes import Outcomes, teachable
+from rar.values import Vector
+
+if TYPE_CHECKING:
+    from rar.evaluation.data import Table
+
+Progress: TypeAlias = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+Config: TypeAlias = Mapping[str, Any]  # of JSON values
+Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
 
 @runtime_checkable
@@ -18,6 +34,205 @@ class StaticRouter(Protocol):
     def score(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return the chance that the strong model is needed for each text, shape `(len(texts),)`, in [0, 1]."""
         ...
+
+
+class LearnedRouter(ABC):
+    """A static router that is fitted to outcomes, saved and loaded.
+
+    Its score is the chance that the strong model's answer wins, a tie counting a half: (1 + expected gap) / 2 where
+    scores are 0 or 1. Scoring may be done from any thread; fitting, updating and loading from one.
+
+    A subclass gives `name`, keyword-only constructor parameters that it stores under their own names and lists in
+    `parameters`, and the four methods `_fit`, `_score`, `_arrays` and `_restore`.
+    """
+
+    name: ClassVar[str]  # on the command line and in files
+    parameters: ClassVar[tuple[str, ...]] = ()  # constructor arguments, stored in files; JSON values
+    pair: ClassVar[bool] = True  # whether it knows a weak and a strong model only
+
+    models: tuple[str, ...] = ()  # that it was fitted to; empty: not fitted
+    facts: Config = MappingProxyType({})  # of the last fit, for files and model cards: rows, data, ...
+
+    def fit(self, data: Outcomes | Table, *, progress: Progress | None = None) -> Self:
+        """Learn from `data`, and forget what was learned before.
+
+        Raises:
+            TrainingDataError: Fewer than ten rows, all outcomes alike, missing scores, or not a pair of models.
+        """
+        outcomes = teachable(data, pair=self.pair)
+        self._fit(outcomes, progress or _silent)
+        self.models = outcomes.models
+        self.facts = {"rows": len(outcomes), "data": outcomes.name}
+        return self
+
+    def score(self, texts: Sequence[str], vectors: Vector | None = None) -> Array:
+        """Return the chance that the strong model is needed for each text, shape `(n,)`, in [0, 1].
+
+        Args:
+            vectors: The texts' embeddings by this router's own embedder, where they are known already.
+        """
+        self._fitted()
+        if not len(texts):
+            return np.zeros(0)
+        return np.clip(np.asarray(self._score(texts, vectors), np.float64), 0.0, 1.0)
+
+    def update(self, data: Outcomes | Table) -> Self:
+        """Learn from more outcomes of the same models without forgetting, where the method allows it."""
+        raise ConfigurationError(f"{type(self).__name__} cannot be updated. Fit it again to all outcomes.")
+
+    def calibrate(
+        self,
+        data: Sequence[str] | Outcomes | Table,
+        *,
+        strong_share: float | None = None,
+        max_drop: float | None = None,
+    ) -> float:
+        """The threshold, for `rar.strategies.Threshold`, that does what is asked on `data`: give one of the two.
+
+        Args:
+            data: Requests as they will come, that the router was not fitted to; for `max_drop` with their outcomes.
+            strong_share: Which share of them the strong model answers (RouteLLM, arXiv 2406.18665, section 4). Of texts
+                with equal scores all or none go to it: the share is the largest that is not above this.
+            max_drop: Which share of the strong model's mean score may be lost (Hybrid-LLM, arXiv 2404.14618, section
+                4): the threshold with the fewest strong calls that loses no more on `data`.
+        """
+        if (strong_share is None) == (max_drop is None):
+            raise ConfigurationError("Give either strong_share or max_drop.")
+        given = strong_share if strong_share is not None else max_drop
+        if given is None or not 0.0 <= given <= 1.0:
+            raise ConfigurationError(f"A share between 0 and 1 is needed, got {given!r}.")
+        outcomes = None if isinstance(data, (list, tuple)) else teachable(data, pair=True)  # type: ignore[arg-type]
+        if outcomes is None and max_drop is not None:
+            raise ConfigurationError("max_drop needs outcomes, not only texts: nothing else tells what is lost.")
+        texts: Any = data if outcomes is None else outcomes.texts
+        scores = self.score(texts, self._known_vectors(outcomes))
+        if not len(scores):
+            raise TrainingDataError("There are no texts to calibrate on.")
+        # From "hardly any to the strong model" to "all", within what `Threshold` takes.
+        steps = np.r_[1.0, np.unique(scores)[::-1], 0.0]
+        if outcomes is None or max_drop is None:
+            fits = np.array([(scores >= step).mean() for step in steps]) <= given + 1e-12
+            return float(steps[fits][-1]) if fits.any() else 1.0
+        weak, strong = outcomes.scores.T
+        kept = np.array([np.where(scores >= step, strong, weak).mean() for step in steps])
+        return float(steps[kept >= (1.0 - given) * strong.mean() - 1e-12][0])
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the router into a folder, which is made where it is missing; an older one in it is replaced."""
+        self._fitted()
+        config = {name: getattr(self, name) for name in self.parameters}
+        about = {"models": list(self.models), "facts": dict(self.facts), **self._about()}
+        return saving.write(Path(folder), self.name, config, about, self._arrays(), self._write_files)
+
+    @classmethod
+    def load(cls, folder: str | Path, **options: Any) -> Self:
+        """Read a router of this class; `rar.routers.load` reads one of any.
+
+        Args:
+            options: Constructor arguments that files do not hold, such as `embedder=`.
+
+        Raises:
+            RouterFileError: It is missing, truncated, of a newer version, of another class or for another embedder.
+        """
+        saved = saving.read(Path(folder))
+        if saved.router != cls.name:
+            raise RouterFileError(str(folder), f"it is a {saved.router!r} router, not a {cls.name!r} one")
+        with saving.blamed(saved):
+            router = cls(**{**saved.config, **cls._options(saved, options)})
+            router._restore(saved)
+            router.models = tuple(saved.about["models"])
+            router.facts = saved.about["facts"]
+        return router
+
+    # --- what a subclass gives --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _fit(self, data: Outcomes, progress: Progress) -> None: ...
+
+    @abstractmethod
+    def _score(self, texts: Sequence[str], vectors: Vector | None) -> Array: ...
+
+    @abstractmethod
+    def _arrays(self) -> Arrays:
+        """What was learned, as arrays of numbers or strings (`<U`), never objects."""
+
+    @abstractmethod
+    def _restore(self, saved: saving.Saved) -> None:
+        """Take back what `_arrays`, `_about` and `_write_files` gave."""
+
+    def _about(self) -> Config:
+        """More that the file tells, as JSON values."""
+        return {}
+
+    def _write_files(self, folder: Path) -> None:  # noqa: B027 - most have none
+        """Write what is no array, such as an ONNX model."""
+
+    @classmethod
+    def _options(cls, saved: saving.Saved, given: Config) -> Config:  # noqa: ARG003 - others ask it
+        """Constructor arguments at loading, besides `parameters`."""
+        return given
+
+    def _known_vectors(self, data: Outcomes | None) -> Vector | None:
+        """The vectors of `data` that `score` may use."""
+        return None
+
+    # --- small parts ------------------------------------------------------------------------------------------------
+
+    def _fitted(self) -> None:
+        if not self.models:
+            raise NotFittedError(type(self).__name__)
+
+    def __repr__(self) -> str:
+        given = "".join(f"{name}={getattr(self, name)!r}, " for name in self.parameters)
+        of = " < ".join(self.models) if self.pair else ", ".join(self.models)
+        return f"<{type(self).__name__}({given.removesuffix(', ')}) {'of ' + of if self.models else 'not fitted'}>"
+
+
+class EmbeddingRouter(LearnedRouter):
+    """A learned router that looks at embeddings.
+
+    Args:
+        embedder: As for the models: `"minilm"`, `"hashing"`, an `Embedder`, LangChain's or LlamaIndex's.
+    """
+
+    embedder: Embedder
+
+    def __init__(self, *, embedder: Any = "minilm") -> None:
+        self.embedder = as_embedder(embedder)
+
+    def _vectors(self, data: Outcomes) -> Vector:
+        known = self._known_vectors(data)
+        return known if known is not None else self.embedder.embed(data.texts)
+
+    def _known_vectors(self, data: Outcomes | None) -> Vector | None:
+        return data.vectors if data is not None and data.embedder_id == self.embedder.id else None
+
+    def _about(self) -> Config:
+        return {"embedder": {"id": self.embedder.id, "dim": self.embedder.dim}}
+
+    @classmethod
+    def _options(cls, saved: saving.Saved, given: Config) -> Config:
+        wanted = saved.about["embedder"]
+        embedder = as_embedder(given.get("embedder") or saving.embedder_of(wanted["id"]))
+        if (embedder.id, embedder.dim) != (wanted["id"], wanted["dim"]):
+            raise RouterFileError(
+                saved.where,
+                f"it was fitted with embedder {wanted['id']!r} ({wanted['dim']} dimensions), not with {embedder.id!r} "
+                f"({embedder.dim}); pass that one as embedder=",
+            )
+        return {**given, "embedder": embedder}
+
+
+class RankingRouter(ABC):
+    """A learned router that also tells more than two models apart. Mixed into `LearnedRouter`."""
+
+    models: tuple[str, ...]
+
+    @abstractmethod
+    def scores(self, texts: Sequence[str], vectors: Vector | None = None) -> Array:
+        """How much each of `models` is to be preferred, shape `(n, len(models))`, each row summing to 1."""
 
 
 class _Function:
@@ -37,3 +252,7 @@ def as_static_router(value: Any) -> StaticRouter | None:
     raise ConfigurationError(
         f"static_router={value!r} has no `score(texts)`. Pass a static router or a function from a text to a chance."
     )
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass

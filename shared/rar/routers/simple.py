@@ -1,0 +1,85 @@
+"""The routers that every other must beat, and good defaults: length, words, neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rar.linear import BUCKETS, Array, Design, ridge
+from rar.routers.base import Arrays, LearnedRouter, Progress
+from rar.routers.outcomes import Outcomes
+from rar.routers.saving import Saved
+from rar.values import Vector
+
+
+class LengthRouter(LearnedRouter):
+    """The expected gap by the text's length alone, a line in its logarithm.
+
+    On MMLU it equals the best published router of RouteLLM: whatever does not beat it has learned nothing.
+    """
+
+    name = "length"
+
+    def __init__(self) -> None:
+        self._line = np.zeros(2)
+
+    def _fit(self, data: Outcomes, progress: Progress) -> None:
+        slope, height = np.polyfit(_length(data.texts), data.gap, 1)
+        self._line = np.array([slope, height])
+
+    def _score(self, texts: Sequence[str], vectors: Vector | None) -> Array:
+        slope, height = self._line
+        return np.asarray(1.0 + slope * _length(texts) + height, np.float64) / 2.0
+
+    def _arrays(self) -> Arrays:
+        return {"line": self._line}
+
+    def _restore(self, saved: Saved) -> None:
+        self._line = saved.arrays["line"]
+
+
+class TfidfRouter(LearnedRouter):
+    """Ridge regression of the gap on TF-IDF of words and word pairs; needs no embedder and fits in seconds.
+
+    Args:
+        penalty: Of squared weights.
+    """
+
+    name = "tfidf"
+    parameters = ("penalty",)
+
+    def __init__(self, *, penalty: float = 3.0) -> None:
+        self.penalty = penalty
+        self._mean, self._idf, self._weights = 0.0, np.zeros(0), np.zeros(0)
+
+    def _fit(self, data: Outcomes, progress: Progress) -> None:
+        design = Design.of(data.texts, np.zeros((len(data), 0)))
+        self._mean, self._idf = float(data.gap.mean()), design.idf
+        self._weights = ridge(design, data.gap - self._mean, np.ones(len(data)), self.penalty)
+
+    def _score(self, texts: Sequence[str], vectors: Vector | None) -> Array:
+        design = Design.of(texts, np.zeros((len(texts), 0)), self._idf)
+        return (1.0 + self._mean + design.times(self._weights)) / 2.0
+
+    def _arrays(self) -> Arrays:
+        used = np.flatnonzero(self._weights)
+        return {
+            "mean": np.array(self._mean),
+            "places": used,
+            "weights": self._weights[used].astype(np.float32),
+            "idf": self._idf[used].astype(np.float32),
+            "unseen": np.array(self._idf.max()),
+        }
+
+    def _restore(self, saved: Saved) -> None:
+        arrays = saved.arrays
+        self._mean = float(arrays["mean"])
+        self._weights = np.zeros(BUCKETS)
+        self._weights[arrays["places"]] = arrays["weights"]
+        self._idf = np.full(BUCKETS, float(arrays["unseen"]))
+        self._idf[arrays["places"]] = arrays["idf"]
+
+
+def _length(texts: Sequence[str]) -> Array:
+    return np.log1p([float(len(text)) for text in texts])
