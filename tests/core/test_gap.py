@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rar.learning.gap import _dense, fit
-from rar.linear import BUCKETS, terms
 from rar.learning.scores import LEAST, Kind, LearnedScores
+from rar.linear import BUCKETS, terms
 from rar.memory import Batch, SQLiteMemory
 from rar.values import Experience, Trial, Vector
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,9 +77,9 @@ def read(folder: Path) -> Saved:
             str(folder), f"it has schema {schema}, this version reads up to {SCHEMA}; upgrade rar-llm"
         )
     try:
-        with np.load(folder / WEIGHTS, allow_pickle=False) as found:
+        with (folder / WEIGHTS).open("rb") as content, np.load(content, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise RouterFileError(str(folder), f"{WEIGHTS} is missing or damaged ({error})") from error
     try:
         return Saved(folder, facts.pop("router"), facts.pop("config"), facts, arrays)
