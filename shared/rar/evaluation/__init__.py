@@ -1,6 +1,6 @@
 """How good a router is: metrics, replays of recorded outcomes, baselines and reports. Shown in `docs/evaluation.md`."""
 
-from rar.evaluation.data import Table, read_table
+from rar.evaluation.data import Table, read_outcomes, read_table, read_texts
 from rar.evaluation.embeddings import embedded
 from rar.evaluation.past import Past, read_memory
 from rar.evaluation.replay import OURS, Online, Run, Stages, Static, engine, online, shuffle, stages, static, stream
@@ -17,7 +17,9 @@ __all__ = [
     "engine",
     "online",
     "read_memory",
+    "read_outcomes",
     "read_table",
+    "read_texts",
     "shuffle",
     "stages",
     "static",

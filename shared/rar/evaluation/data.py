@@ -1,7 +1,8 @@
-"""Recorded outcomes: what a weak and a strong model scored on the same questions.
+"""Recorded outcomes: what models scored on the same questions.
 
-`read_table` reads CSV, JSON Lines, Parquet, RouterBench's CSV and a folder of RouteLLM's evaluations, `read_memory` the
-past of a memory. `docs/evaluation.md` shows the format.
+`read_table` reads CSV, JSON Lines, Parquet, RouterBench's CSV and a folder of RouteLLM's evaluations, of a weak and a
+strong model; `read_outcomes` the same of any number of models, battles between them and chances to win; `read_memory`
+the past of a memory. `docs/evaluation.md` shows the formats.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.errors import EvaluationDataError, MissingDependencyError
+from rar.routers.outcomes import Outcomes
 from rar.values import Vector
 
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -32,6 +34,10 @@ _COLUMNS = (
 )  # fmt: skip
 _ENDINGS = {"cost": ("_cost", "|total_cost"), "answers": ("_response", "_answer", "|model_response")}
 _TRUTH = {"true": 1.0, "false": 0.0}
+_BATTLE = ("model_a", "model_b", "winner")
+_WIN = "win_probability"
+_WINNERS = {"model_a": "model_a", "model_b": "model_b", "tie": "tie", "tie (bothbad)": "tie"}
+_AS_TEXT = ("groups", "model_a", "model_b")
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ def read_table(
         EvaluationDataError: Names file, line and column of what cannot be read.
     """
     file = Path(path)
-    builder = _Builder(str(path), weak, strong, text, group)
+    builder = _Pair(str(path), {"weak": weak, "strong": strong}, text, group)
     for line, row in _records(file):
         if limit is not None and len(builder.texts) >= limit:
             break
@@ -123,11 +129,91 @@ def read_table(
     return builder.table(file.name)
 
 
-class _Builder:
-    """Collects rows, and names what is wrong with one."""
+def read_outcomes(
+    path: str | Path,
+    *,
+    models: Sequence[str] | None = None,
+    text: str | None = None,
+    group: str | None = None,
+    limit: int | None = None,
+) -> Outcomes:
+    """Read what routers learn from: scores of any number of models, battles, chances to win, or a memory's past.
 
-    def __init__(self, where: str, weak: str, strong: str, text: str | None, group: str | None) -> None:
-        self.where, self.weak, self.strong, self.text, self.group = where, weak, strong, text, group
+    Without `models`, the columns tell: `model_a`, `model_b` and `winner` (`model_a`, `model_b`, `tie`; Arena's
+    `tie (bothbad)` is a tie) are battles, `win_probability` is the chance that the strong model's answer wins. Costs
+    are found as by `read_table`, and kept where all models have them.
+
+    Args:
+        path: A file or folder as for `read_table`, or a memory file, whose texts and models are its own.
+        models: Columns of scores, the weak model's first. A score may be a list of samples, in a CSV file written as
+            JSON. With more than two models, an empty one means that the model was not asked. Of battles: which models
+            are used, in this order; None: all, by name. Of chances: the names of the weak and the strong model.
+        text: As for `read_table`.
+        group: Column of what the text is about.
+        limit: Rows that are read at most.
+
+    Raises:
+        EvaluationDataError: Names file, line and column of what cannot be read.
+    """
+    file = Path(path)
+    if is_memory(file):
+        return _of_memory(file, models, limit)
+    builder: _Scores | _Battles | _Wins | None = None
+    for line, row in _records(file):
+        if builder is None:
+            builder = _builder(line, row, str(path), models, text, group)
+        if limit is not None and len(builder.texts) >= limit:
+            break
+        builder.add(line, row)
+    if builder is None:
+        raise EvaluationDataError(str(path), "there are no rows")
+    return builder.outcomes(file.name)
+
+
+def read_texts(path: str | Path, *, text: str | None = None, limit: int | None = None) -> tuple[str, ...]:
+    """Read texts alone, such as a log of requests. Arguments and errors are those of `read_table`."""
+    builder = _Builder(str(path), {}, text, None)
+    for line, row in _records(Path(path)):
+        if limit is not None and len(builder.texts) >= limit:
+            break
+        builder.add(line, row)
+    if not builder.texts:
+        raise EvaluationDataError(str(path), "there are no rows")
+    return tuple(builder.texts)
+
+
+def is_memory(path: Path) -> bool:
+    """Whether a file is a SQLite database, as memories are."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(16) == b"SQLite format 3\0"
+
+
+def _of_memory(path: Path, models: Sequence[str] | None, limit: int | None) -> Outcomes:
+    from rar.evaluation.past import read_memory  # noqa: PLC0415 - it makes tables of this module
+
+    if models is not None:
+        raise EvaluationDataError(str(path), "a memory knows the models of its calls; leave models out")
+    past = read_memory(path)
+    if not past.texts:
+        found = "it was kept with store_text=False, and routers learn from texts; those that look at embeddings alone "
+        raise EvaluationDataError(str(path), found + "learn from `Outcomes.of_table(read_memory(path).table)`")
+    n = len(past.table)
+    return Outcomes.of_table(past.table.take(range(n if limit is None else min(limit, n))))
+
+
+class _Builder:
+    """Collects rows, and names what is wrong with one.
+
+    Args:
+        columns: Of scores, by role.
+    """
+
+    kinds: tuple[str, ...] = tuple(_ENDINGS)  # of columns that are looked for beside them
+
+    def __init__(self, where: str, columns: Mapping[str, str], text: str | None, group: str | None) -> None:
+        self.where, self.models, self.text, self.group = where, columns, text, group
         self.texts: list[str] = []
         self.values: dict[str, list[Any]] = {}
         self._columns: dict[str, str] = {}
@@ -141,38 +227,32 @@ class _Builder:
             raise EvaluationDataError(self.where, "the text is empty", line, self.text or "text")
         self.texts.append(text)
         for name, column in self._columns.items():
-            read = self._text if name == "groups" or name.endswith("answers") else self._number
-            self.values[name].append(read(line, row, column))
+            self.values[name].append(self._read(name)(line, row, column))
 
-    def table(self, name: str) -> Table:
-        if not self.texts:
-            raise EvaluationDataError(self.where, "there are no rows")
-        made: dict[str, Any] = {
-            key: np.array(values) if isinstance(values[0], float) else tuple(values)
-            for key, values in self.values.items()
-        }
-        if not any(made["strong"]):
-            found = "the strong model never scored above 0, so that no share of its quality can be kept"
-            raise EvaluationDataError(self.where, found, column=self.strong)
-        return Table(tuple(self.texts), weak_id=self.weak, strong_id=self.strong, name=name, **made)
+    def _read(self, name: str) -> Callable[[int, Row, str], Any]:
+        """How the values of a column are read, by what it is for."""
+        return self._text if name in _AS_TEXT or name.endswith("answers") else self._number
 
     def _prepared(self, line: int, row: Row) -> Callable[[int, Row], str]:
         """Learn the columns from the first row."""
-        self._columns = {"weak": self.weak, "strong": self.strong}
+        self._columns = dict(self.models)
         if self.group is not None:
             self._columns["groups"] = self.group
-        for role, column in (("weak", self.weak), ("strong", self.strong)):
-            stem = re.sub(r"_(correct|score)$", "", column)
-            for kind, endings in _ENDINGS.items():
+        for kind in self.kinds:
+            endings = _ENDINGS[kind]
+            found: dict[str, str] = {}
+            for role, column in self.models.items():
+                stem = re.sub(r"_(correct|score)$", "", column)
                 named = next((stem + ending for ending in endings if stem + ending in row), None)
                 if named is not None:
-                    self._columns[f"{role}_{kind}"] = named
-        for kind in _ENDINGS:  # of use only where both models have it
-            if (f"weak_{kind}" in self._columns) != (f"strong_{kind}" in self._columns):
-                self._columns.pop(f"weak_{kind}", None)
-                self._columns.pop(f"strong_{kind}", None)
+                    found[f"{role}_{kind}"] = named
+            if len(found) == len(self.models):  # of use only where all models have it
+                self._columns |= found
         self.values = {name: [] for name in self._columns}
         return self._template(line, row)
+
+    def _tags(self) -> tuple[str, ...] | None:
+        return tuple(self.values["groups"]) if self.group is not None else None
 
     def _template(self, line: int, row: Row) -> Callable[[int, Row], str]:
         text = self.text or next((column for column in TEXT_COLUMNS if column in row), None)
@@ -197,12 +277,8 @@ class _Builder:
 
     def _number(self, line: int, row: Row, column: str) -> float:
         value = self._value(line, row, column)
-        try:
-            number = _TRUTH.get(str(value).strip().lower())
-            number = float(value) if number is None else number
-        except (TypeError, ValueError):
-            number = math.nan
-        if not 0.0 <= number < math.inf:
+        number = _finite(value)
+        if not number >= 0.0:
             raise EvaluationDataError(self.where, f"{value!r} is not a number of at least 0", line, column)
         return number
 
@@ -213,6 +289,171 @@ class _Builder:
         if value is None:
             raise EvaluationDataError(self.where, "the row has no value there", line, column)
         return value
+
+
+class _Pair(_Builder):
+    """Scores of a weak and a strong model, at least 0."""
+
+    def table(self, name: str) -> Table:
+        if not self.texts:
+            raise EvaluationDataError(self.where, "there are no rows")
+        weak, strong = self.models["weak"], self.models["strong"]
+        made: dict[str, Any] = {
+            key: np.array(values) if isinstance(values[0], float) else tuple(values)
+            for key, values in self.values.items()
+        }
+        if not any(made["strong"]):
+            found = "the strong model never scored above 0, so that no share of its quality can be kept"
+            raise EvaluationDataError(self.where, found, column=strong)
+        return Table(tuple(self.texts), weak_id=weak, strong_id=strong, name=name, **made)
+
+
+# --- any number of models -------------------------------------------------------------------------------------------
+
+
+def _builder(
+    line: int, row: Row, where: str, models: Sequence[str] | None, text: str | None, group: str | None
+) -> _Scores | _Battles | _Wins:
+    """What reads rows that look like this one."""
+    if models is not None and (len(models) < 2 or len(set(models)) < len(models)):
+        raise EvaluationDataError(where, f"two or more different models are needed, not {list(models)}")
+    if models is None or not any(model in row for model in models):
+        if all(column in row for column in _BATTLE):
+            return _Battles(where, models, text, group)
+        if _WIN in row:
+            return _Wins(where, models, text, group)
+    if models is None:
+        found = f"name the columns of scores with models, the weak one first; there are {_names(row)}"
+        raise EvaluationDataError(where, found, line)
+    return _Scores(where, models, text, group)
+
+
+class _Scores(_Builder):
+    """Scores of two or more models: finite numbers or lists of samples, empty where a model of many was not asked."""
+
+    kinds = ("cost",)
+
+    def __init__(self, where: str, models: Sequence[str], text: str | None, group: str | None) -> None:
+        super().__init__(where, {str(at): model for at, model in enumerate(models)}, text, group)
+        self._samples: int | None = None  # of each score; 0: they are plain numbers
+
+    def add(self, line: int, row: Row) -> None:
+        super().add(line, row)
+        if not any(self.values[role][-1] for role in self.models):
+            raise EvaluationDataError(self.where, f"none of {list(self.models.values())} has a score", line)
+
+    def outcomes(self, name: str) -> Outcomes:
+        empty = (math.nan,) * (self._samples or 1)
+        samples = np.array([[cell or empty for cell in self.values[role]] for role in self.models]).transpose(1, 0, 2)
+        costs = [self.values[f"{role}_cost"] for role in self.models if f"{role}_cost" in self.values]
+        return Outcomes(
+            tuple(self.texts),
+            samples.mean(2),
+            tuple(self.models.values()),
+            samples=samples if self._samples else None,
+            tags=self._tags(),
+            costs=np.array(costs).T if costs else None,
+            name=name,
+        )
+
+    def _read(self, name: str) -> Callable[[int, Row, str], Any]:
+        if name in self.models:
+            return self._score
+        return self._cost if name.endswith("_cost") else super()._read(name)
+
+    def _score(self, line: int, row: Row, column: str) -> tuple[float, ...]:
+        """The samples of one score, or itself; empty: not asked."""
+        if self._not_asked(row, column):
+            return ()
+        value = self._value(line, row, column)
+        given = _json_list(value)
+        numbers = tuple(_finite(entry) for entry in ([value] if given is None else given))
+        if not numbers or any(map(math.isnan, numbers)):
+            raise EvaluationDataError(self.where, f"{value!r} is no finite number or list of some", line, column)
+        count = 0 if given is None else len(numbers)
+        if self._samples is None:
+            self._samples = count
+        if count != self._samples:
+            kinds = [f"a list of {size}" if size else "a plain number" for size in (count, self._samples)]
+            raise EvaluationDataError(self.where, f"{value!r} is {kinds[0]}, the first score {kinds[1]}", line, column)
+        return numbers
+
+    def _cost(self, line: int, row: Row, column: str) -> float:
+        return math.nan if self._not_asked(row, column) else self._number(line, row, column)
+
+    def _not_asked(self, row: Row, column: str) -> bool:
+        return len(self.models) > 2 and column in row and row[column] in (None, "")
+
+
+class _Battles(_Builder):
+    """Battles between two models each, of those that are named."""
+
+    kinds = ()
+
+    def __init__(self, where: str, models: Sequence[str] | None, text: str | None, group: str | None) -> None:
+        super().__init__(where, {column: column for column in _BATTLE}, text, group)
+        self.named = models
+
+    def add(self, line: int, row: Row) -> None:
+        if self.named is None or all(self._text(line, row, column) in self.named for column in _BATTLE[:2]):
+            super().add(line, row)
+
+    def outcomes(self, name: str) -> Outcomes:
+        if not self.texts:
+            raise EvaluationDataError(self.where, f"no battle is between two of the models {list(self.named or ())}")
+        battles = [self.values[column] for column in _BATTLE]
+        return replace(Outcomes.of_battles(self.texts, *battles, models=self.named, name=name), tags=self._tags())
+
+    def _read(self, name: str) -> Callable[[int, Row, str], Any]:
+        return self._winner if name == "winner" else super()._read(name)
+
+    def _winner(self, line: int, row: Row, column: str) -> str:
+        value = self._text(line, row, column)
+        if value not in _WINNERS:
+            raise EvaluationDataError(self.where, f"{value!r} is none of {sorted(_WINNERS)}", line, column)
+        return _WINNERS[value]
+
+
+class _Wins(_Builder):
+    """Chances that the strong model's answer wins."""
+
+    kinds = ()
+
+    def __init__(self, where: str, models: Sequence[str] | None, text: str | None, group: str | None) -> None:
+        super().__init__(where, {_WIN: _WIN}, text, group)
+        if models is not None and len(models) != 2:
+            raise EvaluationDataError(where, f"a chance to win is about two models, not {list(models)}", column=_WIN)
+        self.weak, self.strong = models or ("weak", "strong")
+
+    def outcomes(self, name: str) -> Outcomes:
+        found = Outcomes.of_wins(self.texts, self.values[_WIN], weak=self.weak, strong=self.strong)
+        return replace(found, tags=self._tags(), name=name)
+
+    def _number(self, line: int, row: Row, column: str) -> float:
+        number = super()._number(line, row, column)
+        if number > 1.0:
+            raise EvaluationDataError(self.where, f"{number} is no chance between 0 and 1", line, column)
+        return number
+
+
+def _json_list(value: Any) -> Sequence[Any] | None:
+    """A list that is one, or is written as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, list) else None
+
+
+def _finite(value: Any) -> float:
+    """A number; NaN for what is none."""
+    number = _TRUTH.get(str(value).strip().lower())
+    try:
+        number = float(value) if number is None else number
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _names(row: Row) -> list[str]:

@@ -25,11 +25,13 @@ class Past:
         calls: All calls of that time, judged or not. Answers of the weak model that nobody checked are not judged, so
             that `table` is richer in what the strong model answered than the calls were.
         served_strong: Share of all calls that the strong model answered.
+        texts: Whether the memory keeps questions; if not, `table.texts` has ids in their place.
     """
 
     table: Table
     calls: int
     served_strong: float
+    texts: bool = True
 
 
 def read_memory(path: str | Path, *, namespace: str | None = None, since: float = 0.0) -> Past:
@@ -82,7 +84,8 @@ def past_of(memory: Memory, *, namespace: str | None = None, since: float = 0.0)
         strong_id=strong_id,
         name=Path(memory.where).name,
     )
-    return Past(table, len(records), sum(record.model == STRONG for record in records) / len(records))
+    served_strong = sum(record.model == STRONG for record in records) / len(records)
+    return Past(table, len(records), served_strong, all(found.text for found, _ in rows))
 
 
 def _experiences(memory: Memory) -> dict[str, Experience]:
