@@ -1,6 +1,9 @@
 """Static routers: predictions from the text alone, and how to learn them from outcomes. See `docs/routers.md`."""
 
 from rar.routers.base import EmbeddingRouter, LearnedRouter, RankingRouter, StaticRouter, as_static_router
+from rar.routers.factors import MatrixFactorizationRouter
+from rar.routers.hub import from_hub
+from rar.routers.hybrid import HybridRouter
 from rar.routers.outcomes import Outcomes
 from rar.routers.registry import ROUTERS, load, router_class
 from rar.routers.simple import LengthRouter, TfidfRouter
@@ -8,13 +11,16 @@ from rar.routers.simple import LengthRouter, TfidfRouter
 __all__ = [
     "ROUTERS",
     "EmbeddingRouter",
+    "HybridRouter",
     "LearnedRouter",
     "LengthRouter",
+    "MatrixFactorizationRouter",
     "Outcomes",
     "RankingRouter",
     "StaticRouter",
     "TfidfRouter",
     "as_static_router",
+    "from_hub",
     "load",
     "router_class",
 ]
