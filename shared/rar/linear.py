@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
+
+from rar.values import Vector
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -64,17 +67,27 @@ class Design:
 
     @property
     def columns(self) -> int:
-        return BUCKETS + int(self.dense.shape[1])
+        return len(self.idf) + int(self.dense.shape[1])
 
-    def times(self, weights: Array) -> Array:
-        """`X @ weights`, shape `(n,)`."""
-        words = np.bincount(self._rows, self._values * weights[:BUCKETS][self._places], len(self.dense))
-        return np.asarray(words + self.dense @ weights[BUCKETS:], np.float64)
+    def times(self, weights: npt.NDArray[np.floating]) -> Array:
+        """`X @ weights`, shape `(n,)`, or `(n, k)` for weights of `k` columns."""
+        if weights.ndim == 2:
+            return np.stack([self.times(column) for column in weights.T], 1)
+        buckets = len(self.idf)
+        words = np.bincount(self._rows, self._values * weights[:buckets][self._places], len(self.dense))
+        return np.asarray(words + self.dense @ weights[buckets:], np.float64)
 
     def transposed_times(self, values: Array) -> Array:
-        """`X.T @ values`, shape `(columns,)`."""
-        words = np.bincount(self._places, self._values * values[self._rows], BUCKETS)
+        """`X.T @ values`, shape `(columns,)`, or `(columns, k)` for values of `k` columns."""
+        if values.ndim == 2:
+            return np.stack([self.transposed_times(column) for column in values.T], 1)
+        words = np.bincount(self._places, self._values * values[self._rows], len(self.idf))
         return np.concatenate([words, self.dense.T @ values])
+
+    def compact(self) -> tuple[Places, Design]:
+        """The buckets that occur, and the design of these alone: under a penalty the others' weights are 0."""
+        used, places = np.unique(self._places, return_inverse=True)
+        return used, replace(self, idf=self.idf[used], _places=places)
 
 
 def ridge(design: Design, target: Array, weights: Array, penalty: float, start: Array | None = None) -> Array:
@@ -104,3 +117,101 @@ def conjugate_gradients(
         before, square = square, float(residual @ residual)
         direction = residual + square / before * direction
     return x
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxModel:
+    """Multinomial logistic regression on words, embedding and length, fitted to distributions over `k` classes."""
+
+    idf: npt.NDArray[np.float32] = field(repr=False)
+    base: Array  # (k,): logits of the mean distribution
+    weights: npt.NDArray[np.float32] = field(repr=False)  # (BUCKETS + dim + 2, k)
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], vectors: Vector, targets: Array, penalty: float) -> SoftmaxModel:
+        """Minimise the Kullback-Leibler divergence from `targets`, shape `(n, k)`, rows summing to 1.
+
+        Args:
+            vectors: Embeddings of the texts, shape `(n, dim)`.
+            penalty: Of half the squared weights.
+        """
+        design = Design.of(texts, _dense(texts, vectors))
+        used, small = design.compact()
+        base = np.log(np.maximum(targets.mean(0), 1e-12))
+        found = softmax_regression(small, targets, base, penalty)
+        weights = np.zeros((design.columns, len(base)), np.float32)
+        weights[used], weights[BUCKETS:] = found[: len(used)], found[len(used) :]
+        return cls(design.idf.astype(np.float32), base, weights)
+
+    def logits(self, texts: Sequence[str], vectors: Vector) -> Array:
+        """Shape `(n, k)`."""
+        return self.base + Design.of(texts, _dense(texts, vectors), self.idf).times(self.weights)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What makes it up, for a file: of the words only those that it knows."""
+        words, dense = self.weights[:BUCKETS], self.weights[BUCKETS:]
+        used = np.flatnonzero((self.idf < self.idf.max()) | words.any(1))
+        return {
+            "base": self.base, "places": used, "words": words[used], "dense": dense,
+            "idf": self.idf[used], "unseen": self.idf.max(keepdims=True),
+        }  # fmt: skip
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> SoftmaxModel:
+        idf = np.full(BUCKETS, arrays["unseen"][0], np.float32)
+        idf[arrays["places"]] = arrays["idf"]
+        words = np.zeros((BUCKETS, len(arrays["base"])), np.float32)
+        words[arrays["places"]] = arrays["words"]
+        return cls(idf, arrays["base"], np.concatenate([words, arrays["dense"]]))
+
+
+def softmax(logits: Array) -> Array:
+    """Along the last axis."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(powers / powers.sum(-1, keepdims=True), np.float64)
+
+
+def softmax_regression(design: Design, targets: Array, base: Array, penalty: float, *, steps: int = 20) -> Array:
+    """The `W` that minimises `sum(KL(targets || softmax(base + X W))) + penalty / 2 * |W|²`, by Newton's method.
+
+    Each step is found by conjugate gradients and halved until it does not lead uphill; the problem is convex.
+
+    Args:
+        targets: Shape `(n, k)`, rows summing to 1.
+    """
+
+    def loss(w: Array, logits: Array) -> float:
+        cross_entropy = np.logaddexp.reduce(logits, axis=1) - (targets * logits).sum(1)
+        return float(cross_entropy.sum() + 0.5 * penalty * (w * w).sum())
+
+    weights = np.zeros((design.columns, targets.shape[1]))
+    logits = np.broadcast_to(base, targets.shape)
+    least = loss(weights, logits)
+    for _ in range(steps):
+        chances = softmax(logits)
+
+        def curved(flat: Array, chances: Array = chances) -> Array:
+            step = flat.reshape(design.columns, -1)
+            moved = chances * design.times(step)
+            moved -= chances * moved.sum(1, keepdims=True)
+            return np.ravel(design.transposed_times(moved) + penalty * step)
+
+        downhill = design.transposed_times(targets - chances) - penalty * weights
+        step = conjugate_gradients(curved, downhill.ravel(), np.zeros(downhill.size), tolerance=0.01)
+        step = step.reshape(weights.shape)
+        gain = float((downhill * step).sum())
+        moved = design.times(step)
+        while (now := loss(weights + step, logits + moved)) > least and gain > 1e-9 * least:
+            step, moved, gain = step / 2.0, moved / 2.0, gain / 2.0
+        if now > least:
+            break
+        weights, logits, before, least = weights + step, logits + moved, least, now
+        if before - least <= 1e-6 * least:
+            break
+    return weights
+
+
+def _dense(texts: Sequence[str], vectors: Vector) -> Array:
+    """The columns beside the words: embedding and length, scaled against them, and a constant."""
+    lengths = 0.25 * (np.log1p([float(len(text)) for text in texts]) - 5.0)
+    return np.column_stack([0.2 * vectors.astype(np.float64), lengths, np.ones(len(texts))])

@@ -8,9 +8,10 @@ from typing import Any
 from rar.errors import RouterFileError, UnknownNameError
 from rar.routers import saving
 from rar.routers.base import LearnedRouter
+from rar.routers.hybrid import HybridRouter
 from rar.routers.simple import LengthRouter, TfidfRouter
 
-ROUTERS: dict[str, type[LearnedRouter]] = {router.name: router for router in (LengthRouter, TfidfRouter)}
+ROUTERS: dict[str, type[LearnedRouter]] = {router.name: router for router in (HybridRouter, LengthRouter, TfidfRouter)}
 
 
 def router_class(name: str) -> type[LearnedRouter]:
