@@ -8,10 +8,13 @@ from typing import Any
 from rar.errors import RouterFileError, UnknownNameError
 from rar.routers import saving
 from rar.routers.base import LearnedRouter
+from rar.routers.factors import MatrixFactorizationRouter
 from rar.routers.hybrid import HybridRouter
 from rar.routers.simple import LengthRouter, TfidfRouter
 
-ROUTERS: dict[str, type[LearnedRouter]] = {router.name: router for router in (HybridRouter, LengthRouter, TfidfRouter)}
+ROUTERS: dict[str, type[LearnedRouter]] = {
+    router.name: router for router in (HybridRouter, LengthRouter, MatrixFactorizationRouter, TfidfRouter)
+}
 
 
 def router_class(name: str) -> type[LearnedRouter]:

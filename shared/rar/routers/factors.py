@@ -1,0 +1,156 @@
+"""Matrix factorisation of models and requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from typing_extensions import Self
+
+from rar.errors import ConfigurationError, TrainingDataError
+from rar.linear import Array
+from rar.routers._torch import Plan, Rows, halves, torch_library, train
+from rar.routers.base import Arrays, EmbeddingRouter, Progress, RankingRouter, _silent
+from rar.routers.outcomes import Outcomes, teachable
+from rar.routers.saving import Saved
+from rar.values import Vector
+
+if TYPE_CHECKING:
+    from rar.evaluation.data import Table
+
+_PARTS = ("models", "projection", "offset", "weights")
+
+
+class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
+    """RouteLLM's bilinear model of who wins, for two models or more (arXiv 2406.18665, section 4.1, eq. 5).
+
+    Model M's strength on request q is delta(M, q) = w . (v_M * (W e_q + b)), with e_q the request's embedding and v_M a
+    learned vector of unit norm; the chance that A beats B is sigmoid(delta(A, q) - delta(B, q)), a tie counting half.
+    Fitted by cross-entropy against (1 + gap) / 2, a gap of one or more being a sure win; embeddings get Gaussian noise,
+    and a share of the rows tells when to stop. Fitting needs PyTorch, scoring NumPy only.
+
+    Args:
+        dim: Length of v_M.
+        noise: Standard deviation of the noise on each coordinate of an embedding, of unit norm.
+        rate, decay, batch, epochs: Of AdamW.
+        patience: Epochs without a smaller error after which to stop.
+        watched: Share of the rows that is not trained on.
+    """
+
+    name = "mf"
+    parameters = ("dim", "noise", "rate", "decay", "batch", "epochs", "patience", "watched", "seed")
+    pair = False
+
+    def __init__(
+        self,
+        *,
+        embedder: Any = "minilm",
+        dim: int = 128,
+        noise: float = 0.02,
+        rate: float = 3e-3,
+        decay: float = 0.01,
+        batch: int = 512,
+        epochs: int = 100,
+        patience: int = 10,
+        watched: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(embedder=embedder)
+        if min(dim, batch, epochs, patience) < 1 or noise < 0.0 or rate <= 0.0 or not 0.0 < watched < 1.0:
+            raise ConfigurationError(
+                "dim, batch, epochs and patience must be at least 1, noise not negative, rate positive, and watched "
+                f"between 0 and 1; got {dim=}, {batch=}, {epochs=}, {patience=}, {noise=}, {rate=}, {watched=}."
+            )
+        self.dim, self.noise, self.rate, self.decay = dim, noise, rate, decay
+        self.batch, self.epochs, self.patience, self.watched, self.seed = batch, epochs, patience, watched, seed
+        self._learned: dict[str, Array] = {}
+
+    def _fit(self, data: Outcomes, progress: Progress) -> None:
+        if len(data.models) == 2:
+            teachable(data, pair=True)
+        torch_library()
+        vectors = self._vectors(data)
+        draw = np.random.default_rng(self.seed)
+        m, width = len(data.models), vectors.shape[1]
+        start = {
+            "models": draw.normal(size=(m, self.dim)),
+            "projection": draw.normal(size=(self.dim, width)) / np.sqrt(width),
+            "offset": np.zeros(self.dim),
+            "weights": draw.normal(size=self.dim) / np.sqrt(self.dim),
+        }
+        self._learn(start, data, vectors, progress)
+
+    def update(self, data: Outcomes | Table) -> Self:
+        """Go on training with more outcomes of the same models, from what was learned; few rows change little.
+
+        Raises:
+            TrainingDataError: They are of other models, or too few.
+        """
+        self._fitted()
+        outcomes = teachable(data, pair=len(self.models) == 2)
+        if outcomes.models != self.models:
+            raise TrainingDataError(f"{outcomes.name}: it is of {outcomes.models}; this router knows {self.models}.")
+        self._learn(self._learned, outcomes, self._vectors(outcomes), _silent)
+        self.facts = {**self.facts, "rows": self.facts["rows"] + len(outcomes)}
+        return self
+
+    def scores(self, texts: Sequence[str], vectors: Vector | None = None) -> Array:
+        """The chance of each model to be the best of all by Luce's choice rule, shape `(n, m)`: softmax of delta."""
+        self._fitted()
+        if not len(texts):
+            return np.zeros((0, len(self.models)))
+        strength = self._strength(texts, vectors)
+        chance = np.exp(strength - strength.max(1, keepdims=True))
+        return np.asarray(chance / chance.sum(1, keepdims=True), np.float64)
+
+    def _score(self, texts: Sequence[str], vectors: Vector | None) -> Array:
+        strength = self._strength(texts, vectors)
+        return np.asarray(1.0 / (1.0 + np.exp(strength[:, 0] - strength[:, -1])), np.float64)
+
+    def _strength(self, texts: Sequence[str], vectors: Vector | None) -> Array:
+        vectors = self.embedder.embed(texts) if vectors is None else vectors
+        models, projection, offset, weights = (self._learned[part] for part in _PARTS)
+        weighted = models / np.linalg.norm(models, axis=1, keepdims=True) * weights
+        # First what does not depend on the texts: the model is linear in the embedding.
+        return np.asarray(vectors @ (projection.T @ weighted.T).astype(np.float32) + weighted @ offset, np.float64)
+
+    def _learn(self, start: dict[str, Array], data: Outcomes, vectors: Vector, progress: Progress) -> None:
+        torch = torch_library()
+        weaker, stronger = np.triu_indices(len(data.models), 1)
+        wins = np.clip((1.0 + data.scores[:, stronger] - data.scores[:, weaker]) / 2.0, 0.0, 1.0)
+        if not (wins != 0.5).any(where=~np.isnan(wins)):
+            raise TrainingDataError(f"{data.name}: no model is ever better than another. There is nothing to learn.")
+        battles = torch.tensor(np.nan_to_num(wins), dtype=torch.float32)
+        fought = torch.tensor(~np.isnan(wins), dtype=torch.float32)
+        points = torch.tensor(np.asarray(vectors, np.float32))
+        learned = {name: torch.tensor(start[name], dtype=torch.float32, requires_grad=True) for name in _PARTS}
+        models, projection, offset, weights = (learned[part] for part in _PARTS)
+
+        def loss(rows: Rows, noise: float = self.noise) -> Any:
+            noisy = points[rows] + noise * torch.randn(len(rows), points.shape[1]) if noise else points[rows]
+            units = torch.nn.functional.normalize(models, dim=1)
+            strength = (noisy @ projection.T + offset) @ (units * weights).T
+            gaps = strength[:, stronger] - strength[:, weaker]
+            cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
+            total = cross_entropy(gaps, battles[rows], fought[rows], reduction="sum")
+            return total / fought[rows].sum().clamp(min=1.0)
+
+        def error() -> float:
+            with torch.no_grad():
+                return float(loss(watched, 0.0))
+
+        def batches(draw: np.random.Generator) -> list[Rows]:
+            order = draw.permutation(rows)
+            return [order[at : at + self.batch] for at in range(0, len(order), self.batch)]
+
+        rows, watched = halves(len(data), self.watched, self.seed)
+        plan = Plan(self.epochs, self.rate, self.decay, self.patience, self.seed)
+        train(learned, plan, batches=batches, loss=loss, error=error, progress=progress)
+        self._learned = {name: tensor.detach().numpy() for name, tensor in learned.items()}
+
+    def _arrays(self) -> Arrays:
+        return self._learned
+
+    def _restore(self, saved: Saved) -> None:
+        self._learned = {part: saved.arrays[part] for part in _PARTS}
