@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from rar.errors import ConfigurationError, RouterFileError, UnknownNameError
-from rar.routers import ROUTERS, LengthRouter, TfidfRouter, load, router_class
+from rar.routers import (
+    ROUTERS,
+    KNNRouter,
+    LengthRouter,
+    SimilarityEloRouter,
+    StackedRouter,
+    TfidfRouter,
+    load,
+    router_class,
+)
 from tests.contract.learned_router import ASKED, SEEN, LearnedRouterContract
 
 
@@ -38,6 +47,21 @@ class TestTfidf(LearnedRouterContract):
         near, far = (TfidfRouter(penalty=penalty).fit(SEEN).score(ASKED.texts) for penalty in (100.0, 1.0))
 
         assert np.ptp(near) < np.ptp(far) / 5.0
+
+
+class TestKNN(LearnedRouterContract):
+    def make(self) -> KNNRouter:
+        return KNNRouter(embedder="hashing", k=10)
+
+
+class TestElo(LearnedRouterContract):
+    def make(self) -> SimilarityEloRouter:
+        return SimilarityEloRouter(embedder="hashing")
+
+
+class TestStacked(LearnedRouterContract):
+    def make(self) -> StackedRouter:
+        return StackedRouter(embedder="hashing", penalty=1.0)
 
 
 def test_routers_are_known_by_name() -> None:

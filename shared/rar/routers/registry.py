@@ -8,12 +8,24 @@ from typing import Any
 from rar.errors import RouterFileError, UnknownNameError
 from rar.routers import saving
 from rar.routers.base import LearnedRouter
+from rar.routers.elo import SimilarityEloRouter
 from rar.routers.factors import MatrixFactorizationRouter
 from rar.routers.hybrid import HybridRouter
+from rar.routers.neighbours import KNNRouter
 from rar.routers.simple import LengthRouter, TfidfRouter
+from rar.routers.stacked import StackedRouter
 
 ROUTERS: dict[str, type[LearnedRouter]] = {
-    router.name: router for router in (HybridRouter, LengthRouter, MatrixFactorizationRouter, TfidfRouter)
+    router.name: router
+    for router in (
+        HybridRouter,
+        KNNRouter,
+        LengthRouter,
+        MatrixFactorizationRouter,
+        SimilarityEloRouter,
+        StackedRouter,
+        TfidfRouter,
+    )
 }
 
 

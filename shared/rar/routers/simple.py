@@ -1,4 +1,4 @@
-"""The routers that every other must beat, and good defaults: length, words, neighbours."""
+"""The routers that every other must beat: length and words."""
 
 from __future__ import annotations
 
@@ -63,22 +63,30 @@ class TfidfRouter(LearnedRouter):
         return (1.0 + self._mean + design.times(self._weights)) / 2.0
 
     def _arrays(self) -> Arrays:
-        used = np.flatnonzero(self._weights)
-        return {
-            "mean": np.array(self._mean),
-            "places": used,
-            "weights": self._weights[used].astype(np.float32),
-            "idf": self._idf[used].astype(np.float32),
-            "unseen": np.array(self._idf.max()),
-        }
+        return {"mean": np.array(self._mean), **pack_words(self._weights, self._idf)}
 
     def _restore(self, saved: Saved) -> None:
-        arrays = saved.arrays
-        self._mean = float(arrays["mean"])
-        self._weights = np.zeros(BUCKETS)
-        self._weights[arrays["places"]] = arrays["weights"]
-        self._idf = np.full(BUCKETS, float(arrays["unseen"]))
-        self._idf[arrays["places"]] = arrays["idf"]
+        self._mean = float(saved.arrays["mean"])
+        self._weights, self._idf = unpack_words(saved.arrays)
+
+
+def pack_words(weights: Array, idf: Array) -> Arrays:
+    """What a file holds of the weight and the inverse document frequency of each bucket: of those that were seen."""
+    unseen = idf.max()
+    seen = np.flatnonzero(idf < unseen)
+    return {
+        "places": seen,
+        "weights": weights[seen].astype(np.float32),
+        "idf": idf[seen].astype(np.float32),
+        "unseen": np.array(unseen),
+    }
+
+
+def unpack_words(arrays: Arrays) -> tuple[Array, Array]:
+    """Weights and inverse document frequencies, each of shape `(BUCKETS,)`."""
+    weights, idf = np.zeros(BUCKETS), np.full(BUCKETS, float(arrays["unseen"]))
+    weights[arrays["places"]], idf[arrays["places"]] = arrays["weights"], arrays["idf"]
+    return weights, idf
 
 
 def _length(texts: Sequence[str]) -> Array:
