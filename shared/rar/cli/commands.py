@@ -15,7 +15,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 import rar
-from rar.cli import tables
+from rar.cli import routers, tables
 from rar.cli.evaluation import eval_app
 from rar.errors import (
     ConfigurationError,
@@ -51,11 +51,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Look into a RAR memory, and try routing on local models.",
+    help="Look into a RAR memory, learn and measure routers, and try routing on local models.",
 )
 guides_app = typer.Typer(no_args_is_help=True, help="Guides: what the strong model wrote for the weak one.")
 app.add_typer(guides_app, name="guides")
 app.add_typer(eval_app, name="eval")
+app.command()(routers.fit)
+app.command()(routers.calibrate)
 
 Memory = Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")]
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")]

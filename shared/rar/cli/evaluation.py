@@ -5,24 +5,19 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table as RichTable
 
 import rar
 from rar import evaluation
+from rar.cli.output import print_sheets, progress
+from rar.cli.routers import scorers
 from rar.errors import ConfigurationError
 from rar.evaluation import compare, report
-from rar.evaluation.embeddings import Progress as Told
 from rar.evaluation.past import Past
 from rar.evaluation.replay import Online
 
@@ -40,6 +35,14 @@ Quality = Annotated[float, typer.Option(help="Share of the strong model's qualit
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many rows.")]
 Shuffles = Annotated[int, typer.Option(min=1, help="Orders in which the questions come.")]
 Embedder = Annotated[Literal["minilm", "hashing"], typer.Option(help="What similarity is measured by.")]
+Routers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--router",
+        metavar="NAME|DIR",
+        help="Also a router: by name, fitted to what was seen, or a saved one as it is. Repeatable.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of orders, splits and audits.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Write a report with plots into this folder.")]
@@ -63,7 +66,7 @@ def online(
     """Let questions arrive one by one at a router that knows nothing, and count every call."""
     table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
     options: dict[str, Any] = {"quality": quality, "shuffles": shuffles, "seed": seed}
-    with _progress() as told:
+    with progress() as told:
         table = evaluation.embedded(table, embedder, progress=told)
         result = evaluation.online(table, progress=told, **options)
         paper = evaluation.online(table, policy="paper", progress=told, **options)
@@ -81,15 +84,17 @@ def static(
     splits: Annotated[int, typer.Option(min=1, help="Random halvings.")] = 3,
     limit: Limit = None,
     embedder: Embedder = "minilm",
+    router: Routers = None,
     seed: Seed = 0,
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
     """Score questions that were never seen, after half of them was; with --group also whole groups left out."""
+    more = scorers(router or (), embedder)
     table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
-    with _progress() as told:
+    with progress() as told:
         table = evaluation.embedded(table, embedder, progress=told)
-        result = evaluation.static(table, quality=quality, splits=splits, seed=seed, progress=told)
+        result = evaluation.static(table, quality=quality, splits=splits, more=more, seed=seed, progress=told)
     _show(compare.summarise_static(result), as_json, out)
 
 
@@ -111,7 +116,7 @@ def stages(
     """Ask the same questions stage by stage, as the RAR paper does; first sights and repeats apart."""
     table = evaluation.read_table(file, weak=weak, strong=strong, text=text, limit=limit)
     options: dict[str, Any] = {"quality": quality, "stages": stages, "shuffles": shuffles, "seed": seed}
-    with _progress() as told:
+    with progress() as told:
         table = evaluation.embedded(table, embedder, progress=told)
         result = evaluation.stages(table, progress=told, **options)
         paper = evaluation.stages(table, policy="paper", progress=told, **options)
@@ -132,7 +137,7 @@ def memory(
     past = evaluation.read_memory(
         file, namespace=namespace, since=0.0 if since is None else time.time() - _seconds(since)
     )
-    with _progress() as told:
+    with progress() as told:
         run = evaluation.stream(past.table, quality=quality, seed=seed, progress=told, what="replay")
     result = Online(past.table, quality, (run,))
     _show(compare.summarise_online(result), as_json, out, result, past)
@@ -153,11 +158,7 @@ def _show(
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
     else:
-        console = Console()
-        for sheet in sheets:
-            console.print(_rich(sheet))
-            for note in sheet.notes:
-                console.print(f"[dim]{escape(note)}[/]\n")
+        print_sheets(sheets)
     if out is not None:
         today = datetime.now(timezone.utc).date()
         made_by = f"rar-llm {rar.__version__}, NumPy {np.__version__}, {today}."
@@ -173,31 +174,6 @@ def _of_past(past: Past) -> report.Sheet:
         "past did, so that it rather understates what a floor would save. Answers with guides are not replayed."
     )
     return report.Sheet("The past of this memory", columns, (row,), (note,))
-
-
-def _rich(sheet: report.Sheet) -> RichTable:
-    table = RichTable(title=escape(sheet.title), title_justify="left", title_style="bold", header_style="dim")
-    for column in sheet.columns:
-        table.add_column(escape(column), overflow="fold")
-    for row in sheet.rows:
-        table.add_row(*map(escape, row), style="bold" if row[0] == evaluation.OURS else None)
-    return table
-
-
-@contextmanager
-def _progress() -> Iterator[Told]:
-    """Bars on standard error, one for each thing that is done; nothing where that is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def told(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield told
 
 
 def _seconds(age: str) -> float:

@@ -25,7 +25,7 @@ _COLOURS = {
     "k-nearest neighbours": "#e09f3e",
     PAPER: "#7b2d8b",
 }
-
+_MORE = ("#00897b", "#c2185b", "#6d4c41", "#3949ab", "#9e9d24", "#f4511e", "#00acc1", "#8e24aa")  # of other routers
 
 _PLAIN: dict[str, dict[str, Any]] = {
     "oracle": {"color": _BOUND, "lw": 1.0, "ls": ":"},
@@ -71,14 +71,41 @@ def static(summary: StaticSummary) -> Figure:
     shown = {title: scored for title, scored in panels.items() if scored}
     figure, found = _figures(7.2 * len(shown), 5.2, 1, len(shown))
     for axes, (title, scored) in zip(found, shown.items(), strict=True):
+        others = [entry.name for entry in scored if entry.name not in _COLOURS and entry.name not in _PLAIN]
         for entry in scored:
             if entry.name == OURS:
                 axes.plot(GRID, entry.curve, color=_OWN, lw=2.4, zorder=4, label=f"{OURS}, APGR {entry.apgr.value:.3f}")
                 hull = metrics.nondecreasing_hull(GRID, np.array(entry.curve))
                 axes.plot(*hull, color=_OWN, lw=1.0, ls=":", zorder=4, label=f"{OURS}, hull")
             elif entry.name != "ideal static router":
-                _curve(axes, entry.name, entry.curve, f", APGR {entry.apgr.value:.3f}")
+                colour = _MORE[others.index(entry.name) % len(_MORE)] if entry.name in others else "0.5"
+                _curve(axes, entry.name, entry.curve, f", APGR {entry.apgr.value:.3f}", colour)
         _cost_quality(axes, f"{summary.facts.name}, {title}", scored[0].curve[0])
+    return figure
+
+
+def threshold(title: str, score: Array, weak: Array, strong: Array, chosen: float) -> Figure:
+    """A router's quality over the share of strong calls, and the point of the threshold that was chosen.
+
+    Args:
+        score, weak, strong: The router's scores and the models', shape `(n,)`.
+        chosen: Texts of this score or more go to the strong model.
+    """
+    figure, axes = _figure(7.2, 4.8)
+    found = metrics.curve(score, weak, strong)
+    area = float(metrics.apgr(score, weak, strong))
+    sent = score >= chosen
+    at = float(sent.mean()), float(np.where(sent, strong, weak).mean())
+    axes.plot([0.0, 1.0], [weak.mean(), strong.mean()], **_PLAIN["random mix"], label="random mix")
+    axes.plot(found.share, found.quality, color=_OWN, lw=2.0, label=f"router, APGR {area:.3f}")
+    label = f"threshold {chosen:.3f}: {at[0]:.1%} to the strong model, mean score {at[1]:.3f}"
+    axes.plot(*at, "o", color=_OWN, mec="white", ms=10, zorder=5, label=label)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel("share that the strong model answers")
+    axes.set_ylabel("mean score")
+    axes.set_xlim(0.0, 1.02)
+    _percent(axes, "x")
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
     return figure
 
 
@@ -186,8 +213,8 @@ def _figures(width: float, height: float, rows: int, columns: int, **options: An
     return figure, found
 
 
-def _curve(axes: Axes, name: str, quality: Sequence[float], more: str = "") -> None:
-    style = _PLAIN.get(name) or {"color": _COLOURS.get(name, "0.5"), "lw": 1.4}
+def _curve(axes: Axes, name: str, quality: Sequence[float], more: str = "", colour: str = "0.5") -> None:
+    style = _PLAIN.get(name) or {"color": _COLOURS.get(name, colour), "lw": 1.4}
     axes.plot(GRID, quality, **style, label=name + more)
 
 

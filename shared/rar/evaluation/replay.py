@@ -337,6 +337,7 @@ def static(
     policy: str | Policy = "floor",
     embedder: Any = "minilm",
     scorers: Mapping[str, Scorer] | None = None,
+    more: Mapping[str, Scorer] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     **options: Any,
@@ -351,6 +352,7 @@ def static(
         policy: Of the router.
         embedder: Of a table without vectors.
         scorers: What is compared, by name. None: the router itself (`engine`) as "RAR", and `baselines`.
+        more: Scorers beside those.
         seed: Of halvings, folds and routers.
         progress: Told how many fits are done.
         options: More for `engine`.
@@ -364,6 +366,7 @@ def static(
             'policy="paper"': paper_rule,
             **{baseline.name: baseline.scorer for baseline in baselines(table)},
         }
+    scorers = {**scorers, **(more or {})}
     chance = np.random.default_rng(seed)
     orders = [chance.permutation(len(table)) for _ in range(splits)]
     parts = [(order[: len(table) // 2], np.sort(order[len(table) // 2 :])) for order in orders]

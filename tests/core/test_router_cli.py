@@ -1,0 +1,292 @@
+"""`rar fit`, `rar calibrate` and `rar eval static --router`: from outcomes to a router that is measured and saved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from rar import Router
+from rar.cli import routers as commands
+from rar.cli.commands import app
+from rar.routers import ROUTERS, LengthRouter, TfidfRouter, load
+from tests.core.world import easy, harbour, pair, serve
+
+PNG = b"\x89PNG"
+COLOURS = ["red", "blue", "green", "white", "black", "grey", "pink", "brown"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def log(path: Path, rows: int = 60, start: int = 0) -> Path:
+    """Half sums, which the small model knows, half riddles, which it does not. Both are as long."""
+    lines = ["question,kind,colour,small,middle,large"]
+    for n in range(start, start + rows):
+        text, colour = "sum of the apples" if n % 2 else "riddle of the keys", COLOURS[n % 7]
+        lines.append(f"What is the {text} {colour} {n:03d}?,{'sum' if n % 2 else 'riddle'},{colour},{n % 2},,1")
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return log(tmp_path / "log.csv")
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    return log(tmp_path / "others.csv", start=100)
+
+
+@pytest.fixture
+def saved(file: Path, tmp_path: Path) -> Path:
+    run("fit", "tfidf", file, *PAIR, "--out", tmp_path / "router")
+    return tmp_path / "router"
+
+
+PAIR = ("--weak", "small", "--strong", "large")
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+def invoke(*args: object) -> Ran:
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+def run(*args: object) -> str:
+    ran = invoke(*args)
+    assert ran.code == 0, ran.err
+    return ran.out
+
+
+def refused(*args: object) -> str:
+    """One line that says why, and no traceback."""
+    ran = invoke(*args)
+    assert ran.code == 1
+    assert ran.out == ""
+    assert ran.err.startswith("rar: ")
+    assert ran.err.count("\n") == 1
+    return ran.err
+
+
+# --- fit ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fitted_router_is_measured_beside_length_and_saved(file: Path, tmp_path: Path) -> None:
+    shown = run("fit", "tfidf", file, *PAIR, "--out", tmp_path / "router")
+
+    for part in ("60", "small, large", "APGR, held out", "of prompt length", "fitted in", "kB", "rar calibrate"):
+        assert part in shown
+    router = load(tmp_path / "router")
+    assert isinstance(router, TfidfRouter)
+    assert router.models == ("small", "large")
+    assert np.diff(router.score(["A sum of apples", "A riddle of keys"])) > 0.0
+
+
+def test_json_is_nothing_else_and_held_out_rows_were_not_seen(file: Path, tmp_path: Path) -> None:
+    facts = json.loads(run("fit", "tfidf", file, *PAIR, "--out", tmp_path / "router", "--json"))
+
+    assert facts["rows"] == 60
+    assert facts["models"] == ["small", "large"]
+    assert facts["bytes"] == sum(path.stat().st_size for path in (tmp_path / "router").iterdir())
+    assert facts["metrics"]["APGR, held out"] > 0.7, "words tell the two kinds apart"
+    assert load(tmp_path / "router").facts["metrics"] == facts["metrics"]
+
+
+def test_what_was_held_out_is_measured_by_a_fit_that_did_not_see_it(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits: list[set[str]] = []
+
+    class Spy(TfidfRouter):
+        def fit(self, data: Any, **options: Any) -> Any:
+            fits.append(set(data.texts))
+            return super().fit(data, **options)
+
+        def score(self, texts: Any, vectors: Any = None) -> Any:
+            assert not fits[-1] & set(texts)
+            return super().score(texts, vectors)
+
+    monkeypatch.setitem(ROUTERS, "tfidf", Spy)
+    run("fit", "tfidf", file, *PAIR, "--out", tmp_path / "router")
+
+    assert [len(seen) for seen in fits] == [48, 60]
+
+
+def test_who_learned_nothing_is_told_so(file: Path, tmp_path: Path) -> None:
+    assert "does not beat the prompt's length" in run("fit", "length", file, *PAIR, "--out", tmp_path / "router")
+
+
+def test_settings_reach_the_router(file: Path, tmp_path: Path) -> None:
+    run("fit", "tfidf", file, *PAIR, "--set", "penalty=9", "--out", tmp_path / "router")
+
+    assert load(tmp_path / "router").penalty == 9  # type: ignore[attr-defined]
+
+
+def test_an_embedding_router_uses_the_embedder_that_is_named(file: Path, tmp_path: Path) -> None:
+    run("fit", "mf", file, *PAIR, "--embedder", "hashing", "--out", tmp_path / "router")
+
+    assert load(tmp_path / "router").embedder.id.startswith("hashing")  # type: ignore[attr-defined]
+    assert list((tmp_path / "cache" / "embeddings").glob("hashing*")), "each text is embedded once"
+
+
+def test_a_memory_teaches_without_columns(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"embedder": "hashing", "learning": "inline", "learning_budget": None, "guides": False}
+    with Router(memory=tmp_path / "rar.db", audit_rate=0.0, **settings) as router:
+        models = pair()
+        for n in range(20):
+            serve(router, models, easy(n) if n % 2 else harbour(n))
+
+    shown = run("fit", "tfidf", tmp_path / "rar.db", "--out", tmp_path / "router")
+
+    assert "small-1, big-1" in shown
+    assert "threshold" in run("calibrate", tmp_path / "router", tmp_path / "rar.db", "--strong-share", "0.5")
+
+
+def test_few_rows_are_fitted_though_none_can_be_held_out(file: Path, tmp_path: Path) -> None:
+    facts = json.loads(run("fit", "tfidf", file, *PAIR, "--limit", "10", "--out", tmp_path / "router", "--json"))
+
+    assert facts["metrics"]["APGR, held out"] is None
+    assert "unknown" in run("fit", "tfidf", file, *PAIR, "--limit", "10", "--out", tmp_path / "router")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("nope",), "There is no router 'nope'. There are "),
+        (("tfidf", *PAIR, "--set", "depth=3"), "has these settings: penalty"),
+        (("tfidf", *PAIR, "--set", "penalty"), "is not KEY=VALUE"),
+        (("tfidf", *PAIR, "--set", "penalty=high"), "of type float, usually 3.0"),
+        (("tfidf", *PAIR, "--set", "penalty=true"), "of type float, usually 3.0"),
+        (("length", *PAIR, "--set", "a=1"), "has these settings: none"),
+        (("tfidf", *PAIR, "--embedder", "hashing"), "looks at no embeddings"),
+        (("tfidf", "--weak", "small"), "both --weak and --strong"),
+        (("tfidf", *PAIR, "--models", "small,large"), "either --models, or --weak and --strong"),
+        (("tfidf", "--models", "small,huge"), "column 'huge'"),
+        (("tfidf",), "name the columns of scores with models"),
+        (("tfidf", "--models", "small,middle,large"), "outcomes.pair(weak, strong)"),
+        (("tfidf", *PAIR, "--limit", "5"), "5 rows are too few"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_fitted_is_said_in_one_line(
+    args: tuple[str, ...], said: str, file: Path, tmp_path: Path
+) -> None:
+    assert said in refused("fit", args[0], file, *args[1:], "--out", tmp_path / "router")
+    assert not (tmp_path / "router").exists()
+
+
+def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
+    assert "none.csv" in refused("fit", "tfidf", tmp_path / "none.csv", *PAIR, "--out", tmp_path / "router")
+
+
+# --- calibrate ------------------------------------------------------------------------------------------------------
+
+
+def test_the_share_that_is_asked_for_is_realised(saved: Path, others: Path) -> None:
+    facts = json.loads(run("calibrate", saved, others, "--strong-share", "0.5", "--json"))
+
+    assert facts["strong_share"] <= 0.5
+    assert (
+        load(saved).score([line.split(",")[0] for line in others.read_text().splitlines()[1:]]) >= facts["threshold"]
+    ).mean() == facts["strong_share"]
+    assert facts["weak_quality"] == 0.5
+    assert facts["strong_quality"] == 1.0
+    assert facts["quality"] > 0.9, "the riddles go to the strong model"
+    assert facts["seen"] is False
+
+
+def test_no_more_is_lost_than_allowed(saved: Path, others: Path) -> None:
+    facts = json.loads(run("calibrate", saved, others, "--max-drop", "0.2", "--json"))
+
+    assert facts["quality"] >= 0.8
+    assert facts["strong_share"] <= 0.5
+    assert json.loads(run("calibrate", saved, others, "--max-drop", "1", "--json"))["strong_share"] == 0.0
+
+
+def test_rows_that_it_was_fitted_to_are_warned_of(saved: Path, file: Path) -> None:
+    assert "calibrate on other rows" in run("calibrate", saved, file, "--strong-share", "0.5")
+
+
+def test_texts_alone_are_enough_for_a_share(saved: Path, tmp_path: Path) -> None:
+    requests = tmp_path / "requests.csv"
+    requests.write_text("text\n" + "\n".join(f"{'sum' if n % 4 else 'riddle'} {n}" for n in range(40)))
+
+    shown = json.loads(run("calibrate", saved, requests, "--texts-only", "--strong-share", "0.25", "--json"))
+
+    assert 0.0 < shown["strong_share"] <= 0.25
+    assert "quality" not in shown
+    assert "texts" in refused("calibrate", saved, requests, "--texts-only", "--max-drop", "0.1")
+
+
+def test_the_choice_is_drawn(saved: Path, others: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+
+    run("calibrate", saved, others, "--strong-share", "0.4", "--plot", tmp_path / "curve.png")
+
+    assert (tmp_path / "curve.png").read_bytes().startswith(PNG)
+
+
+def test_what_cannot_be_calibrated_is_said_in_one_line(saved: Path, others: Path, tmp_path: Path) -> None:
+    assert "either --strong-share or --max-drop" in refused("calibrate", saved, others)
+    assert "router.json" in refused("calibrate", tmp_path, others, "--strong-share", "0.5")
+    (saved / "weights.npz").write_bytes(b"broken")
+    assert "damaged" in refused("calibrate", saved, others, "--strong-share", "0.5")
+
+
+# --- eval static ----------------------------------------------------------------------------------------------------
+
+
+def test_routers_are_rows_of_the_static_evaluation(saved: Path, others: Path) -> None:
+    options = ("--embedder", "hashing", "--splits", "1", "--json", "--router", "tfidf", "--router", saved)
+    facts = json.loads(run("eval", "static", others, *PAIR, "--group", "colour", *options))
+
+    areas = {row["name"]: row["apgr"]["value"] for row in facts["halves"]}
+    assert {"RAR", "prompt length", "tfidf", f"tfidf of {saved}"} <= set(areas)
+    assert areas["tfidf"] > areas["prompt length"]
+    assert areas[f"tfidf of {saved}"] > areas["prompt length"]
+    assert {"tfidf", f"tfidf of {saved}"} <= {row["name"] for row in facts["left_out"]}
+
+
+def test_who_cannot_learn_from_what_was_seen_scores_at_random(others: Path) -> None:
+    options = ("--embedder", "hashing", "--splits", "1", "--json", "--router", "tfidf", "--group", "kind")
+    ran = invoke("eval", "static", others, *PAIR, *options)
+
+    (row,) = [row for row in json.loads(ran.out)["left_out"] if row["name"] == "tfidf"]
+    assert row["apgr"]["value"] == pytest.approx(0.5)
+    assert "tfidf scored at random in a part: others.csv: on every row" in ran.err
+
+
+def test_a_router_that_was_saved_is_taken_as_it_is(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TfidfRouter, "fit", None)
+    (scorer,) = commands.scorers([str(saved)], "hashing").values()
+
+    asked: Any = type("Asked", (), {"texts": ("a sum",), "vectors": None, "embedder_id": ""})
+
+    assert scorer(asked, asked) == load(saved).score(["a sum"])
+
+
+def test_an_unknown_router_is_refused_before_anything_is_embedded(others: Path, tmp_path: Path) -> None:
+    assert "neither a router" in refused("eval", "static", others, *PAIR, "--router", "nope")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_routers_of_the_evaluation_need_no_settings() -> None:
+    assert isinstance(LengthRouter(), ROUTERS["length"])
+    assert set(commands.scorers(["length", "tfidf"], "hashing")) == {"length", "tfidf"}
