@@ -140,7 +140,7 @@ def test_settings_reach_the_router(file: Path, tmp_path: Path) -> None:
 
 
 def test_an_embedding_router_uses_the_embedder_that_is_named(file: Path, tmp_path: Path) -> None:
-    run("fit", "mf", file, *PAIR, "--embedder", "hashing", "--out", tmp_path / "router")
+    run("fit", "knn", file, *PAIR, "--embedder", "hashing", "--out", tmp_path / "router")
 
     assert load(tmp_path / "router").embedder.id.startswith("hashing")  # type: ignore[attr-defined]
     assert list((tmp_path / "cache" / "embeddings").glob("hashing*")), "each text is embedded once"
