@@ -73,7 +73,7 @@ class Ledger:
 
     Args:
         budget_share: Learning may cost this share of what the strong model's serving costs; None: no limit. Audits
-            count, and go on over it.
+            do not count: their own rate bounds them.
         usd_per_day: Learning may cost this much in a day of this process; None: no limit.
     """
 
@@ -116,7 +116,8 @@ class Ledger:
                     # Before a first guide was paid for, it is taken to cost as much as five answers.
                     self._usual.setdefault(("guide", STRONG), 5.0 * cost)
                 return
-            self._learned[namespace] = self._learned.get(namespace, 0.0) + cost
+            if purpose != "audit":
+                self._learned[namespace] = self._learned.get(namespace, 0.0) + cost
             usual = self._usual.get((purpose, role), cost)
             self._usual[purpose, role] = usual + 0.2 * (cost - usual)
             day = int(now // 86_400)
@@ -125,7 +126,7 @@ class Ledger:
     def may_learn(self, namespace: str, purpose: Purpose, role: str, *, now: float = 0.0) -> bool:
         """Whether the budget has room for a call of this kind, going by what such calls cost before.
 
-        Audits keep the quality floor: they count, but only the daily cap ends them.
+        Audits keep the quality floor, and their own rate bounds them: only the daily cap ends them.
         """
         with self._lock:
             cost = self._usual.get((purpose, role), 0.0)
@@ -133,8 +134,6 @@ class Ledger:
                 spent = self._today[1] if self._today[0] == int(now // 86_400) else 0.0
                 if spent + cost > self._usd_per_day or spent >= self._usd_per_day:
                     return False
-            # The share is of what strong answers cost: a router that serves by the weak model alone earns nothing, and
-            # it is audits, bounded by their own rate, that must then tell it whether it is right.
             if self._share is None or purpose == "audit":
                 return True
             budget = self._share * self._earned.get(namespace, 0.0)

@@ -35,7 +35,7 @@ from rar.learning.shadow import Ladder
 from rar.learning.worker import Mode, Worker
 from rar.ledger import Ledger, Prices, Savings, merge, savings
 from rar.memory import SQLiteMemory
-from rar.memory.base import Memory, MemoryStats, Spend
+from rar.memory.base import ALARM, Memory, MemoryStats, Spend
 from rar.memory.identity import experience_id, keyed_digest
 from rar.models import as_model, check_pair
 from rar.routers import as_static_router
@@ -116,8 +116,8 @@ class Router:
         seed: Makes audits repeatable.
         weak_id, strong_id: Override the models' own ids, under which verdicts are kept.
         degrade: Let the weak model answer when the strong one fails.
-        learning_budget: Share of the strong model's serving cost that learning may cost; None: no limit. Audits count,
-            and go on over it, since they keep the floor; `audit_rate` bounds them.
+        learning_budget: Share of the strong model's serving cost that learning may cost; None: no limit. Audits do
+            not count, since they keep the floor; `audit_rate` bounds them.
         learning_usd_per_day: Most that learning may cost in a day of this process.
         guides: Whether the strong model is asked to write guides.
         store_text: False keeps questions out of the memory: embeddings and keyed hashes only.
@@ -392,6 +392,7 @@ class Router:
             reference=state.reference,
             audits=state.audits,
             calls=state.calls,
+            drift=state.drift / ALARM,
             since=state.since,
         )
 

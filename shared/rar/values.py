@@ -173,6 +173,7 @@ class Evidence:
         reference: Mean quality of the strong model's own answers; 1 where judges only compare.
         audits: Audits that `bias` rests on.
         calls: Served calls that `threshold` rests on.
+        drift: How near the alarm is that the weak model changed under its name, from 0 to 1.
         since: Trials before this time prove nothing: the weak model changed under its name.
         draw: Uniform in [0, 1), decides whether a weak answer is audited.
     """
@@ -189,6 +190,7 @@ class Evidence:
     reference: float = 1.0
     audits: int = 0
     calls: int = 0
+    drift: float = 0.0
     since: float = 0.0
     draw: float = 1.0
     now: float = 0.0

@@ -99,8 +99,9 @@ def test_learning_pauses_when_it_cost_its_share_and_goes_on_when_serving_caught_
     ledger = Ledger(PRICES, budget_share=0.2)
     assert not ledger.may_learn("default", "shadow", "weak")  # nothing was served yet
     ledger.add("default", "serve", "strong", "big", Usage(1_000_000, 0))  # 2 USD
+    ledger.add("default", "audit", "strong", "big", Usage(500_000, 0))  # 1 USD, which has a bound of its own
     assert ledger.may_learn("default", "shadow", "weak")
-    ledger.add("default", "audit", "strong", "big", Usage(200_000, 0))  # 0.4 USD
+    ledger.add("default", "guide", "strong", "big", Usage(200_000, 0))  # 0.4 USD
     assert not ledger.may_learn("default", "shadow", "weak")
     assert not ledger.may_learn("other", "shadow", "weak")  # namespaces earn for themselves
     ledger.add("default", "serve", "strong", "big", Usage(1_000_000, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -272,28 +273,38 @@ def test_a_long_record_far_away_does_not_stand_for_a_short_one_nearby() -> None:
 class TestSilentChanges:
     """The weak model becomes another under the same name: only judged answers can tell."""
 
-    def changed(self, surprises: list[float]) -> PolicyState:
-        state = PolicyState()
-        for at, surprise in enumerate(surprises):
-            state = state.after(PolicyStep("default", 0.01, surprise=surprise, at=float(at)))
+    def after_shadows(self, gaps: list[float]) -> tuple[PolicyState, int]:
+        """The state after so many judged shadow attempts of which a gap of 0.2 is expected, or at the alarm."""
+        policy, state = FloorPolicy(), PolicyState(calls=1_000)
+        for at, gap in enumerate(gaps, 1):
+            known = evidence(learned=0.2, calls=state.calls, now=float(at))
+            step = policy.step("default", known, Route(STRONG), Judged(alone=gap))
+            assert step is not None
+            state = state.after(step)
             if state.since:
-                break
-        return state
+                return state, at
+        return state, len(gaps)
 
     def test_surprises_that_even_out_ring_no_alarm(self) -> None:
         chance = np.random.default_rng(0)
-        gaps = (chance.random(5_000) < 0.2) - 0.2
 
-        assert self.changed(list(gaps)).since == 0.0
+        assert self.after_shadows(list((chance.random(5_000) < 0.2) * 1.0))[0].since == 0.0
 
-    def test_a_worse_model_rings_the_alarm_soon_and_starts_everything_anew(self) -> None:
+    def test_a_worse_model_rings_the_alarm_soon_and_only_what_was_judged_since_then_counts(self) -> None:
         chance = np.random.default_rng(0)
-        before, after = (chance.random(1_000) < 0.2) - 0.2, (chance.random(200) < 0.5) - 0.2
+        before, after = (chance.random(1_000) < 0.2) * 1.0, (chance.random(200) < 0.5) * 1.0
 
-        state = self.changed([*before, *after])
+        state, rung = self.after_shadows([*before, *after])
 
-        assert 1_000.0 < state.since < 1_150.0
-        assert (state.audits, state.bias) == (0, 0.0)
+        assert 1_000 < rung < 1_100
+        assert 990.0 < state.since < rung
+        assert (state.audits, state.bias, state.calls) == (0, 0.0, 0)
+
+    def test_the_nearer_the_alarm_the_more_confidence_is_needed(self) -> None:
+        known = evidence(learned=0.0, threshold=0.85)
+
+        assert FloorPolicy().choose(known).model == WEAK
+        assert FloorPolicy().choose(replace(known, drift=0.9)).model == STRONG
 
     def test_what_was_learned_before_the_change_proves_nothing(self) -> None:
         seen = match(tally(ok=9, at=10.0), same=True)
@@ -303,11 +314,15 @@ class TestSilentChanges:
         assert due(seen.experience, "small", "big", now=21.0, retry_after=1e9, since=20.0)
 
     def test_a_failed_audit_of_a_repeated_request_and_a_failed_shadow_are_surprises(self) -> None:
-        policy = FloorPolicy()
-        audit = policy.step("default", evidence(), Route(WEAK, reason="memory_weak", expected=0.0), Judged(1.0))
-        shadow = policy.step("default", evidence(learned=0.2), Route(STRONG), Judged(alone=1.0))
-        guided = policy.step("default", evidence(), Route(WEAK, guide(), "memory_guided", expected=0.0), Judged(1.0))
+        policy, known = FloorPolicy(), partial(evidence, calls=1_000)
+        audit = policy.step("default", known(), Route(WEAK, reason="memory_weak", expected=0.0), Judged(1.0))
+        held = policy.step("default", known(), Route(WEAK, reason="memory_weak", expected=0.0), Judged(0.0))
+        shadow = policy.step("default", known(learned=0.2), Route(STRONG), Judged(alone=1.0))
+        guided = policy.step("default", known(), Route(WEAK, guide(), "memory_guided", expected=0.0), Judged(1.0))
+        young = policy.step("default", evidence(learned=0.2, calls=20), Route(STRONG), Judged(alone=1.0))
 
-        assert audit is not None and audit.surprise == 1.0
-        assert shadow is not None and shadow.surprise == pytest.approx(0.8)
+        assert audit is not None and audit.surprise == pytest.approx(0.25 / 0.2 * (1.0 - 0.125))
+        assert held is not None and held.surprise == pytest.approx(0.25 / 0.2 * -0.125)
+        assert shadow is not None and shadow.surprise == pytest.approx(0.15 / 0.25 * (0.8 - 0.075))
         assert guided is not None and guided.surprise is None
+        assert young is not None and young.surprise is None  # what was expected was a guess

@@ -121,6 +121,7 @@ def explanation(facts: Mapping[str, Any]) -> list[Any]:
             "static router": number(facts.get("prior")),
             "learned score": f"expects the strong answer to be better by {number(facts.get('learned_gap'))}",
             "audits": f"{facts.get('audits', 0)}, which moved such expectations by {number(facts.get('audit_bias'))}",
+            "drift": f"{number(facts.get('drift', 0.0))} of the way to the alarm that the weak model changed",
             "key from": escape(str(facts.get("key_source"))),
             "namespace": escape(f"{facts.get('namespace')}, task {facts.get('task')}"),
             "weak, strong": escape(", ".join(map(str, pair))),

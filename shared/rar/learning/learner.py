@@ -289,6 +289,7 @@ def record_of(decision: Decision, *, store_text: bool) -> DecisionRecord:
             "learned_gap": None if evidence.learned is None else round(evidence.learned, 4),
             "audit_bias": round(evidence.bias, 4),
             "audits": evidence.audits,
+            "drift": round(evidence.drift, 3),
             "trusted_since": evidence.since,
             "neighbours": [
                 {"experience_id": match.experience.id, "similarity": round(match.similarity, 4), "same": match.same}

@@ -76,6 +76,11 @@ def due(
     return all(now - tally.at >= retry_after for tally in tallies)
 
 
+# What a worse weak model is taken for: a larger gap of answers that it served and of those it would have given where
+# the strong model was preferred, of which less was expected anyway; and the usual variance of each.
+WORSE_SERVED, WORSE_SHADOW = (0.25, 0.2), (0.15, 0.25)
+SETTLED = 300  # calls before which what was expected was a guess
+
 # --- policies -------------------------------------------------------------------------------------------------------
 
 
@@ -138,6 +143,7 @@ class FloorPolicy:
         prior_weight: Trials that the prior counts for: the learned score's, and that of ignorance or a static router.
         start: The first threshold.
         bounds: Within which the threshold moves.
+        wary: What more confidence is needed just before the alarm that the weak model changed.
     """
 
     quality: float = 0.95
@@ -149,6 +155,7 @@ class FloorPolicy:
     start: float = 0.85
     bounds: tuple[float, float] = (0.1, 1.2)
     first_audits: float = 0.7
+    wary: float = 0.25
 
     def __post_init__(self) -> None:
         if not 0.0 < self.quality <= 1.0:
@@ -171,14 +178,15 @@ class FloorPolicy:
         if not evidence.matches and not evidence.guides and evidence.prior is None and evidence.learned is None:
             return Route(STRONG, None, "no_evidence")
         nearest = evidence.matches[0].similarity if evidence.matches else None
+        needed = evidence.threshold + self.wary * evidence.drift
         gap, alone = self.alone(evidence)
-        if alone >= evidence.threshold:
+        if alone >= needed:
             return Route(WEAK, None, "likely_weak", alone, nearest, expected=gap)
         best = alone
         guided = [(*self.with_guide(entry, evidence), entry) for entry in evidence.guides]
         if guided:
             gap, with_guide, entry = max(guided, key=lambda found: found[1])
-            if with_guide >= evidence.threshold:
+            if with_guide >= needed:
                 return Route(WEAK, entry.guide, "likely_guided", with_guide, entry.similarity, expected=gap)
             best = max(alone, with_guide)
         return Route(STRONG, None, "below_threshold", best, nearest)
@@ -229,11 +237,13 @@ class FloorPolicy:
         )
 
     def _surprise(self, evidence: Evidence, route: Route, judged: Judged) -> float | None:
-        """How much worse the weak model alone was than all evidence said; None where that said little."""
+        """How much better a worse weak model explains what was judged; None where too little was expected of it."""
+        if evidence.calls < SETTLED:
+            return None
         if route.guide is None and judged.gap is not None and route.expected is not None:
-            return judged.gap - route.expected
+            return _log_ratio(judged.gap - route.expected, *WORSE_SERVED)
         if judged.alone is not None and evidence.learned is not None:
-            return judged.alone - self.alone(evidence)[0]
+            return _log_ratio(judged.alone - self.alone(evidence)[0], *WORSE_SHADOW)
         return None
 
     def _confidence(self, gaps: float, trials: float, prior: float, weight: float) -> tuple[float, float]:
@@ -276,6 +286,11 @@ def as_policy(value: Policy | str, *, quality: float = 0.95, audit_rate: float |
     if isinstance(value, Policy):
         return value
     raise UnknownNameError("policy", value, ("floor", "paper"))
+
+
+def _log_ratio(residual: float, shift: float, variance: float) -> float:
+    """Of a normal residual: that its mean is `shift` to that it is 0."""
+    return shift / variance * (residual - shift / 2.0)
 
 
 def _static(evidence: Evidence, cutoff: float) -> Route:

@@ -50,8 +50,8 @@ class PolicyStep:
         residual: What an audit found the gap to be above the expected one; `bias` moves towards it by 1 in
             `audits` + 150, at least 1 in 600.
         reference: Quality of the strong answer; the mean moves towards it by 1 in 500.
-        surprise: What any judged attempt of the weak model alone found the gap to be above the expected one; too many
-            bad ones in a row say that the model is another.
+        surprise: Log likelihood ratio of what a judged attempt showed, the weak model being worse than it was against
+            its being as it was; a sum of them rings the alarm.
         at: When.
     """
 
@@ -68,7 +68,7 @@ class PolicyStep:
     at: float = 0.0
 
 
-SLACK, ALARM = 0.15, 6.0  # of the sum of surprises; a change by 0.25 is noticed after some 60 judged attempts
+ALARM = 5.5  # of the sum of surprises: at the very least e^5.5 judged attempts lie between false ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,9 @@ class PolicyState:
     """A namespace's moving threshold, and what judged answers told so far.
 
     Args:
-        drift: Cumulative sum of surprises above their slack (Page 1954, Biometrika 41).
-        since: When `drift` last rang the alarm: trials before that prove nothing.
+        drift: Cumulative sum of surprises, never below 0 (Page 1954, Biometrika 41).
+        quiet: When it last was 0: if the alarm rings, that is when the weak model is held to have changed.
+        since: When it last changed so: trials before that prove nothing.
     """
 
     threshold: float | None = None  # None: not moved yet
@@ -87,6 +88,7 @@ class PolicyState:
     reference: float = 1.0
     calls: int = 0
     drift: float = 0.0
+    quiet: float = 0.0
     since: float = 0.0
 
     def after(self, step: PolicyStep) -> PolicyState:
@@ -97,11 +99,12 @@ class PolicyState:
             bias += (step.residual - bias) / min(audits + 150, 600)
         if step.reference is not None:
             reference += (step.reference - reference) / 500
-        drift = self.drift if step.surprise is None else max(self.drift + step.surprise - SLACK, 0.0)
+        drift = max(self.drift + (step.surprise or 0.0), 0.0)
+        quiet = self.quiet if drift else step.at
         errors = self.errors + step.error
         if drift >= ALARM:
-            return PolicyState(errors=errors, reference=reference, since=step.at)
-        return PolicyState(moved, audits, errors, bias, reference, self.calls + 1, drift, self.since)
+            return PolicyState(errors=errors, reference=reference, quiet=step.at, since=quiet)
+        return PolicyState(moved, audits, errors, bias, reference, self.calls + 1, drift, quiet, self.since)
 
 
 @dataclass(frozen=True, slots=True)

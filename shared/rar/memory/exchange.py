@@ -35,7 +35,7 @@ _GUIDE: _Fields = {
 }  # fmt: skip
 _POLICY: _Fields = {
     "threshold": (float, int, NoneType), "audits": _COUNT, "errors": _COUNT,
-    "bias": _NUMBER, "reference": _NUMBER, "calls": _COUNT, "drift": _NUMBER, "since": _NUMBER,
+    "bias": _NUMBER, "reference": _NUMBER, "calls": _COUNT, "drift": _NUMBER, "quiet": _NUMBER, "since": _NUMBER,
 }  # fmt: skip
 _SPEND: _Fields = {
     "namespace": _TEXT, "purpose": _TEXT, "role": _TEXT, "model_id": _TEXT, "calls": _COUNT, "input_tokens": _COUNT,

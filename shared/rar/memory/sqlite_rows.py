@@ -16,7 +16,7 @@ from rar.values import Experience, Guide, Tally, Vector
 
 EXPERIENCE = "id, namespace, task, text, signature, created_at, updated_at, source"
 GUIDE = "id, namespace, task, text, author, origin, state, helpful, harmful, created_at, embedding"
-POLICY = "threshold, audits, errors, bias, reference, calls, drift, since"
+POLICY = "threshold, audits, errors, bias, reference, calls, drift, quiet, since"
 TALLY = "guide_id, weak_id, strong_id, ok, bad, last_ok, at, gap, weight"
 SPEND = "namespace, purpose, role, model_id, sum(calls), sum(input_tokens), sum(output_tokens), sum(usd), sum(unpriced)"
 DECISION = "id, namespace, at, experience_id, guide_id, model, facts"

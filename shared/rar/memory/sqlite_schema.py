@@ -51,6 +51,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE policy ADD COLUMN reference REAL NOT NULL DEFAULT 1.0",
         "ALTER TABLE policy ADD COLUMN calls INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE policy ADD COLUMN drift REAL NOT NULL DEFAULT 0.0",
+        "ALTER TABLE policy ADD COLUMN quiet REAL NOT NULL DEFAULT 0.0",
         "ALTER TABLE policy ADD COLUMN since REAL NOT NULL DEFAULT 0.0",
         "CREATE INDEX experiences_by_kind ON experiences (namespace, task, touched)",
     ),
