@@ -146,6 +146,23 @@ def test_an_embedding_router_uses_the_embedder_that_is_named(file: Path, tmp_pat
     assert list((tmp_path / "cache" / "embeddings").glob("hashing*")), "each text is embedded once"
 
 
+def test_a_router_of_many_models_is_measured_on_the_two_that_it_compares(tmp_path: Path) -> None:
+    rows = [
+        f"{'riddle' if n % 3 else 'sum'} {COLOURS[n % 7]} {n},{int(n % 3 == 0)},{int(n % 3 > 0)},1" for n in range(60)
+    ]
+    for name in ("log", "others"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,sums,riddles,both", *rows]))
+    options = ("--models", "sums,riddles,both", "--embedder", "hashing", "--out", tmp_path / "router", "--json")
+
+    facts = json.loads(run("fit", "elo", tmp_path / "log.csv", *options, "--set", "strong=riddles"))
+    told = json.loads(run("calibrate", tmp_path / "router", tmp_path / "others.csv", "--strong-share", "0.5", "--json"))
+
+    assert facts["models"] == ["sums", "riddles", "both"]
+    assert facts["metrics"]["APGR, held out"] > 0.7
+    assert (told["weak_quality"], told["strong_quality"]) == (20 / 60, 40 / 60), "those of sums and riddles"
+    assert told["quality"] > 0.8
+
+
 def test_a_memory_teaches_without_columns(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"embedder": "hashing", "learning": "inline", "learning_budget": None, "guides": False}
     with Router(memory=tmp_path / "rar.db", audit_rate=0.0, **settings) as router:

@@ -123,9 +123,10 @@ def calibrate(
     else:
         names = _names(weak, strong, models)
         if names is None and not is_memory(data):
-            names = (router.models[0], router.models[-1])
+            names = _compared(router, router.models)
         with progress() as told:
-            outcomes = _embedded(_pair(read_outcomes(data, models=names, text=text, limit=limit)), router, told)
+            found = read_outcomes(data, models=names, text=text, limit=limit)
+            outcomes = _embedded(found.pair(*_compared(router, found.models)), router, told)
         texts, vectors = outcomes.texts, outcomes.vectors
     threshold = router.calibrate(texts if outcomes is None else outcomes, strong_share=strong_share, max_drop=max_drop)
     scores = router.score(texts, vectors)
@@ -231,26 +232,30 @@ def _embedded(outcomes: Outcomes, router: LearnedRouter, told: Told) -> Outcomes
     return replace(outcomes, vectors=cached.embed(outcomes.texts), embedder_id=cached.id)
 
 
-def _pair(outcomes: Outcomes) -> Outcomes:
-    return outcomes.pair(outcomes.models[0], outcomes.models[-1])
+def _compared(router: LearnedRouter, models: tuple[str, ...]) -> tuple[str, str]:
+    """The weak and the strong one of `models`, whom the router's score compares."""
+    named: tuple[str | None, str | None] = getattr(router, "weak", None), getattr(router, "strong", None)
+    return named[0] or models[0], named[1] or models[-1]
 
 
 def _held_out(fresh: Callable[[], LearnedRouter], outcomes: Outcomes, seed: int, told: Told) -> dict[str, float | None]:
-    """APGR of the router and of length on a random fifth; None where the rows do not tell."""
+    """APGR of the router and of length on a random fifth; None where that has no gap to recover."""
     order = np.random.default_rng(seed).permutation(len(outcomes))
     cut = len(order) * 4 // 5
-    seen, asked = outcomes.take(order[:cut]), _pair(outcomes.take(order[cut:]))
+    router = fresh()
+    compared = _compared(router, outcomes.models)
+    seen, asked = outcomes.take(order[:cut]), outcomes.take(order[cut:]).pair(*compared)
     weak, strong = asked.scores.T
-    if cut < LEAST or not len(asked) or weak.mean() == strong.mean():
+    if cut < LEAST or not len(asked) or weak.mean() >= strong.mean():
         return {_OWN: None, _LENGTH: None}
 
     def measured(router: LearnedRouter) -> float:
         return float(metrics.apgr(router.score(asked.texts, asked.vectors), weak, strong))
 
-    both = _pair(seen)
+    both = seen.pair(*compared)
     known = len(both) >= LEAST and len(np.unique(np.sign(both.gap))) > 1
     length = measured(LengthRouter().fit(both)) if known else None
-    return {_OWN: measured(fresh().fit(seen, progress=told)), _LENGTH: length}
+    return {_OWN: measured(router.fit(seen, progress=told)), _LENGTH: length}
 
 
 def _scorer(which: str, embedder: str) -> tuple[str, Scorer]:

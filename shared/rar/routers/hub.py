@@ -88,7 +88,7 @@ def card(
     kind = type(router).__name__
     about = ModelCardData(library_name="rar-llm", tags=[*TAGS, router.name], pipeline_tag="text-classification")
     measured = metrics if metrics is not None else router.facts.get("metrics", {})
-    weak, strong = router.models[0], router.models[-1]
+    weak, strong = (getattr(router, role, None) or router.models[at] for role, at in (("weak", 0), ("strong", -1)))
     settings = ", ".join(f"`{name}={getattr(router, name)!r}`" for name in router.parameters) or "none"
     rows = [
         ("Router", f"`{kind}` (`{router.name}`)"),
