@@ -1,6 +1,6 @@
 """Need: a router of your own in five minutes, from what your calls have shown already.
 
-Shows: the past of a memory teaches a static router; its threshold is calibrated on calls that it did not see, and drawn;
+Shows: the past of a memory teaches a static router; its threshold is calibrated on calls that it did not see and drawn;
 it is saved, loaded, and decides in a LangChain chain and a LlamaIndex query engine, from the text alone. `rar fit` and
 `rar calibrate` do the same on the command line, from a memory or a table of outcomes.
 
