@@ -206,7 +206,7 @@ def softmax_regression(design: Design, targets: Array, base: Array, penalty: flo
         if now > least:
             break
         weights, logits, before, least = weights + step, logits + moved, least, now
-        if before - least <= 1e-6 * least:
+        if before - least <= 1e-5 * least:
             break
     return weights
 

@@ -1,6 +1,7 @@
 """Static routers: predictions from the text alone, and how to learn them from outcomes. See `docs/routers.md`."""
 
 from rar.routers.base import EmbeddingRouter, LearnedRouter, RankingRouter, StaticRouter, as_static_router
+from rar.routers.distilled import RewardDistilledRouter
 from rar.routers.elo import SimilarityEloRouter
 from rar.routers.factors import MatrixFactorizationRouter
 from rar.routers.hub import from_hub
@@ -21,6 +22,7 @@ __all__ = [
     "MatrixFactorizationRouter",
     "Outcomes",
     "RankingRouter",
+    "RewardDistilledRouter",
     "SimilarityEloRouter",
     "StackedRouter",
     "StaticRouter",

@@ -8,6 +8,7 @@ from typing import Any
 from rar.errors import RouterFileError, UnknownNameError
 from rar.routers import saving
 from rar.routers.base import LearnedRouter
+from rar.routers.distilled import RewardDistilledRouter
 from rar.routers.elo import SimilarityEloRouter
 from rar.routers.factors import MatrixFactorizationRouter
 from rar.routers.hybrid import HybridRouter
@@ -22,6 +23,7 @@ ROUTERS: dict[str, type[LearnedRouter]] = {
         KNNRouter,
         LengthRouter,
         MatrixFactorizationRouter,
+        RewardDistilledRouter,
         SimilarityEloRouter,
         StackedRouter,
         TfidfRouter,
