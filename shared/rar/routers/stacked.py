@@ -38,7 +38,7 @@ class StackedRouter(EmbeddingRouter):
     parameters = ("landmarks", "penalty", "seed")
 
     def __init__(
-        self, *, embedder: Any = "minilm", landmarks: int = 1_000, penalty: float = 12.0, seed: int = 0
+        self, *, embedder: Any = "minilm", landmarks: int = 1_000, penalty: float = 8.0, seed: int = 0
     ) -> None:
         super().__init__(embedder=embedder)
         if landmarks < 1 or not penalty > 0.0:
