@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rar.errors import ConfigurationError, NotFittedError, TrainingDataError
+from rar.errors import ConfigurationError, NotFittedError, RouterFileError, TrainingDataError
 from rar.evaluation import read_outcomes
 from rar.linear import Array
 from rar.routers import KNNRouter, Outcomes, SimilarityEloRouter
@@ -170,6 +171,26 @@ def test_battles_of_three_models_rank_them_all() -> None:
 
     assert ratings["a"] < ratings["b"] < ratings["c"]
     assert router.scores(["3"]).argmax() == 2
+
+
+def test_a_saved_ranking_of_three_models_is_the_same(tmp_path: Path) -> None:
+    scores = np.random.default_rng(0).integers(0, 3, (40, 3)).astype(float)
+    data = replace(ASKED.take(range(40)), scores=scores, models=("a", "b", "c"))
+    router = SimilarityEloRouter(embedder="hashing", weak="c", strong="a").fit(data)
+    again = SimilarityEloRouter.load(router.save(tmp_path))
+
+    assert again.scores(SEEN.texts) == pytest.approx(router.scores(SEEN.texts), abs=1e-6)
+    assert again.score(SEEN.texts) == pytest.approx(router.score(SEEN.texts), abs=1e-6)
+    assert again.ratings() == router.ratings()
+
+
+def test_a_file_whose_battles_are_of_other_models_is_refused(tmp_path: Path) -> None:
+    SimilarityEloRouter(embedder="hashing").fit(SEEN).save(tmp_path)
+    about = json.loads((tmp_path / "router.json").read_text("utf-8"))
+    (tmp_path / "router.json").write_text(json.dumps({**about, "models": ["a", "b", "c"]}), "utf-8")
+
+    with pytest.raises(RouterFileError, match="do not fit together"):
+        SimilarityEloRouter.load(tmp_path)
 
 
 def test_options_that_cannot_work_are_refused() -> None:

@@ -13,6 +13,7 @@ from rar.linear import Array
 from rar.routers.base import Progress, RankingRouter
 from rar.routers.neighbours import NeighbourRouter
 from rar.routers.outcomes import Outcomes, teachable
+from rar.routers.saving import Saved
 from rar.values import Vector
 
 BASE, SCALE = 1000.0, 400.0 / np.log(10.0)  # of an Elo rating; 400 points more are ten wins to one
@@ -64,6 +65,12 @@ class SimilarityEloRouter(NeighbourRouter, RankingRouter):
 
     def _facts(self, data: Outcomes) -> Array:
         return wins(data.scores).reshape(len(data), -1)
+
+    def _restore(self, saved: Saved) -> None:
+        super()._restore(saved)
+        facts, models = self._kept[1], saved.about["models"]
+        if facts.shape[1] != len(models) ** 2:
+            raise ValueError(f"facts {facts.shape} of {len(models)} models")
 
     def _score(self, texts: Sequence[str], vectors: Vector | None) -> Array:
         weak = 0 if self.weak is None else self.models.index(self.weak)
