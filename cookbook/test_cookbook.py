@@ -49,3 +49,19 @@ def test_snippets_of_a_guide_run_one_after_the_other(guide: Path, tmp_path: Path
     done = run(script, tmp_path)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_of_the_guide_to_routers_runs(tmp_path: Path) -> None:
+    guide = (HERE.parent / "docs" / "routers.md").read_text(encoding="utf-8")
+    page = re.findall(r"## On one page\n\n```python\n(.*?)```", guide, re.DOTALL)[0]
+    for name in ("log.csv", "newer.csv"):
+        rows = [f"{'What is the sum of' if n % 2 else 'Who wrote the ballad'} {name} {n}?,{n % 2},1" for n in range(40)]
+        (tmp_path / name).write_text("\n".join(["text,mixtral,gpt4", *rows]), encoding="utf-8")
+    script = tmp_path / "page.py"
+    script.write_text(page + 'print(router.score(["Who wrote the ballad?", "What is the sum?"]))', encoding="utf-8")
+
+    done = run(script, tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    ballad, total = map(float, done.stdout.strip(" []\n").split())
+    assert ballad > total

@@ -191,19 +191,20 @@ def _maker(kind: type[LearnedRouter], embedder: str | None, settings: dict[str, 
 
 def _settings(kind: type[LearnedRouter], given: Sequence[str]) -> dict[str, Any]:
     """`KEY=VALUE` as constructor arguments; values are JSON, or else strings."""
+    known = {name: setting.default for name, setting in signature(kind).parameters.items() if name != "embedder"}
     found: dict[str, Any] = {}
     for option in given:
         key, sign, written = option.partition("=")
         if not sign:
             raise ConfigurationError(f"--set {option!r} is not KEY=VALUE.")
-        if key not in kind.parameters:
-            known = ", ".join(kind.parameters) or "none"
-            raise ConfigurationError(f"--set {option!r}: the router {kind.name!r} has these settings: {known}.")
+        if key not in known:
+            names = ", ".join(known) or "none"
+            raise ConfigurationError(f"--set {option!r}: the router {kind.name!r} has these settings: {names}.")
         try:
             value = json.loads(written)
         except ValueError:
             value = written
-        usual = signature(kind).parameters[key].default
+        usual = known[key]
         allowed = _TYPES.get(type(usual))
         if allowed is not None and (not isinstance(value, allowed) or (type(value) is bool and bool not in allowed)):
             raise ConfigurationError(f"--set {option!r}: this is of type {type(usual).__name__}, usually {usual!r}.")
