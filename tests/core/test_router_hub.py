@@ -21,7 +21,7 @@ import pytest
 from huggingface_hub import ModelCard, constants
 
 from rar.errors import HubError, RouterFileError
-from rar.routers import LearnedRouter, LengthRouter, Outcomes, TfidfRouter, from_hub
+from rar.routers import KNNRouter, LearnedRouter, LengthRouter, Outcomes, TfidfRouter, from_hub
 from rar.routers.hub import card
 
 TOKEN = "hf_secretsecretsecretsecret"
@@ -180,7 +180,9 @@ def down(monkeypatch: pytest.MonkeyPatch) -> str:
 # --- there and back -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("router", [TfidfRouter(penalty=2.0), LengthRouter()], ids=lambda router: router.name)
+@pytest.mark.parametrize(
+    "router", [TfidfRouter(penalty=2.0), LengthRouter(), KNNRouter(embedder="hashing")], ids=lambda router: router.name
+)
 def test_what_comes_back_scores_the_same(hub: FakeHub, router: LearnedRouter) -> None:
     address = router.fit(DATA).push_to_hub("me/mine", token=TOKEN)
 

@@ -82,7 +82,7 @@ def fit(
     own, length = (_told(measured[key]) for key in (_OWN, _LENGTH))
     columns = ("rows", "models, weak to strong", "APGR, held out", "of prompt length", "fitted in", "size")
     row = (f"{len(outcomes):,}", ", ".join(router.models), own, length, f"{seconds:.2f} s", _bytes(size))
-    notes = ["Held out: a random fifth, scored by a fit to the rest; then it was fitted to all. Chance has APGR 0.5."]
+    notes = ["Held out: a fifth of the texts, scored by a fit to the others; then it was fitted to all. Chance is 0.5."]
     if len(known) == 2 and known[_OWN] <= known[_LENGTH]:
         notes.append("It does not beat the prompt's length here: give it more rows, or try another router.")
     notes.append(f"Saved to {folder}. Next, a threshold: rar calibrate {folder} OTHER_ROWS --strong-share 0.3")
@@ -240,14 +240,16 @@ def _compared(router: LearnedRouter, models: tuple[str, ...]) -> tuple[str, str]
 
 
 def _held_out(fresh: Callable[[], LearnedRouter], outcomes: Outcomes, seed: int, told: Told) -> dict[str, float | None]:
-    """APGR of the router and of length on a random fifth; None where that has no gap to recover."""
-    order = np.random.default_rng(seed).permutation(len(outcomes))
-    cut = len(order) * 4 // 5
+    """APGR of the router and of length on a random fifth of the texts; None where that has no gap to recover."""
+    numbers: dict[str, int] = {}
+    of_text = np.array([numbers.setdefault(text, len(numbers)) for text in outcomes.texts])
+    drawn = np.random.default_rng(seed).permutation(len(numbers))[len(numbers) * 4 // 5 :]
+    held = np.isin(of_text, drawn)  # whole texts, for a log repeats many
     router = fresh()
     compared = _compared(router, outcomes.models)
-    seen, asked = outcomes.take(order[:cut]), outcomes.take(order[cut:]).pair(*compared)
+    seen, asked = outcomes.take(np.flatnonzero(~held)), outcomes.take(np.flatnonzero(held)).pair(*compared)
     weak, strong = asked.scores.T
-    if cut < LEAST or not len(asked) or weak.mean() >= strong.mean():
+    if len(seen) < LEAST or not len(asked) or weak.mean() >= strong.mean():
         return {_OWN: None, _LENGTH: None}
 
     def measured(router: LearnedRouter) -> float:
