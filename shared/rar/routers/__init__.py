@@ -1,8 +1,10 @@
 """Static routers: predictions from the text alone, and how to learn them from outcomes. See `docs/routers.md`."""
 
 from rar.routers.base import EmbeddingRouter, LearnedRouter, RankingRouter, StaticRouter, as_static_router
+from rar.routers.causal import CausalLMRouter
 from rar.routers.distilled import RewardDistilledRouter
 from rar.routers.elo import SimilarityEloRouter
+from rar.routers.encoder import EncoderClassifierRouter
 from rar.routers.factors import MatrixFactorizationRouter
 from rar.routers.hub import from_hub
 from rar.routers.hybrid import HybridRouter
@@ -14,7 +16,9 @@ from rar.routers.stacked import StackedRouter
 
 __all__ = [
     "ROUTERS",
+    "CausalLMRouter",
     "EmbeddingRouter",
+    "EncoderClassifierRouter",
     "HybridRouter",
     "KNNRouter",
     "LearnedRouter",

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rar.errors import ConfigurationError, MissingDependencyError
+from rar.errors import ConfigurationError, MissingDependencyError, WeightsError
 from rar.routers.base import Progress
 from rar.routers.outcomes import Outcomes
 
@@ -70,7 +70,7 @@ class Plan:
     """How to train: AdamW, its rate falling to zero in a line; the weights with the least error are kept.
 
     Args:
-        rate: Of learning, at first.
+        rate: Of learning, at first; `head_rate` that of weights whose name begins with "head".
         patience: Training ends after so many epochs without a smaller error.
     """
 
@@ -79,6 +79,7 @@ class Plan:
     decay: float
     patience: int
     seed: int
+    head_rate: float = 0.0
 
 
 def halves(rows: int, share: float, seed: int) -> tuple[Rows, Rows]:
@@ -103,7 +104,14 @@ def train(
     Each epoch draws from its own seed, so that training that goes on from a checkpoint ends with the same weights.
     """
     torch = torch_library()
-    optimizer = torch.optim.AdamW(list(weights.values()), lr=plan.rate, weight_decay=plan.decay)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [weight], "first": plan.head_rate if name.startswith("head") else plan.rate}
+            for name, weight in weights.items()
+        ],
+        lr=plan.rate,
+        weight_decay=plan.decay,
+    )
     begin = checkpoint.read(weights, optimizer) if checkpoint else None
     epoch, best, least, best_epoch = begin or (0, _copied(weights), error(), -1)
     while epoch < plan.epochs and epoch - best_epoch <= plan.patience:
@@ -111,7 +119,8 @@ def train(
             todo = batches(np.random.default_rng([plan.seed, epoch]))
             for done, rows in enumerate(todo):
                 left = 1.0 - (epoch + done / len(todo)) / plan.epochs
-                optimizer.param_groups[0]["lr"] = plan.rate * left
+                for group in optimizer.param_groups:
+                    group["lr"] = group["first"] * left
                 optimizer.zero_grad()
                 loss(rows).backward()
                 optimizer.step()
@@ -213,6 +222,10 @@ def by_length(lengths: npt.NDArray[np.intp], rows: Rows, size: int) -> list[Rows
 # --- transformers' networks, split into a frozen and a trained part --------------------------------------------------
 
 
+class _Enough(Exception):  # noqa: N818 - it is no error
+    """The frozen layers have done their part."""
+
+
 class Split:
     """A network whose lower layers run once for each text and whose `trained` last ones run in every epoch.
 
@@ -229,7 +242,7 @@ class Split:
             raise ConfigurationError(f"{type(network).__name__} does not show its layers; use another network.")
         if not 1 <= trained <= wanted:
             raise ConfigurationError(f"trainable_layers={trained} of {wanted} layers: choose from 1 to {wanted}.")
-        self.network, self._list = network, found
+        self.network, self._list, self.device = network, found, network.device
         self._layers = list(found)
         self.frozen = wanted - trained
         network.requires_grad_(False).eval()
@@ -241,28 +254,40 @@ class Split:
         """The trained layers' parameters by name."""
         return {f"{at}.{name}": p for at, layer in enumerate(self.trained) for name, p in layer.named_parameters()}
 
-    def below(self, ids: Any, mask: Any) -> Any:
-        """What the trained layers are given, shape `(batch, tokens, width)`."""
-        kept: list[Any] = []
+    def train(self, mode: bool) -> None:
+        """Switch dropout in the trained layers on or off."""
+        for layer in self.trained:
+            layer.train(mode)
 
-        class _Enough(Exception):  # noqa: N818 - it is no error
-            pass
+    def below(self, tokens: Sequence[Sequence[int]], size: int, progress: Progress) -> list[Any]:
+        """What the trained layers are given for each text: float16 on the CPU, shape `(its tokens, width)`."""
+        torch, kept = torch_library(), [None] * len(tokens)
+        lengths = np.array([len(its_tokens) for its_tokens in tokens])
 
         def keep(_layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            kept.append(args[0] if args else kwargs["hidden_states"])
+            hidden = (args[0] if args else kwargs["hidden_states"]).to("cpu", torch.float16)
+            for at, row in enumerate(rows):
+                kept[row] = hidden[at, : lengths[row]].clone()
             raise _Enough
 
-        hook = self.trained[0].register_forward_pre_hook(keep, with_kwargs=True)
+        done, hook = 0, self.trained[0].register_forward_pre_hook(keep, with_kwargs=True)
         try:
-            self.network(input_ids=ids, attention_mask=mask)
-        except _Enough:
-            pass
+            for rows in by_length(lengths, np.arange(len(tokens)), size):
+                ids, mask = (torch.tensor(part, device=self.device) for part in padded([tokens[row] for row in rows]))
+                with torch.no_grad(), suppress(_Enough):
+                    self.network(input_ids=ids, attention_mask=mask)
+                done += len(rows)
+                progress("reading", done, len(tokens))
         finally:
             hook.remove()
-        return kept[0]
+        return kept
 
-    def above(self, hidden: Any, mask: Any) -> Any:
-        """The network's last hidden states, shape `(batch, tokens, width)`, from what `below` gave."""
+    def above(self, kept: Sequence[Any]) -> tuple[Any, Any]:
+        """The last hidden states, shape `(batch, tokens, width)`, and the mask, from what `below` gave for texts."""
+        torch = torch_library()
+        lengths = torch.tensor([len(one) for one in kept], device=self.device)
+        mask = (torch.arange(int(lengths.max()), device=self.device) < lengths[:, None]).long()
+        hidden = torch.nn.utils.rnn.pad_sequence(list(kept), batch_first=True).to(self.device, torch.float32)
 
         def put(_layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             return (hidden, *args[1:]), {name: value for name, value in kwargs.items() if name != "hidden_states"}
@@ -270,8 +295,7 @@ class Split:
         hook = self.trained[0].register_forward_pre_hook(put, with_kwargs=True)
         self._use(self.trained)
         try:
-            ids = torch_library().zeros(hidden.shape[:2], dtype=mask.dtype, device=hidden.device)
-            return self.network(input_ids=ids, attention_mask=mask).last_hidden_state
+            return self.network(input_ids=torch.zeros_like(mask), attention_mask=mask).last_hidden_state, mask
         finally:
             self._use(self._layers)
             hook.remove()
@@ -290,3 +314,42 @@ def padded(tokens: Sequence[Sequence[int]], pad: int = 0) -> tuple[npt.NDArray[n
         ids[row, : len(its_ids)] = its_ids
         mask[row, : len(its_ids)] = 1
     return ids, mask
+
+
+def readable(text: str, max_tokens: int) -> str:
+    """What a tokenizer takes, and no more of it than it may need: cutting a long text by tokens reads all of it."""
+    text = text.strip()[: 64 * max_tokens]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # without lone surrogates
+
+
+def hub_folder(repository: str) -> Path:
+    """The folder of a repository's newest snapshot: the hub's local cache first, so that a warm start needs no network.
+
+    Raises:
+        WeightsError: It is neither cached nor to be downloaded.
+    """
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - slow to import, and seldom needed
+
+    wanted = ["*.json", "*.safetensors", "*.model", "*.txt"]  # no second copies of the weights in other formats
+    try:
+        try:
+            return Path(snapshot_download(repository, allow_patterns=wanted, local_files_only=True))
+        except OSError:
+            return Path(snapshot_download(repository, allow_patterns=wanted))
+    except Exception as error:  # HTTP, proxy, disk and validation errors share no base
+        raise WeightsError(
+            f"{repository!r} is no folder, and could not be downloaded from the hub ({type(error).__name__}). "
+            "Pass a folder, or let this machine reach huggingface.co."
+        ) from error
+
+
+@contextmanager
+def quiet_loading(transformers: Any) -> Iterator[None]:
+    """Without transformers' progress bars on the terminal."""
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()

@@ -8,8 +8,10 @@ from typing import Any
 from rar.errors import RouterFileError, UnknownNameError
 from rar.routers import saving
 from rar.routers.base import LearnedRouter
+from rar.routers.causal import CausalLMRouter
 from rar.routers.distilled import RewardDistilledRouter
 from rar.routers.elo import SimilarityEloRouter
+from rar.routers.encoder import EncoderClassifierRouter
 from rar.routers.factors import MatrixFactorizationRouter
 from rar.routers.hybrid import HybridRouter
 from rar.routers.neighbours import KNNRouter
@@ -19,6 +21,8 @@ from rar.routers.stacked import StackedRouter
 ROUTERS: dict[str, type[LearnedRouter]] = {
     router.name: router
     for router in (
+        CausalLMRouter,
+        EncoderClassifierRouter,
         HybridRouter,
         KNNRouter,
         LengthRouter,

