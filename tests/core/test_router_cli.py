@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,14 @@ def test_what_cannot_be_fitted_is_said_in_one_line(
 ) -> None:
     assert said in refused("fit", args[0], file, *args[1:], "--out", tmp_path / "router")
     assert not (tmp_path / "router").exists()
+
+
+def test_a_missing_extra_is_said_in_one_line(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+    said = refused("fit", "mf", file, *PAIR, "--embedder", "hashing", "--out", tmp_path / "router")
+
+    assert "pip install 'rar-llm[transformers]'" in said
 
 
 def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
