@@ -9,6 +9,7 @@ import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
@@ -31,8 +32,9 @@ from langchain_rar.serving import Serving, Settings
 from langchain_rar.structured import StructuredRouter
 from rar.errors import ConfigurationError, MissingModelError, RarError, SameModelError
 from rar.keys import task_of
-from rar.models import check_pair
+from rar.models import check_pair, named_models
 from rar.router import Router
+from rar.strategy import check_models
 from rar.values import STRONG, WEAK, Guide, Request, Route
 
 if TYPE_CHECKING:
@@ -63,13 +65,14 @@ class RouterChatModel(BaseChatModel):
     Args:
         weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. Without them, the names
             in the environment variables `RAR_WEAK_MODEL` and `RAR_STRONG_MODEL`.
+        models: Further models by name, for strategies that choose among more than two, such as `BestOf`.
         router: A `rar.Router` to share with others; its arguments cannot be given beside it. All keyword arguments from
             `memory` to `read_only` are those of `rar.Router`.
         query_extractor: Finds the user's question in a prompt's messages, where nothing else says what it is; returns
             None where it does not know.
         record_queries: Take the question from the input and the retriever of the chain around the router. Watches every
             LangChain run of the process.
-        tools_to_strong: Send calls with tools or a schema to the strong model if the weak one cannot take them.
+        tools_to_strong: Send calls with tools or a schema to the strong model if another cannot take them.
         kwargs: `temperature`, `max_tokens` and `stop`, which go with every call; `cache`, `rate_limiter`, `streaming`,
             `disable_streaming` and `output_version`, which models take over that were not given their own; other fields
             of `BaseChatModel`. Anything else goes to `init_chat_model` for models given by name.
@@ -81,6 +84,7 @@ class RouterChatModel(BaseChatModel):
 
     weak: SerializeAsAny[Runnable[LanguageModelInput, Any]]
     strong: SerializeAsAny[Runnable[LanguageModelInput, Any]]
+    named: dict[str, SerializeAsAny[Runnable[LanguageModelInput, Any]]] = Field(default_factory=dict)
     router: Router = Field(exclude=True, repr=False)  # a field, for `configurable_fields` makes a new model per call
     temperature: float | None = None
     max_tokens: int | None = None
@@ -97,6 +101,7 @@ class RouterChatModel(BaseChatModel):
         weak: Child | str | None = None,
         strong: Child | str | None = None,
         *,
+        models: Mapping[str, Child | str] | None = None,
         memory: str | os.PathLike[str] | Memory | None = "rar.db",
         quality: float = 0.95,
         policy: str | Policy = "floor",
@@ -127,22 +132,25 @@ class RouterChatModel(BaseChatModel):
         fields = {name: value for name, value in kwargs.items() if name in type(self).model_fields}
         others = {name: value for name, value in kwargs.items() if name not in fields}
         children = {WEAK: _child(weak, WEAK, others), STRONG: _child(strong, STRONG, others)}
-        if others and not any(isinstance(child, NamedModel) for child in children.values()):
+        if children[WEAK] is children[STRONG]:
+            raise SameModelError(ChildModel(WEAK, children[WEAK]).id)
+        # A copy with other settings is made from the fields, in which further models have their own name.
+        named = named_models(models, lambda model, name: _child(model, name, others)) or fields.get("named", {})
+        if others and not any(isinstance(child, NamedModel) for child in (children | named).values()):
             warnings.warn(
                 f"RouterChatModel ignores {sorted(others)}: give these to the weak and the strong model.", stacklevel=2
             )
-        if children[WEAK] is children[STRONG]:
-            raise SameModelError(ChildModel(WEAK, children[WEAK]).id)
-        models = {role: ChildModel(role, child) for role, child in children.items()}
+        ports = {role: ChildModel(role, child) for role, child in (children | named).items()}
         if router is None:
-            check_pair(weak_id or models[WEAK].id, strong_id or models[STRONG].id)
+            check_pair(weak_id or ports[WEAK].id, strong_id or ports[STRONG].id)
+            check_models(strategy, ports.keys())
             router = Router(**engine)
         else:
             beside = [name for name, value in engine.items() if value is not _ENGINE_DEFAULTS[name]]
             if beside:
                 raise ConfigurationError(f"{beside} cannot be given beside `router=`. Give them to that Router.")
-            router.pair(models)
-        fields |= {**children, "router": router, "query_extractor": query_extractor}
+            router.pair(ports)
+        fields |= {**children, "named": named, "router": router, "query_extractor": query_extractor}
         super().__init__(**fields)
         if self.record_queries:
             recorder.start()
@@ -300,8 +308,8 @@ class RouterChatModel(BaseChatModel):
         force, query, namespace, learn = (_override(name, places) for name in _OVERRIDES)
         for name in _OVERRIDES:
             arguments.pop(name, None)
-        beyond_weak = self._beyond_weak(form)
-        if beyond_weak and force is None:
+        beyond_others = self._beyond_others(form)
+        if beyond_others and force is None:
             force = STRONG
         root = getattr(config.get("callbacks"), "parent_run_id", None) if self.record_queries else None
         key = find_key(prompt, messages, given=query, root=root, extractor=self.query_extractor)
@@ -314,19 +322,28 @@ class RouterChatModel(BaseChatModel):
             {FORM: form, ARGUMENTS: arguments},
             force=force,
             sticky=self._sticky(native),
-            learn=learn is not False and not beyond_weak,
+            learn=learn is not False and not beyond_others,
             source="langchain",
         )
 
     def models(self) -> Mapping[str, ChildModel]:
         """The children as the engine's models, with the settings that they take over from the router."""
         settings = {name: value for name in _INHERITED if (value := getattr(self, name)) not in (None, False)}
-        state = (self.weak, self.strong, *(settings.get(name) for name in _INHERITED))
+        given = self._children
+        state = (*given.values(), *(settings.get(name) for name in _INHERITED))
         known = self._models
-        if known is None or any(old is not new for old, new in zip(known[0], state, strict=True)):
-            children = {WEAK: inheriting(self.weak, settings), STRONG: inheriting(self.strong, settings)}
-            known = self._models = state, {role: ChildModel(role, child) for role, child in children.items()}
+        if (
+            known is None
+            or known[1].keys() != given.keys()
+            or any(old is not new for old, new in zip(known[0], state, strict=True))
+        ):
+            ports = {role: ChildModel(role, inheriting(child, settings)) for role, child in given.items()}
+            known = self._models = state, ports
         return known[1]
+
+    @property
+    def _children(self) -> dict[str, Child]:
+        return {WEAK: self.weak, STRONG: self.strong, **self.named}
 
     def _standing(self, stop: list[str] | None) -> dict[str, Any]:
         """The call arguments that the router was constructed with, where the call does not say otherwise."""
@@ -340,7 +357,7 @@ class RouterChatModel(BaseChatModel):
     def _sticky(self, messages: Sequence[BaseMessage]) -> Route | None:
         """The route of the turn whose tool loop this call continues: the blocks of two providers do not mix."""
         facts = decision_of_turn(messages)
-        if facts is None or facts.get("model") not in (WEAK, STRONG):
+        if facts is None or facts.get("model") not in self._children:
             return None
         return Route(facts["model"], self._guide(facts.get("guide_id")), reason="sticky")
 
@@ -427,15 +444,17 @@ class RouterChatModel(BaseChatModel):
     def _check(self, form: Form) -> None:
         """Fail when a form is bound, not when a call happens to need it."""
         for role, model in self.models().items():
-            if role == STRONG or not self._beyond_weak(form):
+            if role == STRONG or not self._beyond_others(form):
                 form.serving(model.child, {})
 
-    def _beyond_weak(self, form: Form) -> bool:
-        """Whether the user allowed that the weak model may be unable to take a form, and it is."""
+    def _beyond_others(self, form: Form) -> bool:
+        """Whether the user allowed that only the strong model may be able to take a form, and another one is not."""
         if form is PLAIN or not self.tools_to_strong:
             return False
         try:
-            form.serving(self.models()[WEAK].child, {})
+            for role, model in self.models().items():
+                if role != STRONG:
+                    form.serving(model.child, {})
         except ConfigurationError:
             return True
         return False
@@ -448,19 +467,19 @@ class RouterChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        models = self.models()
-        return {"weak": models[WEAK].id, "strong": models[STRONG].id, **self._standing(None)}
+        return {**{role: model.id for role, model in self.models().items()}, **self._standing(None)}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         return {**params, "ls_provider": "rar", "ls_model_name": params.get("ls_model_name", "rar")}
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        """What both models can do; None where that is not known of both."""
-        weak, strong = (getattr(bare(child), "profile", None) for child in (self.weak, self.strong))
-        if not weak or not strong:
+        """What all models can do; None where that is not known of all."""
+        profiles: list[Any] = [getattr(bare(child), "profile", None) for child in self._children.values()]
+        if not all(profiles):
             return None
-        shared = {name: _lesser(weak[name], strong[name]) for name in weak.keys() & strong.keys()}
+        names = set.intersection(*(set(profile) for profile in profiles))
+        shared = {name: reduce(_lesser, (profile[name] for profile in profiles)) for name in names}
         return ModelProfile(**{name: value for name, value in shared.items() if value is not None})  # type: ignore[typeddict-item]
 
     def get_token_ids(self, text: str) -> list[int]:
@@ -486,20 +505,20 @@ class RouterChatModel(BaseChatModel):
 _ENGINE_DEFAULTS = {
     name: parameter.default
     for name, parameter in inspect.signature(RouterChatModel.__init__).parameters.items()
-    if name in inspect.signature(Router.__init__).parameters and name not in {"self", WEAK, STRONG}
+    if name in inspect.signature(Router.__init__).parameters and name not in {"self", WEAK, STRONG, "models"}
 }
 _OVERRIDES = ("rar_force", "rar_query", "rar_namespace", "rar_learn")
 
 
 def _child(given: Any, role: str, options: Mapping[str, Any]) -> Child:
-    variable = _ENVIRONMENT[role]
+    variable = _ENVIRONMENT.get(role, "")
     given = given or os.environ.get(variable)
     if isinstance(given, str):
         return NamedModel(given, options)
     if isinstance(given, Runnable):
         return given
     if given is None:
-        raise MissingModelError(role, f"or set {variable} to a name for `init_chat_model`")
+        raise MissingModelError(role, variable and f"or set {variable} to a name for `init_chat_model`")
     raise ConfigurationError(f"{role}={given!r} is no model. Pass a chat model, its name, or a runnable of messages.")
 
 

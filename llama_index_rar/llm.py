@@ -49,9 +49,9 @@ from rar.keys import task_of
 from rar.learning.policy import Policy
 from rar.learning.worker import Mode
 from rar.memory.base import Memory
-from rar.models import check_pair
+from rar.models import check_pair, named_models
 from rar.router import Router
-from rar.strategy import Strategy
+from rar.strategy import Strategy, check_models
 from rar.values import STRONG, WEAK, Answer, Choice, Decision, Message, Reply, Request, Route
 
 logger = logging.getLogger("rar")
@@ -67,7 +67,8 @@ class RouterLLM(FunctionCallingLLM):
     `rar_force="weak" | "strong"`, `rar_query=`, `rar_namespace=` and `rar_learn=False`; none of these reaches a model.
 
     Args:
-        weak, strong: Any LlamaIndex LLMs; a tool call goes to the one that can call tools if only one can.
+        weak, strong: Any LlamaIndex LLMs; a tool call goes to one that can call tools where not all can.
+        models: Further LLMs by name, for strategies that choose among more than two, such as `BestOf`.
         query_extractor: Finds the user's question in messages that no template variable tells it of; None to pass.
         router: A `rar.Router` to share with others, of either framework; its arguments cannot be given beside it.
         kwargs: Any LlamaIndex LLM's: `system_prompt`, `callback_manager`, `rate_limiter`, ...
@@ -80,6 +81,9 @@ class RouterLLM(FunctionCallingLLM):
 
     weak: SerializeAsAny[LLM] = Field(exclude=True, description="Answers what it is known to answer well.")
     strong: SerializeAsAny[LLM] = Field(exclude=True, description="Answers the rest.")
+    named: dict[str, SerializeAsAny[LLM]] = Field(
+        default_factory=dict, exclude=True, description="Answer what a strategy sends them."
+    )
     router: Router = Field(exclude=True, repr=False, description="Decides and learns.")
     namespace: str = Field(default="default", description="What is learned stays in it.")
     query_extractor: QueryExtractor | None = Field(default=None, exclude=True, repr=False)
@@ -93,6 +97,7 @@ class RouterLLM(FunctionCallingLLM):
         weak: LLM | None = None,
         strong: LLM | None = None,
         *,
+        models: Mapping[str, LLM] | None = None,
         memory: str | os.PathLike[str] | Memory | None = "rar.db",
         quality: float = 0.95,
         policy: str | Policy = "floor",
@@ -123,17 +128,20 @@ class RouterLLM(FunctionCallingLLM):
         if unknown := kwargs.keys() - type(self).model_fields.keys():
             raise TypeError(f"RouterLLM takes no {sorted(unknown)}.")
         weak, strong = _checked(weak, WEAK), _checked(strong, STRONG)
+        named = named_models(models, _checked) or kwargs.pop("named", {})  # a field, from which copies are made
         if router is None:
             check_pair(weak_id or model_name(weak), strong_id or model_name(strong))
+            check_models(strategy, (WEAK, STRONG, *named))
             router = Router(**engine, namespace=namespace)
         else:
             if beside := [name for name, value in engine.items() if value is not _ENGINE[name]]:
                 raise ConfigurationError(f"{beside} cannot be given beside `router=`. Give them to that Router.")
-            router.pair({WEAK: Port(weak), STRONG: Port(strong)})
+            router.pair({role: Port(child) for role, child in {WEAK: weak, STRONG: strong, **named}.items()})
             namespace = namespace if namespace != "default" else router.namespace
         super().__init__(
-            weak=weak, strong=strong, router=router, namespace=namespace, query_extractor=query_extractor, **kwargs
-        )
+            weak=weak, strong=strong, named=named, router=router, namespace=namespace, query_extractor=query_extractor,
+            **kwargs,
+        )  # fmt: skip
 
     @classmethod
     def class_name(cls) -> str:
@@ -141,18 +149,23 @@ class RouterLLM(FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What both children can do at least; tools and chat are there if either has them."""
-        weak, strong = self.weak.metadata, self.strong.metadata
-        outputs = [limit for limit in (weak.num_output, strong.num_output) if limit > 0]  # -1: no limit known
-        same_role = weak.system_role == strong.system_role
+        """What all children can do at least; tools and chat are there if any has them."""
+        children = self._children.values()
+        each = [child.metadata for child in children]
+        outputs = [one.num_output for one in each if one.num_output > 0]  # -1: no limit known
+        same_role = len({one.system_role for one in each}) == 1
         return LLMMetadata(
-            context_window=min(weak.context_window, strong.context_window),
+            context_window=min(one.context_window for one in each),
             num_output=min(outputs, default=-1),
-            is_chat_model=weak.is_chat_model or strong.is_chat_model,
-            is_function_calling_model=can_call_tools(self.weak) or can_call_tools(self.strong),
-            model_name=f"rar({model_name(self.weak)}, {model_name(self.strong)})",
-            system_role=strong.system_role if same_role else MessageRole.SYSTEM,
+            is_chat_model=any(one.is_chat_model for one in each),
+            is_function_calling_model=any(map(can_call_tools, children)),
+            model_name=f"rar({', '.join(map(model_name, children))})",
+            system_role=each[0].system_role if same_role else MessageRole.SYSTEM,
         )
+
+    @property
+    def _children(self) -> dict[str, LLM]:
+        return {WEAK: self.weak, STRONG: self.strong, **self.named}
 
     # --- the framework's calls --------------------------------------------------------------------------------------
 
@@ -248,9 +261,9 @@ class RouterLLM(FunctionCallingLLM):
     ) -> list[ToolSelection]:
         """Read by the child that answered, which knows its provider's format."""
         role = response.additional_kwargs.get("rar", {}).get("model")
-        if role not in (WEAK, STRONG):
+        if role not in self._children:
             role = WEAK if can_call_tools(self.weak) else STRONG
-        child = self.weak if role == WEAK else self.strong
+        child = self._children[role]
         if not isinstance(child, FunctionCallingLLM):
             if error_on_no_tool_call:
                 raise RequestError(
@@ -327,13 +340,15 @@ class RouterLLM(FunctionCallingLLM):
         )
 
     def _only_able(self, kind: Kind) -> str | None:
-        """The one child that can make a call with tools; None where that does not narrow the choice."""
+        """The child for a call with tools where not all can make it: the strong one if it can; else None."""
         if not kind.needs_tools:
             return None
-        able = [role for role, child in ((WEAK, self.weak), (STRONG, self.strong)) if can_call_tools(child)]
+        able = [role for role, child in self._children.items() if can_call_tools(child)]
         if not able:
             raise RequestError("Neither model can call tools. Use one that can as weak or strong.")
-        return able[0] if len(able) == 1 else None
+        if len(able) == len(self._children):
+            return None
+        return STRONG if STRONG in able else able[0]
 
     # --- making the call: all modes are one loop --------------------------------------------------------------------
 
@@ -450,7 +465,7 @@ class RouterLLM(FunctionCallingLLM):
 
     def _child(self, role: str) -> LLM:
         """The child that serves. One without callback handlers reports to this LLM's, which may be set at any time."""
-        child = self.weak if role == WEAK else self.strong
+        child = self._children[role]
         if child.callback_manager.handlers or not self.callback_manager.handlers:
             return child
         known = self._reporting.get(role)
@@ -462,7 +477,7 @@ class RouterLLM(FunctionCallingLLM):
 
     def _models(self) -> dict[str, Port]:
         """The engine's own access to the children."""
-        return {role: self._port(role, child) for role, child in ((WEAK, self.weak), (STRONG, self.strong))}
+        return {role: self._port(role, child) for role, child in self._children.items()}
 
     def _port(self, role: str, child: LLM) -> Port:
         known = self._ports.get(role)
@@ -511,11 +526,12 @@ class RouterLLM(FunctionCallingLLM):
     @model_serializer(mode="wrap")
     def custom_model_dump(self, handler: Any, info: Any) -> dict[str, Any]:
         """Children by name only: their own dumps hold API keys."""
-        children = {WEAK: self.weak, STRONG: self.strong}
         names = {
-            role: {"class_name": child.class_name(), "model": model_name(child)} for role, child in children.items()
+            role: {"class_name": child.class_name(), "model": model_name(child)}
+            for role, child in self._children.items()
         }
-        return {**handler(self), **names, "class_name": self.class_name()}
+        others = {"models": {name: names.pop(name) for name in self.named}} if self.named else {}
+        return {**handler(self), **names, **others, "class_name": self.class_name()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> RouterLLM:
@@ -533,12 +549,12 @@ class RouterLLM(FunctionCallingLLM):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> RouterLLM:
         """Copies the children; the router goes on being shared."""
         return self.model_copy(
-            update={"weak": copy.deepcopy(self.weak, memo), "strong": copy.deepcopy(self.strong, memo)}
+            update={name: copy.deepcopy(getattr(self, name), memo) for name in (WEAK, STRONG, "named")}
         )
 
     def __getstate__(self) -> dict[str, Any]:
         # The base class leaves out what cannot be pickled, and would then make a router with a default memory.
-        pickle.dumps((self.weak, self.strong, self.router))
+        pickle.dumps((self.weak, self.strong, self.named, self.router))
         state = super().__getstate__()
         state["__pydantic_private__"] = None
         return state
@@ -548,7 +564,8 @@ class RouterLLM(FunctionCallingLLM):
 _ENGINE = {
     name: parameter.default
     for name, parameter in inspect.signature(RouterLLM.__init__).parameters.items()
-    if name in inspect.signature(Router.__init__).parameters and name not in {"self", WEAK, STRONG, "namespace"}
+    if name in inspect.signature(Router.__init__).parameters
+    and name not in {"self", WEAK, STRONG, "models", "namespace"}
 }
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from rar.drive import Model
 from rar.errors import ConfigurationError, SameModelError
 from rar.injection import messages_of
-from rar.values import Call, Message, Reply
+from rar.values import STRONG, WEAK, Call, Message, Reply
+
+T = TypeVar("T")
 
 
 class FunctionModel:
@@ -46,6 +48,18 @@ def as_model(value: Any, role: str) -> Model:
     if callable(value):
         return FunctionModel(value, getattr(value, "__name__", role))
     raise ConfigurationError(f"{role}={value!r} is no model. Pass a `rar.drive.Model` or a function of messages.")
+
+
+def named_models(models: Mapping[str, Any] | None, make: Callable[[Any, str], T]) -> dict[str, T]:
+    """Further models by name, each made by `make(model, name)`.
+
+    Raises:
+        ConfigurationError: A name is that of the weak or the strong model.
+    """
+    for name in models or {}:
+        if name in (WEAK, STRONG):
+            raise ConfigurationError(f"models= cannot hold {name!r}. Pass that model as `{name}=`.")
+    return {name: make(model, name) for name, model in (models or {}).items()}
 
 
 def check_pair(weak_id: str, strong_id: str) -> None:

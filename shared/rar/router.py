@@ -37,11 +37,11 @@ from rar.ledger import Ledger, Prices, Savings, merge, savings
 from rar.memory import SQLiteMemory
 from rar.memory.base import ALARM, Memory, MemoryStats, Spend
 from rar.memory.identity import experience_id, keyed_digest
-from rar.models import as_model, check_pair
+from rar.models import as_model, check_pair, named_models
 from rar.routers import as_static_router
 from rar.sameness import signature
 from rar.strategies import RAR
-from rar.strategy import Outcome, Strategy, as_strategy
+from rar.strategy import Outcome, Strategy, as_strategy, check_models
 from rar.values import (
     STRONG,
     WEAK,
@@ -100,6 +100,7 @@ class Router:
 
     Args:
         weak, strong: Models or functions of messages, for callers without framework; plugins pass theirs to each call.
+        models: Further models by name, for strategies that choose among more than two; nothing is learned from them.
         memory: Path of an SQLite file, `":memory:"`, a `Memory`, or None to route without one.
         quality: Share of the strong model's quality to keep, in (0, 1]; read by `policy="floor"`.
         policy: `"floor"`, `"paper"` or a `Policy`.
@@ -139,6 +140,7 @@ class Router:
         weak: Model | Callable[..., Any] | None = None,
         strong: Model | Callable[..., Any] | None = None,
         *,
+        models: Mapping[str, Model | Callable[..., Any]] | None = None,
         memory: str | os.PathLike[str] | Memory | None = "rar.db",
         quality: float = 0.95,
         policy: str | Policy = "floor",
@@ -170,10 +172,10 @@ class Router:
         self.namespace, self.degrade = namespace, degrade
         self.policy = as_policy(policy, quality=quality, audit_rate=audit_rate)
         self._weak_id, self._strong_id = weak_id, strong_id
-        self._models = _models(weak, strong)
-        if self._models is not None:
-            check_pair(*self._pair(self._models))
+        self._models = _models(weak, strong, models)
         self.strategy = _strategy(strategy, self.policy)
+        if self._models is not None:
+            self.pair(self._models)
         # Whether a repeated request's own verdict is all that a decision looks at.
         self._verdict_decides = isinstance(self.strategy, RAR) and isinstance(self.policy, (FloorPolicy, PaperPolicy))
         self._static = as_static_router(static_router)
@@ -596,9 +598,11 @@ class Router:
 
         Raises:
             SameModelError: They are equal.
+            UnknownModelError: The strategy lists a model that is not among `models`.
         """
         pair = self._pair(models)
         check_pair(*pair)
+        check_models(self.strategy, models.keys())
         return pair
 
     def _pair(self, models: Models) -> tuple[str, str]:
@@ -658,13 +662,13 @@ def _neighbour(entry: Mapping[str, Any], memory: Memory) -> dict[str, Any]:
     return {**entry, "text": found.text, "tallies": tallies}
 
 
-def _models(weak: Any, strong: Any) -> Models | None:
-    if weak is None and strong is None:
+def _models(weak: Any, strong: Any, others: Mapping[str, Any] | None) -> Models | None:
+    if weak is None and strong is None and not others:
         return None
     for role, model in ((WEAK, weak), (STRONG, strong)):
         if model is None:
             raise MissingModelError(role)
-    return {WEAK: as_model(weak, WEAK), STRONG: as_model(strong, STRONG)}
+    return {WEAK: as_model(weak, WEAK), STRONG: as_model(strong, STRONG), **named_models(others, as_model)}
 
 
 def _strategy(value: Any, policy: Policy) -> Strategy:

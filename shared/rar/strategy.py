@@ -7,9 +7,10 @@ context variable across a `yield`. `drive` and `adrive` run it; `docs/strategies
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from rar.errors import UnknownModelError
 from rar.values import Call, Choice, Failure, Guide, Purpose, Reply, Request, Route
 
 T = TypeVar("T")
@@ -43,6 +44,19 @@ def ask(
 def ask_all(calls: Sequence[Call]) -> Steps[list[Outcome]]:
     """Have all `calls` made, at the same time where the driver can, and return their outcomes in the same order."""
     return (yield list(calls))
+
+
+def check_models(strategy: object, known: Collection[str]) -> None:
+    """Refuse a strategy whose `models`, where it lists them, are not all known.
+
+    Raises:
+        UnknownModelError: One is not.
+    """
+    listed = getattr(strategy, "models", ())
+    names = listed.values() if isinstance(listed, Mapping) else listed
+    for name in names if isinstance(names, Collection) else ():
+        if isinstance(name, str) and name not in known:
+            raise UnknownModelError(name, known)
 
 
 class _Function:

@@ -1,7 +1,8 @@
 """Strategies: who answers a request. One file each."""
 
+from rar.strategies.best_of import BestOf
 from rar.strategies.cascade import Cascade
 from rar.strategies.rar import RAR
 from rar.strategies.threshold import Threshold
 
-__all__ = ["RAR", "Cascade", "Threshold"]
+__all__ = ["RAR", "BestOf", "Cascade", "Threshold"]
