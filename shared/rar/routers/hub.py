@@ -159,8 +159,10 @@ def _blamed(failed: str, to_do: str, api: HfApi) -> Iterator[None]:
 def _reason(error: BaseException, to_do: str, endpoint: str) -> str:
     from huggingface_hub import errors  # noqa: PLC0415 - imported before, by who made `api`
 
-    seen: BaseException | None = error  # a failed look into the cache hides why there was need of it
-    while seen is not None and not isinstance(seen, (errors.HfHubHTTPError, errors.HFValidationError)):
+    seen: BaseException | None = error
+    telling = (errors.HfHubHTTPError, errors.HFValidationError)
+    # A failed look into the cache hides why there was need of it.
+    while seen is not None and (isinstance(seen, errors.LocalEntryNotFoundError) or not isinstance(seen, telling)):
         seen = seen.__cause__
     if isinstance(seen, errors.HFValidationError):
         return "that is no name of a repository. Write `user/name`."
