@@ -329,7 +329,7 @@ class RouterChatModel(BaseChatModel):
     def models(self) -> Mapping[str, ChildModel]:
         """The children as the engine's models, with the settings that they take over from the router."""
         settings = {name: value for name in _INHERITED if (value := getattr(self, name)) not in (None, False)}
-        given = self._children
+        given = self.children
         state = (*given.values(), *(settings.get(name) for name in _INHERITED))
         known = self._models
         if (
@@ -342,7 +342,8 @@ class RouterChatModel(BaseChatModel):
         return known[1]
 
     @property
-    def _children(self) -> dict[str, Child]:
+    def children(self) -> dict[str, Child]:
+        """The models as they were given, by the names that decisions use."""
         return {WEAK: self.weak, STRONG: self.strong, **self.named}
 
     def _standing(self, stop: list[str] | None) -> dict[str, Any]:
@@ -357,7 +358,7 @@ class RouterChatModel(BaseChatModel):
     def _sticky(self, messages: Sequence[BaseMessage]) -> Route | None:
         """The route of the turn whose tool loop this call continues: the blocks of two providers do not mix."""
         facts = decision_of_turn(messages)
-        if facts is None or facts.get("model") not in self._children:
+        if facts is None or facts.get("model") not in self.children:
             return None
         return Route(facts["model"], self._guide(facts.get("guide_id")), reason="sticky")
 
@@ -475,7 +476,7 @@ class RouterChatModel(BaseChatModel):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """What all models can do; None where that is not known of all."""
-        profiles: list[Any] = [getattr(bare(child), "profile", None) for child in self._children.values()]
+        profiles: list[Any] = [getattr(bare(child), "profile", None) for child in self.children.values()]
         if not all(profiles):
             return None
         names = set.intersection(*(set(profile) for profile in profiles))

@@ -44,7 +44,7 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
     def __init__(self, weak: Child | str | None = None, strong: Child | str | None = None, **options: Any) -> None:
         super().__init__()
         self._planner = RouterChatModel(weak, strong, **options)
-        for role, child in (("weak", self._planner.weak), ("strong", self._planner.strong)):
+        for role, child in self._planner.children.items():
             if not isinstance(child, (BaseChatModel, NamedModel)):
                 raise ConfigurationError(
                     f"{role}={type(child).__name__} is no chat model. Give the middleware the model itself."

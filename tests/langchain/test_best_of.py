@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from langchain_core.messages import AIMessageChunk
-from langchain_core.runnables import ConfigurableField
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tools import tool
 
-from langchain_rar import RouterChatModel
+from langchain_rar import RARMiddleware, RouterChatModel
 from rar import Router
-from rar.errors import UnknownModelError
+from rar.errors import ConfigurationError, UnknownModelError
 from rar.strategies import BestOf
 from tests.core.topics import CODE, POEM, SUM, ranking
 from tests.fake_openai import FakeOpenAI
@@ -78,6 +79,19 @@ def test_a_reconfigured_copy_keeps_the_named_models(model: RouterChatModel) -> N
     copy = model.configurable_fields(temperature=ConfigurableField(id="heat"))
 
     assert copy.invoke(CODE, {"configurable": {"heat": 0.3}}).response_metadata["rar"]["model"] == "coder"
+
+
+def test_an_agent_is_answered_by_a_named_model(chat: MakeModel, fake_openai: FakeOpenAI) -> None:
+    middleware = RARMiddleware(
+        chat("small"), chat("large"), models={"coder": chat("code")}, memory=None,
+        strategy=BestOf(NAMES, ranking(*NAMES)),
+    )  # fmt: skip
+    agent = create_agent(chat("large"), [], middleware=[middleware])
+    agent.invoke({"messages": [HumanMessage(CODE)]})
+
+    assert [sent.model for sent in fake_openai.calls()] == ["code"]
+    with pytest.raises(ConfigurationError, match="coder=RunnableLambda"):
+        RARMiddleware(chat("small"), chat("large"), models={"coder": RunnableLambda(str)}, memory=None)
 
 
 def test_a_missing_model_is_told_at_construction(chat: MakeModel) -> None:
