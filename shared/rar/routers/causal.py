@@ -63,7 +63,8 @@ class CausalLMRouter(LearnedRouter):
         patience: Epochs without a smaller error after which to stop.
         watched: Share of the rows that is not trained on.
         device: Where it runs.
-        checkpoint: A file from which an interrupted fit goes on, an epoch at a time; deleted when it is done.
+        checkpoint: A file from which an interrupted fit goes on where an epoch ended, after the frozen layers have run
+            again; deleted when it is done.
 
     Raises:
         WeightsError: In fitting and loading: there is no such model, or it is damaged.
@@ -91,11 +92,11 @@ class CausalLMRouter(LearnedRouter):
         trainable_layers: int = 1,
         max_tokens: int = 96,
         rate: float = 1e-4,
-        head_rate: float = 1e-4,
+        head_rate: float = 1e-3,
         decay: float = 0.01,
         batch: int = 16,
-        epochs: int = 4,
-        patience: int = 1,
+        epochs: int = 5,
+        patience: int = 2,
         watched: float = 0.1,
         seed: int = 0,
         device: Device = "auto",
@@ -160,7 +161,7 @@ class CausalLMRouter(LearnedRouter):
             with torch.no_grad():
                 hidden = base.network(input_ids=ids, attention_mask=mask).last_hidden_state
                 chances = torch.softmax(_last(hidden, mask) @ base.digits.T, -1)
-            found[rows] = 1.0 - chances[:, 3:].sum(1).double().cpu().numpy()
+            found[rows] = 1.0 - chances[:, 3:].sum(1).cpu().numpy()
         return found
 
     def _about(self) -> Config:

@@ -74,7 +74,8 @@ class EncoderClassifierRouter(LearnedRouter):
         watched: Share of the rows that is not trained on.
         device: Where it is trained.
         threads: Of one scoring.
-        checkpoint: A file from which an interrupted fit goes on, an epoch at a time; deleted when it is done.
+        checkpoint: A file from which an interrupted fit goes on where an epoch ended, after the frozen layers have run
+            again; deleted when it is done.
 
     Raises:
         WeightsError: In fitting: there is no such encoder, or it is damaged.
