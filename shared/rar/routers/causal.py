@@ -46,7 +46,7 @@ class CausalLMRouter(LearnedRouter):
     """A language model fine-tuned to rate the weak model's answer from 1 to 5, as RouteLLM's causal classifier.
 
     The question is put into a short template that ends with `[[`; of the next token, only the five digits count. The
-    score is 1 - P(4 or 5) (arXiv 2406.18665, section 4.1). It is trained towards 1 where the strong model wins and 5
+    score is 1 - P(4 or 5) (arXiv 2406.18665, section 4). It is trained towards 1 where the strong model wins and 5
     where the weak one does; a tie is half a 3 and half a 4, so that it counts half, and a gap g is |g| of a win and
     1 - |g| of a tie. The lower layers stay frozen and run once for each text; the last ones and the digits' rows of the
     output matrix are trained, and a share of the rows tells when to stop.

@@ -59,7 +59,7 @@ class EncoderClassifierRouter(LearnedRouter):
     """An encoder fine-tuned to tell "strong wins", "tie" and "weak wins" apart, as RouteLLM's BERT classifier is.
 
     The score is P(strong wins) + P(tie) / 2, which ranked recorded answers better than what RouteLLM takes, P(strong
-    wins) alone (arXiv 2406.18665, section 4.1). A gap g counts as |g| of a win and 1 - |g| of a tie. The
+    wins) alone (arXiv 2406.18665, section 4). A gap g counts as |g| of a win and 1 - |g| of a tie. The
     lower layers stay frozen and run once for each text; the last ones and a linear head on the mean of the last hidden
     states are trained, and a share of the rows tells when to stop. Fitting needs PyTorch and transformers; scoring runs
     on ONNX Runtime, also after loading: a saved router is whole.

@@ -23,7 +23,7 @@ _PARTS = ("models", "projection", "offset", "weights")
 
 
 class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
-    """RouteLLM's bilinear model of who wins, for two models or more (arXiv 2406.18665, section 4.1, eq. 5).
+    """RouteLLM's bilinear model of who wins, for two models or more (arXiv 2406.18665, section 4).
 
     Model M's strength on request q is delta(M, q) = w . (v_M * (W e_q + b)), with e_q the request's embedding and v_M a
     learned vector of unit norm; the chance that A beats B is sigmoid(delta(A, q) - delta(B, q)), a tie counting half.
