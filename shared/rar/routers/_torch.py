@@ -82,7 +82,7 @@ class Plan:
     head_rate: float = 0.0
 
 
-def halves(rows: int, share: float, seed: int) -> tuple[Rows, Rows]:
+def held_out(rows: int, share: float, seed: int) -> tuple[Rows, Rows]:
     """Row numbers to train on and to watch the error on, in random order."""
     order = np.random.default_rng(seed).permutation(rows)
     watched = max(1, round(share * rows))

@@ -23,7 +23,7 @@ from rar.routers._torch import (
     by_length,
     checkpoint_of,
     device_for,
-    halves,
+    held_out,
     hub_folder,
     padded,
     quiet_loading,
@@ -142,7 +142,7 @@ class CausalLMRouter(LearnedRouter):
             parts = by_length(lengths, draw.permutation(rows), self.batch)
             return [parts[at] for at in draw.permutation(len(parts))]
 
-        rows, watched = halves(len(data), self.watched, self.seed)
+        rows, watched = held_out(len(data), self.watched, self.seed)
         weights = _trained(split, digits)
         plan = Plan(self.epochs, self.rate, self.decay, self.patience, self.seed, self.head_rate)
         settings = {**{name: getattr(self, name) for name in self.parameters}, "base": base.sha256}

@@ -29,7 +29,7 @@ from rar.routers._torch import (
     by_length,
     checkpoint_of,
     device_for,
-    halves,
+    held_out,
     hub_folder,
     padded,
     quiet_loading,
@@ -159,7 +159,7 @@ class EncoderClassifierRouter(LearnedRouter):
             parts = by_length(lengths, draw.permutation(rows), self.batch)
             return [parts[at] for at in draw.permutation(len(parts))]
 
-        rows, watched = halves(len(data), self.watched, self.seed)
+        rows, watched = held_out(len(data), self.watched, self.seed)
         config = {name: getattr(self, name) for name in self.parameters}
         weights = split.weights() | {f"head.{name}": part for name, part in head.named_parameters()}
         plan = Plan(self.epochs, self.rate, self.decay, self.patience, self.seed, self.head_rate)

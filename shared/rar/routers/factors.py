@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from rar.errors import ConfigurationError, TrainingDataError
 from rar.linear import Array
-from rar.routers._torch import Plan, Rows, halves, torch_library, train
+from rar.routers._torch import Plan, Rows, held_out, torch_library, train
 from rar.routers.base import Arrays, EmbeddingRouter, Progress, RankingRouter, _silent
 from rar.routers.outcomes import Outcomes, teachable
 from rar.routers.saving import Saved
@@ -144,7 +144,7 @@ class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
             order = draw.permutation(rows)
             return [order[at : at + self.batch] for at in range(0, len(order), self.batch)]
 
-        rows, watched = halves(len(data), self.watched, self.seed)
+        rows, watched = held_out(len(data), self.watched, self.seed)
         plan = Plan(self.epochs, self.rate, self.decay, self.patience, self.seed)
         train(learned, plan, batches=batches, loss=loss, error=error, progress=progress)
         self._learned = {name: tensor.detach().numpy() for name, tensor in learned.items()}
