@@ -143,6 +143,8 @@ class FloorPolicy:
         prior_weight: Trials that the prior counts for: the learned score's, and that of ignorance or a static router.
         start: The first threshold.
         bounds: Within which the threshold moves.
+        doubt: The first part of what audits found expectations to be wrong by, which is not believed: few audits, each
+            right or wrong, scatter by about so much.
         wary: What more confidence is needed just before the alarm that the weak model changed.
     """
 
@@ -156,6 +158,7 @@ class FloorPolicy:
     bounds: tuple[float, float] = (0.1, 1.2)
     first_audits: float = 0.7
     wary: float = 0.25
+    doubt: float = 0.03
 
     def __post_init__(self) -> None:
         if not 0.0 < self.quality <= 1.0:
@@ -218,7 +221,8 @@ class FloorPolicy:
         if route.model == WEAK:
             loss = route.expected or 0.0
             if guessed:
-                loss = max(loss + evidence.bias, 0.0)
+                doubted = min(max(evidence.bias, -self.doubt), self.doubt)
+                loss = max(loss + evidence.bias - doubted, 0.0)
         audited = route.model == WEAK and judged.gap is not None
         residual = judged.gap - (route.expected or 0.0) if audited and guessed and judged.gap is not None else None
         return PolicyStep(
