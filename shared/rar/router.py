@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import threading
@@ -30,7 +31,8 @@ from rar.errors import (
 from rar.learning.judges import as_judge
 from rar.learning.learner import Learner, Lesson, Writer, record_of, teachable
 from rar.learning.policy import FloorPolicy, PaperPolicy, Policy, as_policy, of_pair
-from rar.learning.scores import Kind, LearnedScores
+from rar.learning.prior import Prior
+from rar.learning.scores import OPTIMISM, Kind, LearnedScores
 from rar.learning.shadow import Ladder
 from rar.learning.worker import Mode, Worker
 from rar.ledger import Ledger, Prices, Savings, merge, savings
@@ -178,7 +180,6 @@ class Router:
             self.pair(self._models)
         # Whether a repeated request's own verdict is all that a decision looks at.
         self._verdict_decides = isinstance(self.strategy, RAR) and isinstance(self.policy, (FloorPolicy, PaperPolicy))
-        self._static = as_static_router(static_router)
         self._redact, self._same, self._near, self._limit, self._clock = redact, same, near, limit, clock
         self._store_text = store_text
         self._random = random.Random(seed)  # noqa: S311 - draws audits, guards nothing
@@ -194,6 +195,8 @@ class Router:
         self.embedder = CachedEmbedder(as_embedder(embedder or "minilm")) if self.memory is not None else None
         if self.memory is not None and self.embedder is not None:
             self.memory.bind(self.embedder.id, self.embedder.dim)
+        static = as_static_router(static_router)
+        self._prior = None if static is None else Prior(static, self.embedder.id if self.embedder is not None else "")
         self.ledger = Ledger(Prices(prices), budget_share=learning_budget, usd_per_day=learning_usd_per_day)
         self._learner: Learner | None = None
         self._writer: Writer | None = None
@@ -206,7 +209,7 @@ class Router:
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text, redact, clock
             )
             self._writer = Writer(self.memory, self.ledger, store_text=store_text)
-            self._scores = LearnedScores(self.memory, self._static)
+            self._scores = LearnedScores(self.memory, self._prior)
         self._worker: Worker[Lesson] = Worker(self._study, self._write_pending, mode=mode)
         _routers.add(self)
 
@@ -308,19 +311,14 @@ class Router:
         weak_id, strong_id = self._pair(models)
         evidence = Evidence(weak_id, strong_id, draw=self._random.random(), now=self._clock())
         key = request.key
-        if self._static is not None:
-            try:
-                score = float(self._static.score([key if key is not None else as_text(request.messages)])[0])
-                evidence = replace(evidence, prior=min(max(1.0 - score, 0.0), 1.0))
-            except Exception as error:
-                self._tell("static_router", "The static router raised; routing goes on without it. %r", error)
         if key is None or self.memory is None or self.embedder is None:
-            return replace(request, evidence=evidence)
+            text = key if key is not None else as_text(request.messages)
+            return replace(request, evidence=self._with_prior(evidence, text))
         try:
             found, embedding = self._search(request, key, evidence)
         except Exception as error:
             self._tell("memory", "The memory could not be searched; the strong model answers. %r", error)
-            return replace(request, learn=False, evidence=evidence)
+            return replace(request, learn=False, evidence=self._with_prior(evidence, key))
         return replace(request, embedding=embedding, evidence=found)
 
     def _search(self, request: Request, key: str, evidence: Evidence) -> tuple[Evidence, Vector]:
@@ -352,7 +350,22 @@ class Router:
         near = memory.search_guides(embedding, namespace=namespace, task=task, limit=4)
         guides = self._guides_of(matches, [entry for entry in near if entry.similarity >= self._near], embedding)
         evidence = replace(evidence, matches=tuple(matches), guides=tuple(guides))
+        evidence = self._with_prior(evidence, key, embedding)
         return replace(evidence, learned=self._learned(request, key, embedding, evidence)), embedding
+
+    def _with_prior(self, evidence: Evidence, text: str, embedding: Vector | None = None) -> Evidence:
+        """The evidence with what the static router says; without it where it fails."""
+        if self._prior is None:
+            return evidence
+        try:
+            score = self._prior.scores([text], None if embedding is None else embedding[None])
+            gap = float(self._prior.gaps(score)[0])
+            chance = min(max(1.0 - float(score[0]), 0.0), 1.0)
+        except Exception as error:
+            self._tell("static_router", "The static router raised; routing goes on without it. %r", error)
+            return evidence
+        known = gap + OPTIMISM / math.sqrt(self._prior.rows) if self._prior.rows else None
+        return replace(evidence, prior=chance, prior_gap=gap, learned=known)
 
     def _guides_of(self, matches: Sequence[Match], near: list[GuideMatch], embedding: Vector) -> list[GuideMatch]:
         """`near`, and the guides that once worked for this very request, which may come from farther away."""
@@ -405,9 +418,10 @@ class Router:
             if self._worker.mode == "background":
                 self._unseen.add(kind)
                 self._worker.touch()
-                return None
+                return evidence.learned
             self._scores.refresh(kind)
-        return self._scores.expect(kind, key, embedding, evidence.prior)
+        expected = self._scores.expect(kind, key, embedding, evidence.prior_gap)
+        return evidence.learned if expected is None else expected
 
     def _checked(self, choice: Choice, models: Models) -> Choice:
         if isinstance(choice, Answer):

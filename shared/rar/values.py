@@ -167,7 +167,9 @@ class Evidence:
         matches: Nearest first.
         guides: Servable guides, nearest first.
         prior: The static router's chance that the weak model is good enough; None without one.
-        learned: The gap that the score learned from this memory expects; None while it knows too little.
+        prior_gap: How much better it expects the strong answer to be; None without one.
+        learned: The gap that the score learned from this memory, or before that a fitted static router, expects; None
+            while too little is known.
         threshold: The confidence that a weak answer needs; moved by audits.
         bias: What audits found the expected gaps of weak answers to be too small by.
         reference: Mean quality of the strong model's own answers; 1 where judges only compare.
@@ -184,6 +186,7 @@ class Evidence:
     matches: tuple[Match, ...] = ()
     guides: tuple[GuideMatch, ...] = ()
     prior: float | None = None
+    prior_gap: float | None = None
     learned: float | None = None
     threshold: float = 0.5
     bias: float = 0.0

@@ -80,7 +80,7 @@ def test_embeddings_speak_where_no_text_is_kept() -> None:
 def test_a_given_score_is_trusted_as_far_as_it_proved_right(honest: bool) -> None:
     chance = np.random.default_rng(1)
     gaps = (chance.random(500) < 0.5).astype(np.float64)
-    scores = list(gaps) if honest else list(chance.random(500))
+    scores = gaps if honest else chance.random(500)
     texts = ["the same words every time"] * 500
     model = fit(texts, np.tile(NOWHERE, (500, 1)), gaps, np.ones(500), scores)
 

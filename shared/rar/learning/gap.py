@@ -20,20 +20,22 @@ from rar.values import Vector
 
 @dataclass(frozen=True, eq=False)
 class GapModel:
-    """Ridge regression of the gap on hashed TF-IDF of words and word pairs, embedding, length, and a given score.
+    """Ridge regression of the gap on hashed TF-IDF of words and word pairs, embedding, length, and a prior.
 
-    Immutable: any thread may ask it. `examples` is how many requests it was fitted to.
+    Immutable: any thread may ask it. `examples` is how many requests it was fitted to, `trust` which share of the prior
+    it started from.
     """
 
     examples: int
     mean: float
     idf: npt.NDArray[np.float32] = field(repr=False)
     words: npt.NDArray[np.float32] = field(repr=False)  # weight of each bucket
-    dense: Array = field(repr=False)  # weights of embedding, length and given score
+    dense: Array = field(repr=False)  # weights of embedding, length and prior
+    trust: float = 0.0
 
-    def expect(self, text: str | None, embedding: Vector, score: float | None = None) -> float:
+    def expect(self, text: str | None, embedding: Vector, prior: float | None = None) -> float:
         """The expected gap of one request; texts that are not stored count by their embedding alone."""
-        value = self.mean + float(_dense(text, embedding, score) @ self.dense)
+        value = self.mean + self.trust * (prior or 0.0) + float(_dense(text, embedding, prior) @ self.dense)
         if text is not None:
             places, counts = terms(text)
             values = counts * self.idf[places]
@@ -48,8 +50,9 @@ def fit(
     embeddings: Vector,
     gaps: Array,
     weights: Array,
-    scores: Sequence[float | None] | None = None,
+    priors: Array | None = None,
     *,
+    trust: float = 0.0,
     penalty: float | None = None,
     previous: GapModel | None = None,
 ) -> GapModel:
@@ -58,15 +61,16 @@ def fit(
     Args:
         embeddings: Shape `(n, dim)`.
         gaps, weights: Shape `(n,)`; a request that stands for several has a weight above 1.
-        scores: A static router's chance that the strong model is needed, where there is one: how far it is trusted is
-            learned with the rest.
+        priors: The gaps that a static router expects, shape `(n,)`: how far it is trusted is learned with the rest,
+            starting from `trust`.
         penalty: Of squared weights; None: 2, and beyond 2,000 requests one for each 1,000. Larger ones rank few
             requests a little better, but draw what is expected so near the mean that its level is of no use.
         previous: A model of most of the same requests, from which the solver starts.
     """
-    given = scores if scores is not None else [None] * len(texts)
+    given = np.zeros(len(texts)) if priors is None else priors
     dense = np.stack([_dense(*facts) for facts in zip(texts, embeddings, given, strict=True)])
     design = Design.of(texts, dense)
+    gaps = gaps - trust * given
     mean = float(np.average(gaps, weights=weights))
     start = None
     if previous is not None and len(previous.dense) == dense.shape[1]:
@@ -76,12 +80,12 @@ def fit(
     # The penalty leaves the level a little off, and at the level the threshold is steered.
     mean += float(np.average(gaps - mean - design.times(solved), weights=weights))
     return GapModel(
-        len(texts), mean, design.idf.astype(np.float32), solved[:BUCKETS].astype(np.float32), solved[BUCKETS:]
+        len(texts), mean, design.idf.astype(np.float32), solved[:BUCKETS].astype(np.float32), solved[BUCKETS:], trust
     )
 
 
-def _dense(text: str | None, embedding: Vector, score: float | None) -> Array:
+def _dense(text: str | None, embedding: Vector, prior: float | None) -> Array:
     # The scales say how far a part is trusted against the words: an embedding, which speaks of topics more than of
-    # difficulty, by 0.1; a length e times another's by 0.25.
+    # difficulty, by 0.1; a length e times another's by 0.25; a prior, which speaks of the gap itself, by 3.
     length = 0.25 * (math.log(len(text) + 1.0) - 5.0) if text is not None else 0.0
-    return np.concatenate([0.1 * embedding, [length, 0.0 if score is None else 2.0 * (score - 0.5)]])
+    return np.concatenate([0.1 * embedding, [length, 3.0 * (prior or 0.0)]])

@@ -11,8 +11,8 @@ import numpy as np
 
 from rar.learning.gap import GapModel, fit
 from rar.learning.policy import of_pair
+from rar.learning.prior import Prior
 from rar.memory.base import Memory
-from rar.routers.base import StaticRouter
 from rar.values import Vector
 
 logger = logging.getLogger("rar")
@@ -37,19 +37,23 @@ class Kind:
 class LearnedScores:
     """Fits and holds the scores. `expect` may be called from any thread; fitting happens where `refresh` is called."""
 
-    def __init__(self, memory: Memory, static: StaticRouter | None) -> None:
-        self._memory, self._static = memory, static
+    def __init__(self, memory: Memory, prior: Prior | None) -> None:
+        self._memory, self._prior = memory, prior
         self._models: dict[Kind, GapModel | None] = {}
         self._new: dict[Kind, int] = {}
         self._lock = threading.Lock()
 
     def expect(self, kind: Kind, text: str, embedding: Vector, prior: float | None) -> float | None:
-        """The expected gap of a request; None while too little is known."""
+        """The expected gap of a request; None while too little is known.
+
+        Args:
+            prior: The gap that the static router expects.
+        """
         model = self._models.get(kind)
         if model is None:
             return None
-        expected = model.expect(text, embedding, None if prior is None else 1.0 - prior)
-        return expected + OPTIMISM / math.sqrt(model.examples)
+        rows = self._prior.rows if self._prior is not None else 0
+        return model.expect(text, embedding, prior) + OPTIMISM / math.sqrt(model.examples + rows)
 
     def known(self, kind: Kind) -> bool:
         """Whether memory was looked at for `kind` yet; else have `refresh` called."""
@@ -82,7 +86,9 @@ class LearnedScores:
         self._new[kind] = max(self._new.get(kind, 0), len(texts))
         if len(texts) < LEAST:
             return None
-        scores = None
-        if self._static is not None:
-            scores = [float(score) for score in self._static.score([text or "" for text in texts])]
-        return fit(texts, np.stack(vectors), np.array(gaps), np.array(weights), scores, previous=before)
+        embeddings, priors, trust = np.stack(vectors), None, 0.0
+        if self._prior is not None:
+            asked = [text or "" for text in texts]
+            priors = self._prior.gaps(self._prior.scores(asked, embeddings))
+            trust = float(self._prior.rows > 0)
+        return fit(texts, embeddings, np.array(gaps), np.array(weights), priors, trust=trust, previous=before)

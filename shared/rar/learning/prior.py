@@ -1,0 +1,46 @@
+"""What a static router expects, before anything was learned here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rar.linear import Array
+from rar.routers.base import EmbeddingRouter, LearnedRouter, StaticRouter
+from rar.values import Vector
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A static router as a prior of gaps.
+
+    Args:
+        router: Where it was fitted to outcomes, its score says how much better the strong answer is on average; of any
+            other, the score is taken for the chance that the strong model is needed, of which nothing is sure.
+        embedder_id: Of the embeddings that this package's router has anyway.
+    """
+
+    router: StaticRouter
+    embedder_id: str = ""
+
+    @property
+    def rows(self) -> int:
+        """How many outcomes it was fitted to; 0 where that is not known."""
+        return int(self.router.facts.get("rows", 0)) if isinstance(self.router, LearnedRouter) else 0
+
+    @property
+    def sees_embeddings(self) -> bool:
+        """Whether its score is to be had from an embedding that is known."""
+        return isinstance(self.router, EmbeddingRouter) and self.router.embedder.id == self.embedder_id
+
+    def scores(self, texts: Sequence[str], vectors: Vector | None = None) -> Array:
+        """The router's scores, shape `(n,)`; `vectors` spare it embedding the texts."""
+        if vectors is not None and isinstance(self.router, EmbeddingRouter) and self.sees_embeddings:
+            return self.router.score(texts, vectors)
+        return np.asarray(self.router.score(texts), np.float64)
+
+    def gaps(self, scores: Array) -> Array:
+        """The expected gaps that scores stand for."""
+        return 2.0 * scores - 1.0 if isinstance(self.router, LearnedRouter) else scores
