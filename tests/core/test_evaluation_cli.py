@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from rar import Router
 from rar.cli.evaluation import eval_app
 from rar.errors import EvaluationDataError, MissingDependencyError
-from rar.evaluation import read_memory, static
+from rar.evaluation import read_memory, read_table, static
 from rar.evaluation.compare import summarise_static
 from rar.evaluation.report import Sheet, markdown, sheets, write_report
+from rar.routers import TfidfRouter
 from tests.core.test_evaluation_replay import WORLD
 from tests.core.world import easy, harbour, pair, serve
 
@@ -82,6 +83,17 @@ def test_json_is_nothing_else(file: Path) -> None:
     assert facts["facts"]["questions"] == 40
     assert facts["floor"] == 0.9
     assert len(facts["saved_by_shuffle"]) == 2
+
+
+def test_online_starts_from_a_router_beside_a_cold_start(file: Path, tmp_path: Path) -> None:
+    asked = ("online", file, *COLUMNS, "--shuffles", "1", "--json")
+    table = read_table(file, weak="small", strong="large")
+    saved = TfidfRouter().fit(table).save(tmp_path / "saved")
+
+    for router, questions in (("tfidf", len(table) - len(table) // 2), (saved, len(table))):
+        facts = json.loads(run(*asked, "--router", router))
+        assert facts["facts"]["questions"] == questions
+        assert "from a cold start" in {rival["name"] for rival in facts["rivals"]}
 
 
 def test_online_reports_with_three_plots(file: Path, tmp_path: Path) -> None:

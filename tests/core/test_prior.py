@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +33,8 @@ class Counting(HashingEmbedder):
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "rar.db"
+def memory(tmp_path: Path) -> Path:
+    return tmp_path / "rar.db"
 
 
 def test_a_fitted_score_stands_for_the_gap_and_any_other_for_the_chance_that_strong_is_needed() -> None:

@@ -15,7 +15,7 @@ import typer
 import rar
 from rar import evaluation
 from rar.cli.output import print_sheets, progress
-from rar.cli.routers import scorers
+from rar.cli.routers import prior, scorers
 from rar.errors import ConfigurationError
 from rar.evaluation import compare, report
 from rar.evaluation.past import Past
@@ -57,6 +57,14 @@ def online(
     group: Group = None,
     quality: Quality = 0.95,
     shuffles: Shuffles = 5,
+    router: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR",
+            help="Start from a static router: a saved one, or one that is fitted to half of the questions, which are "
+            "then not asked.",
+        ),
+    ] = None,
     limit: Limit = None,
     embedder: Embedder = "minilm",
     seed: Seed = 0,
@@ -66,11 +74,16 @@ def online(
     """Let questions arrive one by one at a router that knows nothing, and count every call."""
     table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
     options: dict[str, Any] = {"quality": quality, "shuffles": shuffles, "seed": seed}
+    others = {}
     with progress() as told:
         table = evaluation.embedded(table, embedder, progress=told)
+        if router is not None:
+            static_router, table = prior(router, table, seed)
+            others = {"from a cold start": evaluation.online(table, progress=told, **options)}
+            options["static_router"] = static_router
         result = evaluation.online(table, progress=told, **options)
         paper = evaluation.online(table, policy="paper", progress=told, **options)
-    _show(compare.summarise_online(result, paper), as_json, out, result)
+    _show(compare.summarise_online(result, paper, others=others), as_json, out, result)
 
 
 @eval_app.command()

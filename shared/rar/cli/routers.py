@@ -19,7 +19,7 @@ from rar.errors import ConfigurationError, TrainingDataError
 from rar.evaluation import metrics, plots, read_outcomes, read_texts
 from rar.evaluation.baselines import Scorer
 from rar.evaluation.data import Table, is_memory
-from rar.evaluation.embeddings import DiskCachedEmbedder
+from rar.evaluation.embeddings import DiskCachedEmbedder, KnownVectors
 from rar.evaluation.embeddings import Progress as Told
 from rar.evaluation.report import Sheet
 from rar.linear import Array
@@ -162,6 +162,22 @@ def scorers(which: Sequence[str], embedder: str) -> dict[str, Scorer]:
     return dict(_scorer(name, embedder) for name in which)
 
 
+def prior(which: str, table: Table, seed: int) -> tuple[LearnedRouter, Table]:
+    """A router to start from, and the questions that are to be asked.
+
+    Args:
+        which: A name, of a router that is fitted to half of `table`, or the folder of a saved one.
+        table: With vectors.
+    """
+    if which not in ROUTERS:
+        return _saved(which), table
+    kind = ROUTERS[which]
+    order = np.random.default_rng(seed).permutation(len(table))
+    seen, asked = table.take(order[: len(table) // 2]), table.take(order[len(table) // 2 :])
+    options: dict[str, Any] = {"embedder": KnownVectors(table)} if "embedder" in signature(kind).parameters else {}
+    return kind(**options).fit(seen), asked
+
+
 # --- small parts ----------------------------------------------------------------------------------------------------
 
 _OWN, _LENGTH = "APGR, held out", "APGR of prompt length, held out"
@@ -279,12 +295,16 @@ def _scorer(which: str, embedder: str) -> tuple[str, Scorer]:
                 return np.zeros(len(table))
 
         return which, fitted
-    if not Path(which).is_dir():
-        raise ConfigurationError(
-            f"--router {which!r} is neither a router ({', '.join(sorted(ROUTERS))}) nor the folder of a saved one."
-        )
-    saved = load(which)
+    saved = _saved(which)
     return f"{saved.name} of {which}", lambda _, table: asked(saved, table)
+
+
+def _saved(folder: str) -> LearnedRouter:
+    if not Path(folder).is_dir():
+        raise ConfigurationError(
+            f"--router {folder!r} is neither a router ({', '.join(sorted(ROUTERS))}) nor the folder of a saved one."
+        )
+    return load(folder)
 
 
 def _told(value: float | None) -> str:

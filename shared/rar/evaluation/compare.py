@@ -98,12 +98,15 @@ class OnlineSummary:
         return jsonable(asdict(self))
 
 
-def summarise_online(result: Online, paper: Online | None = None, *, samples: int = 1_000) -> OnlineSummary:
+def summarise_online(
+    result: Online, paper: Online | None = None, *, others: Mapping[str, Online] | None = None, samples: int = 1_000
+) -> OnlineSummary:
     """Compare what `online` found with the baselines.
 
     Args:
         result: Ours.
         paper: The same with `policy="paper"`, if it was run.
+        others: Further runs of the same questions, by the name under which they are printed.
         samples: Resamples of each interval.
     """
     table, runs = result.table, result.runs
@@ -138,7 +141,7 @@ def summarise_online(result: Online, paper: Online | None = None, *, samples: in
         gap_to_oracle=metrics.gap_to_oracle(ours, table.weak, strong),
         aiq=_aiq_of_point(table, float(calls.mean()), float(ours.mean())),
         ece=known.ece,
-        rivals=tuple(_rivals(result, paper, samples)),
+        rivals=tuple(_rivals(result, {**({} if paper is None else {PAPER: paper}), **(others or {})}, samples)),
         calibration=known,
     )
 
@@ -148,7 +151,7 @@ def _aiq_of_point(table: Table, share: float, mean: float) -> float:
     return metrics.aiq(np.array([0.0, share, 1.0]), np.array([table.weak.mean(), mean, table.strong.mean()]), 0.0, 1.0)
 
 
-def _rivals(result: Online, paper: Online | None, samples: int) -> list[Rival]:
+def _rivals(result: Online, others: Mapping[str, Online], samples: int) -> list[Rival]:
     table = result.table
     share = min(float(result.strong_calls.mean()), 1.0)
     target = float(result.scores.mean())
@@ -188,8 +191,7 @@ def _rivals(result: Online, paper: Online | None, samples: int) -> list[Rival]:
         rival("strong only", 1.0, table.strong),
         rival("random mix", share, mix, ahead=ahead(mix), saved=1.0 - needed),
     ]
-    if paper is not None:
-        found.append(point(PAPER, float(paper.strong_calls.mean()), paper.scores))
+    found += [point(name, float(other.strong_calls.mean()), other.scores) for name, other in others.items()]
     for baseline in baselines(table):
         scored = [baseline.prequential(run.table) for run in result.runs]
         found.append(ranked(baseline.name, scored, hindsight=True))
