@@ -90,6 +90,7 @@ class RouterChatModel(BaseChatModel):
     max_tokens: int | None = None
     stop: list[str] | None = None
     streaming: bool = False
+    namespace: str = "default"
     query_extractor: QueryExtractor | None = Field(default=None, exclude=True, repr=False)
     record_queries: bool = False
     tools_to_strong: bool = False
@@ -146,10 +147,13 @@ class RouterChatModel(BaseChatModel):
             check_models(strategy, ports.keys())
             router = Router(**engine)
         else:
-            beside = [name for name, value in engine.items() if value is not _ENGINE_DEFAULTS[name]]
+            own = {"namespace"}
+            beside = [name for name, value in engine.items() if value is not _ENGINE_DEFAULTS[name] and name not in own]
             if beside:
                 raise ConfigurationError(f"{beside} cannot be given beside `router=`. Give them to that Router.")
             router.pair(ports)
+            namespace = namespace if namespace != "default" else router.namespace
+        fields["namespace"] = namespace
         fields |= {**children, "named": named, "router": router, "query_extractor": query_extractor}
         super().__init__(**fields)
         if self.record_queries:
@@ -317,7 +321,7 @@ class RouterChatModel(BaseChatModel):
             messages,
             key.text,
             key.source,
-            namespace or self.router.namespace,
+            namespace or self.namespace,
             form.task if form is not PLAIN else _task(arguments),
             {FORM: form, ARGUMENTS: arguments},
             force=force,

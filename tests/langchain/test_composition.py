@@ -165,6 +165,14 @@ def test_engine_arguments_beside_a_router_are_refused(chat: MakeModel) -> None:
         RouterChatModel(chat("small"), chat("large"), router=Router(memory=None), quality=0.8)
 
 
+def test_a_model_may_have_a_namespace_of_its_own_beside_a_shared_router(chat: MakeModel) -> None:
+    with Router(memory=":memory:", embedder="hashing", learning="off", namespace="house") as router:
+        for own, expected in ((None, "house"), ("mine", "mine")):
+            given: dict[str, Any] = {} if own is None else {"namespace": own}
+            RouterChatModel(chat("small"), chat("large"), router=router, **given).invoke("Hello")
+            assert router.decisions()[0]["namespace"] == expected
+
+
 def test_one_router_serves_several_models(chat: MakeModel) -> None:
     router = Router(memory=None, strategy=lambda _: "weak")
 
