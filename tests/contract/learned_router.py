@@ -296,11 +296,20 @@ class LearnedRouterContract:
         scores = self.fitted().score(ASKED.texts)
         weak, strong = ASKED.scores.T
         threshold = self.fitted().calibrate(ASKED, max_drop=drop)
-        kept = np.where(scores >= threshold, strong, weak).mean()
+        floor = (1.0 - drop) * strong.mean()
 
-        assert kept >= (1.0 - drop) * strong.mean() - 1e-9
-        for higher in np.unique(scores[scores > threshold]):
-            assert np.where(scores >= higher, strong, weak).mean() < (1.0 - drop) * strong.mean()
+        assert np.where(scores >= threshold, strong, weak).mean() >= floor - 1e-9
+        for other in (*np.unique(scores), 1.0):
+            if np.sum(scores >= other) < np.sum(scores >= threshold):
+                assert np.where(scores >= other, strong, weak).mean() < floor
+
+    @pytest.mark.parametrize("asked", [{"strong_share": 0.3}, {"max_drop": 0.05}])
+    def test_a_threshold_lies_as_far_from_the_scores_above_as_below(self, asked: dict[str, float]) -> None:
+        scores = self.fitted().score(ASKED.texts)
+        threshold = self.fitted().calibrate(ASKED, **asked)
+        above, below = scores[scores >= threshold].min(), scores[scores < threshold].max()
+
+        assert threshold - below == pytest.approx(above - threshold, abs=1e-12)
 
     def test_a_threshold_needs_one_thing_to_be_kept(self) -> None:
         with pytest.raises(ConfigurationError, match="either"):

@@ -89,6 +89,8 @@ class LearnedRouter(ABC):
     ) -> float:
         """The threshold, for `rar.strategies.Threshold`, that does what is asked on `data`: give one of the two.
 
+        It lies in the middle between two neighbouring scores; 0 sends all to the strong model.
+
         Args:
             data: Requests as they will come, that the router was not fitted to; for `max_drop` with their outcomes.
             strong_share: Which share of them the strong model answers (RouteLLM, arXiv 2406.18665, section 4). Of texts
@@ -109,13 +111,20 @@ class LearnedRouter(ABC):
         if not len(scores):
             raise TrainingDataError("There are no texts to calibrate on.")
         # From "hardly any to the strong model" to "all", within what `Threshold` takes.
-        steps = np.r_[1.0, np.unique(scores)[::-1], 0.0]
+        steps = np.r_[1.0, _between(np.unique(scores))[::-1], 0.0]
+        order = np.argsort(scores)
+        strong_calls = len(scores) - np.searchsorted(scores[order], steps)
         if outcomes is None or max_drop is None:
-            fits = np.array([(scores >= step).mean() for step in steps]) <= given + 1e-12
+            fits = strong_calls <= (given + 1e-12) * len(scores)
             return float(steps[fits][-1]) if fits.any() else 1.0
         weak, strong = outcomes.scores.T
-        kept = np.array([np.where(scores >= step, strong, weak).mean() for step in steps])
-        return float(steps[kept >= (1.0 - given) * strong.mean() - 1e-12][0])
+        if strong.mean() < 0.0:
+            raise TrainingDataError(
+                f"{outcomes.name}: the strong model's mean score is {strong.mean():g}, of which no share can be kept. "
+                "Give strong_share, or add a constant to all scores so that none is below 0."
+            )
+        gained = np.r_[0.0, np.cumsum(outcomes.gap[order[::-1]])][strong_calls] / len(scores)
+        return float(steps[weak.mean() + gained >= (1.0 - given) * strong.mean() - 1e-12][0])
 
     # --- files ------------------------------------------------------------------------------------------------------
 
@@ -287,6 +296,13 @@ def as_static_router(value: Any) -> StaticRouter | None:
     raise ConfigurationError(
         f"static_router={value!r} has no `score(texts)`. Pass a static router or a function from a text to a chance."
     )
+
+
+def _between(ascending: Array) -> Array:
+    """The middle of each two neighbours: a text that scores a hair less than one of them stays on its side."""
+    low, high = ascending[:-1], ascending[1:]
+    middle = low + (high - low) / 2.0
+    return np.asarray(np.where(middle > low, middle, high), np.float64)  # of neighbouring floats it is one of them
 
 
 def _silent(what: str, done: int, total: int) -> None:
