@@ -35,15 +35,16 @@ def transformation(weak: Array, strong: Array) -> float:
 
     Exact: labels change only where t equals a gap of two samples. Of equally good values it is the least.
     """
-    gaps = np.sort(_gaps(weak, strong), axis=1)
-    candidates = np.unique(np.append(gaps[gaps > 0.0], 0.0))
-    # A label is above v / kl where the row's v-th gap is at most t, so that with `reached` such rows of n the sum over
-    # all pairs is that of 2 * reached * (n - reached) / kl over v.
-    spread = np.zeros(len(candidates))
-    for gap in np.sort(gaps, axis=0).T:
-        reached = np.searchsorted(gap, candidates, "right").astype(np.float64)
-        spread += reached * (len(gaps) - reached)
-    return float(candidates[spread.argmax()])
+    gaps = np.sort(np.sort(_gaps(weak, strong), axis=1), axis=0)
+    # A label is above v / kl where the row's v-th gap is at most t, so that with r such rows of n the sum over all
+    # pairs is that of 2 r (n - r) / kl over v. One row more adds n - 1 - 2 r to r (n - r), in integers exactly.
+    n, pairs = gaps.shape
+    added = np.repeat(n - 1 - 2 * np.arange(n, dtype=np.int64), pairs)
+    order = np.argsort(gaps, axis=None)
+    reached, spread = gaps.ravel()[order], np.cumsum(added[order])
+    candidates = np.unique(np.append(reached[reached > 0.0], 0.0))
+    last = np.searchsorted(reached, candidates, "right")
+    return float(candidates[np.append(0, spread)[last].argmax()])
 
 
 class HybridRouter(EmbeddingRouter):
