@@ -169,6 +169,31 @@ def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
     assert "there are no rows" in refused(write(tmp_path, "a.csv", "text,a,b\n"), line=None, column=None)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scores": np.zeros((2, 3))},
+        {"scores": np.zeros((2, 2, 5))},
+        {"samples": np.zeros((2, 2))},
+        {"vectors": np.zeros(2, np.float32)},
+        {"tags": ("a",)},
+    ],
+)
+def test_parts_of_another_shape_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(TrainingDataError, match=f"{next(iter(wrong))} has shape"):
+        Outcomes(**{"texts": ("a", "b"), "scores": np.zeros((2, 2)), "models": ("small", "big"), **wrong})
+
+
+def test_gaps_of_one_sign_teach_where_they_differ() -> None:
+    texts = tuple(f"{'sum' if n % 2 else 'riddle'} {n}" for n in range(20))
+    gaps = np.where(np.arange(20) % 2, 0.1, 0.9)
+    router = TfidfRouter().fit(Outcomes(texts, np.stack([1.0 - gaps, np.ones(20)], 1), ("small", "big")))
+
+    assert router.score(["a riddle"])[0] > router.score(["a sum"])[0]
+    with pytest.raises(TrainingDataError, match=r"strong model is better by 0\.5.*nothing to learn"):
+        TfidfRouter().fit(Outcomes(texts, np.tile([0.0, 0.5], (20, 1)), ("small", "big")))
+
+
 # --- battles --------------------------------------------------------------------------------------------------------
 
 BATTLES = """prompt,model_a,model_b,winner,language

@@ -84,6 +84,14 @@ def test_the_chance_of_a_match_is_what_enumeration_gives(samples: tuple[Array, A
         assert found == pytest.approx(sum(w - s >= -t for w, s in pairs) / len(pairs))
 
 
+def test_a_weak_model_that_is_always_worse_is_still_better_on_some_texts_than_on_others() -> None:
+    data, points, worse = world(gap=6.0, k=1)
+    assert data.gap.min() > 0.0
+    router = HybridRouter(mode="trans", single_sample=True, embedder=points).fit(data)
+
+    assert auc(router.score(data.texts), worse > np.median(worse)) > 0.9
+
+
 @given(_samples())
 def test_no_step_of_a_grid_spreads_labels_more_than_t_star(samples: tuple[Array, Array]) -> None:
     def spread(t: float) -> float:

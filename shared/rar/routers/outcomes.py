@@ -55,10 +55,10 @@ class Outcomes:
         n, m = len(self.texts), len(self.models)
         if len(set(self.models)) != m or m < 2:
             raise TrainingDataError(f"{self.name}: at least two models of different names are needed: {self.models}.")
-        shapes = {"scores": (n, m), "costs": (n, m), "samples": (n, m), "tags": (n,), "vectors": (n,)}
+        shapes = {"scores": (n, m), "costs": (n, m), "samples": (n, m, None), "tags": (n,), "vectors": (n, None)}
         for column, shape in shapes.items():
             values = getattr(self, column)
-            if values is not None and np.shape(values)[: len(shape)] != shape:
+            if values is not None and not _has_shape(values, shape):
                 raise TrainingDataError(
                     f"{self.name}: {column} has shape {np.shape(values)}, but there are {n} texts and {m} models."
                 )
@@ -174,7 +174,7 @@ def teachable(data: Outcomes | Table, *, pair: bool) -> Outcomes:
     """`data` if a router can learn from it, else an error that says why not.
 
     Args:
-        pair: Whether it is about a weak and a strong model: each row needs both scores, and not all may say the same.
+        pair: Whether it is about a weak and a strong model: each row needs both scores, and gaps must differ.
     """
     outcomes = data if isinstance(data, Outcomes) else Outcomes.of_table(data)
     if len(outcomes) < LEAST:
@@ -192,10 +192,16 @@ def teachable(data: Outcomes | Table, *, pair: bool) -> Outcomes:
             f"{outcomes.name}: row {missing[0]} lacks a score (NaN), as do {len(missing)} in all. "
             "Drop them with `outcomes.pair(weak, strong)`."
         )
-    if np.ptp(np.sign(outcomes.gap)) == 0.0:
-        said = {1.0: "the strong model is better", 0.0: "the models tie", -1.0: "the weak model is better"}
+    if np.ptp(outcomes.gap) <= 1e-9:
+        gap = outcomes.gap[0]
+        better = f"the {'strong' if gap > 0.0 else 'weak'} model is better by {abs(gap):g}" if gap else "the models tie"
         raise TrainingDataError(
-            f"{outcomes.name}: on every row {said[float(np.sign(outcomes.gap[0]))]}. There is nothing to learn; "
+            f"{outcomes.name}: on every row {better}. There is nothing to learn; "
             "add rows with other outcomes, or a finer score."
         )
     return outcomes
+
+
+def _has_shape(values: Any, wanted: tuple[int | None, ...]) -> bool:
+    found = np.shape(values)
+    return len(found) == len(wanted) and all(size in (None, has) for size, has in zip(wanted, found, strict=True))
