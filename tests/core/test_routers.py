@@ -13,7 +13,7 @@ from rar.embedding import HashingEmbedder
 from rar.errors import ConfigurationError, RouterFileError, UnknownNameError
 from rar.evaluation import read_outcomes
 from rar.evaluation.metrics import apgr
-from rar.linear import Array, Design
+from rar.linear import BUCKETS, Array, Design
 from rar.routers import (
     ROUTERS,
     EmbeddingRouter,
@@ -27,6 +27,7 @@ from rar.routers import (
     load,
     router_class,
 )
+from rar.routers.simple import pack_words, unpack_words
 from tests.contract.learned_router import ASKED, SEEN, LearnedRouterContract
 
 
@@ -39,6 +40,11 @@ class TestLength(LearnedRouterContract):
 
         assert one == other
         assert longer > one
+
+    def test_texts_of_one_length_teach_nothing_about_others(self) -> None:
+        data = Outcomes(tuple("abcdefghijkl"), np.array([[0.0, 1.0]] * 9 + [[1.0, 1.0]] * 3), ("small", "big"))
+
+        assert LengthRouter().fit(data).score(["a", "a" * 5_000]) == pytest.approx([0.875, 0.875])
 
     def test_without_embeddings_it_cannot_be_updated(self) -> None:
         with pytest.raises(ConfigurationError, match="Fit it again"):
@@ -58,6 +64,18 @@ class TestTfidf(LearnedRouterContract):
         near, far = (TfidfRouter(penalty=penalty).fit(SEEN).score(ASKED.texts) for penalty in (100.0, 1.0))
 
         assert np.ptp(near) < np.ptp(far) / 5.0
+
+    def test_of_so_much_data_that_each_bucket_was_seen_all_weights_are_kept(self) -> None:
+        chance = np.random.default_rng(0)
+        weights, idf = chance.normal(size=BUCKETS), chance.choice([3.0, 9.0], BUCKETS)
+        again, frequency = unpack_words(pack_words(weights, idf))
+
+        assert again == pytest.approx(weights, abs=1e-6)
+        assert frequency == pytest.approx(idf)
+
+    def test_a_penalty_that_cannot_work_is_refused(self) -> None:
+        with pytest.raises(ConfigurationError, match="penalty"):
+            TfidfRouter(penalty=0.0)
 
 
 class TestKNN(LearnedRouterContract):
@@ -112,6 +130,22 @@ def test_routers_are_known_by_name() -> None:
 def test_a_folder_that_is_not_there_is_no_router(tmp_path: Path) -> None:
     with pytest.raises(RouterFileError, match=r"router\.json"):
         load(tmp_path / "nowhere")
+
+
+def test_what_cannot_be_written_leaves_an_older_router_as_it_is(tmp_path: Path) -> None:
+    TfidfRouter().fit(SEEN).save(tmp_path)
+    other = LengthRouter().fit(SEEN)
+    other.facts = {"rows": 80, "data": Path("a.csv")}
+    with pytest.raises(TypeError):
+        other.save(tmp_path)
+
+    assert isinstance(load(tmp_path), TfidfRouter)
+
+
+def test_numbers_of_numpy_are_settings_too(tmp_path: Path) -> None:
+    router = StackedRouter(embedder="hashing", landmarks=np.int64(7), seed=np.int64(3)).fit(SEEN)  # type: ignore[arg-type]
+
+    assert repr(load(router.save(tmp_path))) == "<StackedRouter(landmarks=7, penalty=8.0, seed=3) of small < big>"
 
 
 @pytest.mark.slow

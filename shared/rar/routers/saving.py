@@ -47,12 +47,14 @@ def write(
     arrays: Mapping[str, npt.NDArray[Any]],
     write_files: Callable[[Path], None],
 ) -> Path:
+    facts = {"format": "rar-router", "schema": SCHEMA, "router": router, "config": dict(config), **about}
+    # Before anything is replaced: what cannot be written leaves an older router as it is.
+    content = json.dumps(facts, indent=1, ensure_ascii=False, default=np.generic.item) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ABOUT).unlink(missing_ok=True)
     np.savez_compressed(folder / WEIGHTS, **arrays)  # type: ignore[arg-type]  # a mapping may hold any keyword
     write_files(folder)
-    facts = {"format": "rar-router", "schema": SCHEMA, "router": router, "config": dict(config), **about}
-    (folder / ABOUT).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / ABOUT).write_text(content, "utf-8")
     return folder
 
 
@@ -100,8 +102,8 @@ def blamed(saved: Saved) -> Iterator[None]:
 
 def embedder_of(embedder_id: str) -> Embedder:
     """The built-in embedder of that id; it is looked up without loading weights."""
-    for name in ("minilm", "hashing"):
-        if embedder_id.startswith({"minilm": "all-MiniLM-L6-v2", "hashing": "hashing-"}[name]):
+    for start, name in {"all-MiniLM-L6-v2": "minilm", "hashing-": "hashing"}.items():
+        if embedder_id.startswith(start):
             return as_embedder(name)
     raise RouterFileError(
         "file", f"it was fitted with embedder {embedder_id!r}, which is none of the built-in ones; pass it as embedder="

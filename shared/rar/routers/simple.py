@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rar.errors import ConfigurationError
 from rar.linear import BUCKETS, Array, Design, ridge
 from rar.routers.base import Arrays, LearnedRouter, Progress
 from rar.routers.outcomes import Outcomes
@@ -25,8 +26,10 @@ class LengthRouter(LearnedRouter):
         self._line = np.zeros(2)
 
     def _fit(self, data: Outcomes, progress: Progress) -> None:
-        slope, height = np.polyfit(_length(data.texts), data.gap, 1)
-        self._line = np.array([slope, height])
+        length, gap = _length(data.texts), data.gap
+        centred = length - length.mean()
+        slope = float(centred @ gap) / max(float(centred @ centred), 1e-9)  # 0 where all are equally long
+        self._line = np.array([slope, gap.mean() - slope * length.mean()])
 
     def _score(self, texts: Sequence[str], vectors: Vector | None) -> Array:
         slope, height = self._line
@@ -50,6 +53,8 @@ class TfidfRouter(LearnedRouter):
     parameters = ("penalty",)
 
     def __init__(self, *, penalty: float = 3.0) -> None:
+        if not penalty > 0.0:
+            raise ConfigurationError(f"penalty={penalty!r} is not above 0.")
         self.penalty = penalty
         self._mean, self._idf, self._weights = 0.0, np.zeros(0), np.zeros(0)
 
@@ -73,7 +78,7 @@ class TfidfRouter(LearnedRouter):
 def pack_words(weights: Array, idf: Array) -> Arrays:
     """What a file holds of the weight and the inverse document frequency of each bucket: of those that were seen."""
     unseen = idf.max()
-    seen = np.flatnonzero(idf < unseen)
+    seen = np.flatnonzero((idf < unseen) | (weights != 0.0))  # of much data each bucket was, the rarest ones too
     return {
         "places": seen,
         "weights": weights[seen].astype(np.float32),
