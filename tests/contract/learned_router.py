@@ -311,6 +311,11 @@ class LearnedRouterContract:
 
         assert threshold - below == pytest.approx(above - threshold, abs=1e-12)
 
+    def test_a_threshold_can_be_found_where_there_is_nothing_to_learn(self) -> None:
+        alike = replace(ASKED.take(range(8)), scores=np.tile([0.9, 1.0], (8, 1)))
+
+        assert (self.fitted().score(alike.texts) < self.fitted().calibrate(alike, max_drop=0.1)).all()
+
     def test_a_threshold_needs_one_thing_to_be_kept(self) -> None:
         with pytest.raises(ConfigurationError, match="either"):
             self.fitted().calibrate(ASKED)

@@ -21,7 +21,7 @@ import pytest
 from huggingface_hub import ModelCard, constants
 
 from rar.errors import HubError, RouterFileError
-from rar.routers import KNNRouter, LearnedRouter, LengthRouter, Outcomes, TfidfRouter, from_hub
+from rar.routers import HybridRouter, KNNRouter, LearnedRouter, LengthRouter, Outcomes, TfidfRouter, from_hub
 from rar.routers.hub import card
 
 TOKEN = "hf_secretsecretsecretsecret"
@@ -264,6 +264,11 @@ def test_the_card_tells_what_it_is_and_how_to_load_it(hub: FakeHub) -> None:
         'from_hub("me/mine")',
     ):
         assert said in found.text
+
+
+def test_a_card_says_what_a_tie_counts() -> None:
+    assert "a tie counts a half" in card(TfidfRouter().fit(DATA), "me/mine")
+    assert "a tie counts for the latter" in card(HybridRouter(embedder="hashing").fit(DATA), "me/mine")
 
 
 def test_a_card_without_metrics_says_so() -> None:

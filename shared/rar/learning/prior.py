@@ -42,5 +42,6 @@ class Prior:
         return np.asarray(self.router.score(texts), np.float64)
 
     def gaps(self, scores: Array) -> Array:
-        """The expected gaps that scores stand for."""
-        return 2.0 * scores - 1.0 if isinstance(self.router, LearnedRouter) else scores
+        """The expected gaps that scores stand for; of a router that gives ties to the weak model, no less than they."""
+        halves = isinstance(self.router, LearnedRouter) and self.router.tie == 0.5
+        return 2.0 * scores - 1.0 if halves else scores

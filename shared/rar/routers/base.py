@@ -16,7 +16,7 @@ from rar.embedding import Embedder, as_embedder
 from rar.errors import ConfigurationError, NotFittedError, RouterFileError, TrainingDataError
 from rar.linear import Array
 from rar.routers import saving
-from rar.routers.outcomes import Outcomes, teachable
+from rar.routers.outcomes import Outcomes, paired, teachable
 from rar.values import Vector
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class LearnedRouter(ABC):
     Its score is the chance that the strong model's answer wins, a tie counting a half: (1 + expected gap) / 2 where
     scores are 0 or 1. Scoring may be done from any thread; fitting, updating and loading from one.
 
+    Where `tie` is 0 (Hybrid-LLM), a tie counts for the weak model.
+
     A subclass gives `name`, keyword-only constructor parameters that it stores under their own names and lists in
     `parameters`, and the four methods `_fit`, `_score`, `_arrays` and `_restore`.
     """
@@ -49,6 +51,7 @@ class LearnedRouter(ABC):
     name: ClassVar[str]  # on the command line and in files
     parameters: ClassVar[tuple[str, ...]] = ()  # constructor arguments, stored in files; JSON values
     pair: ClassVar[bool] = True  # whether it knows a weak and a strong model only
+    tie: ClassVar[float] = 0.5  # what a tie counts in its score, where a win of the strong model counts 1
 
     models: tuple[str, ...] = ()  # that it was fitted to; empty: not fitted
     facts: Config = MappingProxyType({})  # of the last fit, for files and model cards: rows, data, ...
@@ -103,7 +106,7 @@ class LearnedRouter(ABC):
         given = strong_share if strong_share is not None else max_drop
         if given is None or not 0.0 <= given <= 1.0:
             raise ConfigurationError(f"A share between 0 and 1 is needed, got {given!r}.")
-        outcomes = None if isinstance(data, (list, tuple)) else teachable(data, pair=True)  # type: ignore[arg-type]
+        outcomes = None if isinstance(data, (list, tuple)) else paired(data)  # type: ignore[arg-type]
         if outcomes is None and max_drop is not None:
             raise ConfigurationError("max_drop needs outcomes, not only texts: nothing else tells what is lost.")
         texts: Any = data if outcomes is None else outcomes.texts
@@ -259,7 +262,7 @@ class EmbeddingRouter(LearnedRouter):
     @classmethod
     def _options(cls, saved: saving.Saved, given: Config) -> Config:
         wanted = saved.about["embedder"]
-        embedder = as_embedder(given.get("embedder") or saving.embedder_of(wanted["id"]))
+        embedder = as_embedder(given.get("embedder") or saving.embedder_of(saved))
         if (embedder.id, embedder.dim) != (wanted["id"], wanted["dim"]):
             raise RouterFileError(
                 saved.where,

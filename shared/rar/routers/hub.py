@@ -98,6 +98,7 @@ def card(
         *((name, f"{value:.4g}") for name, value in measured.items()),
     ]
     table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows)
+    tie = "a tie counts a half" if router.tie == 0.5 else "a tie counts for the latter"
     unmeasured = "" if measured else "\nNo metric was given: measure it on your own outcomes before you rely on it.\n"
     return f"""---
 {about.to_yaml()}
@@ -105,7 +106,7 @@ def card(
 
 # {repo_id}
 
-Scores a text by the chance, from 0 to 1, that an answer of `{strong}` beats one of `{weak}`; a tie counts a half.
+Scores a text by the chance, from 0 to 1, that an answer of `{strong}` beats one of `{weak}`; {tie}.
 Made with [rar-llm](https://pypi.org/project/rar-llm/), which routes LangChain and LlamaIndex calls between models.
 
 | | |

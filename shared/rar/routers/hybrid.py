@@ -64,6 +64,7 @@ class HybridRouter(EmbeddingRouter):
 
     name = "hybrid"
     parameters = ("mode", "penalty", "single_sample")
+    tie = 0.0
 
     def __init__(
         self, *, mode: Mode = "det", penalty: float = 1.0, single_sample: bool = False, embedder: Any = "minilm"

@@ -181,6 +181,20 @@ def teachable(data: Outcomes | Table, *, pair: bool) -> Outcomes:
         raise TrainingDataError(f"{outcomes.name}: {len(outcomes)} rows are too few to learn from; {LEAST} are needed.")
     if not pair:
         return outcomes
+    paired(outcomes)
+    if np.ptp(outcomes.gap) <= 1e-9:
+        gap = outcomes.gap[0]
+        better = f"the {'strong' if gap > 0.0 else 'weak'} model is better by {abs(gap):g}" if gap else "the models tie"
+        raise TrainingDataError(
+            f"{outcomes.name}: on every row {better}. There is nothing to learn; "
+            "add rows with other outcomes, or a finer score."
+        )
+    return outcomes
+
+
+def paired(data: Outcomes | Table) -> Outcomes:
+    """`data` if it has the scores of a weak and a strong model on each row, else an error that says what it has."""
+    outcomes = data if isinstance(data, Outcomes) else Outcomes.of_table(data)
     if len(outcomes.models) != 2:
         raise TrainingDataError(
             f"{outcomes.name}: this router decides between two models, but there are {len(outcomes.models)}: "
@@ -191,13 +205,6 @@ def teachable(data: Outcomes | Table, *, pair: bool) -> Outcomes:
         raise TrainingDataError(
             f"{outcomes.name}: row {missing[0]} lacks a score (NaN), as do {len(missing)} in all. "
             "Drop them with `outcomes.pair(weak, strong)`."
-        )
-    if np.ptp(outcomes.gap) <= 1e-9:
-        gap = outcomes.gap[0]
-        better = f"the {'strong' if gap > 0.0 else 'weak'} model is better by {abs(gap):g}" if gap else "the models tie"
-        raise TrainingDataError(
-            f"{outcomes.name}: on every row {better}. There is nothing to learn; "
-            "add rows with other outcomes, or a finer score."
         )
     return outcomes
 

@@ -100,11 +100,13 @@ def blamed(saved: Saved) -> Iterator[None]:
         raise RouterFileError(saved.where, f"its parts do not fit together ({error!r})") from error
 
 
-def embedder_of(embedder_id: str) -> Embedder:
-    """The built-in embedder of that id; it is looked up without loading weights."""
+def embedder_of(saved: Saved) -> Embedder:
+    """The built-in embedder that a router was fitted with; it is looked up without loading weights."""
+    embedder_id = saved.about["embedder"]["id"]
     for start, name in {"all-MiniLM-L6-v2": "minilm", "hashing-": "hashing"}.items():
         if embedder_id.startswith(start):
             return as_embedder(name)
     raise RouterFileError(
-        "file", f"it was fitted with embedder {embedder_id!r}, which is none of the built-in ones; pass it as embedder="
+        saved.where,
+        f"it was fitted with embedder {embedder_id!r}, which is none of the built-in ones; pass it as embedder=",
     )
