@@ -20,6 +20,7 @@ from rar.evaluation import read_outcomes
 from rar.linear import Array
 from rar.routers import KNNRouter, Outcomes, SimilarityEloRouter
 from rar.routers.elo import bradley_terry, wins
+from rar.routers.neighbours import in_blocks
 from rar.values import Vector
 from tests.contract.learned_router import ASKED, SEEN
 
@@ -171,6 +172,27 @@ def test_battles_of_three_models_rank_them_all() -> None:
 
     assert ratings["a"] < ratings["b"] < ratings["c"]
     assert router.scores(["3"]).argmax() == 2
+
+
+def test_each_battle_of_many_counts() -> None:
+    scores = np.random.default_rng(0).integers(0, 3, (3_000, 3)).astype(float)
+    router = SimilarityEloRouter(embedder=Compass()).fit(outcomes(range(3_000), scores, ("a", "b", "c")))
+    strengths = bradley_terry(wins(scores).sum(0)[None] + 0.5)[0]
+
+    assert list(router.ratings().values()) == pytest.approx(1_000.0 + 400.0 / np.log(10.0) * strengths)
+
+
+def test_what_is_made_of_many_texts_at_once_is_bounded() -> None:
+    rows: list[int] = []
+
+    def told(cosines: Vector) -> Array:
+        rows.append(len(cosines))
+        return cosines[:, 0].astype(np.float64)
+
+    texts, kept = np.arange(50, dtype=np.float32)[:, None], np.ones((3, 1), np.float32)
+
+    assert in_blocks(texts, kept, told, width=2**20).tolist() == list(range(50))
+    assert max(rows) * 2**20 <= 2**22
 
 
 def test_a_saved_ranking_of_three_models_is_the_same(tmp_path: Path) -> None:

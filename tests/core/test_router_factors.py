@@ -69,6 +69,16 @@ def test_battles_of_models_that_never_met_are_compared_through_a_third() -> None
     assert router.score(data.texts).min() > 0.8
 
 
+def test_rows_of_one_model_change_nothing() -> None:
+    data, more = three(100, 0), three(300, 1)
+    alone = np.where(np.arange(3) == 1, more.scores, np.nan)
+    both = Outcomes((*more.texts, *data.texts), np.concatenate([alone, data.scores]), data.models)
+
+    np.testing.assert_array_equal(small().fit(both).scores(ASKED.texts), small().fit(data).scores(ASKED.texts))
+    with pytest.raises(TrainingDataError, match="0 rows have the scores of two models"):
+        small().fit(replace(more, scores=alone))
+
+
 def test_ties_alone_teach_nothing() -> None:
     data = three(50, 0)
     with pytest.raises(TrainingDataError, match="nothing to learn"):

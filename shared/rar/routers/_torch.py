@@ -85,7 +85,7 @@ class Plan:
 def held_out(rows: int, share: float, seed: int) -> tuple[Rows, Rows]:
     """Row numbers to train on and to watch the error on, in random order."""
     order = np.random.default_rng(seed).permutation(rows)
-    watched = max(1, round(share * rows))
+    watched = min(max(1, round(share * rows)), rows - 1)
     return order[watched:], order[:watched]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.errors import ConfigurationError, TrainingDataError
-from rar.linear import Array
+from rar.linear import Array, softmax
 from rar.routers.base import Progress, RankingRouter
 from rar.routers.neighbours import NeighbourRouter
 from rar.routers.outcomes import Outcomes, teachable
@@ -17,6 +17,7 @@ from rar.routers.saving import Saved
 from rar.values import Vector
 
 BASE, SCALE = 1000.0, 400.0 / np.log(10.0)  # of an Elo rating; 400 points more are ten wins to one
+_ROWS = 1024  # of which battles are made at a time
 _LEAST_COSINE = 0.1  # below it even the nearest text is a stranger, and differences are noise
 
 
@@ -59,12 +60,15 @@ class SimilarityEloRouter(NeighbourRouter, RankingRouter):
         unknown = [model for model in (self.weak, self.strong) if model is not None and model not in models]
         if unknown:
             raise TrainingDataError(f"{data.name}: there is no model {unknown[0]!r} among {', '.join(models)}.")
-        if not wins(data.scores).any():
+        if (~np.isnan(data.scores)).sum(1).max() < 2:
             raise TrainingDataError(f"{data.name}: no row has the scores of two models, so that there is no battle.")
         super()._fit(data, progress)
 
-    def _facts(self, data: Outcomes) -> Array:
-        return wins(data.scores).reshape(len(data), -1)
+    def _facts(self, data: Outcomes) -> Vector:
+        found = np.empty((len(data), len(data.models) ** 2), np.float32)
+        for at in range(0, len(data), _ROWS):  # an arena has dozens of models
+            found[at : at + _ROWS] = wins(data.scores[at : at + _ROWS]).reshape(-1, found.shape[1])
+        return found
 
     def _restore(self, saved: Saved) -> None:
         super()._restore(saved)
@@ -81,11 +85,7 @@ class SimilarityEloRouter(NeighbourRouter, RankingRouter):
     def scores(self, texts: Sequence[str], vectors: Vector | None = None) -> Array:
         """The chance of each of `models` to be the best of them (Plackett-Luce), shape `(n, len(models))`."""
         self._fitted()
-        if not len(texts):
-            return np.zeros((0, len(self.models)))
-        strengths = self._strengths(texts, vectors)
-        chances = np.exp(strengths - strengths.max(1, keepdims=True))
-        return np.asarray(chances / chances.sum(1, keepdims=True), np.float64)
+        return softmax(self._strengths(texts, vectors)) if len(texts) else np.zeros((0, len(self.models)))
 
     def ratings(self) -> dict[str, float]:
         """The models' Elo ratings over all battles, each counting alike; their mean is 1000."""

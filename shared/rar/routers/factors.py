@@ -9,10 +9,10 @@ import numpy as np
 from typing_extensions import Self
 
 from rar.errors import ConfigurationError, TrainingDataError
-from rar.linear import Array
+from rar.linear import Array, softmax
 from rar.routers._torch import Plan, Rows, held_out, torch_library, train
 from rar.routers.base import Arrays, EmbeddingRouter, Progress, RankingRouter, _silent
-from rar.routers.outcomes import Outcomes, teachable
+from rar.routers.outcomes import LEAST, Outcomes, teachable
 from rar.routers.saving import Saved
 from rar.values import Vector
 
@@ -98,11 +98,7 @@ class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
     def scores(self, texts: Sequence[str], vectors: Vector | None = None) -> Array:
         """The chance of each model to be the best of all by Luce's choice rule, shape `(n, m)`: softmax of delta."""
         self._fitted()
-        if not len(texts):
-            return np.zeros((0, len(self.models)))
-        strength = self._strength(texts, vectors)
-        chance = np.exp(strength - strength.max(1, keepdims=True))
-        return np.asarray(chance / chance.sum(1, keepdims=True), np.float64)
+        return softmax(self._strength(texts, vectors)) if len(texts) else np.zeros((0, len(self.models)))
 
     def _score(self, texts: Sequence[str], vectors: Vector | None) -> Array:
         strength = self._strength(texts, vectors)
@@ -118,12 +114,16 @@ class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
     def _learn(self, start: dict[str, Array], data: Outcomes, vectors: Vector, progress: Progress) -> None:
         torch = torch_library()
         weaker, stronger = np.triu_indices(len(data.models), 1)
-        wins = np.clip((1.0 + data.scores[:, stronger] - data.scores[:, weaker]) / 2.0, 0.0, 1.0)
-        if not (wins != 0.5).any(where=~np.isnan(wins)):
+        met = np.flatnonzero((~np.isnan(data.scores)).sum(1) >= 2)  # no other row has a battle
+        scores = data.scores[met]
+        if len(met) < LEAST:
+            raise TrainingDataError(
+                f"{data.name}: {len(met)} rows have the scores of two models, which is too few to learn from; "
+                f"{LEAST} are needed."
+            )
+        if not (np.fmax.reduce(scores, 1) > np.fmin.reduce(scores, 1)).any():
             raise TrainingDataError(f"{data.name}: no model is ever better than another. There is nothing to learn.")
-        battles = torch.tensor(np.nan_to_num(wins), dtype=torch.float32)
-        fought = torch.tensor(~np.isnan(wins), dtype=torch.float32)
-        points = torch.tensor(np.asarray(vectors, np.float32))
+        points = torch.tensor(np.asarray(vectors, np.float32)[met])
         learned = {name: torch.tensor(start[name], dtype=torch.float32, requires_grad=True) for name in _PARTS}
         models, projection, offset, weights = (learned[part] for part in _PARTS)
 
@@ -132,9 +132,12 @@ class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
             units = torch.nn.functional.normalize(models, dim=1)
             strength = (noisy @ projection.T + offset) @ (units * weights).T
             gaps = strength[:, stronger] - strength[:, weaker]
+            # Of a few rows at a time: those of all would be many times the scores, for an arena has dozens of models.
+            wins = np.clip((1.0 + scores[rows][:, stronger] - scores[rows][:, weaker]) / 2.0, 0.0, 1.0)
+            battles = torch.tensor(np.nan_to_num(wins), dtype=torch.float32)
+            fought = torch.tensor(~np.isnan(wins), dtype=torch.float32)
             cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
-            total = cross_entropy(gaps, battles[rows], fought[rows], reduction="sum")
-            return total / fought[rows].sum().clamp(min=1.0)
+            return cross_entropy(gaps, battles, fought, reduction="sum") / fought.sum()
 
         def error() -> float:
             with torch.no_grad():
@@ -144,7 +147,7 @@ class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
             order = draw.permutation(rows)
             return [order[at : at + self.batch] for at in range(0, len(order), self.batch)]
 
-        rows, watched = held_out(len(data), self.watched, self.seed)
+        rows, watched = held_out(len(met), self.watched, self.seed)
         plan = Plan(self.epochs, self.rate, self.decay, self.patience, self.seed)
         train(learned, plan, batches=batches, loss=loss, error=error, progress=progress)
         self._learned = {name: tensor.detach().numpy() for name, tensor in learned.items()}

@@ -19,7 +19,7 @@ from rar.values import Vector
 if TYPE_CHECKING:
     from rar.evaluation.data import Table
 
-_CELLS = 2**22  # similarities that are held at a time: 16 MiB
+_CELLS = 2**22  # similarities, or numbers made of them, that are held at a time: 16 MiB
 _TIE = 1e-5  # cosines that are nearer than this are equal: what a matrix product rounds must not order neighbours
 
 
@@ -31,7 +31,7 @@ class NeighbourRouter(EmbeddingRouter):
         self._kept: tuple[Vector, Vector] = np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
 
     @abstractmethod
-    def _facts(self, data: Outcomes) -> Array:
+    def _facts(self, data: Outcomes) -> Vector:
         """What is kept of the outcomes of each text, shape `(n, c)`."""
 
     def _fit(self, data: Outcomes, progress: Progress) -> None:
@@ -60,14 +60,15 @@ class NeighbourRouter(EmbeddingRouter):
     def _seen(self, data: Outcomes) -> tuple[Vector, Vector]:
         # Rounded to what a file holds, so that a saved router scores the same; halves the file.
         vectors = self._vectors(data).astype(np.float16).astype(np.float32)
-        return vectors, self._facts(data).astype(np.float32)
+        return vectors, self._facts(data)
 
     def _by_similarity(
         self, texts: Sequence[str], vectors: Vector | None, told: Callable[[Vector, Vector], Array]
     ) -> Array:
         """`told(cosines, facts)` of all texts, where cosines have shape `(some texts, n)`."""
         kept, facts = self._kept
-        return in_blocks(vectors if vectors is not None else self.embedder.embed(texts), kept, lambda s: told(s, facts))
+        vectors = vectors if vectors is not None else self.embedder.embed(texts)
+        return in_blocks(vectors, kept, lambda cosines: told(cosines, facts), width=facts.shape[1])
 
     def _arrays(self) -> Arrays:
         vectors, facts = self._kept
@@ -98,8 +99,8 @@ class KNNRouter(NeighbourRouter):
             raise ConfigurationError(f"k must be at least 1, got {k}.")
         self.k = k
 
-    def _facts(self, data: Outcomes) -> Array:
-        return data.gap[:, None]
+    def _facts(self, data: Outcomes) -> Vector:
+        return data.gap[:, None].astype(np.float32)
 
     def _score(self, texts: Sequence[str], vectors: Vector | None) -> Array:
         return (1.0 + self._by_similarity(texts, vectors, self._mean_gap)) / 2.0
@@ -114,7 +115,11 @@ class KNNRouter(NeighbourRouter):
         return np.asarray(sums[0] + share * (sums[1] - sums[0]), np.float64) / k
 
 
-def in_blocks(vectors: Vector, kept: Vector, told: Callable[[Vector], Array]) -> Array:
-    """`told(cosines)` of blocks of `vectors` with `kept`, joined, so that memory does not grow with their number."""
-    size = max(1, _CELLS // max(1, len(kept)))
+def in_blocks(vectors: Vector, kept: Vector, told: Callable[[Vector], Array], width: int = 1) -> Array:
+    """`told(cosines)` of blocks of `vectors` with `kept`, joined, so that memory does not grow with their number.
+
+    Args:
+        width: How many numbers `told` makes of a row of cosines on its way.
+    """
+    size = max(1, _CELLS // max(1, len(kept), width))
     return np.concatenate([told(vectors[at : at + size] @ kept.T) for at in range(0, len(vectors), size)])

@@ -53,10 +53,11 @@ class StackedRouter(EmbeddingRouter):
         draw = np.random.default_rng(self.seed).permutation(len(data))[: self.landmarks]
         places = vectors[draw].astype(np.float16).astype(np.float32)
         # Nystroem: features whose dot products are the kernel, as far as the landmarks tell.
-        values, directions = np.linalg.eigh(_kernel(places, places))
+        values, directions = np.linalg.eigh(_of_cosines(places @ places.T))
         kept = values > _LEAST_EIGENVALUE * values[-1]
         whiten = _KERNEL * directions[:, kept] / np.sqrt(values[kept])
-        dense = np.hstack([_plain(data.texts, vectors), _kernel(vectors, places) @ whiten])
+        similar = in_blocks(vectors, places, lambda cosines: _of_cosines(cosines) @ whiten)
+        dense = np.hstack([_plain(data.texts, vectors), similar])
         design = Design.of(data.texts, dense)
         mean = float(data.gap.mean())
         solved = ridge(design, data.gap - mean, np.ones(len(data)), self.penalty)
@@ -94,10 +95,6 @@ def _plain(texts: Sequence[str], vectors: Vector) -> Array:
     """Embedding and length, shape `(n, dim + 1)`."""
     lengths = np.log1p([float(len(text)) for text in texts]) - 5.0
     return np.column_stack([_EMBEDDING * vectors, _LENGTH * lengths])
-
-
-def _kernel(vectors: Vector, places: Vector) -> Array:
-    return in_blocks(vectors, places, _of_cosines)
 
 
 def _of_cosines(cosines: Vector) -> Array:
