@@ -6,19 +6,18 @@ Weights come from the given folder, else from the folder that `RAR_MINILM` names
 
 from __future__ import annotations
 
-import ctypes
 import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from rar.errors import ConfigurationError, WeightsError
-from rar.forking import in_forked_child
 from rar.local.weights import check, hub_file, installed_file, sha256_of
+from rar.networks import Once, by_length, onnx_session, padded, readable
 from rar.values import Vector
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 _DIM: Final = 384
 _MAX_POSITIONS: Final = 512  # what the network was trained with
 _BATCH: Final = 8  # more texts at once are slower on a CPU: their activations leave its caches
-_CHARS_PER_TOKEN: Final = 64  # far more than text has, so that the cut below does not change what is embedded
 _HUB = "sentence-transformers/all-MiniLM-L6-v2"
 
 # distribution, file in it, its SHA-256
@@ -70,9 +68,7 @@ class MiniLMEmbedder:
         self.path = None if path is None else Path(path)
         self.threads = threads
         self.max_tokens = max_tokens
-        self._network: _Network | None = None
-        self._lock = threading.Lock()
-        in_forked_child(self._forget)
+        self._network = Once(partial(_load, self.path, threads, max_tokens))
 
     def __repr__(self) -> str:
         given = "" if self.path is None else f"{str(self.path)!r}, "
@@ -80,7 +76,7 @@ class MiniLMEmbedder:
 
     @property
     def id(self) -> str:
-        return f"all-MiniLM-L6-v2@{self._load().sha256[:12]}/{self.max_tokens}"
+        return f"all-MiniLM-L6-v2@{self._network().sha256[:12]}/{self.max_tokens}"
 
     @property
     def dim(self) -> int:
@@ -90,29 +86,14 @@ class MiniLMEmbedder:
         """Unit vectors, shape `(len(texts), 384)`."""
         if not texts:
             return np.empty((0, _DIM), np.float32)
-        network = self._load()
+        network = self._network()
         tokens = [network.tokenize(text) for text in texts]
         if len(tokens) == 1:
             return network.run(tokens)
         vectors = np.empty((len(tokens), _DIM), np.float32)
-        by_length = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))  # alike lengths need little padding
-        for start in range(0, len(tokens), _BATCH):
-            batch = by_length[start : start + _BATCH]
-            vectors[batch] = network.run([tokens[i] for i in batch])
+        for rows in by_length(np.array([len(one) for one in tokens]), np.arange(len(tokens)), _BATCH):
+            vectors[rows] = network.run([tokens[row] for row in rows])
         return vectors
-
-    def _load(self) -> _Network:
-        if self._network is None:
-            with self._lock:
-                if self._network is None:
-                    self._network = _load(self.path, self.threads, self.max_tokens)
-        return self._network
-
-    def _forget(self) -> None:
-        if self._network is not None:
-            # Freeing it would wait for threads that only the parent has, so it is never freed, not even at exit.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._network))
-        self._network, self._lock = None, threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +102,15 @@ class _Network:
     inputs: frozenset[str]
     output: str
     tokenizer: Tokenizer
-    max_chars: int
+    max_tokens: int
     sha256: str
 
     def tokenize(self, text: str) -> list[int]:
-        text = text.strip()[: self.max_chars]
-        if not text.isascii():
-            text = text.encode("utf-8", "replace").decode()  # a lone surrogate is no text to the tokenizer
-        ids: list[int] = self.tokenizer.encode(text).ids
+        ids: list[int] = self.tokenizer.encode(readable(text, self.max_tokens)).ids
         return ids
 
     def run(self, tokens: Sequence[Sequence[int]]) -> Vector:
-        ids = np.zeros((len(tokens), max(map(len, tokens))), np.int64)
-        mask = np.zeros_like(ids)
-        for row, its_ids in enumerate(tokens):
-            ids[row, : len(its_ids)] = its_ids
-            mask[row, : len(its_ids)] = 1
+        ids, mask = padded(tokens)
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         (hidden,) = self.session.run([self.output], {name: feed[name] for name in self.inputs})
         sums = (mask[:, None, :].astype(np.float32) @ hidden)[:, 0]  # the mean's divisor goes with the norm
@@ -145,20 +119,11 @@ class _Network:
 
 
 def _load(path: Path | None, threads: int, max_tokens: int) -> _Network:
-    # Its telemetry starts with the import, sends to its maker, and makes every forked child hang at exit.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime  # noqa: PLC0415 - slow, and only where it is used
-    from tokenizers import Tokenizer  # noqa: PLC0415
-
-    onnxruntime.disable_telemetry_events()  # for a process that had imported it before
+    from tokenizers import Tokenizer  # noqa: PLC0415 - slow, and only where it is used
 
     model, tokenizer_file = _find(path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        session = onnx_session(model, threads)
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
@@ -167,7 +132,7 @@ def _load(path: Path | None, threads: int, max_tokens: int) -> _Network:
             frozenset(i.name for i in session.get_inputs()),
             session.get_outputs()[0].name,
             tokenizer,
-            max_tokens * _CHARS_PER_TOKEN,
+            max_tokens,
             sha256_of(model),
         )
         shape = network.run([network.tokenize("probe")]).shape

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.errors import ConfigurationError, MissingDependencyError, WeightsError
+from rar.networks import by_length, padded
 from rar.routers.base import Progress
 from rar.routers.outcomes import Outcomes
 
@@ -213,12 +214,6 @@ def _seeded(seed: int, epoch: int) -> Iterator[None]:
         yield
 
 
-def by_length(lengths: npt.NDArray[np.intp], rows: Rows, size: int) -> list[Rows]:
-    """`rows` in batches of alike lengths, which need little padding."""
-    order = rows[np.argsort(lengths[rows], kind="stable")]
-    return [order[start : start + size] for start in range(0, len(order), size)]
-
-
 # --- transformers' networks, split into a frozen and a trained part --------------------------------------------------
 
 
@@ -304,22 +299,6 @@ class Split:
         """Make the network run these layers alone."""
         self._list._modules = {str(at): layer for at, layer in enumerate(layers)}  # noqa: SLF001
         self.network.config.num_hidden_layers = len(layers)
-
-
-def padded(tokens: Sequence[Sequence[int]], pad: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Token numbers and their mask, shape `(n, longest)`, filled up on the right."""
-    ids = np.full((len(tokens), max(map(len, tokens))), pad, np.int64)
-    mask = np.zeros_like(ids)
-    for row, its_ids in enumerate(tokens):
-        ids[row, : len(its_ids)] = its_ids
-        mask[row, : len(its_ids)] = 1
-    return ids, mask
-
-
-def readable(text: str, max_tokens: int) -> str:
-    """What a tokenizer takes, and no more of it than it may need: cutting a long text by tokens reads all of it."""
-    text = text.strip()[: 64 * max_tokens]
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # without lone surrogates
 
 
 def hub_folder(repository: str) -> Path:

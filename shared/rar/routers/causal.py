@@ -6,28 +6,28 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from rar.errors import ConfigurationError, RouterFileError, WeightsError
+from rar.errors import ConfigurationError, MissingDependencyError, RouterFileError, WeightsError
 from rar.linear import Array
 from rar.local.weights import local_model, sha256_of
+from rar.networks import by_length, padded, readable
 from rar.routers._torch import (
+    EXTRA,
     Device,
     Plan,
     Rows,
     Split,
     Tensors,
-    by_length,
     checkpoint_of,
     device_for,
     held_out,
     hub_folder,
-    padded,
     quiet_loading,
-    readable,
     torch_library,
     train,
     transformers_library,
@@ -223,6 +223,8 @@ class _Base:
     def of(cls, model: str, device: Any) -> _Base:
         transformers = transformers_library()
         place = _place(model)
+        if place.is_file() and find_spec("gguf") is None:
+            raise MissingDependencyError("gguf", EXTRA)
         options = {"gguf_file": place.name} if place.is_file() else {}
         folder = place.parent if place.is_file() else place
         try:

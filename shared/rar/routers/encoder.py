@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import logging
 import os
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,23 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.errors import ConfigurationError, MissingDependencyError, RouterFileError, WeightsError
-from rar.forking import in_forked_child
 from rar.linear import Array
 from rar.local.weights import check, installed_file
+from rar.networks import Once, by_length, onnx_session, padded, readable
 from rar.routers._torch import (
     EXTRA,
     Device,
     Plan,
     Rows,
     Split,
-    by_length,
     checkpoint_of,
     device_for,
     held_out,
     hub_folder,
-    padded,
     quiet_loading,
-    readable,
     torch_library,
     train,
     transformers_library,
@@ -130,6 +126,7 @@ class EncoderClassifierRouter(LearnedRouter):
 
     def _fit(self, data: Outcomes, progress: Progress) -> None:
         torch = torch_library()
+        _onnx_libraries()  # before hours of training, at whose end they are needed
         device = device_for(self.device, self)
         network, tokenizer = _base(self.encoder)
         tokenizer.enable_truncation(self.max_tokens)
@@ -198,14 +195,12 @@ class _Scorer:
     """The whole network on ONNX Runtime. Safe between threads; a forked child loads its own copy."""
 
     def __init__(self, model: bytes, tokenizer: bytes, max_tokens: int, threads: int) -> None:
-        self.model, self.tokenizer, self.max_tokens, self.threads = model, tokenizer, max_tokens, threads
-        self._loaded: tuple[Any, Any] | None = None
-        self._lock = threading.Lock()
-        in_forked_child(self._forget)
+        self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
+        self._loaded = Once(partial(_loaded, model, tokenizer, threads))
 
     def chances(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Of "strong wins", "tie" and "weak wins", shape `(n, 3)`."""
-        session, tokenizer = self._load()
+        session, tokenizer = self._loaded()
         tokens = _tokens(tokenizer, texts, self.max_tokens)
         found = np.empty((len(texts), 3), np.float32)
         for rows in by_length(np.array([len(one) for one in tokens]), np.arange(len(tokens)), _BATCH):
@@ -213,28 +208,11 @@ class _Scorer:
             (found[rows],) = session.run(None, {"input_ids": ids, "attention_mask": mask})
         return found
 
-    def _load(self) -> tuple[Any, Any]:
-        with self._lock:
-            if self._loaded is None:
-                # Its telemetry starts with the import, sends to its maker, and makes every forked child hang at exit.
-                os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-                import onnxruntime  # noqa: PLC0415 - slow, and only where it is used
-                from tokenizers import Tokenizer  # noqa: PLC0415
 
-                onnxruntime.disable_telemetry_events()
-                options = onnxruntime.SessionOptions()
-                options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-                options.log_severity_level = 3
-                session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
-                tokenizer = Tokenizer.from_str(self.tokenizer.decode())
-                self._loaded = session, tokenizer
-            return self._loaded
+def _loaded(model: bytes, tokenizer: bytes, threads: int) -> tuple[Any, Any]:
+    from tokenizers import Tokenizer  # noqa: PLC0415 - slow, and only where it is used
 
-    def _forget(self) -> None:
-        if self._loaded is not None:
-            # Freeing it would wait for threads that only the parent has, so it is never freed, not even at exit.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._loaded))
-        self._loaded, self._lock = None, threading.Lock()
+    return onnx_session(model, threads), Tokenizer.from_str(tokenizer.decode())
 
 
 def _base(encoder: str) -> tuple[Any, Any]:
@@ -270,14 +248,18 @@ def _mean(hidden: Any, mask: Any) -> Any:
     return (hidden * share).sum(1) / share.sum(1)
 
 
-def _exported(network: Any, head: Any) -> bytes:
-    """From token numbers and their mask, of any number of texts and tokens, to three chances, as an ONNX file."""
-    torch = torch_library()
+def _onnx_libraries() -> None:
     try:
         import onnx  # noqa: F401, PLC0415
         import onnxscript  # noqa: F401, PLC0415
     except ImportError as error:
         raise MissingDependencyError("onnxscript", EXTRA) from error
+
+
+def _exported(network: Any, head: Any) -> bytes:
+    """From token numbers and their mask, of any number of texts and tokens, to three chances, as an ONNX file."""
+    torch = torch_library()
+    _onnx_libraries()
 
     class Whole(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
