@@ -241,6 +241,12 @@ class LearnedRouterContract:
         with pytest.raises(RouterFileError):
             self.loaded(folder)
 
+    def test_an_option_that_it_does_not_have_is_not_the_files_fault(self, tmp_path: Path) -> None:
+        folder = self.saved(tmp_path)
+
+        with pytest.raises(ConfigurationError, match="has no colour="):
+            load(folder, **self.load_options, colour="red")
+
     def test_a_folder_without_its_description_is_refused(self, tmp_path: Path) -> None:
         folder = self.saved(tmp_path)
         (folder / "router.json").unlink()
@@ -315,6 +321,20 @@ class LearnedRouterContract:
         alike = replace(ASKED.take(range(8)), scores=np.tile([0.9, 1.0], (8, 1)))
 
         assert (self.fitted().score(alike.texts) < self.fitted().calibrate(alike, max_drop=0.1)).all()
+
+    def test_a_share_is_kept_of_scores_above_0_only(self) -> None:
+        with pytest.raises(TrainingDataError, match=r"mean score is -2\.\d+.*add a constant"):
+            self.fitted().calibrate(replace(ASKED, scores=ASKED.scores - 3.0), max_drop=0.1)
+
+    def test_texts_may_come_in_an_array_but_not_alone(self) -> None:
+        texts = ASKED.texts[:20]
+        expected = self.fitted().calibrate(texts, strong_share=0.5)
+
+        assert self.fitted().calibrate(np.array(texts), strong_share=0.5) == expected  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="list of texts"):
+            self.fitted().score(texts[0])
+        with pytest.raises(ConfigurationError, match="list of texts"):
+            self.fitted().calibrate(texts[0], strong_share=0.5)
 
     def test_a_threshold_needs_one_thing_to_be_kept(self) -> None:
         with pytest.raises(ConfigurationError, match="either"):

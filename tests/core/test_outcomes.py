@@ -184,6 +184,21 @@ def test_parts_of_another_shape_are_refused(wrong: dict[str, Any]) -> None:
         Outcomes(**{"texts": ("a", "b"), "scores": np.zeros((2, 2)), "models": ("small", "big"), **wrong})
 
 
+def test_lists_are_as_good_as_arrays() -> None:
+    data = Outcomes(["a", "b"], [[0, 1], [None, 0.5]], ["small", "big"], costs=[[1, 2], [1, 2]])  # type: ignore[arg-type, list-item]
+
+    assert (data.texts, data.models) == (("a", "b"), ("small", "big"))
+    np.testing.assert_array_equal(data.scores, [[0.0, 1.0], [np.nan, 0.5]])
+    np.testing.assert_array_equal(data.take([1]).costs, [[1.0, 2.0]])  # type: ignore[arg-type]
+    with pytest.raises(TrainingDataError, match="scores are no array of numbers"):
+        Outcomes(("a", "b"), [[0, 1], ["good", 1]], ("small", "big"))  # type: ignore[arg-type, list-item]
+
+
+def test_what_are_no_outcomes_is_said() -> None:
+    with pytest.raises(TrainingDataError, match=r"not from a list.*read_outcomes"):
+        TfidfRouter().fit([("a", 0, 1)])  # type: ignore[arg-type]
+
+
 def test_gaps_of_one_sign_teach_where_they_differ() -> None:
     texts = tuple(f"{'sum' if n % 2 else 'riddle'} {n}" for n in range(20))
     gaps = np.where(np.arange(20) % 2, 0.1, 0.9)

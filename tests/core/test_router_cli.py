@@ -195,6 +195,9 @@ def test_few_rows_are_fitted_though_none_can_be_held_out(file: Path, tmp_path: P
         (("tfidf", *PAIR, "--set", "penalty=high"), "of type float, usually 3.0"),
         (("tfidf", *PAIR, "--set", "penalty=true"), "of type float, usually 3.0"),
         (("length", *PAIR, "--set", "a=1"), "has these settings: none"),
+        (("tfidf", *PAIR, "--set", "penalty=Infinity"), "a finite number is needed"),
+        (("stacked", *PAIR, "--embedder", "hashing", "--set", "seed=-1"), "a seed is 0 or more"),
+        (("distilled", *PAIR, "--embedder", "hashing", "--set", "prices=3"), "a number of 0 or more for each model"),
         (("tfidf", *PAIR, "--embedder", "hashing"), "looks at no embeddings"),
         (("tfidf", "--weak", "small"), "both --weak and --strong"),
         (("tfidf", *PAIR, "--models", "small,large"), "either --models, or --weak and --strong"),
@@ -274,6 +277,7 @@ def test_the_choice_is_drawn(saved: Path, others: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_calibrated_is_said_in_one_line(saved: Path, others: Path, tmp_path: Path) -> None:
     assert "either --strong-share or --max-drop" in refused("calibrate", saved, others)
     assert "router.json" in refused("calibrate", tmp_path, others, "--strong-share", "0.5")
+    assert ".png, .svg" in refused("calibrate", saved, others, "--strong-share", "0.5", "--plot", tmp_path / "curve")
     (saved / "weights.npz").write_bytes(b"broken")
     assert "damaged" in refused("calibrate", saved, others, "--strong-share", "0.5")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -57,7 +58,7 @@ def fit(
     set: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A setting of the router. Repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the rows that are held out.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the rows that are held out.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Learn a static router, measure it on a fifth that is held out, fit it to all and save it."""
@@ -116,6 +117,8 @@ def calibrate(
         raise ConfigurationError("Give either --strong-share or --max-drop.")
     if texts_only and (strong_share is None or plot is not None):
         raise ConfigurationError("--max-drop and --plot need outcomes, not only texts. Leave --texts-only out.")
+    if plot is not None and plot.suffix.lower() not in _PICTURES:
+        raise ConfigurationError(f"--plot {str(plot)!r}: a picture is one of {', '.join(_PICTURES)}. Name such a file.")
     router = load(folder)
     outcomes = None
     if texts_only:
@@ -180,6 +183,7 @@ def prior(which: str, table: Table, seed: int) -> tuple[LearnedRouter, Table]:
 
 # --- small parts ----------------------------------------------------------------------------------------------------
 
+_PICTURES = (".png", ".svg", ".pdf")
 _OWN, _LENGTH = "APGR, held out", "APGR of prompt length, held out"
 
 
@@ -220,6 +224,10 @@ def _settings(kind: type[LearnedRouter], given: Sequence[str]) -> dict[str, Any]
             value = json.loads(written)
         except ValueError:
             value = written
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigurationError(f"--set {option!r}: a finite number is needed.")
+        if key == "seed" and isinstance(value, int) and value < 0:
+            raise ConfigurationError(f"--set {option!r}: a seed is 0 or more.")
         usual = known[key]
         allowed = _TYPES.get(type(usual))
         if allowed is not None and (not isinstance(value, allowed) or (type(value) is bool and bool not in allowed)):

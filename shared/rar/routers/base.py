@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
@@ -75,6 +76,8 @@ class LearnedRouter(ABC):
             vectors: The texts' embeddings by this router's own embedder, where they are known already.
         """
         self._fitted()
+        if isinstance(texts, str):
+            raise ConfigurationError("score takes a list of texts and got one text. Write score([text]).")
         if not len(texts):
             return np.zeros(0)
         return np.clip(np.asarray(self._score(texts, vectors), np.float64), 0.0, 1.0)
@@ -106,7 +109,7 @@ class LearnedRouter(ABC):
         given = strong_share if strong_share is not None else max_drop
         if given is None or not 0.0 <= given <= 1.0:
             raise ConfigurationError(f"A share between 0 and 1 is needed, got {given!r}.")
-        outcomes = None if isinstance(data, (list, tuple)) else paired(data)  # type: ignore[arg-type]
+        outcomes = paired(data) if hasattr(data, "texts") else None  # type: ignore[arg-type]
         if outcomes is None and max_drop is not None:
             raise ConfigurationError("max_drop needs outcomes, not only texts: nothing else tells what is lost.")
         texts: Any = data if outcomes is None else outcomes.texts
@@ -151,6 +154,9 @@ class LearnedRouter(ABC):
         saved = saving.read(Path(folder))
         if saved.router != cls.name:
             raise RouterFileError(str(folder), f"it is a {saved.router!r} router, not a {cls.name!r} one")
+        unknown = sorted(options.keys() - signature(cls).parameters.keys())
+        if unknown:
+            raise ConfigurationError(f"{cls.__name__} has no {', '.join(f'{option}=' for option in unknown)}.")
         with saving.blamed(saved):
             router = cls(**{**saved.config, **cls._options(saved, options)})
             router._restore(saved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class RewardDistilledRouter(EmbeddingRouter, RankingRouter):
             ("temperature", temperature, temperature > 0.0, "above 0"),
             ("beta", beta, 0.0 <= beta <= 1.0, "between 0 and 1"),
             ("cost_weight", cost_weight, cost_weight >= 0.0, "0 or more"),
-            ("prices", prices, prices is None or min(prices.values(), default=0.0) >= 0.0, "0 or more"),
+            ("prices", prices, prices is None or _priced(prices), "a number of 0 or more for each model"),
             ("clusters", clusters, clusters >= 1, "1 or more"),
             ("penalty", penalty, penalty > 0.0, "above 0"),
         ):
@@ -167,6 +168,13 @@ def enhanced(rewards: Array, tags: npt.NDArray[np.intp], beta: float) -> Array:
     overall = known.sum(0) / asked.sum(0)
     means = np.where(counts > 0, sums / np.maximum(counts, 1), overall)[tags]
     return np.asarray(np.where(asked, beta * known + (1.0 - beta) * means, means), np.float64)
+
+
+def _priced(prices: object) -> bool:
+    """Whether these are prices, as they may come from a file."""
+    return isinstance(prices, Mapping) and all(
+        isinstance(cost, Real) and float(cost) >= 0.0 for cost in prices.values()
+    )
 
 
 _NO_COSTS = "cost_weight needs costs. Give prices={model: USD}, or fit to outcomes with `costs`."

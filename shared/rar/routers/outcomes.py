@@ -52,6 +52,12 @@ class Outcomes:
     name: str = "outcomes"
 
     def __post_init__(self) -> None:
+        for column in ("texts", "models", "tags"):
+            if isinstance(getattr(self, column), list):
+                object.__setattr__(self, column, tuple(getattr(self, column)))
+        for column in ("scores", "samples", "costs"):
+            if isinstance(getattr(self, column), (list, tuple)):
+                object.__setattr__(self, column, self._numbers(column))
         n, m = len(self.texts), len(self.models)
         if len(set(self.models)) != m or m < 2:
             raise TrainingDataError(f"{self.name}: at least two models of different names are needed: {self.models}.")
@@ -69,6 +75,12 @@ class Outcomes:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def _numbers(self, column: str) -> Array:
+        try:
+            return np.array(getattr(self, column), np.float64)
+        except (TypeError, ValueError) as error:
+            raise TrainingDataError(f"{self.name}: {column} are no array of numbers ({error}).") from error
 
     # --- where they come from ---------------------------------------------------------------------------------------
 
@@ -176,7 +188,7 @@ def teachable(data: Outcomes | Table, *, pair: bool) -> Outcomes:
     Args:
         pair: Whether it is about a weak and a strong model: each row needs both scores, and gaps must differ.
     """
-    outcomes = data if isinstance(data, Outcomes) else Outcomes.of_table(data)
+    outcomes = _outcomes(data)
     if len(outcomes) < LEAST:
         raise TrainingDataError(f"{outcomes.name}: {len(outcomes)} rows are too few to learn from; {LEAST} are needed.")
     if not pair:
@@ -194,7 +206,7 @@ def teachable(data: Outcomes | Table, *, pair: bool) -> Outcomes:
 
 def paired(data: Outcomes | Table) -> Outcomes:
     """`data` if it has the scores of a weak and a strong model on each row, else an error that says what it has."""
-    outcomes = data if isinstance(data, Outcomes) else Outcomes.of_table(data)
+    outcomes = _outcomes(data)
     if len(outcomes.models) != 2:
         raise TrainingDataError(
             f"{outcomes.name}: this router decides between two models, but there are {len(outcomes.models)}: "
@@ -207,6 +219,17 @@ def paired(data: Outcomes | Table) -> Outcomes:
             "Drop them with `outcomes.pair(weak, strong)`."
         )
     return outcomes
+
+
+def _outcomes(data: Any) -> Outcomes:
+    if isinstance(data, Outcomes):
+        return data
+    if not hasattr(data, "weak_id"):
+        raise TrainingDataError(
+            f"Routers learn from outcomes, not from a {type(data).__name__}. Pass `Outcomes(texts, scores, models)`, "
+            "or what `rar.evaluation.read_outcomes` reads from a file."
+        )
+    return Outcomes.of_table(data)
 
 
 def _has_shape(values: Any, wanted: tuple[int | None, ...]) -> bool:
