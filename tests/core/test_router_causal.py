@@ -16,7 +16,7 @@ from rar.errors import ConfigurationError, RouterFileError, WeightsError
 from rar.evaluation.metrics import apgr
 from rar.routers import CausalLMRouter, LearnedRouter, Outcomes, load
 from tests.contract.learned_router import ASKED, SEEN, LearnedRouterContract, world
-from tests.core.tiny_models import tiny_causal
+from tests.core.tiny_models import Stop, tiny_causal
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +45,10 @@ def fitted(folder: Path) -> CausalLMRouter:
     return small(folder, epochs=3, patience=3).fit(SEEN)
 
 
-class _Stop:
-    """Interrupts a fit at a step of training, as a user does."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if what == "training" and done == self.at:
-            raise KeyboardInterrupt
-
-
 def test_an_interrupted_fit_goes_on_to_the_same_weights(folder: Path, fitted: CausalLMRouter, tmp_path: Path) -> None:
     router = small(folder, epochs=3, patience=3, checkpoint=tmp_path / "fit")
     with pytest.raises(KeyboardInterrupt):
-        router.fit(SEEN, progress=_Stop(12))
+        router.fit(SEEN, progress=Stop(12))
     steps: list[int] = []
     router.fit(SEEN, progress=lambda what, done, total: steps.append(done) if what == "training" else None)
 
@@ -71,7 +60,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_weights(folder: Path, fitted: Ca
 def test_an_interrupted_fit_leaves_what_was_learned(fitted: CausalLMRouter) -> None:
     expected = fitted.score(ASKED.texts)
     with pytest.raises(KeyboardInterrupt):
-        fitted.fit(world(80, 9), progress=_Stop(2))
+        fitted.fit(world(80, 9), progress=Stop(2))
 
     np.testing.assert_array_equal(fitted.score(ASKED.texts), expected)
 

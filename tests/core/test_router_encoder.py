@@ -20,7 +20,7 @@ from rar.evaluation.metrics import apgr
 from rar.routers import EncoderClassifierRouter, LearnedRouter, LengthRouter, load
 from rar.routers._torch import Split
 from tests.contract.learned_router import ASKED, SEEN, LearnedRouterContract, world
-from tests.core.tiny_models import tiny_encoder
+from tests.core.tiny_models import Stop, tiny_encoder
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +44,6 @@ class TestEncoderClassifierRouter(LearnedRouterContract):
         return small(self.folder)
 
 
-class _Stop:
-    """Interrupts a fit at a step of training, as a user does."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if what == "training" and done == self.at:
-            raise KeyboardInterrupt
-
-
 @pytest.fixture(scope="module")
 def fitted(folder: Path) -> EncoderClassifierRouter:
     return small(folder, epochs=3, patience=3).fit(SEEN)
@@ -66,7 +55,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_weights(
     router = small(folder, epochs=3, patience=3, checkpoint=tmp_path / "fit")
     for step in (7, 12):
         with pytest.raises(KeyboardInterrupt):
-            router.fit(SEEN, progress=_Stop(step))
+            router.fit(SEEN, progress=Stop(step))
         assert (tmp_path / "fit").is_file()
     steps: list[int] = []
     router.fit(SEEN, progress=lambda what, done, total: steps.append(done) if what == "training" else None)
@@ -80,7 +69,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_weights(
 def test_a_checkpoint_of_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "fit"
     with pytest.raises(KeyboardInterrupt):
-        small(folder, checkpoint=file).fit(SEEN, progress=_Stop(7))
+        small(folder, checkpoint=file).fit(SEEN, progress=Stop(7))
     for router, data in (
         (small(folder, checkpoint=file, seed=1), SEEN),
         (small(folder, checkpoint=file), world(80, 9)),
@@ -95,7 +84,7 @@ def test_a_checkpoint_of_something_else_is_refused(folder: Path, tmp_path: Path)
 def test_an_interrupted_fit_leaves_what_was_learned(fitted: EncoderClassifierRouter) -> None:
     expected = fitted.score(ASKED.texts)
     with pytest.raises(KeyboardInterrupt):
-        fitted.fit(world(80, 9), progress=_Stop(2))
+        fitted.fit(world(80, 9), progress=Stop(2))
 
     np.testing.assert_array_equal(fitted.score(ASKED.texts), expected)
 
@@ -158,7 +147,7 @@ def test_a_device_that_is_not_here_is_refused(folder: Path) -> None:
 
 def test_the_log_says_where_it_is_trained(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "rar"), pytest.raises(KeyboardInterrupt):
-        small(folder).fit(SEEN, progress=_Stop(1))
+        small(folder).fit(SEEN, progress=Stop(1))
 
     assert "EncoderClassifierRouter runs on cpu" in caplog.messages
 

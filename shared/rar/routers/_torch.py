@@ -301,6 +301,41 @@ class Split:
         self.network.config.num_hidden_layers = len(layers)
 
 
+def train_split(
+    split: Split,
+    weights: Tensors,
+    plan: Plan,
+    lengths: npt.NDArray[np.intp],
+    *,
+    batch: int,
+    watched: float,
+    loss: Callable[[Rows], Any],
+    progress: Progress,
+    checkpoint: Checkpoint | None,
+) -> None:
+    """`train`, in batches of alike lengths, and with dropout but where the error is measured.
+
+    Args:
+        lengths: Tokens of each text.
+        watched: Share of the rows that is not trained on.
+    """
+    rows, held = held_out(len(lengths), watched, plan.seed)
+
+    def error() -> float:
+        split.train(False)
+        with torch_library().no_grad():
+            total = sum(float(loss(part)) * len(part) for part in by_length(lengths, held, batch))
+        split.train(True)
+        return total / len(held)
+
+    def batches(draw: np.random.Generator) -> list[Rows]:
+        parts = by_length(lengths, draw.permutation(rows), batch)
+        return [parts[at] for at in draw.permutation(len(parts))]
+
+    train(weights, plan, batches=batches, loss=loss, error=error, progress=progress, checkpoint=checkpoint)
+    split.train(False)
+
+
 def hub_folder(repository: str) -> Path:
     """The folder of a repository's newest snapshot: the hub's local cache first, so that a warm start needs no network.
 

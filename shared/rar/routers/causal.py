@@ -25,11 +25,10 @@ from rar.routers._torch import (
     Tensors,
     checkpoint_of,
     device_for,
-    held_out,
     hub_folder,
     quiet_loading,
     torch_library,
-    train,
+    train_split,
     transformers_library,
 )
 from rar.routers.base import Arrays, Config, LearnedRouter, Progress
@@ -131,24 +130,14 @@ class CausalLMRouter(LearnedRouter):
             hidden, mask = split.above([kept[row] for row in rows])
             return torch.nn.functional.cross_entropy(_last(hidden, mask) @ digits.T, targets[rows])
 
-        def error() -> float:
-            split.train(False)
-            with torch.no_grad():
-                total = sum(float(loss(rows)) * len(rows) for rows in by_length(lengths, watched, self.batch))
-            split.train(True)
-            return total / len(watched)
-
-        def batches(draw: np.random.Generator) -> list[Rows]:
-            parts = by_length(lengths, draw.permutation(rows), self.batch)
-            return [parts[at] for at in draw.permutation(len(parts))]
-
-        rows, watched = held_out(len(data), self.watched, self.seed)
         weights = _trained(split, digits)
         plan = Plan(self.epochs, self.rate, self.decay, self.patience, self.seed, self.head_rate)
         settings = {**{name: getattr(self, name) for name in self.parameters}, "base": base.sha256}
         checkpoint = checkpoint_of(self.checkpoint, data, settings)
-        train(weights, plan, batches=batches, loss=loss, error=error, progress=progress, checkpoint=checkpoint)
-        split.train(False)
+        train_split(
+            split, weights, plan, lengths, batch=self.batch, watched=self.watched,
+            loss=loss, progress=progress, checkpoint=checkpoint,
+        )  # fmt: skip
         self._base = base
 
     def _score(self, texts: Sequence[str], vectors: Vector | None) -> Array:
