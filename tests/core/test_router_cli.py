@@ -215,11 +215,26 @@ def test_what_cannot_be_fitted_is_said_in_one_line(
     assert not (tmp_path / "router").exists()
 
 
-def test_a_missing_extra_is_said_in_one_line(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
+@pytest.mark.parametrize(
+    ("missing", "router"),
+    [
+        ("torch", ("mf", "--embedder", "hashing")),
+        ("onnxscript", ("encoder", "--set", "encoder=nowhere")),
+        ("gguf", ("causal", "--set", "model={log}")),
+    ],
+)
+def test_a_missing_extra_is_said_in_one_line_before_anything_is_loaded_or_trained(
+    missing: str, router: tuple[str, ...], file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if missing != "torch":
+        pytest.importorskip("transformers", reason="what lacks PyTorch says so first")
+        pytest.importorskip("torch", reason="what lacks PyTorch says so first")
+    monkeypatch.setitem(sys.modules, missing, None)
+    name, *options = (part.format(log=file) for part in router)
 
-    said = refused("fit", "mf", file, *PAIR, "--embedder", "hashing", "--out", tmp_path / "router")
+    said = refused("fit", name, file, *PAIR, *options, "--out", tmp_path / "router")
 
+    assert ("PyTorch" if missing == "torch" else missing) in said
     assert "pip install 'rar-llm[transformers]'" in said
 
 
