@@ -19,7 +19,6 @@ from _data import folder
 
 from rar.evaluation import Run, Table, embedded, read_table, shuffle, stream
 from rar.evaluation.data import Array
-from rar.values import STRONG
 
 WINDOW, BELOW, REGAINED_WITHIN = 500, 0.05, 1_500
 
@@ -75,7 +74,7 @@ def drift(run: Run, quality: float, seed: int) -> Drift:
     half, n = len(run.table) // 2, len(run.table)
     before, after = slice(0, half), slice(half, n)
     starts = range(0, n - WINDOW + 1, WINDOW)
-    mixed, audits = mixing(run.table, quality, seed), run.calls[STRONG, "audit"]
+    mixed, audits = mixing(run.table, quality, seed), run.audited
     return Drift(
         tuple(run.realised(slice(start, start + WINDOW)) for start in starts),
         float(rolling(run.scores, run.table.strong).min()),

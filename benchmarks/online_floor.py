@@ -32,7 +32,7 @@ from rar.evaluation.metrics import Curve, Interval, bootstrap, calls_for, curve,
 from rar.evaluation.replay import RecordedJudge
 from rar.learning.judges import Verdict
 from rar.strategy import Steps
-from rar.values import STRONG, Request
+from rar.values import Request
 
 TABLES = {"mmlu": mmlu, "gsm8k": gsm8k}
 FLOORS = {"mmlu": (0.90, 0.905, 0.95, 0.98), "gsm8k": (0.90, 0.95, 0.98)}
@@ -97,7 +97,7 @@ def row(data: str, judge: str, result: Online, neighbours: list[np.ndarray]) -> 
         MARKS.get((data, result.quality)),
         bootstrap(ratio(result.scores, table.strong), n),
         tuple(result.second_half.tolist()),
-        float(np.mean([run.calls[STRONG, "audit"].mean() for run in result.runs])),
+        float(np.mean([run.audited.mean() for run in result.runs])),
         1.0 - calls_for(mixed, min(result.scores.mean(), table.strong.mean())),
         1.0 - float(np.mean(needed)),
     )

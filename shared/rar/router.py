@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import random
 import threading
@@ -28,11 +27,12 @@ from rar.errors import (
     UnknownModelError,
     UnknownNameError,
 )
+from rar.learning.gap import PRIOR_SUPPORT
 from rar.learning.judges import as_judge
 from rar.learning.learner import Learner, Lesson, Writer, record_of, teachable
-from rar.learning.policy import FloorPolicy, PaperPolicy, Policy, as_policy, of_pair
+from rar.learning.policy import AUDIT, FloorPolicy, PaperPolicy, Policy, as_policy, of_pair
 from rar.learning.prior import Prior
-from rar.learning.scores import OPTIMISM, Kind, LearnedScores
+from rar.learning.scores import Kind, LearnedScores, doubt
 from rar.learning.shadow import Ladder
 from rar.learning.worker import Mode, Worker
 from rar.ledger import Ledger, Prices, Savings, merge, savings
@@ -272,7 +272,8 @@ class Router:
         if (
             decision.request.force is not None
             or any(failure.model == other for failure in failed)
-            or (other == WEAK and not self.degrade)
+            # A strong answer that only checks a guess about the weak one costs nobody an answer.
+            or (other == WEAK and not self.degrade and decision.choice.reason != AUDIT)
         ):
             raise error
         logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
@@ -309,7 +310,10 @@ class Router:
     def _recall(self, request: Request, models: Models) -> Request:
         """The request with all that a strategy may look at. Nothing recalled is no error: there is just no evidence."""
         weak_id, strong_id = self._pair(models)
-        evidence = Evidence(weak_id, strong_id, draw=self._random.random(), now=self._clock())
+        evidence = Evidence(weak_id, strong_id, now=self._clock())
+        learns = request.learn and self._worker.mode != "off"
+        if learns and self.ledger.may_learn(request.namespace, "audit", STRONG, now=evidence.now):
+            evidence = replace(evidence, draw=self._random.random())
         key = request.key
         if key is None or self.memory is None or self.embedder is None:
             text = key if key is not None else as_text(request.messages)
@@ -364,7 +368,7 @@ class Router:
         except Exception as error:
             self._tell("static_router", "The static router raised; routing goes on without it. %r", error)
             return evidence
-        known = gap + OPTIMISM / math.sqrt(self._prior.rows) if self._prior.rows else None
+        known = gap + doubt(min(self._prior.rows, PRIOR_SUPPORT)) if self._prior.rows else None
         return replace(evidence, prior=chance, prior_gap=gap, learned=known)
 
     def _guides_of(self, matches: Sequence[Match], near: list[GuideMatch], embedding: Vector) -> list[GuideMatch]:

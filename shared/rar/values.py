@@ -276,7 +276,8 @@ class Route:
     Args:
         confidence: Lower bound of the chance that the weak model is good enough; None where no chance was estimated.
         similarity: Cosine to the experience or guide that decided; None where none did.
-        audit: Check this weak answer against the strong model afterwards.
+        audit: Check this weak answer against the strong model afterwards; of a strong one: it is served to see what the
+            weak one, which was preferred, would have been worth.
         chance: The chance with which `audit` was drawn.
         expected: The expected gap of the weak answer, strong less weak quality.
     """

@@ -83,11 +83,11 @@ def test_what_was_learned_saves_calls_and_keeps_quality() -> None:
 def test_every_strong_call_is_counted_once() -> None:
     run = stream(WORLD, quality=0.5, **always_weak(audit_rate=1.0))
 
-    weak = ~run.strong
-    assert weak.any()
-    assert (run.calls[STRONG, "audit"] == weak).all()
+    assert run.audited.any()
+    assert (run.calls[WEAK, "audit"] == run.audited).all()
     assert (run.of(STRONG) == 1).all()
     assert run.saved() == 0.0
+    assert run.realised() == 1.0  # what is paid for is served
 
 
 def test_calls_nobody_checks_cost_and_teach_nothing() -> None:

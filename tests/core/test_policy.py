@@ -197,6 +197,21 @@ def test_only_weak_answers_are_audited_and_only_by_chance(draw: float, rate: flo
     assert served_strong.audit is False
 
 
+def test_a_guess_is_audited_by_serving_the_strong_answer_and_a_known_one_afterwards() -> None:
+    policy = FloorPolicy(audit_rate=1.0)
+    guessed = policy.choose(evidence(learned=0.1, threshold=0.5, draw=0.0))
+    known = policy.choose(evidence(match(tally(), same=True), draw=0.0))
+
+    assert (guessed.model, guessed.reason, guessed.audit) == (STRONG, "audit", True)
+    assert (known.model, known.reason, known.audit) == (WEAK, "memory_weak", True)
+
+    step = policy.step("default", evidence(calls=10**9), guessed, Judged(alone=1.0, reference=1.0))
+    assert step is not None and guessed.expected is not None
+    assert (step.audit, step.error) == (True, True)
+    assert step.residual == pytest.approx(1.0 - guessed.expected)
+    assert step.delta < 0.0  # the strong answer, which was served, lost nothing
+
+
 def test_the_first_guesses_are_audited_more_often_than_later_ones() -> None:
     chances = [FloorPolicy().choose(evidence(learned=0.0, threshold=0.5, audits=n)).chance for n in (0, 10, 1_000)]
 

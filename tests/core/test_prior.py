@@ -10,7 +10,7 @@ import pytest
 from rar.embedding import HashingEmbedder
 from rar.learning.gap import fit
 from rar.learning.prior import Prior
-from rar.learning.scores import OPTIMISM
+from rar.learning.scores import doubt
 from rar.router import Router
 from rar.routers import HybridRouter, KNNRouter, LengthRouter, Outcomes
 from rar.values import Vector
@@ -65,7 +65,7 @@ def test_a_router_that_knows_nothing_yet_expects_what_the_fitted_one_does(memory
     assert evidence is not None
     gap = 2.0 * static.score([easy(1).key or ""])[0] - 1.0
     assert evidence.prior_gap == pytest.approx(gap)
-    assert evidence.learned == pytest.approx(gap + OPTIMISM / np.sqrt(120))
+    assert evidence.learned == pytest.approx(gap + doubt(100))
 
 
 def test_a_router_with_the_same_embedder_has_nothing_embedded_twice(memory: Path) -> None:

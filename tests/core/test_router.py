@@ -33,6 +33,7 @@ from rar.errors import (
 )
 from rar.learning.policy import FloorPolicy
 from rar.router import FORCE_VARIABLE
+from rar.routers import LengthRouter, Outcomes
 from rar.strategies import Cascade
 from rar.values import Answer, Message, Reply, Request, Route, question
 from tests.core.world import GUIDES, Scripted, easy, harbour, orchard, pair, serve, strong_answer, weak_answer
@@ -41,6 +42,13 @@ from tests.core.world import GUIDES, Scripted, easy, harbour, orchard, pair, ser
 def make(memory: Any, **options: Any) -> Router:
     defaults = {"embedder": "hashing", "learning": "inline", "learning_budget": None, "audit_rate": 0.0, "seed": 1}
     return Router(memory=memory, **(defaults | options))
+
+
+def trusting() -> LengthRouter:
+    """A static router that was fitted to questions of which the weak model could answer nearly all."""
+    scores = np.ones((200, 2))
+    scores[:2, 0] = 0.0
+    return LengthRouter().fit(Outcomes(tuple(f"question {n}" for n in range(200)), scores, ("weak", "strong")))
 
 
 @pytest.fixture
@@ -148,6 +156,30 @@ class TestLearning:
             renamed = {"weak": Scripted("small-2", weak_answer), "strong": Scripted("big-1", strong_answer)}
 
             assert router.decide(easy(41), renamed).model == "weak"
+
+    def test_a_guess_is_audited_without_a_second_strong_call(self, path: Path) -> None:
+        with make(path, audit_rate=1.0, guides=False, static_router=trusting()) as router:
+            models = pair()
+            decision, _ = serve(router, models, easy(41))
+
+            assert (decision.model, decision.choice.reason) == ("strong", "audit")
+            assert (models["strong"].calls, models["weak"].calls) == (Counter(serve=1), Counter(audit=1))
+            assert router.memory is not None
+            assert router.memory.policy_state("default").audits == 1
+
+    def test_an_audit_that_the_strong_model_fails_costs_nobody_an_answer(self, path: Path) -> None:
+        with make(path, audit_rate=1.0, static_router=trusting()) as router:
+            models = pair()
+            decision = router.decide(easy(41), models)
+            after = router.failover(decision, RuntimeError("the strong model is down"))
+
+            assert (decision.choice.reason, after.model) == ("audit", "weak")
+
+    @pytest.mark.parametrize("off", [{"learning": "off"}, {"read_only": True}])
+    def test_nothing_is_audited_where_nothing_is_learned(self, path: Path, off: dict[str, Any]) -> None:
+        make(path).close()
+        with make(path, audit_rate=1.0, static_router=trusting(), **off) as router:
+            assert router.decide(easy(41), pair()).choice.reason == "likely_weak"
 
     def test_an_audit_that_fails_demotes_the_request(self, path: Path) -> None:
         with make(path, audit_rate=1.0, guides=False) as router:

@@ -22,6 +22,7 @@ _REASONS = {
     "memory_weak": "asked before: weak could",
     "memory_guided": "asked before: weak could with a guide",
     "likely_weak": "not tried itself, but weak is good at its kind",
+    "audit": "weak is likely good at it, and this checks whether it is",
     "likely_guided": "weak is good at its kind with a guide",
 }
 _WINDOW = 10  # questions of the rolling share

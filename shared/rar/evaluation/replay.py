@@ -24,7 +24,7 @@ from rar.evaluation.baselines import Scorer, baselines, paper_rule
 from rar.evaluation.data import Array, Table
 from rar.evaluation.embeddings import KnownVectors, Progress, embedded
 from rar.learning.judges import Verdict
-from rar.learning.policy import Policy
+from rar.learning.policy import AUDIT, Policy
 from rar.router import Router
 from rar.strategy import Steps
 from rar.values import STRONG, WEAK, Answer, Call, Choice, Decision, Reply, Request, Route, Usage, question
@@ -101,6 +101,13 @@ class Run:
         """Whether what was served was as good as the strong model's answer."""
         good: npt.NDArray[np.bool_] = self.strong | (self.table.weak >= self.table.strong)
         return good
+
+    @property
+    def audited(self) -> npt.NDArray[np.bool_]:
+        """Which questions were audited, before they were served or after."""
+        before = np.array([reason == AUDIT for reason in self.reasons])
+        after = self.calls.get((STRONG, "audit"))
+        return before if after is None else before | (after > 0)
 
     def of(self, role: str) -> Counts:
         """Calls of a role, whatever they were for."""

@@ -17,16 +17,19 @@ import numpy.typing as npt
 from rar.linear import BUCKETS, Array, Design, ridge, terms
 from rar.values import Vector
 
+PRIOR_SUPPORT = 100  # requests that a fitted static router's level counts for: it was learned from others
+
 
 @dataclass(frozen=True, eq=False)
 class GapModel:
     """Ridge regression of the gap on hashed TF-IDF of words and word pairs, embedding, length, and a prior.
 
-    Immutable: any thread may ask it. `examples` is how many requests it was fitted to, `trust` which share of the prior
-    it started from.
+    Immutable: any thread may ask it. `examples` is how many requests it was fitted to, `support` how many of equal
+    weight would say as much, `trust` which share of the prior it started from.
     """
 
     examples: int
+    support: float
     mean: float
     idf: npt.NDArray[np.float32] = field(repr=False)
     words: npt.NDArray[np.float32] = field(repr=False)  # weight of each bucket
@@ -71,17 +74,18 @@ def fit(
     dense = np.stack([_dense(*facts) for facts in zip(texts, embeddings, given, strict=True)])
     design = Design.of(texts, dense)
     gaps = gaps - trust * given
-    mean = float(np.average(gaps, weights=weights))
+    seen = float(weights.sum() ** 2 / (weights @ weights))
+    support = seen + trust * PRIOR_SUPPORT
+    mean = seen / support * float(np.average(gaps, weights=weights))
     start = None
     if previous is not None and len(previous.dense) == dense.shape[1]:
         start = np.concatenate([previous.words.astype(np.float64), previous.dense])
     penalty = max(2.0, len(texts) / 1_000.0) if penalty is None else penalty
     solved = ridge(design, gaps - mean, weights, penalty, start)
     # The penalty leaves the level a little off, and at the level the threshold is steered.
-    mean += float(np.average(gaps - mean - design.times(solved), weights=weights))
-    return GapModel(
-        len(texts), mean, design.idf.astype(np.float32), solved[:BUCKETS].astype(np.float32), solved[BUCKETS:], trust
-    )
+    mean += seen / support * float(np.average(gaps - mean - design.times(solved), weights=weights))
+    words, others = solved[:BUCKETS].astype(np.float32), solved[BUCKETS:]
+    return GapModel(len(texts), support, mean, design.idf.astype(np.float32), words, others, trust)
 
 
 def _dense(text: str | None, embedding: Vector, prior: float | None) -> Array:

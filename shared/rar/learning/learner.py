@@ -25,7 +25,9 @@ from rar.values import STRONG, WEAK, Call, Decision, Evidence, Experience, Guide
 logger = logging.getLogger("rar")
 
 _UNDECIDED = 10_000  # of these are kept in mind
-GATED: frozenset[tuple[Purpose, str]] = frozenset({("shadow", WEAK), ("guide", STRONG), ("audit", STRONG)})
+GATED: frozenset[tuple[Purpose, str]] = frozenset(
+    {("shadow", WEAK), ("guide", STRONG), ("audit", STRONG), ("audit", WEAK)}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ class Learner:
         decision = lesson.decision
         request, evidence = decision.request, decision.request.evidence
         assert evidence is not None and request.embedding is not None
-        audit = decision.model == WEAK and getattr(decision.choice, "audit", False)
+        drawn = getattr(decision.choice, "audit", False)
+        audit = decision.model == WEAK and drawn
         if not audit:
             if decision.model == WEAK:
                 return None
@@ -114,7 +117,7 @@ class Learner:
         steps = (
             self.ladder.audit(request, lesson.reply, decision.guide, guides)
             if audit
-            else self.ladder.steps(request, lesson.reply, guides)
+            else self.ladder.steps(request, lesson.reply, guides, first="audit" if drawn else "shadow")
         )
         found = self._drive(steps, lesson.models, request.namespace)
         if found.undecided:
@@ -149,7 +152,7 @@ class Learner:
         trials = []
         # What was judged by chance stands for the likes of it that were not; capped, so that none speaks for too many.
         weight = 1.0
-        if found.served is not None and isinstance(decision.choice, Route) and decision.choice.chance:
+        if isinstance(decision.choice, Route) and decision.choice.audit and decision.choice.chance:
             weight = min(1.0 / decision.choice.chance, 5.0)
         for attempt in found.attempts:
             guide_id = attempt.guide.id if attempt.guide else None

@@ -79,6 +79,7 @@ def due(
 # What a worse weak model is taken for: a larger gap of answers that it served and of those it would have given where
 # the strong model was preferred, of which less was expected anyway; and the usual variance of each.
 WORSE_SERVED, WORSE_SHADOW = (0.25, 0.2), (0.15, 0.25)
+AUDIT = "audit"  # reason of a strong answer that is served to see what the weak one would have been worth
 SETTLED = 300  # calls before which what was expected was a guess
 
 # --- policies -------------------------------------------------------------------------------------------------------
@@ -136,7 +137,8 @@ class FloorPolicy:
     Args:
         quality: Share of the strong model's quality to keep, in (0, 1].
         audit_rate: Share of weak answers that are checked in the long run, in [0, 1]. More are at first
-            (`first_audits / sqrt(audits + 1)`), fewer of requests that were seen before.
+            (`first_audits / sqrt(audits + 1)`), fewer of requests that were seen before. Of a new request the strong
+            answer is then served, and the weak one made beside it; else the strong model is asked afterwards.
         rate: Step size of the threshold in the long run; four times as large at first.
         caution: Standard errors that confidence lies under the mean.
         near: Cosines between which an experience's weight rises from 0 to 1.
@@ -175,7 +177,7 @@ class FloorPolicy:
                 if route is not None:
                     return _audited(route, evidence, self.audit_rate * max(self.audit_rate, 0.2))
         often = max(self.audit_rate, self.first_audits / math.sqrt(evidence.audits + 1.0)) if self.audit_rate else 0.0
-        return _audited(self._estimate(evidence), evidence, min(often, 1.0))
+        return _probed(self._estimate(evidence), evidence, min(often, 1.0))
 
     def _estimate(self, evidence: Evidence) -> Route:
         if not evidence.matches and not evidence.guides and evidence.prior is None and evidence.learned is None:
@@ -216,21 +218,22 @@ class FloorPolicy:
 
     def step(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> PolicyStep | None:
         allowed = (1.0 - self.quality) * evidence.reference
-        guessed = route.reason.startswith("likely")
+        guessed = route.reason.startswith("likely") or route.reason == AUDIT
+        gap = judged.alone if route.reason == AUDIT else judged.gap
         loss = 0.0
         if route.model == WEAK:
             loss = route.expected or 0.0
             if guessed:
                 doubted = min(max(evidence.bias, -self.doubt), self.doubt)
                 loss = max(loss + evidence.bias - doubted, 0.0)
-        audited = route.model == WEAK and judged.gap is not None
-        residual = judged.gap - (route.expected or 0.0) if audited and guessed and judged.gap is not None else None
+        audited = gap is not None and (route.model == WEAK or route.reason == AUDIT)
+        residual = gap - (route.expected or 0.0) if audited and guessed and gap is not None else None
         return PolicyStep(
             namespace,
             # Large steps at first, when the threshold is a guess.
             self.rate * (1.0 + 300.0 / (evidence.calls + 100.0)) * (loss - allowed),
             audit=audited,
-            error=audited and (judged.gap or 0.0) > 0.0,
+            error=audited and (gap or 0.0) > 0.0,
             start=self.start,
             low=self.bounds[0],
             high=self.bounds[1],
@@ -244,8 +247,9 @@ class FloorPolicy:
         """How much better a worse weak model explains what was judged; None where too little was expected of it."""
         if evidence.calls < SETTLED:
             return None
-        if route.guide is None and judged.gap is not None and route.expected is not None:
-            return _log_ratio(judged.gap - route.expected, *WORSE_SERVED)
+        gap = judged.alone if route.reason == AUDIT else judged.gap
+        if route.guide is None and gap is not None and route.expected is not None:
+            return _log_ratio(gap - route.expected, *WORSE_SERVED)
         if judged.alone is not None and evidence.learned is not None:
             return _log_ratio(judged.alone - self.alone(evidence)[0], *WORSE_SHADOW)
         return None
@@ -309,6 +313,17 @@ def _audited(route: Route, evidence: Evidence, chance: float) -> Route:
     if route.model != WEAK:
         return route
     return replace(route, audit=evidence.draw < chance, chance=chance)
+
+
+def _probed(route: Route, evidence: Evidence, chance: float) -> Route:
+    """As `_audited`, but a guess about the weak model alone is checked by serving the strong answer.
+
+    Both models are called either way, and so the strong answer, once paid for, is not thrown away.
+    """
+    checked = _audited(route, evidence, chance)
+    if checked.audit and checked.guide is None:
+        return replace(checked, model=STRONG, reason=AUDIT)
+    return checked
 
 
 def _check_share(name: str, value: float) -> None:

@@ -19,8 +19,14 @@ logger = logging.getLogger("rar")
 
 LEAST = 40  # judged requests below which nothing is learned
 GROWTH = 0.25  # share by which what is known must grow before a score is fitted anew
-OPTIMISM = 0.5  # a fit to n requests expects too little of those it likes best, by about this over the root of n
+OPTIMISM = 0.5  # a fit to n requests expects too little of those it likes best, by about this over the root of n,
+SEEN_ENOUGH = 1_000  # and never by less than for so many: what it likes best changes with the traffic
 MOST = 20_000  # newest experiences that a fit looks at
+
+
+def doubt(examples: float) -> float:
+    """What to add to the gap that a fit to so many requests expects."""
+    return OPTIMISM / math.sqrt(min(examples, SEEN_ENOUGH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +58,7 @@ class LearnedScores:
         model = self._models.get(kind)
         if model is None:
             return None
-        rows = self._prior.rows if self._prior is not None else 0
-        return model.expect(text, embedding, prior) + OPTIMISM / math.sqrt(model.examples + rows)
+        return model.expect(text, embedding, prior) + doubt(model.support)
 
     def known(self, kind: Kind) -> bool:
         """Whether memory was looked at for `kind` yet; else have `refresh` called."""

@@ -68,9 +68,11 @@ class Ladder:
     samples: int = 2
     write_guides: bool = True
 
-    def steps(self, request: Request, reference: Reply, guides: Sequence[Guide] = ()) -> Steps[Findings]:
-        """Climb for a request that the strong model answered with `reference`."""
-        return (yield from self._guarded(Findings(), request, reference, guides, alone=True))
+    def steps(
+        self, request: Request, reference: Reply, guides: Sequence[Guide] = (), *, first: Purpose = "shadow"
+    ) -> Steps[Findings]:
+        """Climb for a request that the strong model answered with `reference`; `first` is what rung a counts as."""
+        return (yield from self._guarded(Findings(), request, reference, guides, alone=first))
 
     def audit(
         self, request: Request, served: Reply, guide: Guide | None, guides: Sequence[Guide] = ()
@@ -92,10 +94,11 @@ class Ladder:
         if verdict.agrees:
             return found
         untried = [other for other in guides if guide is None or other.id != guide.id]
-        return (yield from self._guarded(found, request, reference, untried, alone=guide is not None))
+        alone: Purpose | None = "shadow" if guide is not None else None
+        return (yield from self._guarded(found, request, reference, untried, alone=alone))
 
     def _guarded(
-        self, found: Findings, request: Request, reference: Reply, guides: Sequence[Guide], *, alone: bool
+        self, found: Findings, request: Request, reference: Reply, guides: Sequence[Guide], *, alone: Purpose | None
     ) -> Steps[Findings]:
         try:
             yield from self._climb(found, request, reference, guides, alone=alone)
@@ -104,12 +107,12 @@ class Ladder:
         return found
 
     def _climb(
-        self, found: Findings, request: Request, reference: Reply, guides: Sequence[Guide], *, alone: bool
+        self, found: Findings, request: Request, reference: Reply, guides: Sequence[Guide], *, alone: Purpose | None
     ) -> Steps[None]:
-        rungs: list[Guide | None] = [None] if alone else []
-        rungs += guides[: self.guide_tries]
-        for guide in rungs:
-            if (yield from self._attempt(found, request, reference, guide)) is not False:
+        rungs: list[tuple[Guide | None, Purpose]] = [(None, alone)] if alone else []
+        rungs += [(guide, "shadow") for guide in guides[: self.guide_tries]]
+        for guide, purpose in rungs:
+            if (yield from self._attempt(found, request, reference, guide, purpose)) is not False:
                 return  # it works, or the judge cannot tell
         if self.write_guides:
             yield from self._write(found, request, reference)
