@@ -13,6 +13,7 @@
     ├── EvaluationDataError (ValueError)     recorded outcomes cannot be read
     ├── TrainingDataError (ValueError)       a router cannot learn from these outcomes
     ├── NotFittedError (RuntimeError)        a router was asked before it was fitted
+    ├── ScoreError (ValueError)              a static router's score is not a number
     ├── RouterFileError (ValueError)         a saved router cannot be used
     ├── HubError (OSError)                   a model hub is down, or refused
     ├── ReplayError (RuntimeError)           the engine failed while outcomes were replayed
@@ -154,6 +155,20 @@ class NotFittedError(RarError, RuntimeError):
 
     def __str__(self) -> str:
         return f"{self.router} was not fitted yet. Call `fit(outcomes)` first, or `load` a saved router."
+
+
+class ScoreError(RarError, ValueError):
+    """A static router's score of a text is NaN, so that it says nothing; the strong model answers."""
+
+    def __init__(self, router: str, row: int = 0) -> None:
+        super().__init__(router, row)
+        self.router, self.row = router, row
+
+    def __str__(self) -> str:
+        return (
+            f"{self.router} scored text {self.row} (from 0) as NaN. It must give a number from 0 to 1; check what it "
+            "looks at: an embedder must return finite vectors."
+        )
 
 
 class RouterFileError(RarError, ValueError):

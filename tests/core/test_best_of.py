@@ -144,6 +144,22 @@ def test_what_cannot_choose_among_the_models_is_refused() -> None:
         BestOf(NAMES, RewardDistilledRouter(embedder="hashing"))
 
 
+def test_a_ranking_of_no_numbers_leaves_the_strong_model() -> None:
+    class Broken(Fixed):
+        models = ("weak", "strong")
+
+        def scores(self, texts: Sequence[str], vectors: Vector | None = None) -> Array:
+            return np.full((len(texts), 2), np.nan)
+
+    with Router(small, large, memory=None, strategy=BestOf(("weak", "strong"), Broken())) as router:
+        assert router.decide(question(POEM)).model == "strong"
+
+
+def test_names_that_the_ranking_does_not_know_are_answered_with_those_it_does() -> None:
+    with pytest.raises(ConfigurationError, match=r"only to \['a', 'b'\].*BestOf\(\{'a': ..., 'b': ...\}, router\)"):
+        BestOf(["weak", "strong"], Fixed())
+
+
 def test_the_pair_is_given_by_its_own_names() -> None:
     with pytest.raises(ConfigurationError, match="`weak=`"):
         Router(small, large, models={"weak": special}, memory=None)

@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from rar import Router
 from rar.drive import adrive, drive
-from rar.errors import ConfigurationError, UnknownModelError
+from rar.embedding import HashingEmbedder
+from rar.errors import ConfigurationError, NotFittedError, ScoreError, UnknownModelError
 from rar.models import FunctionModel
+from rar.routers import LengthRouter, StackedRouter
 from rar.strategies import RAR, Cascade, Threshold
 from rar.strategy import Outcome, Steps, as_strategy, ask, ask_all
-from rar.values import Answer, Call, Failure, Reply, Request, Route, question
+from rar.values import Answer, Call, Failure, Reply, Request, Route, Vector, question
+from tests.contract.learned_router import SEEN
+from tests.core.world import pair
 
 QUESTION = question("What is 2 + 3?")
 MODELS = {
@@ -154,7 +161,7 @@ class Fixed:
         return np.full(len(texts), self._score)
 
 
-@pytest.mark.parametrize(("score", "model"), [(0.49, "weak"), (0.5, "strong")])
+@pytest.mark.parametrize(("score", "model"), [(0.49, "weak"), (0.5, "strong"), (float("nan"), "strong")])
 def test_a_threshold_sends_likely_hard_requests_to_the_strong_model(score: float, model: str) -> None:
     choice = drive(Threshold(Fixed(score)).steps(QUESTION), MODELS)  # type: ignore[arg-type]
 
@@ -165,6 +172,44 @@ def test_a_threshold_sends_likely_hard_requests_to_the_strong_model(score: float
 def test_a_threshold_outside_its_range_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="threshold"):
         Threshold(Fixed(0.5), 1.5)  # type: ignore[arg-type]
+
+
+def test_a_threshold_takes_a_plain_function() -> None:
+    strategy = Threshold(lambda text: 0.9 if "6" in text else 0.1)
+
+    assert drive(strategy.steps(question("What is 6 x 7?")), MODELS).model == "strong"
+    assert drive(strategy.steps(question("Good morning")), MODELS).model == "weak"
+
+
+@pytest.mark.parametrize("nothing", [None, "length", 0.5, LengthRouter])
+def test_a_threshold_refuses_what_has_no_score(nothing: Any) -> None:
+    with pytest.raises(ConfigurationError, match="router="):
+        Threshold(nothing)
+
+
+def test_a_router_that_was_not_fitted_is_refused_before_it_is_asked() -> None:
+    with pytest.raises(NotFittedError, match="LengthRouter"):
+        Threshold(LengthRouter())
+    with pytest.raises(NotFittedError, match="LengthRouter"):
+        Router(memory=None, static_router=LengthRouter())
+
+
+def test_a_score_that_is_no_number_leaves_the_strong_model_and_a_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(HashingEmbedder):
+        def embed(self, texts: Sequence[str]) -> Vector:
+            return np.full((len(texts), self.dim), np.nan, np.float32)
+
+    fitted = StackedRouter(embedder="hashing", landmarks=5).fit(SEEN)
+    fitted.embedder = Broken()
+    with pytest.raises(ScoreError, match="StackedRouter.* scored text 0"):
+        fitted.score(["tea"])
+    for router in (fitted, lambda text: float("nan")):
+        caplog.clear()
+        with Router(memory=None, strategy=Threshold(router, 1.0)) as engine:
+            assert engine.decide(question("tea"), pair()).model == "strong"
+        assert "ScoreError" in caplog.text
 
 
 def test_a_plain_function_is_lifted_to_a_strategy() -> None:

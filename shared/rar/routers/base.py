@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from rar.embedding import Embedder, as_embedder
-from rar.errors import ConfigurationError, NotFittedError, RouterFileError, TrainingDataError
+from rar.errors import ConfigurationError, NotFittedError, RouterFileError, ScoreError, TrainingDataError
 from rar.linear import Array
 from rar.routers import saving
 from rar.routers.outcomes import Outcomes, paired, teachable
@@ -74,13 +75,16 @@ class LearnedRouter(ABC):
 
         Args:
             vectors: The texts' embeddings by this router's own embedder, where they are known already.
+
+        Raises:
+            ScoreError: A score is NaN, as where an embedder gave NaN.
         """
         self._fitted()
         if isinstance(texts, str):
             raise ConfigurationError("score takes a list of texts and got one text. Write score([text]).")
         if not len(texts):
             return np.zeros(0)
-        return np.clip(np.asarray(self._score(texts, vectors), np.float64), 0.0, 1.0)
+        return _numbers(np.clip(np.asarray(self._score(texts, vectors), np.float64), 0.0, 1.0), self)
 
     def update(self, data: Outcomes | Table) -> Self:
         """Learn from more outcomes of the same models without forgetting, where the method allows it."""
@@ -103,6 +107,9 @@ class LearnedRouter(ABC):
                 with equal scores all or none go to it: the share is the largest that is not above this.
             max_drop: Which share of the strong model's mean score may be lost (Hybrid-LLM, arXiv 2404.14618, section
                 4): the threshold with the fewest strong calls that loses no more on `data`.
+
+        Raises:
+            TrainingDataError: There are no texts, or the two models of `data` are this router's in the other order.
         """
         if (strong_share is None) == (max_drop is None):
             raise ConfigurationError("Give either strong_share or max_drop.")
@@ -112,6 +119,12 @@ class LearnedRouter(ABC):
         outcomes = paired(data) if hasattr(data, "texts") else None  # type: ignore[arg-type]
         if outcomes is None and max_drop is not None:
             raise ConfigurationError("max_drop needs outcomes, not only texts: nothing else tells what is lost.")
+        if outcomes is not None and outcomes.models == self._compared[::-1]:
+            weak_id, strong_id = self._compared
+            raise TrainingDataError(
+                f"{outcomes.name}: its weak model is {strong_id!r} and its strong one {weak_id!r}; this router was "
+                f"fitted to them the other way round. Give `outcomes.pair({weak_id!r}, {strong_id!r})`."
+            )
         texts: Any = data if outcomes is None else outcomes.texts
         scores = self.score(texts, self._known_vectors(outcomes))
         if not len(scores):
@@ -233,6 +246,13 @@ class LearnedRouter(ABC):
 
     # --- small parts ------------------------------------------------------------------------------------------------
 
+    @property
+    def _compared(self) -> tuple[str, ...]:
+        """The weak and the strong model that the score compares."""
+        return tuple(
+            getattr(self, role, None) or self.models[at] for role, at in (("weak", 0), ("strong", -1)) if self.models
+        )
+
     def _fitted(self) -> None:
         if not self.models:
             raise NotFittedError(type(self).__name__)
@@ -288,23 +308,42 @@ class RankingRouter(ABC):
         """How much each of `models` is to be preferred, shape `(n, len(models))`, each row summing to 1."""
 
 
+@dataclass(frozen=True)
 class _Function:
-    def __init__(self, score: Callable[[str], float]) -> None:
-        self._score = score
+    chance: Callable[[str], float]
 
     def score(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        return np.array([float(self._score(text)) for text in texts])
+        return _numbers(np.array([float(self.chance(text)) for text in texts]), self)
 
 
-def as_static_router(value: Any) -> StaticRouter | None:
-    """A static router, or one made of a function from a text to the chance that the strong model is needed."""
+def as_static_router(value: Any, option: str = "static_router") -> StaticRouter | None:
+    """A static router, or one made of a function from a text to the chance that the strong model is needed.
+
+    Args:
+        option: What it was given as, for messages.
+
+    Raises:
+        ConfigurationError: It is neither.
+        NotFittedError: It is a learned router that was not fitted.
+    """
+    if isinstance(value, type):
+        raise ConfigurationError(f"{option}={value.__name__} is a class. Pass an object of it.")
+    if isinstance(value, LearnedRouter) and not value.models:
+        raise NotFittedError(type(value).__name__)
     if value is None or isinstance(value, StaticRouter):
         return value
     if callable(value):
         return _Function(value)
     raise ConfigurationError(
-        f"static_router={value!r} has no `score(texts)`. Pass a static router or a function from a text to a chance."
+        f"{option}={value!r} has no `score(texts)`. Pass a static router or a function from a text to a chance."
     )
+
+
+def _numbers(scores: Array, router: object) -> Array:
+    missing = np.flatnonzero(np.isnan(scores))
+    if len(missing):
+        raise ScoreError(repr(router), int(missing[0]))
+    return scores
 
 
 def _between(ascending: Array) -> Array:

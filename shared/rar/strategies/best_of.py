@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rar.errors import ConfigurationError, NotFittedError, UnknownModelError
+import numpy as np
+
+from rar.errors import ConfigurationError, NotFittedError, ScoreError, UnknownModelError
 from rar.routers.base import EmbeddingRouter, RankingRouter
 from rar.strategy import Steps
 from rar.values import Choice, Request, Route, as_text
@@ -24,6 +26,7 @@ class BestOf:
         router: A fitted ranking router of these models and no others.
 
     Raises:
+        ConfigurationError: `router` was not fitted to one of `models`.
         UnknownModelError: `router` may choose a model that is not among `models`.
     """
 
@@ -38,12 +41,17 @@ class BestOf:
         if not self.router.models:
             raise NotFittedError(type(self.router).__name__)
         names = self._names
+        known = list(self.router.models)
+        unranked = sorted(names.keys() - set(known))
+        if unranked:
+            mapping = ", ".join(f"{model!r}: ..." for model in known)
+            raise ConfigurationError(
+                f"The ranking router was not fitted to {unranked}, only to {known}. If these are models of yours under "
+                f"other names, map its names to yours: BestOf({{{mapping}}}, router)."
+            )
         for model in self.router.models:
             if model not in names:
                 raise UnknownModelError(model, names.keys())
-        unranked = sorted(names.keys() - set(self.router.models))
-        if unranked:
-            raise ConfigurationError(f"The router was not fitted to {unranked}, only to {list(self.router.models)}.")
 
     @property
     def _names(self) -> Mapping[str, str]:
@@ -52,7 +60,10 @@ class BestOf:
     def steps(self, request: Request) -> Steps[Choice]:
         texts = [request.key or as_text(request.messages)]
         vectors = self.router.embedder.embed(texts) if isinstance(self.router, EmbeddingRouter) else None
-        chances = dict(zip(self.router.models, self.router.scores(texts, vectors)[0], strict=True))
+        scores = self.router.scores(texts, vectors)[0]
+        if np.isnan(scores).any():
+            raise ScoreError(repr(self.router))  # the strong model answers
+        chances = dict(zip(self.router.models, scores, strict=True))
         choose = getattr(self.router, "choose", None)
         best = max(chances, key=chances.__getitem__) if choose is None else choose(texts, vectors)[0]
         return Route(self._names[best], reason="best_of", confidence=float(chances[best]))

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from rar.errors import ConfigurationError
-from rar.routers.base import StaticRouter
+from rar.routers.base import StaticRouter, as_static_router
 from rar.strategy import Steps
 from rar.values import STRONG, WEAK, Choice, Request, Route, as_text
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Send a request to the strong model where the static router's chance that it is needed is at least `threshold`."""
+    """Send a request to the strong model where the static router's chance that it is needed is at least `threshold`.
 
-    router: StaticRouter
+    A score that is not a number sends it there too.
+
+    Args:
+        router: A static router, fitted if it learns, or a function from a text to that chance.
+
+    Raises:
+        NotFittedError: The router was not fitted.
+    """
+
+    router: StaticRouter | Callable[[str], float]
     threshold: float = 0.5
+    _static: StaticRouter = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold <= 1.0:
             raise ConfigurationError(f"threshold={self.threshold!r} is not between 0 and 1.")
+        static = as_static_router(self.router, "router")
+        if static is None:
+            raise ConfigurationError("router=None decides nothing. Pass a static router.")
+        object.__setattr__(self, "_static", static)
 
     def steps(self, request: Request) -> Steps[Choice]:
-        score = float(self.router.score([request.key or as_text(request.messages)])[0])
-        if score >= self.threshold:
-            return Route(STRONG, reason="static_strong", confidence=1.0 - score)
-        return Route(WEAK, reason="static_weak", confidence=1.0 - score)
+        score = float(self._static.score([request.key or as_text(request.messages)])[0])
+        confidence = None if math.isnan(score) else 1.0 - score
+        if score < self.threshold:
+            return Route(WEAK, reason="static_weak", confidence=confidence)
+        return Route(STRONG, reason="static_strong", confidence=confidence)
         yield []  # makes this a generator: it needs no call to decide
