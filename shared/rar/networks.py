@@ -34,9 +34,15 @@ def onnx_session(model: Path | bytes, threads: int) -> Any:
 
 
 class Once(Generic[T]):
-    """What `make` returns, made at the first call from any thread, and made again in a forked child."""
+    """What `make` returns, made at the first call from any thread, and made again in a forked child and in a copy."""
 
     def __init__(self, make: Callable[[], T]) -> None:
+        self.__setstate__(make)
+
+    def __getstate__(self) -> Callable[[], T]:
+        return self._make  # sessions can be neither pickled nor copied
+
+    def __setstate__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._made: T | None = None
         self._lock = threading.Lock()

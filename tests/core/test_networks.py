@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -47,6 +49,16 @@ def test_what_could_not_be_made_is_tried_again() -> None:
         once()
 
     assert once() == "there"
+
+
+def test_a_copy_makes_its_own() -> None:
+    once = Once(threading.Lock)  # which can be neither pickled nor copied, as a session
+    lock = once()
+
+    for copied in (copy.deepcopy(once), pickle.loads(pickle.dumps(once))):
+        assert copied() is copied()
+        assert copied() is not lock
+    assert once() is lock
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import logging
 import os
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,13 @@ def test_a_damaged_or_missing_file_is_refused(fitted: EncoderClassifierRouter, t
     (saved / file).unlink()
     with pytest.raises(RouterFileError, match=f"{file} cannot be read"):
         load(saved)
+
+
+def test_a_copy_scores_the_same(fitted: EncoderClassifierRouter) -> None:
+    expected = fitted.score(ASKED.texts[:5])
+
+    for copied in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):
+        np.testing.assert_allclose(copied.score(ASKED.texts[:5]), expected, atol=1e-6)
 
 
 def test_a_saved_router_needs_neither_torch_nor_the_encoder(
