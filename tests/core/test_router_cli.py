@@ -242,6 +242,14 @@ def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
     assert "none.csv" in refused("fit", "tfidf", tmp_path / "none.csv", *PAIR, "--out", tmp_path / "router")
 
 
+def test_a_file_where_the_folder_should_be_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "router").write_text("notes", "utf-8")
+
+    said = refused("fit", "tfidf", tmp_path / "none.csv", *PAIR, "--out", tmp_path / "router")
+
+    assert "--out" in said and "is a file" in said
+
+
 # --- calibrate ------------------------------------------------------------------------------------------------------
 
 
@@ -294,7 +302,7 @@ def test_what_cannot_be_calibrated_is_said_in_one_line(saved: Path, others: Path
     assert "router.json" in refused("calibrate", tmp_path, others, "--strong-share", "0.5")
     assert ".png, .svg" in refused("calibrate", saved, others, "--strong-share", "0.5", "--plot", tmp_path / "curve")
     (saved / "weights.npz").write_bytes(b"broken")
-    assert "damaged" in refused("calibrate", saved, others, "--strong-share", "0.5")
+    assert "fit it again or fetch it again" in refused("calibrate", saved, others, "--strong-share", "0.5")
 
 
 # --- eval static ----------------------------------------------------------------------------------------------------

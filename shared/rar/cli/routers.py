@@ -26,6 +26,7 @@ from rar.evaluation.report import Sheet
 from rar.linear import Array
 from rar.routers import ROUTERS, LearnedRouter, LengthRouter, Outcomes, load
 from rar.routers.outcomes import LEAST
+from rar.routers.saving import check_folder
 
 _TYPES: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (list,)}
 
@@ -62,6 +63,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Learn a static router, measure it on a fifth that is held out, fit it to all and save it."""
+    check_folder(out, "--out: a router")
     kind = _class(name)
     fresh = _maker(kind, embedder, _settings(kind, set or ()))
     outcomes = read_outcomes(data, models=_names(weak, strong, models), text=text, group=group, limit=limit)

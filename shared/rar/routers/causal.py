@@ -33,7 +33,7 @@ from rar.routers._torch import (
 )
 from rar.routers.base import Arrays, Config, LearnedRouter, Progress
 from rar.routers.outcomes import Outcomes
-from rar.routers.saving import Saved
+from rar.routers.saving import AGAIN, Saved
 from rar.values import Vector
 
 _FILE = "tuned.safetensors"
@@ -180,7 +180,7 @@ class CausalLMRouter(LearnedRouter):
         except OSError as error:
             raise RouterFileError(saved.where, f"{_FILE} cannot be read ({error})") from error
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise RouterFileError(saved.where, f"{_FILE} is damaged, or of another router")
+            raise RouterFileError(saved.where, f"{_FILE} is damaged, or of another router; {AGAIN}")
         base = _Base.of(self.model, device_for(self.device, self))
         wanted = saved.about["base"]
         if base.sha256 != wanted["sha256"]:

@@ -35,7 +35,7 @@ from rar.routers._torch import (
 )
 from rar.routers.base import Arrays, LearnedRouter, Progress
 from rar.routers.outcomes import Outcomes
-from rar.routers.saving import Saved
+from rar.routers.saving import AGAIN, Saved
 from rar.values import Vector
 
 _MODEL, _TOKENIZER = "model.onnx", "tokenizer.json"
@@ -176,7 +176,7 @@ class EncoderClassifierRouter(LearnedRouter):
             except OSError as error:
                 raise RouterFileError(saved.where, f"{name} cannot be read ({error})") from error
             if _sha256(parts[-1]) != sha256:
-                raise RouterFileError(saved.where, f"{name} is damaged, or of another router")
+                raise RouterFileError(saved.where, f"{name} is damaged, or of another router; {AGAIN}")
         self._scorer = _Scorer(parts[0], parts[1], self.max_tokens, self.threads)
 
 

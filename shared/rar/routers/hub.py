@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from rar.errors import HubError
 from rar.routers.registry import load
-from rar.routers.saving import ABOUT, WEIGHTS
+from rar.routers.saving import ABOUT, FILES
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from rar.routers.base import LearnedRouter
 
-FILES = (ABOUT, WEIGHTS, "model.onnx", "tokenizer.json", "*.safetensors")  # of a saved router; nothing else is fetched
 TAGS = ("rar-llm", "llm-routing")
 
 
@@ -68,7 +67,7 @@ def fetched(repo_id: str, *, revision: str | None = None, token: str | None = No
     """The folder in the user's cache that holds the files of a repository's router."""
     api = _api(token)
     with _blamed(f"The router {repo_id!r} was not loaded", "read", api):
-        found = api.snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES))
+        found = api.snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES))  # and nothing else
     if not (Path(found) / ABOUT).is_file():
         raise HubError(f"The repository {repo_id!r} holds no router: there is no {ABOUT} in it. Check its name.")
     return Path(found)

@@ -1,6 +1,7 @@
 """A router on disk: a folder with `router.json`, `weights.npz` and, for some, an ONNX model. Nothing is ever unpickled.
 
-`router.json` is written last, so that a folder without it was never finished.
+A router is written beside an older one and takes its place when it is whole. `router.json` goes first and comes last,
+so that a folder without it was never finished.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rar.embedding import Embedder, as_embedder
-from rar.errors import RarError, RouterFileError
+from rar.errors import ConfigurationError, RarError, RouterFileError
 
 SCHEMA = 1
 ABOUT, WEIGHTS = "router.json", "weights.npz"
+FILES = (ABOUT, WEIGHTS, "model.onnx", "tokenizer.json", "tuned.safetensors")  # that routers have, not each has all
+AGAIN = "fit it again or fetch it again"
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,40 @@ def write(
     facts = {"format": "rar-router", "schema": SCHEMA, "router": router, "config": dict(config), **about}
     # Before anything is replaced: what cannot be written leaves an older router as it is.
     content = json.dumps(facts, indent=1, ensure_ascii=False, default=np.generic.item) + "\n"
+    check_folder(folder, "A router")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ABOUT).unlink(missing_ok=True)
-    np.savez_compressed(folder / WEIGHTS, **arrays)  # type: ignore[arg-type]  # a mapping may hold any keyword
-    write_files(folder)
-    (folder / ABOUT).write_text(content, "utf-8")
+    with TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:  # on the same disk: renames are enough
+        new, old = Path(unfinished, "new"), Path(unfinished, "old")
+        new.mkdir()
+        old.mkdir()
+        np.savez_compressed(new / WEIGHTS, **arrays)  # type: ignore[arg-type]  # a mapping may hold any keyword
+        write_files(new)
+        (new / ABOUT).write_text(content, "utf-8")
+        _replace(folder, new, old)
     return folder
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Raise `ConfigurationError` where a file is in the way of a folder."""
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise ConfigurationError(f"{what} is saved into a folder, and {str(place)!r} is a file. Name another.")
+
+
+def _replace(folder: Path, new: Path, old: Path) -> None:
+    """Rename the files of `new` into `folder`, and those of the router that it held into `old`; all or none."""
+    had = [name for name in FILES if (folder / name).is_file()] if (folder / ABOUT).is_file() else []
+    comes = sorted((file.name for file in new.iterdir()), key=lambda name: (name == ABOUT, name))
+    moves = [(folder / name, old / name) for name in had] + [(new / name, folder / name) for name in comes]
+    done = 0
+    try:
+        for source, target in moves:
+            source.replace(target)
+            done += 1
+    except BaseException:
+        for source, target in reversed(moves[:done]):
+            target.replace(source)
+        raise
 
 
 def read(folder: Path) -> Saved:
@@ -70,7 +102,7 @@ def read(folder: Path) -> Saved:
     try:
         facts = json.loads(file.read_text("utf-8"))
     except ValueError as error:
-        raise RouterFileError(str(folder), f"{ABOUT} is damaged ({error})") from error
+        raise RouterFileError(str(folder), f"{ABOUT} is damaged ({error}); {AGAIN}") from error
     if not isinstance(facts, dict) or facts.pop("format", None) != "rar-router":
         raise RouterFileError(str(folder), f"{ABOUT} is not that of a router")
     schema = facts.pop("schema", None)
@@ -82,11 +114,11 @@ def read(folder: Path) -> Saved:
         with (folder / WEIGHTS).open("rb") as content, np.load(content, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise RouterFileError(str(folder), f"{WEIGHTS} is missing or damaged ({error})") from error
+        raise RouterFileError(str(folder), f"{WEIGHTS} is missing or damaged ({error}); {AGAIN}") from error
     try:
         return Saved(folder, facts.pop("router"), facts.pop("config"), facts, arrays)
     except KeyError as error:
-        raise RouterFileError(str(folder), f"{ABOUT} lacks {error}") from error
+        raise RouterFileError(str(folder), f"{ABOUT} lacks {error}; {AGAIN}") from error
 
 
 @contextmanager
@@ -97,7 +129,7 @@ def blamed(saved: Saved) -> Iterator[None]:
     except RarError:
         raise
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise RouterFileError(saved.where, f"its parts do not fit together ({error!r})") from error
+        raise RouterFileError(saved.where, f"its parts do not fit together ({error!r}); {AGAIN}") from error
 
 
 def embedder_of(saved: Saved) -> Embedder:
