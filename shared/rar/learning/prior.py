@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rar.errors import ScoreError
 from rar.linear import Array
 from rar.routers.base import EmbeddingRouter, LearnedRouter, StaticRouter
 from rar.values import Vector
@@ -39,7 +40,10 @@ class Prior:
         """The router's scores, shape `(n,)`; `vectors` spare it embedding the texts."""
         if vectors is not None and isinstance(self.router, EmbeddingRouter) and self.sees_embeddings:
             return self.router.score(texts, vectors)
-        return np.asarray(self.router.score(texts), np.float64)
+        scores = np.asarray(self.router.score(texts), np.float64)
+        if np.isnan(scores).any():
+            raise ScoreError(type(self.router).__name__)
+        return scores
 
     def gaps(self, scores: Array) -> Array:
         """The expected gaps that scores stand for; of a router that gives ties to the weak model, no less than they."""
