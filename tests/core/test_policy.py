@@ -205,7 +205,7 @@ def test_a_guess_is_audited_by_serving_the_strong_answer_and_a_known_one_afterwa
     assert (guessed.model, guessed.reason, guessed.audit) == (STRONG, "audit", True)
     assert (known.model, known.reason, known.audit) == (WEAK, "memory_weak", True)
 
-    step = policy.step("default", evidence(calls=10**9), guessed, Judged(alone=1.0, reference=1.0))
+    step = policy.step("default", evidence(calls=10**9), guessed, Judged(1.0, reference=1.0))
     assert step is not None and guessed.expected is not None
     assert (step.audit, step.error) == (True, True)
     assert step.residual == pytest.approx(1.0 - guessed.expected)

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.errors import EvaluationDataError, MissingDependencyError
-from rar.routers.outcomes import Outcomes
+from rar.routers.outcomes import Outcomes, taken
 from rar.values import Vector
 
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -84,14 +84,7 @@ class Table:
 
     def take(self, rows: npt.NDArray[np.intp] | Sequence[int]) -> Table:
         """The table of `rows`, in that order."""
-        index = np.asarray(rows, np.intp)
-
-        def taken(values: Any) -> Any:
-            if isinstance(values, np.ndarray):
-                return values[index]
-            return None if values is None else tuple(values[row] for row in index)
-
-        return replace(self, **{name: taken(getattr(self, name)) for name in _COLUMNS})
+        return replace(self, **taken(self, _COLUMNS, rows))
 
 
 def read_table(

@@ -84,7 +84,8 @@ class Learner:
         if found is not None:
             served = found.served.gap_or_verdict if found.served else None
             alone = next((one.gap_or_verdict for one in found.attempts if one.guide is None), None)
-            judged = Judged(served, alone if decision.model == STRONG else None, found.reference)
+            audited = (alone if decision.model == STRONG else served) if decision.choice.audit else None
+            judged = Judged(audited, None if decision.choice.audit else alone, found.reference)
         step = self.policy.step(decision.request.namespace, evidence, decision.choice, judged)
         return () if step is None else (step,)
 

@@ -15,8 +15,8 @@ from rar.values import STRONG, WEAK, Evidence, Experience, GuideMatch, Match, Ro
 class Judged:
     """What a judge found of one served call: how much better the strong answer was, and how good that was itself."""
 
-    gap: float | None = None  # of an audited weak answer; None: it was not judged
-    alone: float | None = None  # of the weak model's attempt alone, where the strong one was served
+    gap: float | None = None  # of an audited weak answer, served or not; None: it was not judged
+    alone: float | None = None  # of the weak model's attempt alone, where the strong one was served and preferred
     reference: float | None = None  # None: nothing was judged
 
 
@@ -219,21 +219,19 @@ class FloorPolicy:
     def step(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> PolicyStep | None:
         allowed = (1.0 - self.quality) * evidence.reference
         guessed = route.reason.startswith("likely") or route.reason == AUDIT
-        gap = judged.alone if route.reason == AUDIT else judged.gap
-        loss = 0.0
+        gap, loss = judged.gap, 0.0
         if route.model == WEAK:
             loss = route.expected or 0.0
             if guessed:
                 doubted = min(max(evidence.bias, -self.doubt), self.doubt)
                 loss = max(loss + evidence.bias - doubted, 0.0)
-        audited = gap is not None and (route.model == WEAK or route.reason == AUDIT)
-        residual = gap - (route.expected or 0.0) if audited and guessed and gap is not None else None
+        residual = gap - (route.expected or 0.0) if guessed and gap is not None else None
         return PolicyStep(
             namespace,
             # Large steps at first, when the threshold is a guess.
             self.rate * (1.0 + 300.0 / (evidence.calls + 100.0)) * (loss - allowed),
-            audit=audited,
-            error=audited and (gap or 0.0) > 0.0,
+            audit=gap is not None,
+            error=gap is not None and gap > 0.0,
             start=self.start,
             low=self.bounds[0],
             high=self.bounds[1],
@@ -247,9 +245,8 @@ class FloorPolicy:
         """How much better a worse weak model explains what was judged; None where too little was expected of it."""
         if evidence.calls < SETTLED:
             return None
-        gap = judged.alone if route.reason == AUDIT else judged.gap
-        if route.guide is None and gap is not None and route.expected is not None:
-            return _log_ratio(gap - route.expected, *WORSE_SERVED)
+        if route.guide is None and judged.gap is not None and route.expected is not None:
+            return _log_ratio(judged.gap - route.expected, *WORSE_SERVED)
         if judged.alone is not None and evidence.learned is not None:
             return _log_ratio(judged.alone - self.alone(evidence)[0], *WORSE_SHADOW)
         return None

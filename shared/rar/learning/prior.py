@@ -31,15 +31,10 @@ class Prior:
         """How many outcomes it was fitted to; 0 where that is not known."""
         return int(self.router.facts.get("rows", 0)) if isinstance(self.router, LearnedRouter) else 0
 
-    @property
-    def sees_embeddings(self) -> bool:
-        """Whether its score is to be had from an embedding that is known."""
-        return isinstance(self.router, EmbeddingRouter) and self.router.embedder.id == self.embedder_id
-
     def scores(self, texts: Sequence[str], vectors: Vector | None = None) -> Array:
         """The router's scores, shape `(n,)`; `vectors` spare it embedding the texts."""
-        if vectors is not None and isinstance(self.router, EmbeddingRouter) and self.sees_embeddings:
-            return self.router.score(texts, vectors)
+        if vectors is not None and isinstance(self.router, EmbeddingRouter):
+            return self.router.score(texts, vectors if self.router.embedder.id == self.embedder_id else None)
         scores = np.asarray(self.router.score(texts), np.float64)
         if np.isnan(scores).any():
             raise ScoreError(type(self.router).__name__)

@@ -156,14 +156,7 @@ class Outcomes:
 
     def take(self, rows: npt.NDArray[np.intp] | Sequence[int]) -> Outcomes:
         """The outcomes of `rows`, in that order."""
-        index = np.asarray(rows, np.intp)
-
-        def taken(values: Any) -> Any:
-            if isinstance(values, np.ndarray):
-                return values[index]
-            return None if values is None else tuple(values[row] for row in index)
-
-        return replace(self, **{name: taken(getattr(self, name)) for name in _COLUMNS})
+        return replace(self, **taken(self, _COLUMNS, rows))
 
     def pair(self, weak: str, strong: str) -> Outcomes:
         """Those of two of the models, on the texts that both were asked."""
@@ -180,6 +173,18 @@ class Outcomes:
             samples=None if rows.samples is None else rows.samples[:, columns],
             costs=None if rows.costs is None else rows.costs[:, columns],
         )
+
+
+def taken(data: object, columns: Sequence[str], rows: npt.NDArray[np.intp] | Sequence[int]) -> dict[str, Any]:
+    """The given rows, in that order, of columns that are arrays, tuples or None."""
+    index = np.asarray(rows, np.intp)
+
+    def of(values: Any) -> Any:
+        if isinstance(values, np.ndarray):
+            return values[index]
+        return None if values is None else tuple(values[row] for row in index)
+
+    return {column: of(getattr(data, column)) for column in columns}
 
 
 def teachable(data: Outcomes | Table, *, pair: bool) -> Outcomes:
