@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
+from contextlib import aclosing, closing
 from typing import Any
 
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
@@ -12,8 +13,9 @@ from langchain_core.runnables import RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 
 from langchain_rar.children import Child
-from langchain_rar.messages import DECISION, stamped
-from langchain_rar.serving import Attempt, Serving
+from langchain_rar.messages import DECISION, is_solid, stamped
+from langchain_rar.serving import ChildCall, Serving
+from rar.timeouts import astream_within, stream_within
 
 _END = object()
 
@@ -74,87 +76,113 @@ class _AsyncStream(AsyncChatModelStream):
 def _events(serving: Serving) -> Generator[Mapping[str, Any], None, None]:
     run = serving.start()
     try:
-        decision = serving.router.decide(serving.request, serving.models)
-        while True:
-            try:
-                stream, events, event = _opened(serving.attempt(decision, run.get_child()))
-                break
-            except Exception as error:
-                decision = serving.router.failover(decision, error)
-        facts = decision.as_dict()
-        finish: Mapping[str, Any] = {}
-        while event is not _END:
-            if event["event"] == "message-finish":
-                finish = _marked(event, facts)
-            else:
-                yield event
-            event = next(events, _END)
-        output = stamped(stream.output, facts)
+        turn = serving.turn(serving.router.decide(serving.request, serving.models))
+        for attempt in turn:
+            with attempt:
+                call = serving.prepared(attempt.decision, run.get_child())
+                opened = _Opened()
+                with closing(stream_within(*serving.limit(attempt), lambda: opened.events(call))) as events:  # noqa: B023
+                    for event in events:
+                        for ready in attempt.admit(event, _solid(event)):
+                            if ready["event"] != "message-finish":
+                                yield ready
+                for ready in attempt.rest(serving.nothing(attempt.decision)):
+                    if ready["event"] != "message-finish":
+                        yield ready
+        facts = turn.decision.as_dict()
+        output = stamped(opened.stream.output, facts)
     except BaseException as error:
         run.on_chain_error(error)
         raise
     run.on_chain_end(output)
-    serving.learn(decision, output)
-    yield finish  # last of all, for a reader stops here
+    serving.learn(turn.decision, output)
+    yield _marked(opened.finish, facts)  # last of all, for a reader stops here
 
 
 async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
     run = await serving.astart()
     try:
-        decision = await serving.router.adecide(serving.request, serving.models)
-        while True:
-            try:
-                stream, events, event = await _aopened(serving.attempt(decision, run.get_child()))
-                break
-            except Exception as error:
-                decision = serving.router.failover(decision, error)
-        facts = decision.as_dict()
-        finish: Mapping[str, Any] = {}
-        try:
-            while event is not _END:
-                if event["event"] == "message-finish":
-                    finish = _marked(event, facts)
-                else:
-                    yield event
-                event = await anext(events, _END)
-            output = stamped(await stream, facts)
-        finally:
-            await stream.aclose()
+        turn = serving.turn(await serving.router.adecide(serving.request, serving.models))
+        for attempt in turn:
+            with attempt:
+                call = serving.prepared(attempt.decision, run.get_child())
+                opened = _Opened()
+                async with aclosing(astream_within(*serving.limit(attempt), opened.aevents(call))) as events:
+                    async for event in events:
+                        for ready in attempt.admit(event, _solid(event)):
+                            if ready["event"] != "message-finish":
+                                yield ready
+                for ready in attempt.rest(serving.nothing(attempt.decision)):
+                    if ready["event"] != "message-finish":
+                        yield ready
+        facts = turn.decision.as_dict()
+        output = stamped(await opened.stream, facts)
     except BaseException as error:
         await run.on_chain_error(error)
         raise
     await run.on_chain_end(output)
-    serving.learn(decision, output)
-    yield finish
+    serving.learn(turn.decision, output)
+    yield _marked(opened.finish, facts)
 
 
-def _opened(attempt: Attempt) -> tuple[Any, Iterator[Any], Any]:
-    """The child's stream, its events after the first one, and that one."""
-    *fallible, last = _alternatives(attempt.child)
-    for child in fallible:
-        with contextlib.suppress(Exception):
-            return _open(child, attempt)
-    return _open(last, attempt)
+class _Opened:
+    """The child's stream of one attempt. Of a child with alternatives, the first that can be opened."""
+
+    def __init__(self) -> None:
+        self.stream: Any = None
+        self.finish: Mapping[str, Any] = {}
+
+    def events(self, call: ChildCall) -> Generator[Mapping[str, Any], None, None]:
+        events, event = self._first(call)
+        while event is not _END:
+            self._notice(event)
+            yield event
+            event = next(events, _END)
+
+    async def aevents(self, call: ChildCall) -> AsyncGenerator[Mapping[str, Any], None]:
+        events, event = await self._afirst(call)
+        try:
+            while event is not _END:
+                self._notice(event)
+                yield event
+                event = await anext(events, _END)
+        finally:
+            await self.stream.aclose()
+
+    def _notice(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "message-finish":
+            self.finish = event
+
+    def _first(self, call: ChildCall) -> tuple[Iterator[Any], Any]:
+        *fallible, last = _alternatives(call.child)
+        for child in fallible:
+            with contextlib.suppress(Exception):
+                return self._open(child, call)
+        return self._open(last, call)
+
+    def _open(self, child: Child, call: ChildCall) -> tuple[Iterator[Any], Any]:
+        self.stream = child.stream_events(*call.sent, version="v3")
+        events = iter(self.stream)
+        return events, next(events, _END)
+
+    async def _afirst(self, call: ChildCall) -> tuple[AsyncIterator[Any], Any]:
+        *fallible, last = _alternatives(call.child)
+        for child in fallible:
+            with contextlib.suppress(Exception):
+                return await self._aopen(child, call)
+        return await self._aopen(last, call)
+
+    async def _aopen(self, child: Child, call: ChildCall) -> tuple[AsyncIterator[Any], Any]:
+        stream: Any = await child.astream_events(*call.sent, version="v3")
+        self.stream, events = stream, aiter(stream)
+        return events, await anext(events, _END)
 
 
-def _open(child: Child, attempt: Attempt) -> tuple[Any, Iterator[Any], Any]:
-    stream = child.stream_events(attempt.messages, attempt.config, version="v3")
-    events = iter(stream)
-    return stream, events, next(events, _END)
-
-
-async def _aopened(attempt: Attempt) -> tuple[Any, AsyncIterator[Any], Any]:
-    *fallible, last = _alternatives(attempt.child)
-    for child in fallible:
-        with contextlib.suppress(Exception):
-            return await _aopen(child, attempt)
-    return await _aopen(last, attempt)
-
-
-async def _aopen(child: Child, attempt: Attempt) -> tuple[Any, AsyncIterator[Any], Any]:
-    stream: Any = await child.astream_events(attempt.messages, attempt.config, version="v3")
-    events = aiter(stream)
-    return stream, events, await anext(events, _END)
+def _solid(event: Mapping[str, Any]) -> bool:
+    """Whether an event brings more than the frame of a message, an empty text or a thought."""
+    block = event.get("content") or event.get("delta") or {}
+    block = {**block, "type": str(block.get("type", "")).removesuffix("-delta")}
+    return bool(block["type"]) and is_solid(block)
 
 
 def _alternatives(child: Child) -> list[Child]:

@@ -156,15 +156,44 @@ def decision_of_turn(messages: Sequence[BaseMessage]) -> Mapping[str, Any] | Non
     return None
 
 
+_THOUGHTS = {"reasoning", "thinking", "redacted_thinking", "reasoning_content"}
+
+
 def is_blank(message: AIMessage) -> bool:
-    """Whether a model returned nothing at all: no text, no other content, no tool call, no refusal."""
-    content = message.content
+    """Whether a model returned nothing that answers: no text, no other content, no tool call, no refusal.
+
+    Thoughts alone are no answer.
+    """
+    calls = message.tool_call_chunks if isinstance(message, AIMessageChunk) else ()
+    extras = message.additional_kwargs.items()
     return not (
-        (content.strip() if isinstance(content, str) else content)
+        _says_something(message.content)
         or message.tool_calls
         or message.invalid_tool_calls
-        or any(message.additional_kwargs.values())
+        or calls
+        or any(value for name, value in extras if name not in _THOUGHTS)
     )
+
+
+def _says_something(content: str | list[str | dict[str, Any]]) -> bool:
+    if isinstance(content, str):
+        return bool(content.strip())
+    return any(_says_something(block) if isinstance(block, str) else is_solid(block) for block in content)
+
+
+def is_solid(block: Mapping[str, Any]) -> bool:
+    """Whether a content block holds more than a thought or an empty text."""
+    kind = block.get("type")
+    if kind == "non_standard" and isinstance(block.get("value"), Mapping):
+        return is_solid(block["value"])
+    if kind in _THOUGHTS:
+        return False
+    if kind in (None, "text", "output_text"):
+        return bool(str(block.get("text") or "").strip()) or bool(block.keys() - _TEXT_FIELDS)
+    return True
+
+
+_TEXT_FIELDS = {"type", "text", "index", "id", "annotations", "extras"}
 
 
 def is_cached(message: AIMessage) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +21,7 @@ from langchain_rar.serving import Serving
 from rar.errors import ConfigurationError, MissingDependencyError
 from rar.injection import messages_of
 from rar.router import Router
+from rar.timeouts import awithin, within
 from rar.values import Answer, Decision
 
 try:
@@ -57,34 +60,32 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
+        if _is_backup(request):
+            return handler(request)
         serving = self._serving(request)
-        decision = self.router.decide(serving.request, serving.models)
-        while True:
-            try:
-                response = handler(_routed(request, serving, decision))
-            except Exception as error:
-                decision = self.router.failover(decision, error)
-                continue
-            again = serving.second_chance(decision, _answer(response))
-            if again is None:
-                return _finished(response, serving, decision)
-            decision = again
+        turn = serving.turn(self.router.decide(serving.request, serving.models))
+        with _noting_failure(request):
+            for attempt in turn:
+                with attempt:
+                    routed = _routed(request, serving, attempt.decision)
+                    response = within(*serving.limit(attempt), lambda: handler(routed))  # noqa: B023
+                    attempt.refuse(_flaw(serving, attempt.decision, response))
+        return _finished(response, serving, turn.decision)
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
+        if _is_backup(request):
+            return await handler(request)
         serving = self._serving(request)
-        decision = await self.router.adecide(serving.request, serving.models)
-        while True:
-            try:
-                response = await handler(_routed(request, serving, decision))
-            except Exception as error:
-                decision = self.router.failover(decision, error)
-                continue
-            again = serving.second_chance(decision, _answer(response))
-            if again is None:
-                return _finished(response, serving, decision)
-            decision = again
+        turn = serving.turn(await self.router.adecide(serving.request, serving.models))
+        with _noting_failure(request):
+            for attempt in turn:
+                with attempt:
+                    routed = _routed(request, serving, attempt.decision)
+                    response = await awithin(*serving.limit(attempt), handler(routed))
+                    attempt.refuse(_flaw(serving, attempt.decision, response))
+        return _finished(response, serving, turn.decision)
 
     def _serving(self, request: ModelRequest[Any]) -> Serving:
         system = [] if request.system_message is None else [request.system_message]
@@ -96,6 +97,34 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
             arguments["tools"] = BoundTools(tools, request.tool_choice if schema is None else "any")
         prompt = ChatPromptValue(messages=[*system, *request.messages])
         return self._planner.serving(prompt, ensure_config(), arguments)
+
+
+# The model request that this middleware could not have answered last, for a fallback around it.
+_failed: ContextVar[ModelRequest[Any] | None] = ContextVar("rar_failed_request", default=None)
+
+
+@contextmanager
+def _noting_failure(request: ModelRequest[Any]) -> Iterator[None]:
+    _failed.set(None)
+    try:
+        yield
+    except Exception:
+        _failed.set(request)
+        raise
+
+
+def _is_backup(request: ModelRequest[Any]) -> bool:
+    """Whether a middleware around this one asks again with another model, after both of ours had failed."""
+    failed = _failed.get()
+    return failed is not None and failed.state is request.state and failed.model is not request.model
+
+
+def _flaw(serving: Serving, decision: Decision, response: ModelResponse[Any]) -> Exception | None:
+    """What is wrong with a response; None if it may be kept. A structured response without text is none."""
+    answer = _answer(response)
+    if response.structured_response is not None or answer is None:
+        return None
+    return serving.flaw(decision, answer)
 
 
 def _routed(request: ModelRequest[Any], serving: Serving, decision: Decision) -> ModelRequest[Any]:

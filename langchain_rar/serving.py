@@ -6,7 +6,8 @@ A router that was itself an LLM run above another LLM run would count every toke
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+import sys
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,22 +39,26 @@ from langchain_rar.messages import (
     to_langchain,
 )
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
-from rar.errors import EmptyReplyError
+from rar.errors import EmptyReplyError, UnparsedReplyError
 from rar.injection import messages_of
 from rar.router import Router
+from rar.timeouts import astream_within, awithin, stream_within, within
+from rar.turn import Attempt, Turn
 from rar.values import Answer, Decision, Request
-
-_END = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class ChildCall:
     """The chosen child, ready to be called."""
 
     child: Child
     messages: list[BaseMessage]
     config: RunnableConfig
     seen: LastMessage | None  # catches the model's own message where the output is something made of it
+
+    @property
+    def sent(self) -> tuple[list[BaseMessage], RunnableConfig]:
+        return self.messages, self.config
 
     def message(self, output: Any) -> AIMessage | None:
         if self.seen is not None:
@@ -86,102 +91,78 @@ class Serving:
     def invoke(self) -> Any:
         run = self.start()
         try:
-            decision = self.router.decide(self.request, self.models)
-            while True:
-                try:
-                    attempt = self.attempt(decision, run.get_child())
-                    output = self.whole(attempt.child.invoke(attempt.messages, attempt.config))
-                except Exception as error:
-                    decision = self.router.failover(decision, error)
-                    continue
-                again = self.second_chance(decision, output)
-                if again is None:
-                    break
-                decision = again
-            output = stamped(output, decision.as_dict())
+            turn = self.turn(self.router.decide(self.request, self.models))
+            for attempt in turn:
+                with attempt:
+                    call = self.prepared(attempt.decision, run.get_child())
+                    output = self.whole(within(*self.limit(attempt), lambda: call.child.invoke(*call.sent)))  # noqa: B023
+                    attempt.refuse(self.flaw(attempt.decision, output))
+            output = stamped(output, turn.decision.as_dict())
         except BaseException as error:
             run.on_chain_error(error)
             raise
         run.on_chain_end(output)
-        self.learn(decision, attempt.message(output))
+        self.learn(turn.decision, call.message(output))
         return output
 
     async def ainvoke(self) -> Any:
         run = await self.astart()
         try:
-            decision = await self.router.adecide(self.request, self.models)
-            while True:
-                try:
-                    attempt = self.attempt(decision, run.get_child())
-                    output = self.whole(await attempt.child.ainvoke(attempt.messages, attempt.config))
-                except Exception as error:
-                    decision = self.router.failover(decision, error)
-                    continue
-                again = self.second_chance(decision, output)
-                if again is None:
-                    break
-                decision = again
-            output = stamped(output, decision.as_dict())
+            turn = self.turn(await self.router.adecide(self.request, self.models))
+            for attempt in turn:
+                with attempt:
+                    call = self.prepared(attempt.decision, run.get_child())
+                    output = self.whole(await awithin(*self.limit(attempt), call.child.ainvoke(*call.sent)))
+                    attempt.refuse(self.flaw(attempt.decision, output))
+            output = stamped(output, turn.decision.as_dict())
         except BaseException as error:
             await run.on_chain_error(error)
             raise
         await run.on_chain_end(output)
-        self.learn(decision, attempt.message(output))
+        self.learn(turn.decision, call.message(output))
         return output
 
     def stream(self) -> Generator[Any, None, None]:
         run = self.start()
-        chunks: list[Any] = []
         try:
-            decision = self.router.decide(self.request, self.models)
-            while True:
-                try:
-                    attempt = self.attempt(decision, run.get_child())
-                    source = _generator(attempt.child.stream(attempt.messages, attempt.config))
-                    chunk = next(source, _END)
-                    break
-                except Exception as error:
-                    decision = self.router.failover(decision, error)
-            facts: Mapping[str, Any] | None = decision.as_dict()
-            with closing(source):
-                while chunk is not _END:
-                    chunk, facts = self.part(chunk, facts)
-                    chunks.append(chunk)
-                    yield chunk
-                    chunk = next(source, _END)
+            turn = self.turn(self.router.decide(self.request, self.models))
+            for attempt in turn:
+                passed = _Passed(self.form.parsed, attempt.decision.as_dict())
+                with attempt:
+                    call = self.prepared(attempt.decision, run.get_child())
+                    with closing(stream_within(*self.limit(attempt), lambda: call.child.stream(*call.sent))) as source:  # noqa: B023
+                        for chunk in source:
+                            for ready in attempt.admit(chunk, self.solid(chunk)):
+                                yield passed.on(ready)
+                    for ready in attempt.rest(self.nothing(attempt.decision)):
+                        yield passed.on(ready)
         except BaseException as error:
             run.on_chain_error(error)
             raise
-        output = merged(chunks)
+        output = merged(passed.chunks)
         run.on_chain_end(output)
-        self.learn(decision, attempt.message(output))
+        self.learn(turn.decision, call.message(output))
 
     async def astream(self) -> AsyncGenerator[Any, None]:
         run = await self.astart()
-        chunks: list[Any] = []
         try:
-            decision = await self.router.adecide(self.request, self.models)
-            while True:
-                try:
-                    attempt = self.attempt(decision, run.get_child())
-                    source = attempt.child.astream(attempt.messages, attempt.config)
-                    chunk = await anext(source, _END)
-                    break
-                except Exception as error:
-                    decision = self.router.failover(decision, error)
-            facts: Mapping[str, Any] | None = decision.as_dict()
-            async with aclosing(source):  # type: ignore[type-var]  # every `astream` is an async generator
-                while chunk is not _END:
-                    chunk, facts = self.part(chunk, facts)
-                    chunks.append(chunk)
-                    yield chunk
-                    chunk = await anext(source, _END)
+            turn = self.turn(await self.router.adecide(self.request, self.models))
+            for attempt in turn:
+                passed = _Passed(self.form.parsed, attempt.decision.as_dict())
+                with attempt:
+                    call = self.prepared(attempt.decision, run.get_child())
+                    async with aclosing(astream_within(*self.limit(attempt), call.child.astream(*call.sent))) as source:
+                        async for chunk in source:
+                            for ready in attempt.admit(chunk, self.solid(chunk)):
+                                yield passed.on(ready)
+                    for ready in attempt.rest(self.nothing(attempt.decision)):
+                        yield passed.on(ready)
         except BaseException as error:
             await run.on_chain_error(error)
             raise
-        output = merged(chunks)
+        output = merged(passed.chunks)
         await run.on_chain_end(output)
-        self.learn(decision, attempt.message(output))
+        self.learn(turn.decision, call.message(output))
 
     # --- what the modes share ---------------------------------------------------------------------------------------
 
@@ -195,7 +176,14 @@ class Serving:
         self.settings.attach(manager)
         return await manager.on_chain_start(None, self._inputs(), name=self._run_name(), run_id=self._run_id())
 
-    def attempt(self, decision: Decision, callbacks: BaseCallbackManager) -> Attempt:
+    def turn(self, decision: Decision) -> Turn:
+        return Turn(self.router, decision, passes=is_control_flow)
+
+    def limit(self, attempt: Attempt) -> tuple[float | None, str]:
+        """How long the attempt's model may be silent, and its name."""
+        return self.router.timeout, attempt.decision.model
+
+    def prepared(self, decision: Decision, callbacks: BaseCallbackManager) -> ChildCall:
         """The child that the decision names, or a playback of the reply that it already has."""
         model = self.models[decision.model]
         child = self.form.serving(model.child, self.request.options[ARGUMENTS])
@@ -206,34 +194,33 @@ class Serving:
             callbacks.add_handler(seen, inherit=True)
         metadata = {**self.config.get("metadata", {}), "rar_model": decision.model, "rar_decision_id": decision.id}
         config: RunnableConfig = {**patch_config(self.config, callbacks=callbacks), "metadata": metadata}
-        return Attempt(child, [to_langchain(message) for message in messages_of(decision.call)], config, seen)
+        return ChildCall(child, [to_langchain(message) for message in messages_of(decision.call)], config, seen)
 
     def whole(self, output: Any) -> Any:
         return output if self.form.parsed else as_message(output)
 
-    def part(self, chunk: Any, facts: Mapping[str, Any] | None) -> tuple[Any, Mapping[str, Any] | None]:
-        """A chunk to pass on, and the facts if they are still to be stamped on a later one: merging adds them up."""
-        chunk = chunk if self.form.parsed else as_chunk(chunk)
-        if facts is None:
-            return chunk, None
-        marked = stamped(chunk, facts)
-        return marked, facts if marked is chunk else None
+    def solid(self, chunk: Any) -> bool:
+        """Whether a chunk is worth passing on: until one is, another model may still answer."""
+        return self._has_object(chunk) if self.form.parsed else not is_blank(as_chunk(chunk))
 
-    def second_chance(self, decision: Decision, output: Any) -> Decision | None:
-        """The decision to try instead of an output that came without an error and is of no use; None to keep it."""
-        flaw: Any = None
-        if isinstance(output, AIMessage) and is_blank(output):
-            flaw = EmptyReplyError(decision.model)
-        elif isinstance(output, dict) and self.form.parsed:
-            flaw = output.get("parsing_error")
-        if not isinstance(flaw, Exception):
-            return None
-        try:
-            return self.router.failover(decision, flaw)
-        except Exception as error:
-            if error is flaw:
-                return None  # nobody else may answer, so what there is goes to the user as it would without us
-            raise
+    def nothing(self, decision: Decision) -> Exception:
+        """What is wrong with an answer that holds nothing solid."""
+        return (UnparsedReplyError if self.form.parsed else EmptyReplyError)(decision.model)
+
+    def flaw(self, decision: Decision, output: Any) -> Exception | None:
+        """What is wrong with an answer that came without an error; None if it may be kept."""
+        if not self.form.parsed:
+            return self.nothing(decision) if is_blank(output) else None
+        found = output.get("parsing_error") if isinstance(output, dict) else None
+        if isinstance(found, Exception):
+            return found
+        return None if self._has_object(output) else self.nothing(decision)
+
+    def _has_object(self, output: Any) -> bool:
+        """Whether structured output, or the `include_raw` map around it, holds what was asked for."""
+        if getattr(self.form, "include_raw", False) and isinstance(output, Mapping):
+            output = output.get("parsed")
+        return output is not None and output != []
 
     def learn(self, decision: Decision, message: AIMessage | None) -> None:
         if message is None or is_cached(message):
@@ -288,9 +275,27 @@ class LastMessage(BaseCallbackHandler):
             self.message = generation.message
 
 
-def _generator(chunks: Iterator[Any]) -> Generator[Any, None, None]:
-    """`chunks` as something that can be closed, which closes them too where they can be."""
-    yield from chunks
+class _Passed:
+    """The chunks of one attempt that were passed on. The first that can carry it is stamped: merging adds chunks up."""
+
+    def __init__(self, parsed: bool, facts: Mapping[str, Any]) -> None:
+        self.chunks: list[Any] = []
+        self._parsed = parsed
+        self._facts: Mapping[str, Any] | None = facts
+
+    def on(self, chunk: Any) -> Any:
+        chunk = chunk if self._parsed else as_chunk(chunk)
+        if self._facts is not None:
+            marked = stamped(chunk, self._facts)
+            self._facts, chunk = (self._facts if marked is chunk else None), marked
+        self.chunks.append(chunk)
+        return chunk
+
+
+def is_control_flow(error: Exception) -> bool:
+    """Whether an exception is LangGraph's way of pausing or leaving a graph, which is no failure of a model."""
+    graph_errors = sys.modules.get("langgraph.errors")
+    return graph_errors is not None and isinstance(error, graph_errors.GraphBubbleUp)
 
 
 def merged(chunks: list[Any]) -> Any:

@@ -113,6 +113,7 @@ class RouterLLM(FunctionCallingLLM):
         weak_id: str | None = None,
         strong_id: str | None = None,
         degrade: bool = False,
+        timeout: float | None = None,
         learning_budget: float | None = 0.2,
         learning_usd_per_day: float | None = None,
         guides: bool = True,

@@ -31,6 +31,8 @@
     ├── UnknownGuideError (LookupError)      no guide of that id is known
     ├── ClosedError (RuntimeError)           the router or memory was closed
     ├── EmptyReplyError (RuntimeError)       a model returned nothing
+    ├── UnparsedReplyError (RuntimeError)    a model returned no structured output
+    ├── ModelTimeoutError (TimeoutError)     a model said nothing for too long
     └── BudgetError (RuntimeError)           the learning budget is spent (never reaches a user's call)
 
 Arguments are plain values kept as fields, so that errors can be pickled and caught by what they say.
@@ -316,6 +318,28 @@ class EmptyReplyError(RarError, RuntimeError):
 
     def __str__(self) -> str:
         return f"The {self.model} model returned neither text nor a tool call."
+
+
+class UnparsedReplyError(RarError, RuntimeError):
+    """A model was asked for structured output and gave none."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return f"The {self.model} model returned no structured output."
+
+
+class ModelTimeoutError(RarError, TimeoutError):
+    """A model said nothing for longer than `timeout=` allows."""
+
+    def __init__(self, model: str, seconds: float) -> None:
+        super().__init__(model, seconds)
+        self.model, self.seconds = model, seconds
+
+    def __str__(self) -> str:
+        return f"The {self.model} model said nothing for {self.seconds:g} s. A larger `timeout=` gives it more time."
 
 
 class BudgetError(RarError, RuntimeError):

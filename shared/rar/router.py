@@ -21,6 +21,7 @@ from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
 from rar.errors import (
     ClosedError,
+    ConfigurationError,
     MissingModelError,
     RequestError,
     UnknownDecisionError,
@@ -29,7 +30,7 @@ from rar.errors import (
 )
 from rar.learning.gap import PRIOR_SUPPORT
 from rar.learning.judges import as_judge
-from rar.learning.learner import Learner, Lesson, Writer, record_of, teachable
+from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Writer, record_of, teachable
 from rar.learning.policy import AUDIT, FloorPolicy, PaperPolicy, Policy, as_policy, of_pair
 from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt
@@ -90,15 +91,14 @@ class Router:
     How a plugin uses it, in every mode (sync shown)::
 
         decision = router.decide(request, models)            # never raises for trouble of ours: it degrades to strong
-        while True:
-            if isinstance(decision.choice, Answer): ...      # play `choice.reply` back natively
-            try:
-                ...                                          # call `models[decision.model]` natively with the messages
-                break                                        # of `messages_of(decision.call)`
-            except Exception as error:                       # before the first token only
-                decision = router.failover(decision, error)  # the next decision, or raises `error`
-        ...                                                  # stamp `decision.as_dict()` on the response
-        router.learn(decision, reply, models)                # after success only
+        turn = Turn(router, decision)                        # `rar.turn`: fails over before the first content only
+        for attempt in turn:
+            with attempt:
+                if isinstance(attempt.decision.choice, Answer): ...  # play `choice.reply` back natively
+                ...                                          # call the model natively with the messages of
+                                                             # `messages_of(attempt.decision.call)`
+        ...                                                  # stamp `turn.decision.as_dict()` on the response
+        router.learn(turn.decision, reply, models)           # after success only
 
     Args:
         weak, strong: Models or functions of messages, for callers without framework; plugins pass theirs to each call.
@@ -119,6 +119,8 @@ class Router:
         seed: Makes audits repeatable.
         weak_id, strong_id: Override the models' own ids, under which verdicts are kept.
         degrade: Let the weak model answer when the strong one fails.
+        timeout: Seconds that a model may be silent, over a whole answer or between two chunks of a stream, before the
+            call counts as failed; None leaves it to the models' clients. Calls of learning have a limit in any case.
         learning_budget: Share of the strong model's serving cost that learning may cost; None: no limit. Audits do
             not count, since they keep the floor; `audit_rate` bounds them.
         learning_usd_per_day: Most that learning may cost in a day of this process.
@@ -158,6 +160,7 @@ class Router:
         weak_id: str | None = None,
         strong_id: str | None = None,
         degrade: bool = False,
+        timeout: float | None = None,
         learning_budget: float | None = 0.2,
         learning_usd_per_day: float | None = None,
         guides: bool = True,
@@ -171,7 +174,7 @@ class Router:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self.namespace, self.degrade = namespace, degrade
+        self.namespace, self.degrade, self.timeout = namespace, degrade, _seconds("timeout", timeout)
         self.policy = as_policy(policy, quality=quality, audit_rate=audit_rate)
         self._weak_id, self._strong_id = weak_id, strong_id
         self._models = _models(weak, strong, models)
@@ -206,8 +209,9 @@ class Router:
             self.ledger.seed(self.memory.spending())
             ladder = Ladder(as_judge(judge, embedder=self.embedder), write_guides=guides)
             self._learner = Learner(
-                self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text, redact, clock
-            )
+                self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text, redact, clock,
+                timeout=LEARNING_TIMEOUT if self.timeout is None else self.timeout,
+            )  # fmt: skip
             self._writer = Writer(self.memory, self.ledger, store_text=store_text)
             self._scores = LearnedScores(self.memory, self._prior)
         self._worker: Worker[Lesson] = Worker(self._study, self._write_pending, mode=mode)
@@ -267,16 +271,29 @@ class Router:
             Exception: `error` itself, when no other model may answer: the strong one failed (unless `degrade=True`),
                 all failed, or the caller forces a model.
         """
-        failed = (*decision.failed, Failure(decision.model, error))
-        other = STRONG if decision.model != STRONG else WEAK
-        if (
-            decision.request.force is not None
-            or any(failure.model == other for failure in failed)
-            # A strong answer that only checks a guess about the weak one costs nobody an answer.
-            or (other == WEAK and not self.degrade and decision.choice.reason != AUDIT)
-        ):
+        after = self.stand_in(decision, error)
+        if after is None:
             raise error
+        return after
+
+    def may_fail_over(self, decision: Decision) -> bool:
+        """Whether another model may answer if the decision's own fails."""
+        tried = {decision.model, *(failure.model for failure in decision.failed)}
+        other = STRONG if decision.model != STRONG else WEAK
+        return (
+            decision.request.force is None
+            and other not in tried
+            # A strong answer that only checks a guess about the weak one costs nobody an answer.
+            and (other == STRONG or self.degrade or decision.choice.reason == AUDIT)
+        )
+
+    def stand_in(self, decision: Decision, error: Exception) -> Decision | None:
+        """What `failover` returns; None where it raises."""
+        if not self.may_fail_over(decision):
+            return None
+        other = STRONG if decision.model != STRONG else WEAK
         logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
+        failed = (*decision.failed, Failure(decision.model, error))
         return replace(decision, choice=Route(other, reason=f"{decision.model}_failed"), failed=failed)
 
     def _given(self, request: Request, models: Models) -> tuple[Request, Choice | None]:
@@ -678,6 +695,12 @@ def _neighbour(entry: Mapping[str, Any], memory: Memory) -> dict[str, Any]:
         for t in found.tallies
     ]
     return {**entry, "text": found.text, "tallies": tallies}
+
+
+def _seconds(name: str, value: float | None) -> float | None:
+    if value is not None and not (isinstance(value, (int, float)) and 0.0 < value < float("inf")):
+        raise ConfigurationError(f"{name}={value!r} is no positive number of seconds. Use None for no limit.")
+    return value
 
 
 def _models(weak: Any, strong: Any, others: Mapping[str, Any] | None) -> Models | None:

@@ -20,10 +20,12 @@ from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
 from rar.memory.identity import keyed_digest
 from rar.sameness import signature
 from rar.strategy import Outcome, Steps
+from rar.timeouts import within
 from rar.values import STRONG, WEAK, Call, Decision, Evidence, Experience, Guide, Purpose, Reply, Route, Trial
 
 logger = logging.getLogger("rar")
 
+LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
 _UNDECIDED = 10_000  # of these are kept in mind
 GATED: frozenset[tuple[Purpose, str]] = frozenset(
     {("shadow", WEAK), ("guide", STRONG), ("audit", STRONG), ("audit", WEAK)}
@@ -47,6 +49,7 @@ class Learner:
         near: Cosine from which an older guide is tried on a request.
         retry_after: Seconds after which a request that only the strong model could answer is tried again.
         redact: Applied to every guide before it is stored.
+        timeout: Seconds after which a call that does not come back is given up: what hangs must not end all learning.
     """
 
     memory: Memory
@@ -58,6 +61,7 @@ class Learner:
     store_text: bool = True
     redact: Callable[[str], str] | None = None
     clock: Callable[[], float] = time.time
+    timeout: float = LEARNING_TIMEOUT
     _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
     def study(self, lesson: Lesson) -> Batch:
@@ -213,7 +217,7 @@ class _Gated:
             self.namespace, call.purpose, call.model, now=self.learner.clock()
         ):
             raise BudgetError("The learning budget is spent; learning goes on when serving has caught up.")
-        return self.model.call(call)
+        return within(self.learner.timeout, call.model, lambda: self.model.call(call))
 
     async def acall(self, call: Call) -> Reply:
         return self.call(call)

@@ -1,0 +1,109 @@
+"""One turn: how every loop of every plugin serves a call. Try, fail over, hold back what is empty, end.
+
+    turn = Turn(router, router.decide(request, models))
+    for attempt in turn:
+        with attempt:
+            output = ...                     # call `attempt.decision.model`
+            attempt.refuse(flaw_of(output))  # may go on to the next model
+    ...                                      # `turn.decision` answered
+
+A stream passes on what `admit` gives it, and at its end what `rest` does::
+
+    for attempt in turn:
+        with attempt:
+            for chunk in ...:
+                for ready in attempt.admit(chunk, solid(chunk)):
+                    yield ready
+            for ready in attempt.rest(EmptyReplyError(attempt.decision.model)):
+                yield ready
+
+The same body serves sync and async, since nothing here waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+from rar.router import Router
+from rar.values import Decision
+
+
+class Turn:
+    """The attempts at one call, one after the other, until one is kept. Belongs to one caller.
+
+    Args:
+        decision: The first; afterwards the one whose model answered.
+        passes: Tells exceptions that are no failure of a model, such as a framework's interrupts. The caller gets them.
+    """
+
+    def __init__(self, router: Router, decision: Decision, passes: Callable[[Exception], bool] | None = None) -> None:
+        self.router, self.decision = router, decision
+        self._passes = passes
+        self.ended = False
+
+    def is_control_flow(self, error: Exception) -> bool:
+        return self._passes is not None and self._passes(error)
+
+    def __iter__(self) -> Iterator[Attempt]:
+        while not self.ended:
+            yield Attempt(self)
+
+
+class Attempt:
+    """One model's try, as a context: what goes wrong before anything was passed on leads to the next attempt."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn, self.decision = turn, turn.decision
+        self._held: list[Any] = []
+        # What nobody could take over is passed on as it comes.
+        self._open = not turn.router.may_fail_over(turn.decision)
+
+    def __enter__(self) -> Attempt:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, _Refused):
+            return True
+        if error is None:
+            self._turn.ended = True
+        elif isinstance(error, Exception) and not self._open and not self._turn.is_control_flow(error):
+            return self._give_up(error)
+        return False
+
+    def refuse(self, flaw: Exception | None) -> None:
+        """End this attempt because of a `flaw` in a whole answer, if there is one and another model may answer.
+
+        Otherwise what there is goes to the user, as it would without us.
+        """
+        if flaw is not None and not self._open and self._give_up(flaw):
+            raise _Refused
+
+    def admit(self, chunk: Any, solid: bool) -> list[Any]:
+        """The chunks of a stream to pass on now: none until one is `solid`, for until then another model may answer."""
+        self._held.append(chunk)
+        self._open = self._open or solid
+        return self._released() if self._open else []
+
+    def rest(self, flaw: Exception) -> list[Any]:
+        """What is still held back when a stream has ended without anything solid, unless another model may answer."""
+        self.refuse(flaw)
+        return self._released()
+
+    def _released(self) -> list[Any]:
+        held, self._held = self._held, []
+        return held
+
+    def _give_up(self, error: Exception) -> bool:
+        """Whether another model is tried next."""
+        after = self._turn.router.stand_in(self.decision, error)
+        if after is not None:
+            self._turn.decision = after
+        return after is not None
+
+
+class _Refused(Exception):  # noqa: N818 - no error: it leaves an attempt
+    pass
