@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -47,6 +48,7 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
     def __init__(self, weak: Child | str | None = None, strong: Child | str | None = None, **options: Any) -> None:
         super().__init__()
         self._planner = RouterChatModel(weak, strong, **options)
+        self._failures = _Failures()
         for role, child in self._planner.children.items():
             if not isinstance(child, (BaseChatModel, NamedModel)):
                 raise ConfigurationError(
@@ -60,11 +62,11 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        if _is_backup(request):
+        if self._failures.has_backup(request):
             return handler(request)
         serving = self._serving(request)
         turn = serving.turn(self.router.decide(serving.request, serving.models))
-        with _noting_failure(request):
+        with self._failures.noting(request):
             for attempt in turn:
                 with attempt:
                     routed = _routed(request, serving, attempt.decision)
@@ -75,11 +77,11 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
-        if _is_backup(request):
+        if self._failures.has_backup(request):
             return await handler(request)
         serving = self._serving(request)
         turn = serving.turn(await self.router.adecide(serving.request, serving.models))
-        with _noting_failure(request):
+        with self._failures.noting(request):
             for attempt in turn:
                 with attempt:
                     routed = _routed(request, serving, attempt.decision)
@@ -99,24 +101,32 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
         return self._planner.serving(prompt, ensure_config(), arguments)
 
 
-# The model request that this middleware could not have answered last, for a fallback around it.
-_failed: ContextVar[ModelRequest[Any] | None] = ContextVar("rar_failed_request", default=None)
+class _Failures:
+    """The last model requests that could not be answered, for a fallback around the middleware. Any thread may use it.
 
+    A context variable would not do: the framework runs each middleware in a context of its own.
+    """
 
-@contextmanager
-def _noting_failure(request: ModelRequest[Any]) -> Iterator[None]:
-    _failed.set(None)
-    try:
-        yield
-    except Exception:
-        _failed.set(request)
-        raise
+    def __init__(self, limit: int = 64) -> None:
+        self._limit, self._lock = limit, threading.Lock()
+        self._requests: OrderedDict[int, ModelRequest[Any]] = OrderedDict()  # kept, so that no id is used again
 
+    @contextmanager
+    def noting(self, request: ModelRequest[Any]) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            with self._lock:
+                self._requests[id(request.state)] = request
+                if len(self._requests) > self._limit:
+                    self._requests.popitem(last=False)
+            raise
 
-def _is_backup(request: ModelRequest[Any]) -> bool:
-    """Whether a middleware around this one asks again with another model, after both of ours had failed."""
-    failed = _failed.get()
-    return failed is not None and failed.state is request.state and failed.model is not request.model
+    def has_backup(self, request: ModelRequest[Any]) -> bool:
+        """Whether somebody around us asks again with another model, after both of ours had failed."""
+        with self._lock:
+            failed = self._requests.get(id(request.state))
+        return failed is not None and failed.state is request.state and failed.model is not request.model
 
 
 def _flaw(serving: Serving, decision: Decision, response: ModelResponse[Any]) -> Exception | None:

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from langchain_rar import RARMiddleware
@@ -92,6 +95,55 @@ async def test_the_strong_model_answers_when_the_weak_one_fails(
         fake_openai.script("small", trouble)
         state = await agent.ainvoke(QUESTION) if asynchronous else agent.invoke(QUESTION)
         assert state["messages"][-1].response_metadata["rar"]["failed_over"] == ["weak"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_fallback_around_it_reaches_its_backup_when_both_models_fail(
+    asynchronous: bool, middleware: MakeMiddleware, chat: MakeModel, fake_openai: FakeOpenAI
+) -> None:
+    around = ModelFallbackMiddleware(chat("backup"))
+    agent = create_agent(chat("own"), [get_weather], middleware=[around, middleware()])
+    for name in ("small", "large"):
+        fake_openai.script(name, Reply("out of order", status=500))
+
+    state = await agent.ainvoke(QUESTION) if asynchronous else agent.invoke(QUESTION)
+
+    assert state["messages"][-1].text == "The tool said: It is sunny in Rome."
+    # Each call of the loop is routed anew, so that the backup answers only while both are out of order.
+    assert [sent.model for sent in fake_openai.calls()] == ["small", "large", "backup"] * 2
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("timeout", [None, 30.0])
+async def test_an_interrupt_inside_pauses_the_agent_and_the_same_model_goes_on(
+    asynchronous: bool, timeout: float | None, middleware: MakeMiddleware, chat: MakeModel, fake_openai: FakeOpenAI
+) -> None:
+    asked: list[str] = []
+
+    class Approve(AgentMiddleware[Any, Any, Any]):
+        def wrap_model_call(self, request: Any, handler: Any) -> Any:
+            asked.append(request.model.model_name)
+            return handler(request) if interrupt("may I?") == "yes" else None
+
+        async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+            asked.append(request.model.model_name)
+            return await handler(request) if interrupt("may I?") == "yes" else None
+
+    routing = middleware(timeout=timeout)
+    agent = create_agent(chat("own"), [], middleware=[routing, Approve()], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+
+    async def call(given: Any) -> Any:
+        return await agent.ainvoke(given, config) if asynchronous else agent.invoke(given, config)
+
+    paused = await call(QUESTION)
+    assert (asked, fake_openai.calls()) == (["small"], [])
+    assert paused["__interrupt__"][0].value == "may I?"
+
+    state = await call(Command(resume="yes"))
+
+    assert asked == ["small", "small"]
+    assert state["messages"][-1].response_metadata["rar"]["model"] == "weak"
 
 
 def test_an_accepted_draft_is_given_without_a_second_call(

@@ -127,6 +127,60 @@ def test_a_weak_answer_that_does_not_parse_falls_over_to_the_strong_one(
     assert raw["raw"].response_metadata["rar"]["failed_over"] == ["weak"]
 
 
+BAD_CITY = Reply(tool_calls=[("City", {"age": "x"})])
+CALLS = {
+    "invoke": lambda model: _done(model.invoke("Say")),
+    "ainvoke": lambda model: model.ainvoke("Say"),
+    "stream": lambda model: _done([None, *model.stream("Say")][-1]),
+    "astream": lambda model: _last(model.astream("Say")),
+    "batch": lambda model: _done(model.batch(["Say"])[0]),
+}
+
+
+async def _done(value: Any) -> Any:
+    return value
+
+
+async def _last(stream: Any) -> Any:
+    return ([None] + [part async for part in stream])[-1]
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+@pytest.mark.parametrize(
+    "weak", ["I would rather chat.", '{"name": "Rome"', Reply(tool_calls=[("City", {"age": "x"})])]
+)
+async def test_a_weak_model_that_gives_no_object_falls_over_in_every_mode(
+    call: Any, weak: Any, routed: MakeRouter, fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.script("small", weak)
+    fake_openai.script("large", _answer)
+    model = routed().with_structured_output(City, method="function_calling")
+
+    assert await call(model) == City(name="Rome", age=2777)
+    assert [sent.model for sent in fake_openai.calls()] == ["small", "large"]
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+async def test_no_object_from_the_strong_model_is_passed_on_as_it_is(
+    call: Any, routed: MakeRouter, fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.script("large", "I would rather chat.")
+
+    assert await call(routed("strong").with_structured_output(City, method="function_calling")) is None
+
+
+def test_fields_that_are_called_as_those_of_a_raw_answer_are_no_raw_answer(
+    routed: MakeRouter, fake_openai: FakeOpenAI
+) -> None:
+    schema = {"title": "Meat", "type": "object", "properties": {"raw": {"type": "boolean"}}, "required": ["raw"]}
+    fake_openai.script("small", Reply(tool_calls=[("Meat", {"raw": False})]))
+
+    given = routed().with_structured_output(schema, method="function_calling").invoke("Is it raw?")
+
+    assert given == {"raw": False}
+    assert [sent.model for sent in fake_openai.calls()] == ["small"]
+
+
 def test_a_parsing_error_that_nobody_can_mend_is_the_users(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
     fake_openai.script("large", "no JSON at all")
     model = routed("strong")
