@@ -27,7 +27,7 @@ class Log:
         experiences = tuple(experience(id, vector) for id, vector in embeddings.items())
         self.entries.append(Changes(len(self.entries) + 1, experiences, deleted=deleted))
 
-    def changes(self, since: int) -> Changes:
+    def changes(self, since: int, *, began: int) -> Changes:
         if since >= len(self.entries):
             return Changes(since)
         entry = self.entries[since]
@@ -227,7 +227,7 @@ def test_a_reset_log_is_followed_from_its_start() -> None:
     answers = iter(
         [Changes(7, (experience("old"),)), Changes(0, more=True, reset=True), Changes(3, (experience("new"),))]
     )
-    index = FaissIndex(lambda since: next(answers))
+    index = FaissIndex(lambda since, *, began: next(answers))
     index.follow()
     assert ids(index, EAST) == ["old"]
     index.follow()

@@ -23,6 +23,7 @@ from rar.errors import (
 )
 from rar.memory import sqlite, sqlite_writer
 from rar.memory.base import Batch, Memory, PolicyStep
+from rar.memory.following import Follower
 from rar.memory.sqlite import SQLiteMemory
 from tests.contract.memory import DIM, EAST, NORTH, MemoryContract, decision, experience, found, guide, spend, trial
 
@@ -188,6 +189,46 @@ def test_a_follower_behind_the_remembered_deletions_starts_anew(monkeypatch: pyt
 
         assert memory.changes(cursor).reset
         assert found(memory) == ["b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("log", [100, 200, 500])
+def test_a_first_reading_ends_however_long_the_log_is(log: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "KEPT_DELETIONS", 50)
+    monkeypatch.setattr(sqlite_writer, "KEPT_DELETIONS", 50)
+    old, kept = [f"old{n:03}" for n in range(60)], 40
+    with SQLiteMemory(":memory:", cap=kept) as memory, SQLiteMemory(memory._path, cap=kept) as other:
+        memory.write(Batch(tuple(experience(id, namespace="quiet") for id in old[:kept])))
+        for n in range(log):  # another tenant's, of which the cap evicts most
+            memory.write(Batch((experience(f"new{n:03}", namespace="busy"),)))
+        pages = Follower(lambda since, began: other.changes(since, 7, began=began))
+
+        known: set[str] = set()
+        for turned, page in enumerate(pages.news()):
+            known = known - set(page.deleted) | {item.id for item in page.experiences}
+            if turned == 2:  # written and deleted while it is read
+                memory.delete(ids=old[:5])
+                memory.write(Batch((experience("late", namespace="quiet"),)))
+            assert turned < 100 and not page.reset
+
+        assert known == {item.id for item in memory.changes(0, 10_000).experiences}
+        assert known >= {"late", *old[5:kept]} and not known & set(old[:5])
+
+
+def test_a_reader_overtaken_by_what_it_reads_starts_anew_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "KEPT_DELETIONS", 5)
+    monkeypatch.setattr(sqlite_writer, "KEPT_DELETIONS", 5)
+    with SQLiteMemory(":memory:") as memory:
+        memory.write(Batch(tuple(experience(id) for id in "abcdef")))
+        pages = Follower(lambda since, began: memory.changes(since, 2, began=began))
+        resets, known = 0, set[str]()
+        for turned, page in enumerate(pages.news()):
+            resets += page.reset
+            known = set() if page.reset else known - set(page.deleted) | {item.id for item in page.experiences}
+            if turned == 0:
+                memory.delete(ids=["a"])
+                memory.write(Batch(tuple(experience(id) for id in "ghijklmn")))
+
+        assert (resets, known) == (1, set("bcdefghijklmn"))
 
 
 def test_a_cap_of_nothing_is_refused() -> None:

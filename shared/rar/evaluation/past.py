@@ -12,6 +12,7 @@ from rar.evaluation.data import Table
 from rar.learning.policy import of_pair, works
 from rar.memory import SQLiteMemory
 from rar.memory.base import Memory, Spend
+from rar.memory.following import Follower
 from rar.values import STRONG, WEAK, Experience
 
 
@@ -91,11 +92,11 @@ def past_of(memory: Memory, *, namespace: str | None = None, since: float = 0.0)
 def _experiences(memory: Memory) -> dict[str, Experience]:
     """All experiences with their embeddings, by id."""
     found: dict[str, Experience] = {}
-    cursor, more = 0, True
-    while more:
-        changes = memory.changes(cursor)
+    for changes in Follower(memory.changes).news():
+        found = {} if changes.reset else found
         found.update((experience.id, experience) for experience in changes.experiences)
-        cursor, more = changes.cursor, changes.more
+        for id in changes.deleted:
+            found.pop(id, None)
     return found
 
 

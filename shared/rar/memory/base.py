@@ -139,6 +139,7 @@ class Changes:
     deleted: tuple[str, ...] = ()
     more: bool = False  # there is more after `cursor`: ask again
     reset: bool = False  # the log does not reach back to the cursor that was given, or was replaced
+    end: int = field(default=0, compare=False)  # the cursor of the newest change there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +236,14 @@ class Memory(Protocol):
         """
         ...
 
-    def changes(self, since: int = 0, limit: int = 5_000) -> Changes:
-        """What was upserted or deleted after cursor `since`."""
+    def changes(self, since: int = 0, limit: int = 5_000, *, began: int = 0) -> Changes:
+        """What was upserted or deleted after cursor `since`, a page of it; `rar.memory.following.Follower` turns them.
+
+        Args:
+            limit: Changes in a page.
+            began: The log's `end` when the reader, who knew nothing, began. No older deletion concerns it, however long
+                ago the records are that it is still reading: a first reading of any log comes to an end.
+        """
         ...
 
     def policy_state(self, namespace: str) -> PolicyState: ...

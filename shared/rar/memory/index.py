@@ -14,6 +14,7 @@ import faiss
 import numpy as np
 
 from rar.memory.base import Changes
+from rar.memory.following import Follower
 from rar.values import Vector
 
 # Measured with 384 dimensions on one core: an exact scan takes 24 us at 1,000 vectors, 78 us at 4,000 and 490 us at
@@ -38,9 +39,8 @@ class FaissIndex:
         changes: The memory's `changes`.
     """
 
-    def __init__(self, changes: Callable[[int], Changes]) -> None:
-        self._changes = changes
-        self._cursor = 0
+    def __init__(self, changes: Callable[..., Changes]) -> None:
+        self._log = Follower(changes)
         self._shards: dict[Key, _Shard] = {}
         self._homes: dict[str, Key] = {}
         self._changed: set[Key] = set()
@@ -52,13 +52,10 @@ class FaissIndex:
     def follow(self) -> None:
         """Catch up with the log: what was committed before the call is found after it."""
         with self._lock:
-            more = True
-            while more:
-                news = self._changes(self._cursor)
+            for news in self._log.news():
                 if news.reset:
                     self._shards, self._homes = {}, {}
                 self._apply(news)
-                self._cursor, more = news.cursor, news.more
             for key in self._changed:
                 if key in self._shards:
                     self._shards[key].tidy()

@@ -267,11 +267,11 @@ class SQLiteMemory:
             rows = connection.run(f"SELECT {GUIDE} FROM guides {where} ORDER BY created_at, id", values).fetchall()
         return [guide for guide in map(to_guide, rows) if states is None or guide.state in states]
 
-    def changes(self, since: int = 0, limit: int = 5_000) -> Changes:
+    def changes(self, since: int = 0, limit: int = 5_000, *, began: int = 0) -> Changes:
         with self._connection() as connection, snapshot(connection):
             last: int = meta(connection, "seq")
-            if since > last or 0 < since < last - KEPT_DELETIONS:
-                return Changes(0, more=True, reset=True)
+            if since > last or 0 < max(since, began) < last - KEPT_DELETIONS:
+                return Changes(0, more=True, reset=True, end=last)
             after = connection.run(
                 "SELECT seq FROM (SELECT seq FROM experiences WHERE seq > ?1 UNION ALL SELECT seq FROM guides "
                 "WHERE seq > ?1 UNION ALL SELECT seq FROM deletions WHERE seq > ?1) ORDER BY seq LIMIT 1 OFFSET ?2",
@@ -288,6 +288,7 @@ class SQLiteMemory:
                 tuple(to_guide(row) for row in guides),
                 tuple(id for (id,) in deleted),
                 more=cursor < last,
+                end=last,
             )
 
     def policy_state(self, namespace: str) -> PolicyState:

@@ -1,0 +1,38 @@
+"""Following a memory's log: what a read model does, and whoever reads all that a memory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from rar.memory.base import Changes
+
+
+class _Changes(Protocol):
+    def __call__(self, since: int, *, began: int) -> Changes: ...
+
+
+class Follower:
+    """A reader's place in a log. Used by one thread at a time.
+
+    Args:
+        changes: The memory's `changes`.
+    """
+
+    def __init__(self, changes: _Changes) -> None:
+        self._changes = changes
+        self._cursor = self._began = 0
+
+    def news(self) -> Iterator[Changes]:
+        """The pages since the last call, oldest first: all that was committed before this call is in them.
+
+        A page with `reset` empties what the reader knows; the log follows it from its beginning.
+        """
+        more = True
+        while more:
+            page = self._changes(self._cursor, began=self._began)
+            if not self._cursor or page.reset:
+                self._began = page.end
+            self._cursor, more = page.cursor, page.more
+            yield page
+        self._began = self._cursor
