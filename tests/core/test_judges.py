@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rar.answers import find_letter, find_number, find_options
 from rar.errors import ConfigurationError, UnknownNameError
 from rar.learning.judges import (
     AutoJudge,
@@ -27,9 +28,6 @@ from rar.learning.judges import (
     ToolsJudge,
     Verdict,
     as_judge,
-    find_letter,
-    find_number,
-    find_options,
 )
 from rar.values import Call, Message, Reply, Request, ToolCall, Vector, question
 

@@ -11,7 +11,8 @@ import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
 
-from rar.learning.judges import answered_number, answered_option, quoted, said, without_thinking
+from rar.answers import answered_number, answered_option, said, without_thinking
+from rar.learning.judges import quoted
 from rar.values import GuideState, Message, Reply, Request, as_text
 
 PROMOTE_AT = 2  # helpful trials that make a candidate active: its own request's, and one more
