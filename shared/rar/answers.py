@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from rar.texts import clipped
 from rar.values import Reply, Request, ToolCall
 
 SHORT, SENTENCE = 5, 25  # words
@@ -23,7 +24,7 @@ _NEGATIONS = frozenset({"no", "not", "never", "none", "nothing", "nobody", "neit
 HEDGES = _NEGATIONS | {"or", "either", "but"}
 _POLAR = re.compile(r"[\s*_\"'(]*(yes|no|true|false)\b(?=[\s*_\"')]*(?:\Z|[.,;:!\n–—-]))", re.IGNORECASE)
 _POLAR_QUESTION = re.compile(
-    r"(?:\A|[.!?:\n]\s*)(?:is|are|was|were|do|does|did|has|have|had|can|could|should|would|will|may|must)\s+(?!you\b)"
+    r"(?:\A|[.!?:\n][^\S\n]*)(?:is|are|was|were|do|does|did|has|have|had|can|could|should|would|will|may|must)\s+(?!you\b)"
     r"|\btrue or false\b|\byes or no\b",
     re.IGNORECASE,
 )
@@ -68,7 +69,7 @@ def yes_or_no(text: str) -> str | None:
 
 
 def asks_yes_or_no(request: Request) -> bool:
-    return bool(_POLAR_QUESTION.search(question_of(request).strip()))
+    return bool(_POLAR_QUESTION.search(clipped(question_of(request)).strip()))
 
 
 def are_twins(one: str, other: str) -> bool:
@@ -89,14 +90,17 @@ _NAMED = re.compile(
     r"(?:[\s*_]*(?i:option|choice))?|\\boxed\{|\b(?i:choose|select|pick)\b(?:[\s*_]*(?i:option|choice))?)" + _LETTER
 )
 _CALLED_RIGHT = re.compile(r"\b([A-J])\)?[*_]* is (?:the )?(?:correct|right|best)\b")
-_LED = re.compile(r"[\s*_#>]*(?i:option\s+|choice\s+)?\(?\**([A-J])(?:\**[).:]|\**\s*\Z)")
+# What leads a line is taken whole (a look-ahead never gives back), since the stars after it may be the same ones.
+_LED = re.compile(
+    r"(?=(?P<lead>[\s*_#>]*))(?P=lead)(?i:option\s+|choice\s+)?\(?\**(?P<letter>[A-J])(?:\**[).:]|\**\s*\Z)"
+)
 
 
 def find_options(text: str) -> dict[str, str]:
     """The options of a multiple-choice question by letter; empty where there are not at least A and B."""
     options: dict[str, str] = {}
     # Runs of blanks would make the pattern try every end of an option at each of them.
-    for letter, option in _OPTION.findall(re.sub(r"[^\S\n]+", " ", text)):
+    for letter, option in _OPTION.findall(re.sub(r"[^\S\n]+", " ", clipped(text))):
         if letter == chr(ord("A") + len(options)):
             options[letter] = option
     return options if len(options) > 1 else {}
@@ -104,7 +108,7 @@ def find_options(text: str) -> dict[str, str]:
 
 def find_letter(text: str, options: dict[str, str]) -> str | None:
     """The option that `text` settles on, named by its letter ("B", "The answer is **B**", "B) text") or by its text."""
-    known = set(options) or set("ABCDEFGHIJ")
+    text, known = clipped(text), set(options) or set("ABCDEFGHIJ")
     whole = [letter for letter, option in options.items() if words_of(option) == words_of(text)]
     if len(whole) == 1 and text.strip(" ()*.") not in known:
         return whole[0]
@@ -112,7 +116,7 @@ def find_letter(text: str, options: dict[str, str]) -> str | None:
     if named:
         return str(named[-1])
     lines = [line for line in text.splitlines() if line.strip()]
-    led = [found[1] for line in lines if (found := _LED.match(line)) and found[1] in known]
+    led = [found["letter"] for line in lines if (found := _LED.match(line)) and found["letter"] in known]
     if len(set(led)) == 1:
         return str(led[0])
     return _option_by_text(text, options)
@@ -128,7 +132,7 @@ def _option_by_text(text: str, options: dict[str, str]) -> str | None:
 
 
 def is_choice(request: Request, text: str) -> bool:
-    options = find_options(question_of(request))
+    options, text = find_options(question_of(request)), clipped(text)
     if options:
         return find_letter(text, options) is not None
     last = _last_line(text)
@@ -178,6 +182,7 @@ class Number:
 
 def find_number(text: str) -> Number | None:
     r"""The final number of an answer: after `####`, in `\boxed{}`, after "the answer is", else the last one."""
+    text = clipped(text)
     for mark in _MARKS:
         for after in reversed(mark.findall(text)):
             # As in: The answer is 3 x 5 = 15, since 2 + 3 = 5.
@@ -189,7 +194,7 @@ def find_number(text: str) -> Number | None:
 
 
 def numbers_in(text: str) -> Iterator[Number]:
-    for found in _NUMBER.finditer(text):
+    for found in _NUMBER.finditer(clipped(text)):
         yield _number(found)
 
 
@@ -217,6 +222,7 @@ def answered_number(request: Request, answer: str) -> Decimal | None:
 
 def is_numeric(request: Request, text: str) -> bool:
     """Whether the reply is a number, or works one out and ends in it."""
+    text = clipped(text)
     if _NUMBER.fullmatch(text.strip(_EDGES + "% ")):
         return True
     found = find_number(text)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rar.values import Call, Guide, Message
 
 _OPEN, _CLOSE = "<reference_notes>", "</reference_notes>"
-_TAG = re.compile(r"<(?=\s*/?\s*reference_notes)", re.IGNORECASE)
+_TAG = re.compile(r"<(?=\s*(?:/\s*)?reference_notes)", re.IGNORECASE)
 
 
 def render(guide: Guide) -> str:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 
-_LONG = 20_000  # characters; above, nobody retypes a text, and word-by-word work would cost more than it finds
+from rar.texts import LOOKED_AT, normalized
 
 _CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"'})
@@ -43,18 +42,19 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 
 def signature(text: str) -> str:
     """Return 32 hex digits, equal for two texts exactly if they may be taken for one request. Never raises."""
-    content = _collapsed(text) if len(text) > _LONG else "\x1f".join(_content(text))
+    content = _collapsed(text) if len(text) > LOOKED_AT else "\x1f".join(_content(text))
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _collapsed(text: str) -> str:
+    """Of a text that nobody retypes, and on which word-by-word work would cost more than it finds."""
     return " ".join(text.lower().split())
 
 
 def _content(text: str) -> list[str]:
     """The tokens that make the request; code is one token, verbatim."""
     tokens: list[str] = []
-    for index, part in enumerate(_CODE.split(unicodedata.normalize("NFC", text))):
+    for index, part in enumerate(_CODE.split(normalized(text))):
         tokens += [part] if index % 2 else _spelled_numbers(_without_contractions(_folded(_words(part))))
     return tokens
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
+
+from rar.texts import normalized
 
 
 def experience_id(secret: bytes, namespace: str, task: str, text: str) -> str:
     """The id of a request in the memory of `secret`: 32 hex digits, the same for texts that differ in spacing only."""
-    return _digest(secret, "\0".join((namespace, task, " ".join(unicodedata.normalize("NFC", text).split()))))
+    return _digest(secret, "\0".join((namespace, task, " ".join(normalized(text).split()))))
 
 
 def keyed_digest(secret: bytes, text: str) -> str:
