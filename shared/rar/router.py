@@ -35,7 +35,7 @@ from rar.learning.policy import AUDIT, FloorPolicy, PaperPolicy, Policy, as_poli
 from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt
 from rar.learning.shadow import Ladder
-from rar.learning.worker import Mode, Worker
+from rar.learning.worker import CLOSING, Mode, Worker
 from rar.ledger import Ledger, Prices, Savings, merge, savings
 from rar.memory import SQLiteMemory
 from rar.memory.base import ALARM, Memory, MemoryStats, Spend
@@ -65,6 +65,7 @@ from rar.values import (
 
 logger = logging.getLogger("rar")
 
+LOOK = 2.0  # seconds that looking at what was learned waits for what is just being learned
 FORCE_VARIABLE = "RAR_FORCE"  # "strong" is the kill switch: no look-up, no learning
 
 
@@ -504,7 +505,7 @@ class Router:
         """
         if self._closed:
             raise ClosedError("router")
-        self.flush()
+        self.flush(LOOK)
         with self._lock:
             decision = self._recent.get(decision_id)
         if decision is not None:
@@ -534,14 +535,23 @@ class Router:
         return Decision(str(facts["decision_id"]), request, Route(str(facts["model"])), float(facts["at"]))
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was handed over is learned and stored; False if `timeout` seconds were not enough."""
-        return self._worker.flush(timeout)
+        """Wait until all that was handed over is learned and stored; whether it is. The log says what is not, and why.
+
+        Args:
+            timeout: Seconds to wait at most; None: as long as learning goes on.
+        """
+        done = self._worker.flush(timeout)
+        return done and (self._writer is None or not self._persist or self._writer.stored)
 
     async def aflush(self, timeout: float | None = None) -> bool:
         return await asyncio.to_thread(self.flush, timeout)
 
-    def close(self, timeout: float | None = 30.0) -> None:
-        """Flush, stop learning, and close the memory if it was given as a path. Calls still get strong answers."""
+    def close(self, timeout: float | None = CLOSING) -> None:
+        """Flush, stop learning, and close the memory if it was given as a path. Calls still get strong answers.
+
+        Args:
+            timeout: Seconds to wait for what is not learned yet; the rest is dropped.
+        """
         if self._closed:
             return
         self._worker.close(timeout)
@@ -571,10 +581,10 @@ class Router:
     def _write_pending(self) -> None:
         if self._closed:
             return
-        while self._unseen:
-            self._scores.refresh(self._unseen.pop())
         if self._writer is not None and self._persist:
             self._writer.flush()
+        while self._unseen:
+            self._scores.refresh(self._unseen.pop())
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -605,7 +615,7 @@ class Router:
         """
         if self._closed:
             raise ClosedError("router")
-        self.flush()
+        self.flush(LOOK)
         return [dict(record.facts) for record in self.memory.decisions(limit=limit)] if self.memory is not None else []
 
     def explain(self, decision_id: str) -> dict[str, Any]:
@@ -616,7 +626,7 @@ class Router:
         """
         if self._closed:
             raise ClosedError("router")
-        self.flush()
+        self.flush(LOOK)
         record = self.memory.decision(decision_id) if self.memory is not None else None
         if record is None:
             with self._lock:

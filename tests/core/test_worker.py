@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import itertools
 import logging
 import os
 import sys
 import threading
+import weakref
 
 import pytest
 
 from rar.errors import UnknownNameError
+from rar.learning import worker as module
 from rar.learning.worker import Worker
 
 WAIT = 20.0  # seconds that a test waits for what should take none
@@ -121,20 +125,107 @@ def test_idle_work_is_done_after_a_touch_and_by_a_flush() -> None:
     worker.close()
 
 
-def test_the_thread_ends_when_there_is_nothing_to_do_and_starts_again() -> None:
-    seen: list[int] = []
-    worker = Worker[int](seen.append, lambda: None, interval=0.01)
+def test_the_threads_end_when_there_is_nothing_to_do_and_start_again() -> None:
+    seen: list[threading.Thread] = []
+    worker = Worker[int](lambda item: seen.append(threading.current_thread()), lambda: None, interval=0.01)
     worker.put(1)
-    thread = worker._thread
-    assert thread is not None
-    thread.join(WAIT)
-    assert not thread.is_alive()
+    assert worker.flush(WAIT)
+    seen[0].join(WAIT)
+    assert not seen[0].is_alive()
 
     worker.put(2)
 
     assert worker.flush(WAIT)
-    assert seen == [1, 2]
+    assert len(seen) == 2
     worker.close()
+
+
+class Panic(BaseException):
+    """What a Rust extension raises."""
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), asyncio.CancelledError(), Panic("a bug"), KeyboardInterrupt()])
+def test_nothing_that_an_item_raises_ends_the_learning_of_the_others(error: BaseException) -> None:
+    seen: list[int] = []
+
+    def handle(item: int) -> None:
+        if item == 0:
+            raise error
+        seen.append(item)
+
+    worker = Worker[int](handle, lambda: None)
+    worker.put(0)
+    worker.flush(WAIT)
+    worker.put(1)
+
+    assert worker.flush(WAIT)
+    assert seen == [1]
+    worker.close()
+
+
+def test_a_thread_that_could_not_be_started_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    worker = Worker[int](seen.append, lambda: None)
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        worker.put(1)
+        assert not worker.flush(0.01)
+
+    assert worker.flush(WAIT)
+    assert seen == [1]
+    worker.close()
+
+
+def test_an_item_that_hangs_holds_up_neither_the_others_nor_what_is_written(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[int] = []
+    never, written = threading.Event(), threading.Event()
+
+    def handle(item: int) -> None:
+        if item == 0:
+            never.wait()
+        seen.append(item)
+        if item == 9:
+            done.set()
+
+    done = threading.Event()
+    worker = Worker[int](handle, written.set, interval=0.01, patience=0.05)
+    for item in range(10):
+        worker.put(item)
+
+    assert done.wait(WAIT) and written.wait(WAIT)
+    assert seen == list(range(1, 10))
+    assert not worker.flush(0.01)
+    assert "1 lessons are not learned yet: a call of learning takes long, or hangs" in caplog.text
+    assert not worker.close(0.01)
+    never.set()
+
+
+def test_so_many_hanging_items_that_no_thread_is_left_are_given_up_at_the_end() -> None:
+    never = threading.Event()
+    worker = Worker[int](lambda item: bool(never.wait()) and None, lambda: None, interval=0.01, patience=0.01, lanes=2)
+    for item in range(5):
+        worker.put(item)
+
+    assert not worker.close(0.1)
+    assert (worker.waiting, worker.dropped) == (2, 3)
+    never.set()
+
+
+def test_the_ends_of_many_workers_share_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    workers = [Worker[int](lambda item: None, lambda: None) for _ in range(8)]
+    monkeypatch.setattr(module, "_deadlines", [])
+    monkeypatch.setattr(Worker, "exit", lambda self, seconds: given.append(seconds))
+
+    for worker in workers:
+        module._exit(weakref.ref(worker))
+
+    assert len(given) == 8
+    assert all(later <= earlier <= module.CLOSING for earlier, later in itertools.pairwise(given))
 
 
 def test_an_unknown_mode_is_refused_by_name() -> None:
@@ -154,7 +245,7 @@ def test_a_forked_child_learns_on_a_thread_of_its_own() -> None:
             go.wait(WAIT)
         seen.append(item)
 
-    worker = Worker[int](handle, lambda: None)
+    worker = Worker[int](handle, lambda: None, patience=WAIT)
     worker.put(0)
     worker.put(1)
     assert blocked.wait(WAIT)

@@ -230,6 +230,7 @@ class Writer:
         self._memory, self._ledger, self._store_text = memory, ledger, store_text
         self._decisions: deque[Decision] = deque(maxlen=limit)
         self._told: set[type[Exception]] = set()
+        self.stored = True  # whether the last write was
 
     def remember(self, decision: Decision) -> None:
         """Have `decision` written with the next batch."""
@@ -247,7 +248,9 @@ class Writer:
             return
         try:
             self._memory.write(whole)
+            self.stored = True
         except Exception as error:
+            self.stored = False
             self._ledger.restore(spent)
             if type(error) not in self._told:
                 self._told.add(type(error))

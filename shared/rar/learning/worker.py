@@ -1,4 +1,4 @@
-"""The worker: learning off the caller's path, on a thread of its own, in a context of its own."""
+"""The worker: learning off the caller's path, on threads of its own, in contexts of their own."""
 
 from __future__ import annotations
 
@@ -21,20 +21,25 @@ T = TypeVar("T")
 Mode: TypeAlias = Literal["background", "inline", "off"]
 MODES = ("background", "inline", "off")
 
+STANDSTILL = 120.0  # seconds without progress after which `flush` waits no longer
+CLOSING = 5.0  # seconds that closing, and the end of the process for all workers together, wait for what is unfinished
+
 
 class Worker(Generic[T]):
-    """Hands items to `handle`, one after the other, in the order they came.
+    """Hands items to `handle`, in the order they came, and writes what has gathered meanwhile.
 
-    `"background"`: on a daemon thread that starts with the first item, ends when there was nothing to do for a while,
-    and starts anew in a forked child (which inherits none of the parent's items). `"inline"`: at once, in the caller's
-    thread. `"off"`: never. Always in an empty context, so that nothing the handler calls is seen by the caller's
-    tracing, streams or usage counters.
+    `"background"`: on daemon threads, which start when there is something to do, end when there was nothing for a
+    while, and start anew in a forked child (which inherits none of the parent's items). There is one for the items, and
+    one that writes, which no item holds up. An item that takes longer than `patience` does not hold up the next ones
+    either: another thread goes on with them. `"inline"`: at once, in the caller's thread. `"off"`: never. Always in an
+    empty context, so that nothing the handler calls is seen by the caller's tracing, streams or usage counters.
 
     Args:
         handle: Called with each item; what it raises is logged and costs that item alone.
-        idle: Called when the queue has been empty for `interval` seconds after an item or a `touch`, and by `flush`.
+        idle: Writes what has gathered: called within about `interval` seconds of an item or a `touch`, and by `flush`.
         limit: Items that may wait; one more drops the oldest, which `dropped` counts.
-        exit_timeout: Seconds that the end of the process waits for the queue.
+        patience: Seconds after which an item no longer holds up those behind it.
+        lanes: Items that may be handled at once, all but one of them because they took too long.
     """
 
     def __init__(
@@ -45,28 +50,34 @@ class Worker(Generic[T]):
         mode: Mode = "background",
         limit: int = 1_000,
         interval: float = 1.0,
-        exit_timeout: float = 5.0,
+        patience: float = 10.0,
+        lanes: int = 4,
     ) -> None:
         if mode not in MODES:
             raise UnknownNameError("learning", mode, MODES)
         self.mode, self.dropped = mode, 0
         self._handle, self._idle, self._limit, self._interval = handle, idle, limit, interval
-        self._exit_timeout = exit_timeout
+        self._patience, self._most_lanes = patience, lanes
         self.reset()
         _workers.add(self)
         # Registered anew for each worker: exit hooks run last first, so a worker is heard before its older memory goes.
         atexit.register(_exit, weakref.ref(self))
 
     def reset(self) -> None:
-        """Forget all items and the thread; for a forked child, in which no other thread lives on."""
-        self._wake = threading.Condition()
+        """Forget all items and the threads; for a forked child, in which no other thread lives on."""
+        self._wake, self._closing = threading.Condition(), threading.Event()
         self._items: deque[T] = deque()
-        self._busy = self._dirty = self._closed = False
-        self._thread: threading.Thread | None = None
+        self._lanes: dict[int, float | None] = {}  # when each began its item, by the lane's number; None: it waits
+        self._numbers = self._handled = 0
+        self._writing = self._dirty = self._closed = False
 
     @property
     def waiting(self) -> int:
         return len(self._items) + self._busy
+
+    @property
+    def _busy(self) -> int:
+        return sum(began is not None for began in self._lanes.values())
 
     def put(self, item: T) -> None:
         """Hand over `item`; never waits in the background, never raises."""
@@ -89,68 +100,121 @@ class Worker(Generic[T]):
                 self._start()
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until every item is handled; False if `timeout` seconds did not suffice."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._wake:
-            while self._items or self._busy:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0.0:
-                    return False
-                self._wake.wait(left)
-        self._quietly(self._idle)
-        return True
+        """Wait until every item is handled, then write; whether that was so.
 
-    def close(self, timeout: float | None = None) -> bool:
-        """Flush, then take no more items."""
+        Args:
+            timeout: Seconds to wait at most; the log says what was not waited for. None: as long as items go on being
+                handled, that is until none was for two minutes.
+        """
+        done = self._drained(timeout)
+        self._quietly(self._idle)
+        return done
+
+    def close(self, timeout: float | None = CLOSING) -> bool:
+        """Flush, then take no more items; those that are left are dropped."""
         done = self.flush(timeout)
         with self._wake:
             self._closed = True
+            self._closing.set()
+            self.dropped += len(self._items)
             self._items.clear()
             self._wake.notify_all()
         return done
 
-    def exit(self) -> None:
+    def exit(self, seconds: float) -> None:
         """What the end of the process does."""
         if not self._closed:
-            self.flush(self._exit_timeout)
+            self.flush(seconds)
+
+    def _drained(self, timeout: float | None) -> bool:
+        deadline = time.monotonic() + (STANDSTILL if timeout is None else timeout)
+        with self._wake:
+            handled = self._handled
+            while self._items or self._busy:
+                if timeout is None and handled != self._handled:
+                    handled, deadline = self._handled, time.monotonic() + STANDSTILL
+                left = deadline - time.monotonic()
+                if left <= 0.0:
+                    logger.warning("%d lessons are not learned yet: %s.", self.waiting, self._why_not())
+                    return False
+                self._start()  # where no thread could be started before
+                self._wake.wait(min(left, self._interval))
+        return True
+
+    def _why_not(self) -> str:
+        if not self._lanes:
+            return "no thread could be started for them"
+        return "a call of learning takes long, or hangs" if self._busy else "there was not enough time"
+
+    # All below hold `self._wake` where they look at or change what is waiting.
 
     def _start(self) -> None:
         self._dirty = True
-        if self._thread is None and not self._closed:
-            run = contextvars.Context().run  # empty also where threads inherit their parent's (free-threaded Python)
-            self._thread = threading.Thread(target=run, args=(self._loop,), name="rar-learning", daemon=True)
-            self._thread.start()
+        if self._closed or self.mode != "background":
+            return
+        if not self._writing:
+            self._writing = self._thread(self._write, "rar-writing")
+        now = time.monotonic()
+        held_up = all(began is not None and now - began >= self._patience for began in self._lanes.values())
+        if self._items and held_up and len(self._lanes) < self._most_lanes:
+            self._numbers += 1
+            number = self._numbers
+            self._lanes[number] = None
+            if not self._thread(lambda: self._learn(number), "rar-learning"):
+                del self._lanes[number]
         self._wake.notify_all()
 
-    def _loop(self) -> None:
+    def _thread(self, target: Callable[[], None], name: str) -> bool:
+        run = contextvars.Context().run  # empty also where threads inherit their parent's (free-threaded Python)
+        try:
+            threading.Thread(target=run, args=(target,), name=name, daemon=True).start()
+        except RuntimeError as error:  # too many threads, or the interpreter is ending: tried again at the next call
+            logger.warning("Learning waits: %s.", error)
+            return False
+        return True
+
+    def _learn(self, number: int) -> None:
         while True:
             with self._wake:
                 if not self._items and not self._closed:
                     self._wake.wait(self._interval)
-                if self._closed or (not self._items and not self._dirty):
-                    self._thread = None
+                if self._closed or not self._items:
+                    del self._lanes[number]
                     return
-                self._busy = True
-                item = self._items.popleft() if self._items else None
-                self._dirty = item is not None
+                item = self._items.popleft()
+                self._lanes[number] = time.monotonic()
             try:
-                if item is None:
-                    self._quietly(self._idle)
-                else:
-                    self._quietly(self._handle, item)
+                self._quietly(self._handle, item)
             finally:
                 with self._wake:
-                    self._busy = False
+                    self._lanes[number] = None
+                    self._handled += 1
                     self._wake.notify_all()
+
+    def _write(self) -> None:
+        while True:
+            self._closing.wait(self._interval)
+            with self._wake:
+                if self._closed or not (self._dirty or self._items or self._busy):
+                    self._writing = False
+                    return
+                dirty = self._dirty
+                self._start()  # also goes on with items that are held up
+                self._dirty = False
+            if dirty:
+                self._quietly(self._idle)
 
     def _quietly(self, function: Callable[..., None], *args: object) -> None:
         try:
             function(*args)
-        except Exception:
+        except BaseException as error:  # a panic of a Rust extension, or a stray exit, must not end all learning
+            if isinstance(error, KeyboardInterrupt) and self.mode == "inline":
+                raise  # it is the caller's
             logger.exception("Learning failed for one item; serving goes on.")
 
 
 _workers: weakref.WeakSet[Worker[Any]] = weakref.WeakSet()
+_deadlines: list[float] = []  # of the process's end, once it has begun
 
 
 def _after_fork() -> None:
@@ -161,7 +225,9 @@ def _after_fork() -> None:
 def _exit(reference: weakref.ref[Worker[Any]]) -> None:
     worker = reference()
     if worker is not None:
-        worker.exit()
+        if not _deadlines:
+            _deadlines.append(time.monotonic() + CLOSING)
+        worker.exit(max(_deadlines[0] - time.monotonic(), 0.0))
 
 
 if hasattr(os, "register_at_fork"):
