@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from langchain_rar.forms import BoundTools
 from langchain_rar.messages import message_of, stamped, to_langchain
 from langchain_rar.serving import Serving
 from rar.errors import ConfigurationError, MissingDependencyError
+from rar.forking import Lock
 from rar.injection import messages_of
 from rar.router import Router
 from rar.timeouts import awithin, within
@@ -108,7 +108,7 @@ class _Failures:
     """
 
     def __init__(self, limit: int = 64) -> None:
-        self._limit, self._lock = limit, threading.Lock()
+        self._limit, self._lock = limit, Lock()
         self._requests: OrderedDict[int, ModelRequest[Any]] = OrderedDict()  # kept, so that no id is used again
 
     @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
@@ -12,7 +11,7 @@ import numpy as np
 
 from rar.embedding.base import Embedder
 from rar.errors import ConfigurationError
-from rar.forking import in_forked_child
+from rar.forking import Lock
 from rar.values import Vector
 
 _LONG: Final = 1_024  # a longer text is known by its digest, so that the cache's size does not depend on it
@@ -30,8 +29,7 @@ class CachedEmbedder:
         self.embedder = embedder
         self.size = size
         self._vectors: OrderedDict[str | bytes, Vector] = OrderedDict()
-        self._lock = threading.Lock()
-        in_forked_child(self._renew_lock)
+        self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"CachedEmbedder({self.embedder!r}, size={self.size})"
@@ -79,9 +77,6 @@ class CachedEmbedder:
             if len(self._vectors) > self.size:
                 self._vectors.popitem(last=False)
         return own
-
-    def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
 
 
 def _key(text: str) -> str | bytes:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rar.errors import ConfigurationError, WeightsError
+from rar.forking import NUMERIC
 from rar.local.weights import check, hub_file, installed_file, sha256_of
 from rar.networks import Once, by_length, onnx_session, padded, readable
 from rar.values import Vector
@@ -108,6 +109,10 @@ class _Network:
     def run(self, tokens: Sequence[Sequence[int]]) -> Vector:
         ids, mask = padded(tokens)
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        with NUMERIC:
+            return self._pooled(feed, mask)
+
+    def _pooled(self, feed: dict[str, Any], mask: Any) -> Vector:
         (hidden,) = self.session.run([self.output], {name: feed[name] for name in self.inputs})
         sums = (mask[:, None, :].astype(np.float32) @ hidden)[:, 0]  # the mean's divisor goes with the norm
         vectors: Vector = sums / np.linalg.norm(sums, axis=1, keepdims=True)

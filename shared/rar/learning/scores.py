@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from dataclasses import dataclass
 
 import numpy as np
 
+from rar.forking import NUMERIC, Lock
 from rar.learning.gap import GapModel, fit
 from rar.learning.policy import of_pair
 from rar.learning.prior import Prior
@@ -47,7 +47,7 @@ class LearnedScores:
         self._memory, self._prior = memory, prior
         self._models: dict[Kind, GapModel | None] = {}
         self._new: dict[Kind, int] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def expect(self, kind: Kind, text: str, embedding: Vector, prior: float | None) -> float | None:
         """The expected gap of a request; None while too little is known.
@@ -58,7 +58,8 @@ class LearnedScores:
         model = self._models.get(kind)
         if model is None:
             return None
-        return model.expect(text, embedding, prior) + doubt(model.support)
+        with NUMERIC:
+            return model.expect(text, embedding, prior) + doubt(model.support)
 
     def known(self, kind: Kind) -> bool:
         """Whether memory was looked at for `kind` yet; else have `refresh` called."""
@@ -70,7 +71,7 @@ class LearnedScores:
 
     def refresh(self, kind: Kind) -> None:
         """Fit the score of `kind` if it is due."""
-        with self._lock:
+        with NUMERIC, self._lock:
             before, new = self._models.get(kind), self._new.get(kind, 0)
             least = LEAST if before is None else GROWTH * before.examples + 20
             if self.known(kind) and new < least:

@@ -38,7 +38,7 @@ from rar.errors import (
     NotAMemoryError,
     ReadOnlyMemoryError,
 )
-from rar.forking import in_forked_child
+from rar.forking import Gate, before_fork, in_forked_child
 from rar.memory.base import Batch, Changes, DecisionRecord, MemoryStats, PolicyState, Spend
 from rar.memory.exchange import DaySpend, Header, KeptGuide, KeptPolicy, to_header, to_item, to_record
 from rar.memory.identity import experience_id, keyed_digest
@@ -119,7 +119,9 @@ class SQLiteMemory:
             self._path = str(Path(folder, "memory.db"))
         else:
             self._path = str(Path(self.where).absolute())
+        self._gate = Gate()
         self._start()
+        before_fork(self._before_fork)
         in_forked_child(self._after_fork)
         self._find_file()
         with self._connection() as connection:
@@ -396,10 +398,13 @@ class SQLiteMemory:
         self._index = FaissIndex(self.changes)
         self._cache = Cache()
 
-    def _after_fork(self) -> None:
-        # Locks of the parent's threads may be held for ever here, and its connections' file locks are not ours.
-        self._forsaken.detach()
+    def _before_fork(self) -> None:
+        # SQLite keeps its file locks by process: a connection that the child inherits would be held there for ever.
         _close_all(self._idle)
+
+    def _after_fork(self) -> None:
+        # Locks of the parent's threads may be held for ever here.
+        self._forsaken.detach()
         self._start()
 
     def _find_file(self) -> None:
@@ -479,20 +484,21 @@ class SQLiteMemory:
         """A connection that no other thread uses meanwhile."""
         if self._closed:
             raise ClosedError("memory")
-        idle, connection = self._idle, None
-        try:
+        with self._gate:
+            idle, connection = self._idle, None
             try:
-                connection = idle.pop()
-            except IndexError:
-                connection = self._open()
-            yield connection
-        except sqlite3.Error as error:
-            self._fail(error)
-        finally:
-            if connection is not None:
-                idle.append(connection)
-                if self._closed:
-                    _close_all(idle)
+                try:
+                    connection = idle.pop()
+                except IndexError:
+                    connection = self._open()
+                yield connection
+            except sqlite3.Error as error:
+                self._fail(error)
+            finally:
+                if connection is not None:
+                    idle.append(connection)
+                    if self._closed:
+                        _close_all(idle)
 
     @contextmanager
     def _transaction(self) -> Iterator[Writer]:
@@ -501,6 +507,12 @@ class SQLiteMemory:
             if self._closed:
                 raise ClosedError("memory")
             raise ReadOnlyMemoryError(self.where)
+        if self._gate.torn:
+            raise MemoryStoreError(
+                self.where,
+                "this process was forked while another thread was writing, and cannot write any more. Fork before the "
+                "router is used, or start processes by `spawn`",
+            )
         # Threads of one process take turns here, which is fairer than SQLite's waiting.
         with self._writing, self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
