@@ -18,7 +18,8 @@ from langchain_core.messages import (
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 
-from rar.values import Message, Reply, Role, ToolCall, Usage
+from rar.tokens import reported
+from rar.values import Message, Reply, Role, ToolCall
 
 DECISION = "rar"  # the key in `response_metadata`
 
@@ -104,14 +105,15 @@ def reply_of(role: str, message: AIMessage, model_id: str) -> Reply:
         message: Whole, also when it was streamed.
         model_id: The model's id, where the message does not name its model.
     """
-    counted: Mapping[str, Any] = message.usage_metadata or {}
+    said = message.response_metadata  # where integrations without `usage_metadata` put what the provider said
     return Reply(
         role,
         text_of(message),
         tuple(ToolCall(call["name"], call["args"]) for call in message.tool_calls),
-        Usage(counted.get("input_tokens", 0), counted.get("output_tokens", 0)),
+        reported((message.usage_metadata, said.get("token_usage"), said.get("usage"), said)),
         model_id,
         message,
+        cached=is_cached(message),
     )
 
 

@@ -7,11 +7,20 @@ messages to send; that is all in which the router's modes differ.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
@@ -25,6 +34,7 @@ from llama_index.core.prompts import ChatPromptTemplate
 from llama_index_instrumentation import get_dispatcher
 
 from llama_index_rar.messages import as_completion, as_prompt, to_reply, usage_of
+from llama_index_rar.usage import ASKED, Held, asks
 from rar.errors import ConfigurationError
 from rar.keys import task_of
 from rar.values import Reply, ToolCall, Usage
@@ -94,10 +104,10 @@ class Chat(Kind):
         return await child.achat(messages, **self.arguments)
 
     def stream(self, child: LLM, messages: Messages) -> Iterator[ChatResponse]:
-        return child.stream_chat(messages, **self.arguments)
+        return _streamed(child, partial(child.stream_chat, messages), self.arguments)
 
     async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[ChatResponse]:
-        return await child.astream_chat(messages, **self.arguments)
+        return await _astreamed(child, partial(child.astream_chat, messages), self.arguments)
 
 
 @dataclass(frozen=True)
@@ -122,10 +132,12 @@ class Tools(Kind):
         return await _able(child).achat_with_tools(self.tools, chat_history=messages, **self.arguments)
 
     def stream(self, child: LLM, messages: Messages) -> Iterator[ChatResponse]:
-        return _able(child).stream_chat_with_tools(self.tools, chat_history=messages, **self.arguments)
+        stream = partial(_able(child).stream_chat_with_tools, self.tools, chat_history=messages)
+        return _streamed(child, stream, self.arguments)
 
     async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[ChatResponse]:
-        return await _able(child).astream_chat_with_tools(self.tools, chat_history=messages, **self.arguments)
+        stream = partial(_able(child).astream_chat_with_tools, self.tools, chat_history=messages)
+        return await _astreamed(child, stream, self.arguments)
 
     def reply(self, role: str, child: LLM, result: Any) -> Reply:
         selections = _able(child).get_tool_calls_from_response(result, error_on_no_tool_call=False)
@@ -194,12 +206,12 @@ class Complete(Kind):
 
     def stream(self, child: LLM, messages: Messages) -> Iterator[CompletionResponse]:
         if child.metadata.is_chat_model:
-            return _completions(child.stream_chat(messages, **self.arguments))
+            return _completions(_streamed(child, partial(child.stream_chat, messages), self.arguments))
         return child.stream_complete(as_prompt(messages), formatted=self.formatted, **self.arguments)
 
     async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[CompletionResponse]:
         if child.metadata.is_chat_model:
-            return _acompletions(await child.astream_chat(messages, **self.arguments))
+            return _acompletions(await _astreamed(child, partial(child.astream_chat, messages), self.arguments))
         return await child.astream_complete(as_prompt(messages), formatted=self.formatted, **self.arguments)
 
 
@@ -217,6 +229,48 @@ async def _acompletions(chunks: AsyncIterator[ChatResponse]) -> AsyncIterator[Co
             yield as_completion(chunk)
     finally:
         await aclose(chunks)
+
+
+def _streamed(
+    child: LLM, stream: Callable[..., Iterator[ChatResponse]], arguments: Mapping[str, Any]
+) -> Iterator[ChatResponse]:
+    """`stream(**arguments)`, its tokens asked for where that is safe: the same chunks as without."""
+    return _joined(stream(**arguments, **ASKED)) if asks(child, arguments) else stream(**arguments)
+
+
+async def _astreamed(
+    child: LLM, stream: Callable[..., Awaitable[AsyncIterator[ChatResponse]]], arguments: Mapping[str, Any]
+) -> AsyncIterator[ChatResponse]:
+    return _ajoined(await stream(**arguments, **ASKED)) if asks(child, arguments) else await stream(**arguments)
+
+
+def _joined(chunks: Iterator[ChatResponse]) -> Iterator[ChatResponse]:
+    held = Held()
+    try:
+        for chunk in chunks:
+            yield from held.ready(chunk)
+    except Exception:
+        yield from held.rest()
+        raise
+    finally:
+        close(chunks)
+    yield from held.rest()
+
+
+async def _ajoined(chunks: AsyncIterator[ChatResponse]) -> AsyncIterator[ChatResponse]:
+    held = Held()
+    try:
+        async for chunk in chunks:
+            for ready in held.ready(chunk):
+                yield ready
+    except Exception:
+        for ready in held.rest():
+            yield ready
+        raise
+    finally:
+        await aclose(chunks)
+    for ready in held.rest():
+        yield ready
 
 
 def close(chunks: Iterator[Any]) -> None:

@@ -16,6 +16,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
+from rar.tokens import field_of, reported
 from rar.values import Message, Reply, Role, ToolCall, Usage
 
 _ROLES: Mapping[MessageRole, Role] = {
@@ -32,9 +33,6 @@ _NATIVE_ROLES: Mapping[Role, MessageRole] = {
     "assistant": MessageRole.ASSISTANT,
     "tool": MessageRole.TOOL,
 }
-# Providers name the same two counts differently; Ollama puts them at the top of its reply.
-_INPUT_TOKENS = ("prompt_tokens", "input_tokens", "prompt_token_count", "prompt_eval_count")
-_OUTPUT_TOKENS = ("completion_tokens", "output_tokens", "candidates_token_count", "eval_count")
 
 
 def to_messages(messages: Iterable[ChatMessage]) -> tuple[Message, ...]:
@@ -116,35 +114,18 @@ def to_reply(model: str, response: ChatResponse | CompletionResponse, model_id: 
         text, calls = response.message.content or "", tool_calls_of(response)
     else:
         text, calls = response.text, ()
-    reported = _field(response.raw, "model")
+    named = field_of(response.raw, "model")
     return Reply(
         model=model,
         text=text,
         tool_calls=calls,
         usage=usage_of(response),
-        model_id=reported if isinstance(reported, str) and reported else model_id,
+        model_id=named if isinstance(named, str) and named else model_id,
         native=response,
     )
 
 
 def usage_of(response: ChatResponse | CompletionResponse) -> Usage:
     """The tokens that the provider reported, zero where it reported none."""
-    raw = response.raw
-    for source in (_field(raw, "usage"), _field(raw, "usage_metadata"), response.additional_kwargs, raw):
-        if source:
-            counts = [_first_count(source, names) for names in (_INPUT_TOKENS, _OUTPUT_TOKENS)]
-            if any(counts):
-                return Usage(*counts)
-    return Usage()
-
-
-def _first_count(source: Any, names: Sequence[str]) -> int:
-    for name in names:
-        value = _field(source, name)
-        if value and isinstance(value, int):
-            return value
-    return 0
-
-
-def _field(source: Any, name: str) -> Any:
-    return source.get(name) if isinstance(source, dict) else getattr(source, name, None)
+    raw, added = response.raw, response.additional_kwargs
+    return reported((field_of(raw, "usage"), field_of(raw, "usage_metadata"), added, added.get("usage"), raw))

@@ -35,7 +35,7 @@ class Reply:
     Args:
         tool_calls: Pairs of tool name and arguments.
         status: Anything but 200 becomes an error response with `text` as its message.
-        usage: Prompt and completion tokens.
+        usage: Prompt and completion tokens; None: the endpoint reports none, whatever it is asked for.
         cut_after: Break the connection after this many streamed deltas, or at once when not streaming.
         delay: Seconds to wait before answering.
         gate: Answer only when this is set. Closing the server opens it.
@@ -45,7 +45,7 @@ class Reply:
     text: str = ""
     tool_calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
     status: int = 200
-    usage: tuple[int, int] = (11, 7)
+    usage: tuple[int, int] | None = (11, 7)
     cut_after: int | None = None
     delay: float = 0.0
     gate: threading.Event | None = None
@@ -261,7 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif reply.cut_after is not None:
             self.close_connection = True
         else:
-            self._json({**frame, "choices": [_choice(reply, chat=chat)], "usage": _usage(reply)})
+            self._json({**frame, "choices": [_choice(reply, chat=chat)], **_usage(reply)})
 
     def _json(self, payload: Json, status: int = 200) -> None:
         data = json.dumps(payload).encode()
@@ -339,13 +339,15 @@ def _deltas(reply: Reply, body: Json, frame: Json, *, chat: bool) -> Iterator[Js
         for part in (function["arguments"][:half], function["arguments"][half:]):
             yield chunk(tool_calls=[{"index": index, "function": {"arguments": part}}])
     yield chunk(finish=reply.finish)
-    if (body.get("stream_options") or {}).get("include_usage"):
-        yield {**frame, "choices": [], "usage": _usage(reply)}
+    if reply.usage and (body.get("stream_options") or {}).get("include_usage"):
+        yield {**frame, "choices": [], **_usage(reply)}
 
 
 def _usage(reply: Reply) -> Json:
+    if reply.usage is None:
+        return {}
     read, written = reply.usage
-    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    return {"usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}}
 
 
 def _error(message: str) -> Json:

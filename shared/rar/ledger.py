@@ -1,21 +1,35 @@
-"""The ledger: tokens and USD by purpose and model, and what routing saved net."""
+"""The ledger: tokens and USD by purpose and model, and what routing saved net.
+
+What the learning budget goes by:
+
+- A call counts by its price, learning calls against a share of what strong answers cost.
+- Where one model's price is not known, weak tokens are taken to cost a tenth of strong ones.
+- A free weak model learns for nothing; what the strong model does for learning (guides) is limited.
+- Where strong answers are free, a share of their cost means nothing: calls are counted, learning calls against answers.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from rar.errors import ConfigurationError
 from rar.memory.base import Spend
+from rar.notices import Notices
+from rar.tokens import counted
 from rar.values import STRONG, WEAK, Call, Failure, Purpose, Reply, Usage
 
 Price: TypeAlias = tuple[float, float]  # USD per million input and output tokens
+_Key: TypeAlias = tuple[str, str, str, str]  # namespace, purpose, role, model
 
-# Stands in for prices that nobody knows, so that the learning budget means something: weak tokens at a tenth of strong.
-_NOMINAL: dict[str, Price] = {WEAK: (0.1, 0.1), STRONG: (1.0, 1.0)}
+# Stands in for prices that nobody knows, so that the learning budget means something.
+_NOMINAL: Price = (1.0, 1.0)  # of the strong model
+_WEAK_SHARE = 0.1  # the weak model's, as a share of the strong one's: about what pairs of one provider differ by
+_GUIDE_ANSWERS = 5.0  # before a first guide was paid for, it is taken to cost as much as so many answers
+_ROUNDING = 1e-9  # of a call: a fifth of five is one
 
 
 class Prices:
@@ -68,60 +82,113 @@ class Savings:
         return self.net_usd / self.always_strong_usd if self.net_usd is not None and self.always_strong_usd else None
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a namespace's strong answers earned for learning, and what learning cost, in one unit.
+
+    `calls` says that the unit is calls, since the strong model is free; else it is USD, real or nominal.
+    """
+
+    earned: float
+    learned: float
+    calls: bool
+
+
+def account(spending: Collection[Spend], prices: Prices) -> Account:
+    """The account of one namespace. Audits do not count: their own rate bounds them."""
+    strong = [spend for spend in spending if spend.purpose == "serve" and spend.role == STRONG]
+    learning = [spend for spend in spending if spend.purpose not in ("serve", "audit")]
+    nominal = _nominal(spending, prices)
+    earned = sum(_charged(spend, prices, nominal) for spend in strong)
+    if strong and not earned:
+        return Account(sum(spend.calls for spend in strong), sum(spend.calls for spend in learning), calls=True)
+    return Account(earned, sum(_charged(spend, prices, nominal) for spend in learning), calls=False)
+
+
+def _charged(spend: Spend, prices: Prices, nominal: Mapping[str, Price]) -> float:
+    if not spend.unpriced:
+        return spend.usd
+    price = prices.of(spend.role, spend.model_id) or nominal.get(spend.role, nominal[STRONG])
+    return _cost(price, spend.input_tokens, spend.output_tokens)
+
+
+def _nominal(spending: Iterable[Spend], prices: Prices) -> dict[str, Price]:
+    """What stands in for a price that is not known, by role: in proportion to the other role's, where that is known."""
+    known = {spend.role: price for spend in spending if (price := prices.of(spend.role, spend.model_id)) and any(price)}
+    strong = known.get(STRONG)
+    if strong is None:
+        strong = _scaled(known[WEAK], 1.0 / _WEAK_SHARE) if WEAK in known else _NOMINAL
+    return {STRONG: strong, WEAK: _scaled(strong, _WEAK_SHARE)}
+
+
+def _scaled(price: Price, factor: float) -> Price:
+    return price[0] * factor, price[1] * factor
+
+
 class Ledger:
     """Counts what this process spends. Thread-safe; `drain` hands over what is not persisted yet.
 
     Args:
-        budget_share: Learning may cost this share of what the strong model's serving costs; None: no limit. Audits
-            do not count: their own rate bounds them.
+        budget_share: Learning may cost this share of what the strong model's serving costs (see this module's text for
+            free models and unknown prices); None: no limit. Audits do not count: their own rate bounds them.
         usd_per_day: Learning may cost this much in a day of this process; None: no limit.
+        notices: Told once of a model without a known price, and once that learning pauses.
     """
 
-    def __init__(self, prices: Prices, *, budget_share: float | None = 0.2, usd_per_day: float | None = None) -> None:
+    def __init__(
+        self,
+        prices: Prices,
+        *,
+        budget_share: float | None = 0.2,
+        usd_per_day: float | None = None,
+        notices: Notices | None = None,
+    ) -> None:
         for name, value in (("learning_budget", budget_share), ("learning_usd_per_day", usd_per_day)):
             if value is not None and not value >= 0.0:
                 raise ConfigurationError(f"{name}={value!r} is negative. Use 0 to learn nothing, None for no limit.")
         self.prices = prices
         self._share, self._usd_per_day = budget_share, usd_per_day
+        self._notices = notices or Notices()
         self._lock = threading.Lock()
-        self._pending: dict[tuple[str, Purpose, str, str], Spend] = {}
-        self._earned: dict[str, float] = {}  # by namespace, in nominal or real USD
-        self._learned: dict[str, float] = {}
+        self._pending: dict[_Key, Spend] = {}
+        self._known: dict[str, dict[_Key, Spend]] = {}  # by namespace, with what earlier processes spent
         self._today = (0, 0.0)
-        self._usual: dict[
-            tuple[str, str], float
-        ] = {}  # cost of a call by purpose and role, the last ones counting most
+        # Cost of a call by purpose and role, the last ones counting most.
+        self._usual: dict[tuple[str, str], float] = {}
 
     def add(
         self, namespace: str, purpose: Purpose, role: str, model_id: str, usage: Usage, *, now: float = 0.0
     ) -> None:
         """Count one call."""
         usd = self.prices.usd(role, model_id, usage)
-        nominal = _NOMINAL.get(role, (1.0, 1.0))
-        cost = usd if usd is not None else _cost(nominal, usage.input_tokens, usage.output_tokens)
-        key = (namespace, purpose, role, model_id)
+        tokens = usage.input_tokens, usage.output_tokens
+        spend = Spend(
+            namespace, purpose, role, model_id, 1, *tokens, usd or 0.0, int(usd is None), int(usage.estimated)
+        )
         with self._lock:
-            was = self._pending.get(key) or Spend(*key)
-            self._pending[key] = Spend(
-                *key,
-                was.calls + 1,
-                was.input_tokens + usage.input_tokens,
-                was.output_tokens + usage.output_tokens,
-                was.usd + (usd or 0.0),
-                was.unpriced + (usd is None),
-            )
+            _put(self._pending, spend)
+            known = self._known.setdefault(namespace, {})
+            _put(known, spend)
+            cost = _charged(spend, self.prices, _nominal(known.values(), self.prices))
             if purpose == "serve":
                 if role == STRONG:
-                    self._earned[namespace] = self._earned.get(namespace, 0.0) + cost
-                    # Before a first guide was paid for, it is taken to cost as much as five answers.
-                    self._usual.setdefault(("guide", STRONG), 5.0 * cost)
-                return
-            if purpose != "audit":
-                self._learned[namespace] = self._learned.get(namespace, 0.0) + cost
-            usual = self._usual.get((purpose, role), cost)
-            self._usual[purpose, role] = usual + 0.2 * (cost - usual)
-            day = int(now // 86_400)
-            self._today = (day, (self._today[1] if self._today[0] == day else 0.0) + (usd or 0.0))
+                    self._usual.setdefault(("guide", STRONG), _GUIDE_ANSWERS * cost)
+            else:
+                usual = self._usual.get((purpose, role), cost)
+                self._usual[purpose, role] = usual + 0.2 * (cost - usual)
+                day = int(now // 86_400)
+                self._today = (day, (self._today[1] if self._today[0] == day else 0.0) + (usd or 0.0))
+        if usd is None:
+            self._notices(
+                "unpriced",
+                "No price is known for the %s model %r, so what it costs is missing from all sums in USD, and the "
+                "learning budget takes weak tokens to cost a tenth of strong ones. Pass prices={%r: (USD per million "
+                "input tokens, per million output tokens)}; (0, 0) if it is free.",
+                role,
+                model_id,
+                model_id or role,
+                advice=True,
+            )
 
     def may_learn(self, namespace: str, purpose: Purpose, role: str, *, now: float = 0.0) -> bool:
         """Whether the budget has room for a call of this kind, going by what such calls cost before.
@@ -136,9 +203,48 @@ class Ledger:
                     return False
             if self._share is None or purpose == "audit":
                 return True
-            budget = self._share * self._earned.get(namespace, 0.0)
-            learned = self._learned.get(namespace, 0.0)
-            return learned < budget and learned + cost <= budget
+            sums = account(self._known.get(namespace, {}).values(), self.prices)
+            budget = self._share * sums.earned + _ROUNDING * sums.calls
+            return sums.learned < budget and sums.learned + (1.0 if sums.calls else cost) <= budget
+
+    def tell_paused(self) -> None:
+        """Say, the first time, that learning waits for the budget, and what can be done."""
+        self._notices(
+            "budget",
+            "Learning pauses: it has had its share of what strong answers cost, or of their number where they are free "
+            "(learning_budget=%r, learning_usd_per_day=%r). It goes on by itself as serving goes on. To learn faster, "
+            "raise these, or pass learning_budget=None for no limit; `rar stats` shows what was spent on what.",
+            self._share,
+            self._usd_per_day,
+            advice=True,
+        )
+
+    def costs(self, call: Call, reply: Reply, strong_ids: Iterable[str]) -> dict[str, Any]:
+        """What a served call used and cost, and would have cost by the strong model; USD None where no price is known.
+
+        Args:
+            strong_ids: Names of the strong model, likeliest first; the first with a known price counts.
+        """
+        usage = counted(call, reply)
+        usd = 0.0 if reply.cached else self.prices.usd(call.model, reply.model_id, usage)
+        strong = usd
+        if call.model != STRONG and not reply.cached:
+            ids = (*strong_ids, self._strong_id(call.request.namespace))
+            prices = (self.prices.usd(STRONG, id, usage) for id in ids)
+            strong = next((price for price in prices if price is not None), None)
+        return {
+            "usd": usd,
+            "strong_usd": strong,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "estimated": usage.estimated,
+        }
+
+    def _strong_id(self, namespace: str) -> str:
+        """Name of the strong model that was called most."""
+        with self._lock:
+            strong = [spend for spend in self._known.get(namespace, {}).values() if spend.role == STRONG]
+        return max(strong, key=lambda spend: spend.calls).model_id if strong else ""
 
     def pending(self) -> list[Spend]:
         with self._lock:
@@ -151,51 +257,58 @@ class Ledger:
             return spent
 
     def observe(self, namespace: str, call: Call, outcome: Reply | Failure, *, now: float) -> None:
-        """Count a call that a driver made, if it came back."""
-        if isinstance(outcome, Reply):
-            self.add(namespace, call.purpose, call.model, outcome.model_id, outcome.usage, now=now)
+        """Count a call that was made, if it came back and was no cache's; tokens that nobody reported are estimated."""
+        if isinstance(outcome, Reply) and not outcome.cached:
+            self.add(namespace, call.purpose, call.model, outcome.model_id, counted(call, outcome), now=now)
 
     def restore(self, spent: Iterable[Spend]) -> None:
         """Take back what could not be persisted."""
         with self._lock:
-            for spend in merge(spent, self._pending.values()):
-                self._pending[spend.namespace, spend.purpose, spend.role, spend.model_id] = spend
+            for spend in spent:
+                _put(self._pending, spend)
 
     def after_fork(self) -> None:
         """A child starts its own sums; those of the parent are the parent's to persist."""
         self._lock = threading.Lock()
+        self._notices.after_fork()
         self._pending = {}
 
     def seed(self, spending: Iterable[Spend]) -> None:
         """Begin with what earlier processes earned and spent, so that the budget outlives them."""
         with self._lock:
             for spend in spending:
-                nominal = _cost(_NOMINAL.get(spend.role, (1.0, 1.0)), spend.input_tokens, spend.output_tokens)
-                cost = nominal if spend.unpriced else spend.usd
-                if spend.purpose != "serve":
-                    self._learned[spend.namespace] = self._learned.get(spend.namespace, 0.0) + cost
-                elif spend.role == STRONG:
-                    self._earned[spend.namespace] = self._earned.get(spend.namespace, 0.0) + cost
+                _put(self._known.setdefault(spend.namespace, {}), spend)
+
+
+def _put(sums: dict[_Key, Spend], spend: Spend) -> None:
+    """Add `spend` to the sum that it belongs to."""
+    key = (spend.namespace, spend.purpose, spend.role, spend.model_id)
+    known = sums.get(key)
+    sums[key] = spend if known is None else _plus(known, spend)
+
+
+def _plus(one: Spend, other: Spend) -> Spend:
+    return Spend(
+        one.namespace,
+        one.purpose,
+        one.role,
+        one.model_id,
+        one.calls + other.calls,
+        one.input_tokens + other.input_tokens,
+        one.output_tokens + other.output_tokens,
+        one.usd + other.usd,
+        one.unpriced + other.unpriced,
+        one.estimated + other.estimated,
+    )
 
 
 def merge(*spending: Iterable[Spend]) -> list[Spend]:
     """Sums by namespace, purpose, role and model."""
-    sums: dict[tuple[str, str, str, str], Spend] = {}
-    for spend in (entry for part in spending for entry in part):
-        key = (spend.namespace, spend.purpose, spend.role, spend.model_id)
-        known = sums.get(key)
-        if known is None:
-            sums[key] = spend
-            continue
-        sums[key] = replace(
-            known,
-            calls=known.calls + spend.calls,
-            input_tokens=known.input_tokens + spend.input_tokens,
-            output_tokens=known.output_tokens + spend.output_tokens,
-            usd=known.usd + spend.usd,
-            unpriced=known.unpriced + spend.unpriced,
-        )
-    return sorted(sums.values(), key=lambda spend: (spend.namespace, spend.purpose, spend.role, spend.model_id))
+    sums: dict[_Key, Spend] = {}
+    for part in spending:
+        for spend in part:
+            _put(sums, spend)
+    return [sums[key] for key in sorted(sums)]
 
 
 def savings(spending: Sequence[Spend], prices: Prices) -> Savings:

@@ -30,7 +30,7 @@ from rar.errors import (
 )
 from rar.learning.gap import PRIOR_SUPPORT
 from rar.learning.judges import as_judge
-from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Writer, record_of, teachable
+from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Served, Writer, obstacle, record_of
 from rar.learning.policy import AUDIT, FloorPolicy, PaperPolicy, Policy, as_policy, of_pair
 from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt
@@ -41,6 +41,7 @@ from rar.memory import SQLiteMemory
 from rar.memory.base import ALARM, Memory, MemoryStats, Spend
 from rar.memory.identity import experience_id, keyed_digest
 from rar.models import as_model, check_pair, named_models
+from rar.notices import Notices
 from rar.routers import as_static_router
 from rar.sameness import signature
 from rar.strategies import RAR
@@ -62,6 +63,7 @@ from rar.values import (
     Vector,
     as_text,
 )
+from rar.words import in_words
 
 logger = logging.getLogger("rar")
 
@@ -79,6 +81,10 @@ class RouterStats:
     waiting: int  # lessons not learned yet
     dropped: int  # lessons given up because too many were waiting
     learning: str
+    paused: int  # decisions kept by the memory from which nothing was learned, for the budget was spent
+    undecided: int  # the same, for no judge could tell
+    unpriced: int  # calls without a known price
+    estimated: int  # calls whose tokens were estimated from the text, for the provider reported none
 
     def as_dict(self) -> dict[str, Any]:
         facts = asdict(self)
@@ -98,7 +104,8 @@ class Router:
                 if isinstance(attempt.decision.choice, Answer): ...  # play `choice.reply` back natively
                 ...                                          # call the model natively with the messages of
                                                              # `messages_of(attempt.decision.call)`
-        ...                                                  # stamp `turn.decision.as_dict()` on the response
+        ...                                                  # stamp `turn.decision.as_dict()` on the response, and
+        ...                                                  # `router.costs(turn.decision, reply)` once it is whole
         router.learn(turn.decision, reply, models)           # after success only
 
     Args:
@@ -122,8 +129,9 @@ class Router:
         degrade: Let the weak model answer when the strong one fails.
         timeout: Seconds that a model may be silent, over a whole answer or between two chunks of a stream, before the
             call counts as failed; None leaves it to the models' clients. Calls of learning have a limit in any case.
-        learning_budget: Share of the strong model's serving cost that learning may cost; None: no limit. Audits do
-            not count, since they keep the floor; `audit_rate` bounds them.
+        learning_budget: Share of the strong model's serving cost that learning may cost; None: no limit. Where strong
+            answers are free, share of their number that learning may make calls. Audits do not count, since they keep
+            the floor; `audit_rate` bounds them.
         learning_usd_per_day: Most that learning may cost in a day of this process.
         guides: Whether the strong model is asked to write guides.
         store_text: False keeps questions out of the memory: embeddings and keyed hashes only.
@@ -187,7 +195,7 @@ class Router:
         self._redact, self._same, self._near, self._limit, self._clock = redact, same, near, limit, clock
         self._store_text = store_text
         self._random = random.Random(seed)  # noqa: S311 - draws audits, guards nothing
-        self._told: set[str] = set()
+        self._tell = Notices()
         self._closed = False
         self._recent: OrderedDict[str, Decision] = OrderedDict()
         self._unseen: set[Kind] = set()
@@ -201,7 +209,9 @@ class Router:
             self.memory.bind(self.embedder.id, self.embedder.dim)
         static = as_static_router(static_router)
         self._prior = None if static is None else Prior(static, self.embedder.id if self.embedder is not None else "")
-        self.ledger = Ledger(Prices(prices), budget_share=learning_budget, usd_per_day=learning_usd_per_day)
+        self.ledger = Ledger(
+            Prices(prices), budget_share=learning_budget, usd_per_day=learning_usd_per_day, notices=self._tell
+        )
         self._learner: Learner | None = None
         self._writer: Writer | None = None
         mode: Mode = "off" if self.memory is None or read_only else learning
@@ -211,11 +221,14 @@ class Router:
             ladder = Ladder(as_judge(judge, embedder=self.embedder), write_guides=guides)
             self._learner = Learner(
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text, redact, clock,
+                notices=self._tell,
                 timeout=LEARNING_TIMEOUT if self.timeout is None else self.timeout,
             )  # fmt: skip
             self._writer = Writer(self.memory, self.ledger, store_text=store_text)
             self._scores = LearnedScores(self.memory, self._prior)
-        self._worker: Worker[Lesson] = Worker(self._study, self._write_pending, mode=mode)
+        # Why nothing is ever learned here, a code of `rar.words.NOT_LEARNED`.
+        self._learns_not = "read_only" if read_only else "off" if mode == "off" else None
+        self._worker: Worker[Lesson] = Worker(self._study, self._write_pending, mode=mode, drop=self._dropped)
         _routers.add(self)
 
     def __repr__(self) -> str:
@@ -459,7 +472,8 @@ class Router:
         return Route(STRONG, reason=f"{what}_failed")
 
     def _decided(self, request: Request, choice: Choice, drafts: _Drafts) -> Decision:
-        decision = Decision(uuid.uuid4().hex, request, choice, self._clock(), drafts.count)
+        floor = getattr(self.policy, "quality", None)
+        decision = Decision(uuid.uuid4().hex, request, choice, self._clock(), drafts.count, floor=floor)
         with self._lock:
             self._recent[decision.id] = decision
             if len(self._recent) > 1_000:
@@ -475,26 +489,41 @@ class Router:
         """
         try:
             models = self._models_of(models)
+            reply = reply if reply.model_id else replace(reply, model_id=models[decision.model].id)
             if not isinstance(decision.choice, Answer):  # an accepted draft was counted when it was made
-                self.ledger.add(
-                    decision.request.namespace,
-                    "serve",
-                    decision.model,
-                    reply.model_id or models[decision.model].id,
-                    reply.usage,
-                    now=self._clock(),
-                )
+                self.ledger.observe(decision.request.namespace, decision.call, reply, now=self._clock())
             if self._closed or not self._persist or self._writer is None:
                 return
-            if self._worker.mode != "off" and teachable(decision) and decision.request.embedding is not None:
-                self._worker.put(Lesson(decision, reply, models))
+            lesson = Lesson(decision, reply, models, self.costs(decision, reply, models))
+            code = self._learns_not or obstacle(decision, reply)
+            if code is None:
+                self._worker.put(lesson)
                 return
-            self._writer.remember(decision)
+            self._writer.remember(lesson.left(code))
             if self._worker.mode == "inline":
                 self._write_pending()
             self._worker.touch()
         except Exception:
             logger.exception("A reply could not be learned from; serving goes on.")
+
+    def costs(self, decision: Decision, reply: Reply, models: Models | None = None) -> dict[str, Any]:
+        """What is known of a served reply's cost, to be shown with `decision.as_dict()`. Never raises.
+
+        Returns:
+            `usd` of this call and `strong_usd` of the same tokens at the strong model's price, None where no price is
+            known; `input_tokens`, `output_tokens`, and `estimated` if the provider did not report both.
+        """
+        try:
+            models = models or self._models or {}
+            evidence, strong = decision.request.evidence, models.get(STRONG)
+            served = models.get(decision.model)
+            if served is not None and not reply.model_id:
+                reply = replace(reply, model_id=served.id)
+            ids = [*([strong.id] if strong else []), *([evidence.strong_id] if evidence else [])]
+            return self.ledger.costs(decision.call, reply, ids)
+        except Exception:
+            logger.exception("What a reply cost could not be told; serving goes on.")
+            return {}
 
     def feedback(self, decision_id: str, good: bool) -> None:
         """Say whether an answer was good: a bad weak answer demotes what it was served by, like an audit that failed.
@@ -509,7 +538,7 @@ class Router:
         with self._lock:
             decision = self._recent.get(decision_id)
         if decision is not None:
-            record = record_of(decision, store_text=self._store_text)
+            record = record_of(Served(decision), store_text=self._store_text)
         else:
             found = self.memory.decision(decision_id) if self.memory is not None else None
             if found is None:
@@ -555,7 +584,7 @@ class Router:
         if self._closed:
             return
         self._worker.close(timeout)
-        self._closed = True
+        self._closed = True  # after the worker has written what it gave up
         if self.memory is not None and self._owns_memory:
             self.memory.close()
 
@@ -569,7 +598,11 @@ class Router:
 
     def _study(self, lesson: Lesson) -> None:
         assert self._learner is not None and self._writer is not None
-        batch = self._learner.study(lesson)
+        try:
+            batch = self._learner.study(lesson)
+        except Exception:
+            self._writer.remember(lesson.left("call_failed"))
+            raise
         self._writer.write(batch)
         if any(trial.guide_id is None for trial in batch.trials):
             request, evidence = lesson.decision.request, lesson.decision.request.evidence
@@ -577,6 +610,10 @@ class Router:
             kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id, evidence.since)
             self._scores.learned(kind)
             self._scores.refresh(kind)
+
+    def _dropped(self, lesson: Lesson) -> None:
+        if self._writer is not None:
+            self._writer.remember(lesson.left("dropped"))
 
     def _write_pending(self) -> None:
         if self._closed:
@@ -598,13 +635,19 @@ class Router:
             raise ClosedError("router")
         stored = self.memory.spending() if self.memory is not None else []
         spending = merge(stored, self.ledger.pending())
+        held = self.memory.stats() if self.memory is not None else None
+        not_learned = held.not_learned if held is not None else {}
         return RouterStats(
-            memory=self.memory.stats() if self.memory is not None else None,
+            memory=held,
             spending=tuple(spending),
             savings=savings(spending, self.ledger.prices),
             waiting=self._worker.waiting,
             dropped=self._worker.dropped,
             learning=self._worker.mode,
+            paused=not_learned.get("budget", 0),
+            undecided=not_learned.get("undecided", 0),
+            unpriced=sum(spend.unpriced for spend in spending),
+            estimated=sum(spend.estimated for spend in spending),
         )
 
     def decisions(self, limit: int = 20) -> list[dict[str, Any]]:
@@ -633,7 +676,8 @@ class Router:
                 decision = self._recent.get(decision_id)
             if decision is None:
                 raise UnknownDecisionError(decision_id)
-            record = record_of(decision, store_text=self._store_text)
+            served = Served(decision, not_learned=self._learns_not or "not_served")
+            record = record_of(served, store_text=self._store_text)
         return explained(record.facts, self.memory)
 
     # --- small parts ------------------------------------------------------------------------------------------------
@@ -659,12 +703,6 @@ class Router:
             raise MissingModelError(WEAK, "and `strong=`, to the router or to the call")
         return models
 
-    def _tell(self, kind: str, message: str, *args: object) -> None:
-        """Log trouble once a kind: a broken memory must not fill the disk with warnings."""
-        if kind not in self._told:
-            self._told.add(kind)
-            logger.warning(message, *args)
-
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         self.ledger.after_fork()
@@ -683,8 +721,8 @@ class _Drafts:
 
 
 def explained(facts: Mapping[str, Any], memory: Memory | None) -> dict[str, Any]:
-    """A decision's facts with the texts of the neighbours and the guide that memory still holds."""
-    whole = dict(facts)
+    """A decision's facts, the same in words, and the texts of the neighbours and the guide that memory still holds."""
+    whole = {**facts, "in_words": in_words(facts)}
     if memory is None:
         return whole
     whole["neighbours"] = [_neighbour(entry, memory) for entry in facts.get("neighbours", ())]

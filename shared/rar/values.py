@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rar.words import why
+
 Vector: TypeAlias = npt.NDArray[np.float32]
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 Purpose: TypeAlias = Literal["serve", "shadow", "guide", "judge", "audit"]
@@ -45,13 +47,18 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one or more calls, as the provider counted them."""
+    """Tokens of one or more calls: as the provider counted them, or `estimated` from the text (`rar.tokens`)."""
 
     input_tokens: int = 0
     output_tokens: int = 0
+    estimated: bool = False  # in part at least
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.estimated or other.estimated,
+        )
 
     @property
     def total(self) -> int:
@@ -247,7 +254,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model answered. `model_id` is the provider's own name of the model that did."""
+    """What a model answered.
+
+    Args:
+        usage: What the provider reported; counts that are 0 were not, and are estimated where they are needed.
+        model_id: The provider's own name of the model that answered.
+        cached: A cache of the framework gave it, so that it cost nothing.
+    """
 
     model: str
     text: str
@@ -255,6 +268,7 @@ class Reply:
     usage: Usage = Usage()
     model_id: str = ""
     native: Any = field(default=None, compare=False, repr=False)
+    cached: bool = False
 
     @property
     def empty(self) -> bool:
@@ -280,6 +294,7 @@ class Route:
             weak one, which was preferred, would have been worth.
         chance: The chance with which `audit` was drawn.
         expected: The expected gap of the weak answer, strong less weak quality.
+        needed: What `confidence` was held against; None where nothing was.
     """
 
     model: str
@@ -290,6 +305,7 @@ class Route:
     audit: bool = False
     chance: float = 0.0
     expected: float | None = None
+    needed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +322,11 @@ Choice: TypeAlias = Route | Answer
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the router decided for one request, and why. `as_dict` is what users see on every response."""
+    """What the router decided for one request, and why. `as_dict` is what users see on every response.
+
+    Args:
+        floor: The share of the strong model's quality that the router keeps; None where its policy states none.
+    """
 
     id: str
     request: Request
@@ -314,6 +334,7 @@ class Decision:
     at: float
     drafts: int = 0  # calls that the strategy made before it decided
     failed: tuple[Failure, ...] = ()  # models that were tried for serving and raised
+    floor: float | None = None
 
     @property
     def model(self) -> str:
@@ -330,11 +351,20 @@ class Decision:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts, with no text of the request or of a guide in them."""
-        similarity = self.choice.similarity if isinstance(self.choice, Route) else None
+        route = self.choice if isinstance(self.choice, Route) else None
+        similarity = route.similarity if route else None
         return {
             "decision_id": self.id,
             "model": self.model,
             "reason": self.choice.reason,
+            "why": why(
+                self.choice.reason,
+                self.model,
+                confidence=self.choice.confidence,
+                needed=route.needed if route else None,
+                similarity=similarity,
+                audited=self.model == WEAK and route is not None and route.audit,
+            ),
             "guide_id": self.guide.id if self.guide else None,
             "confidence": _rounded(self.choice.confidence),
             "similarity": _rounded(similarity),

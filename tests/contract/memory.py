@@ -438,7 +438,7 @@ class MemoryContract:
 
     def test_spending_adds_up_by_purpose_and_model(self, memory: Memory) -> None:
         memory.write(Batch(spending=(spend(1.0), spend(0.5), spend(2.0, purpose="shadow"))))
-        memory.write(Batch(spending=(spend(0.25), spend(4.0, namespace="other"))))
+        memory.write(Batch(spending=(spend(0.25, estimated=1, unpriced=1), spend(4.0, namespace="other"))))
 
         assert [(s.namespace, s.purpose, s.calls, s.usd) for s in memory.spending()] == [
             ("default", "serve", 3, 1.75),
@@ -448,6 +448,19 @@ class MemoryContract:
         assert [s.usd for s in memory.spending("other")] == [4.0]
         assert memory.spending(since=FAR_FUTURE) == []
         assert (memory.spending()[0].input_tokens, memory.spending()[0].output_tokens) == (30, 15)
+        assert (memory.spending()[0].unpriced, memory.spending()[0].estimated) == (1, 1)
+
+    def test_what_was_not_learned_is_counted_by_its_code(self, memory: Memory) -> None:
+        coded = [decision(f"{n}", float(n)) for n in range(3)]
+        paused = tuple(replace(one, facts={**one.facts, "not_learned": "budget"}) for one in coded[:2])
+        memory.write(Batch(decisions=(*paused, coded[2])))
+        memory.write(Batch(decisions=paused))  # written again, it is still one decision
+        memory.write(Batch(decisions=(replace(paused[0], id="o", namespace="other"),)))
+
+        assert memory.stats().not_learned == {"budget": 3}
+        assert memory.stats("default").not_learned == {"budget": 2}
+        memory.delete(namespace="default")
+        assert memory.stats().not_learned == {"budget": 1}
 
     def test_decisions_come_newest_first(self, memory: Memory) -> None:
         memory.write(Batch(decisions=(decision("a", 1.0), decision("c", 3.0), decision("b", 2.0, namespace="other"))))
@@ -499,6 +512,7 @@ class MemoryContract:
         assert other.policy_state("default") == memory.policy_state("default")
         assert other.spending() == memory.spending()
         assert other.stats() == memory.stats()
+        assert other.stats().not_learned == {"undecided": 1}
         other.write(Batch(trials=tuple(trial(new_id, guide_id="default-g") for _ in range(5))))
         assert other.guides()[0].state == "retired"  # pinned there too
 
@@ -631,6 +645,13 @@ class MemoryContract:
                 (trial(a.id), trial(a.id, guide_id=f"{namespace}-g")),
                 (PolicyStep(namespace, 0.1, audit=True),),
                 (spend(1.0, namespace=namespace),),
-                (decision(f"{namespace}-d", namespace=namespace, experience_id=a.id),),
+                (
+                    decision(
+                        f"{namespace}-d",
+                        namespace=namespace,
+                        experience_id=a.id,
+                        facts={"reason": "known", "not_learned": "undecided"},
+                    ),
+                ),
             )
         )

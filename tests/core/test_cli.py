@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from rar import Router, SQLiteMemory
+from rar import FunctionModel, Router, SQLiteMemory
 from rar.cli import main
 from rar.cli.commands import app
 from tests.core.world import GUIDES, easy, harbour, pair, serve
@@ -95,6 +96,34 @@ class TestStats:
         assert "5 calls, 3 by the strong model (60%)" in shown
         assert "1 active" in shown
         assert "small-1" in shown
+
+    def test_what_kept_it_from_learning_and_what_is_estimated_is_said_in_words(self, run: Rar, tmp_path: Path) -> None:
+        path = tmp_path / "rar.db"
+        models = {role: FunctionModel(lambda messages: "41", f"{role}-1") for role in ("weak", "strong")}
+        free = {"strong": (0.0, 0.0)}
+        with Router(memory=path, embedder="hashing", learning="inline", prices=free) as router:
+            decision, _ = serve(router, models, easy(41))  # type: ignore[arg-type]
+        with Router(
+            memory=path, embedder="hashing", learning="inline", learning_budget=None, judge=lambda *_: None
+        ) as router:
+            serve(router, models, easy(42))  # type: ignore[arg-type]
+
+        shown = run("stats", path)
+
+        for row in ("paused", "undecided", "unpriced", "estimated"):
+            assert f"\n{row} " in shown
+        assert "the learning budget was spent" in shown
+        assert "tokens of 3 calls were estimated" in shown
+        assert len(re.findall(r" ~\d+ ", shown)) == 2 * 2  # tokens in and out, of strong answers and of the trial
+        explained = run("explain", path, decision.id)
+        assert "Nothing like this question is known yet" in explained
+        assert "estimated from the text" in explained
+        assert "Nothing was learned from it: the learning budget was spent." in explained
+
+    def test_nothing_of_that_is_shown_where_all_is_well(self, run: Rar, memory: Path) -> None:
+        shown = run("stats", memory, *PRICED)
+
+        assert not any(word in shown for word in ("paused", "undecided", "unpriced", "estimated", "~"))
 
     def test_an_unknown_namespace_is_an_error(self, run: Rar, memory: Path) -> None:
         assert "'nobody'" in run("stats", memory, "-n", "nobody", code=1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rar.errors import ConfigurationError
-from rar.ledger import Ledger, Prices, merge, savings
+from rar.ledger import Account, Ledger, Prices, account, merge, savings
 from rar.memory.base import Spend
 from rar.values import Usage
 
@@ -162,3 +164,50 @@ def test_merging_keeps_models_apart() -> None:
     spends = [Spend("default", "serve", "weak", model, 1) for model in ("a", "b", "a")]
 
     assert [(spend.model_id, spend.calls) for spend in merge(spends)] == [("a", 2), ("b", 1)]
+
+
+TENTH = Spend("default", "shadow", "weak", "small", 2, 100_000, 0)
+WHOLE = Spend("default", "serve", "strong", "big", 3, 1_000_000, 0)
+AUDIT = Spend("default", "audit", "strong", "big", 9, 1_000_000, 0, usd=9.0)
+
+
+@pytest.mark.parametrize(
+    ("prices", "weak_usd", "strong_usd", "expected"),
+    [
+        # Known, in USD.
+        ({"weak": (0.5, 0.0), "strong": (2.0, 0.0)}, 0.05, 2.0, Account(2.0, 0.05, calls=False)),
+        # The weak model at a tenth of the strong one, the strong one at ten times the weak one, both in nominal USD.
+        ({"strong": (2.0, 0.0)}, None, 2.0, Account(2.0, pytest.approx(0.02), calls=False)),
+        ({"weak": (0.5, 0.0)}, 0.05, None, Account(pytest.approx(5.0), 0.05, calls=False)),
+        ({}, None, None, Account(pytest.approx(1.0), pytest.approx(0.01), calls=False)),
+        # Free: the weak one alone, which says nothing of the strong one, and the strong one, where calls are counted.
+        ({"weak": (0.0, 0.0), "strong": (2.0, 0.0)}, 0.0, 2.0, Account(2.0, 0.0, calls=False)),
+        ({"weak": (0.0, 0.0)}, 0.0, None, Account(pytest.approx(1.0), 0.0, calls=False)),
+        ({"weak": (0.0, 0.0), "strong": (0.0, 0.0)}, 0.0, 0.0, Account(3, 2, calls=True)),
+        ({"strong": (0.0, 0.0)}, None, 0.0, Account(3, 2, calls=True)),
+    ],
+)
+def test_the_account_of_learning_by_what_is_known_of_prices(
+    prices: dict[str, tuple[float, float]], weak_usd: float | None, strong_usd: float | None, expected: Account
+) -> None:
+    weak = replace(TENTH, usd=weak_usd or 0.0, unpriced=0 if weak_usd is not None else TENTH.calls)
+    strong = replace(WHOLE, usd=strong_usd or 0.0, unpriced=0 if strong_usd is not None else WHOLE.calls)
+
+    assert account([weak, strong, AUDIT], Prices(prices)) == expected
+
+
+def test_calls_before_there_were_tokens_are_counted_until_there_are() -> None:
+    """A memory of an earlier version may hold streamed answers with no tokens at all."""
+    ledger = Ledger(PRICES, budget_share=0.2)
+    ledger.seed([Spend("default", "serve", "strong", "big", 10)])
+
+    assert ledger.may_learn("default", "shadow", "weak")
+
+
+def test_estimated_calls_are_counted_and_added_up() -> None:
+    ledger = Ledger(PRICES)
+    for estimated in (True, False, True):
+        ledger.add("default", "serve", "weak", "small", Usage(10, 5, estimated))
+
+    (spend,) = merge(ledger.pending(), ledger.pending())
+    assert (spend.calls, spend.estimated) == (6, 4)

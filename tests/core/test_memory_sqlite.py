@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,12 @@ from rar.errors import (
     ReadOnlyMemoryError,
 )
 from rar.memory import sqlite, sqlite_writer
-from rar.memory.base import Batch, Memory, PolicyStep
+from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
 from rar.memory.following import Follower
 from rar.memory.sqlite import SQLiteMemory
 from tests.contract.memory import DIM, EAST, NORTH, MemoryContract, decision, experience, found, guide, spend, trial
 
-SCHEMA_1 = Path(__file__).parent / "memory_schema_1.sql"
+OLD_SCHEMAS = sorted(Path(__file__).parent.glob("memory_schema_*.sql"))
 DAY = 86_400.0
 
 
@@ -365,9 +366,10 @@ def test_a_full_disk_stores_nothing_and_loses_nothing(path: Path, monkeypatch: p
 # ── schema ──
 
 
-def test_a_file_of_schema_1_opens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", OLD_SCHEMAS, ids=lambda file: file.stem)
+def test_a_file_of_an_older_schema_opens_and_is_written(tmp_path: Path, schema: Path) -> None:
     connection = sqlite3.connect(tmp_path / "rar.db")
-    connection.executescript(SCHEMA_1.read_text("utf-8"))
+    connection.executescript(schema.read_text("utf-8"))
     connection.close()
 
     with SQLiteMemory(tmp_path / "rar.db") as memory:
@@ -376,6 +378,19 @@ def test_a_file_of_schema_1_opens(tmp_path: Path) -> None:
         assert memory.guide("g").text == "steps of g"
         assert memory.spending()[0].usd == 1.0
         assert memory.decision("d") is not None
+        assert memory.stats().not_learned == {}
+
+        facts = {"reason": "no_evidence", "not_learned": "budget"}
+        estimated = replace(memory.spending()[0], calls=1, estimated=1)
+        memory.write(
+            Batch(spending=(estimated,), decisions=(DecisionRecord("e", "default", 2.0, "a", None, "strong", facts),))
+        )
+        assert (memory.spending()[0].calls, memory.spending()[0].estimated) == (2, 1)
+        assert memory.stats().not_learned == {"budget": 1}
+
+
+def test_every_schema_but_the_newest_has_a_file_to_open() -> None:
+    assert [file.stem for file in OLD_SCHEMAS] == [f"memory_schema_{n}" for n in range(1, len(sqlite.MIGRATIONS))]
 
 
 def test_an_older_schema_is_brought_up_to_date_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -261,3 +261,45 @@ def test_a_forked_child_learns_on_a_thread_of_its_own() -> None:
     assert worker.flush(WAIT)
     assert seen == [0, 1]
     worker.close()
+
+
+def test_what_is_given_up_is_told_and_written() -> None:
+    begun, go = threading.Event(), threading.Event()
+    dropped: list[int] = []
+    written: list[list[int]] = []
+
+    def handle(item: int) -> None:
+        begun.set()
+        go.wait(WAIT)
+
+    worker = Worker[int](handle, lambda: written.append(list(dropped)), drop=dropped.append, limit=2)
+    worker.put(0)
+    assert begun.wait(WAIT)
+    for item in (1, 2, 3):
+        worker.put(item)
+    assert dropped == [1]
+
+    worker.close(0.01)
+
+    go.set()
+    assert dropped == [1, 2, 3]
+    assert worker.dropped == 3
+    assert written[-1] == [1, 2, 3]
+
+
+def test_the_end_of_the_process_tells_what_there_was_no_time_for() -> None:
+    begun, go = threading.Event(), threading.Event()
+    dropped: list[int] = []
+
+    def handle(item: int) -> None:
+        begun.set()
+        go.wait(WAIT)
+
+    worker = Worker[int](handle, lambda: None, drop=dropped.append)
+    worker.put(0)
+    assert begun.wait(WAIT)
+    worker.put(1)
+    worker.exit(0.01)
+    go.set()
+
+    assert dropped == [1]

@@ -22,6 +22,7 @@ FACTS = {
     "decision_id",
     "model",
     "reason",
+    "why",
     "guide_id",
     "confidence",
     "similarity",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -19,6 +20,7 @@ def engine(request: Request) -> None:
         assert_type(router, Router)
         assert_type(router.decide(request), Decision)
         assert_type(router.stats(), RouterStats)
+        assert_type(router.costs(router.decide(request), Reply("weak", "4")), dict[str, Any])
     Router(memory=SQLiteMemory(":memory:"), strategy=Cascade(accept=lambda request, draft: len(draft.text) < 80))
 
 

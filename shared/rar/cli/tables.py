@@ -13,6 +13,7 @@ from rich.table import Table
 from rar.ledger import Savings
 from rar.memory.base import DecisionRecord, MemoryStats, PolicyState, Spend
 from rar.values import Guide
+from rar.words import NOT_LEARNED, in_words
 
 _PURPOSES = ("serve", "shadow", "guide", "judge", "audit")
 _COUNTS = ("calls", "tokens in", "tokens out", "USD", "audits", "errors", "helped", "harmed")
@@ -33,6 +34,7 @@ def stats(
             "judged attempts": f"{counts.trials:,}",
             "guides": guides,
             "decisions": f"{counts.decisions:,}",
+            **_unlearned(counts, spending),
         }
     )
     per_namespace = _table("Namespaces", "namespace", "threshold", "audits", "errors")
@@ -43,12 +45,27 @@ def stats(
     return [*shown, spent(spending), saving(saved)] if spending else shown
 
 
+def _unlearned(counts: MemoryStats, spending: Iterable[Spend]) -> dict[str, str]:
+    """Rows that say what kept the router from learning, and what is not known of the costs; none where nothing did."""
+    rows = {
+        {"budget": "paused"}.get(code, code): f"nothing learned from {count:,} decisions: {NOT_LEARNED.get(code, code)}"
+        for code, count in sorted(counts.not_learned.items(), key=lambda item: -item[1])
+    }
+    unpriced, estimated = (sum(getattr(spend, name) for spend in spending) for name in ("unpriced", "estimated"))
+    if unpriced:
+        rows["unpriced"] = f"{unpriced:,} calls of models without a known price"
+    if estimated:
+        rows["estimated"] = f"tokens of {estimated:,} calls were estimated from the text: the provider reported none"
+    return rows
+
+
 def spent(spending: Iterable[Spend]) -> Table:
-    """Calls, tokens and USD by purpose and model."""
+    """Calls, tokens and USD by purpose and model. A tilde stands before tokens that are estimated in part or whole."""
     table = _table("Spending", "purpose", "role", "model", "calls", "tokens in", "tokens out", "USD")
     for spend in sorted(spending, key=lambda spend: (_PURPOSES.index(spend.purpose), spend.role, spend.model_id)):
         cost = f"{spend.usd:.6f}" if not spend.unpriced else f"{spend.unpriced:,} unpriced"
-        tokens = f"{spend.input_tokens:,}", f"{spend.output_tokens:,}"
+        about = "~" if spend.estimated else ""
+        tokens = f"{about}{spend.input_tokens:,}", f"{about}{spend.output_tokens:,}"
         table.add_row(spend.purpose, role(spend.role), escape(spend.model_id), f"{spend.calls:,}", *tokens, cost)
     return table
 
@@ -116,6 +133,7 @@ def explanation(facts: Mapping[str, Any]) -> list[Any]:
             "question": escape(str(facts.get("question") or "not kept")),
             "model": role(str(facts.get("model"))),
             "reason": f"[bold]{escape(str(facts.get('reason')))}[/]",
+            "in words": escape("\n".join(in_words(facts))),
             "confidence": f"{number(facts.get('confidence'))}, needed {number(facts.get('threshold'))}",
             "similarity": number(facts.get("similarity")),
             "static router": number(facts.get("prior")),
@@ -158,8 +176,8 @@ def _guide_used(facts: Mapping[str, Any]) -> list[Panel]:
 
 
 def _learned(facts: Mapping[str, Any]) -> Table:
-    learned = facts.get("learned")
-    if not learned:
+    learned = facts.get("learned") or {}
+    if not learned.get("attempts") and not learned.get("stopped"):
         return facts_table({"learned": "nothing was tried"})
     tried = (
         f"{'alone' if attempt['guide_id'] is None else 'with guide ' + attempt['guide_id'][:10]}: "

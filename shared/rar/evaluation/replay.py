@@ -470,14 +470,14 @@ def _router(table: Table, models: Mapping[str, Model], **options: Any) -> Iterat
 
 
 class _Trouble(logging.Handler):
-    """Keeps the first warning, but for those on the models: these are what a replay is there to show."""
+    """Keeps the first warning, but for advice and those on the models: these are what a replay is there to show."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.first: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == "rar.models":
+        if record.name == "rar.models" or getattr(record, "advice", False):
             return
         error = record.exc_info[1] if record.exc_info else None
         self.first = self.first or record.getMessage() + (f" {error!r}" if error is not None else "")

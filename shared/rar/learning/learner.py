@@ -18,6 +18,7 @@ from rar.learning.shadow import DRAFT, Findings, Ladder
 from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
 from rar.memory.identity import keyed_digest
+from rar.notices import Notices
 from rar.sameness import signature
 from rar.strategy import Outcome, Steps
 from rar.timeouts import within
@@ -39,6 +40,25 @@ class Lesson:
     decision: Decision
     reply: Reply
     models: Models
+    costs: Mapping[str, Any] = field(default_factory=dict)
+
+    def left(self, code: str | None) -> Served:
+        """What is kept of it where nothing was learned, with the code of why."""
+        return Served(self.decision, self.costs, code)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A decision to be kept.
+
+    Args:
+        costs: `Router.costs` of its reply; empty where there is none yet.
+        not_learned: Why nothing was learned from it, a code of `rar.words.NOT_LEARNED`.
+    """
+
+    decision: Decision
+    costs: Mapping[str, Any] = field(default_factory=dict)
+    not_learned: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,7 @@ class Learner:
         retry_after: Seconds after which a request that only the strong model could answer is tried again.
         redact: Applied to every guide before it is stored.
         timeout: Seconds after which a call that does not come back is given up: what hangs must not end all learning.
+        notices: Told once that a judge cannot tell.
     """
 
     memory: Memory
@@ -62,39 +83,52 @@ class Learner:
     redact: Callable[[str], str] | None = None
     clock: Callable[[], float] = time.time
     timeout: float = LEARNING_TIMEOUT
+    notices: Notices = field(default_factory=Notices)
     _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
     def study(self, lesson: Lesson) -> Batch:
         """Make the calls that this lesson is worth, and return all that is to be written about it."""
         decision = lesson.decision
         request, evidence = decision.request, decision.request.evidence
-        record = record_of(decision, store_text=self.store_text)
-        if not teachable(decision) or evidence is None or request.embedding is None:
-            return Batch(decisions=(record,))
+        code = obstacle(decision, lesson.reply)
+        if code is not None or evidence is None or request.embedding is None:
+            return Batch(decisions=(record_of(lesson.left(code), store_text=self.store_text),))
         now = self.clock()
         found = self._climb(lesson, now)
         steps = self._steps(decision, evidence, found)
-        if found is None:
-            return Batch(decisions=(record,), steps=steps)
+        self._tell(found)
+        record = record_of(lesson.left(found.not_learned), store_text=self.store_text)
         guides, trials = self._written(found, decision, evidence.weak_id, evidence.strong_id, now)
         experiences = (self._experience(decision, now),) if trials else ()
         record = replace(record, facts={**record.facts, "learned": _facts(found, guides)})
         return Batch(experiences, guides, trials, steps, (), (record,))
 
-    def _steps(self, decision: Decision, evidence: Evidence, found: Findings | None) -> tuple[PolicyStep, ...]:
+    def _tell(self, found: Findings) -> None:
+        """Say, the first time, what keeps this router from learning, and what can be done."""
+        if found.not_learned == "budget":
+            self.ledger.tell_paused()
+        if found.ended == "undecided":
+            self.notices(
+                "undecided",
+                "The judge (%s) could not tell whether a weak answer agrees with the strong one, so nothing is learned "
+                "from such questions. Pass judge='llm' to have a model compare them, or a function of request, "
+                "reference and candidate.",
+                self.ladder.judge.name,
+                advice=True,
+            )
+
+    def _steps(self, decision: Decision, evidence: Evidence, found: Findings) -> tuple[PolicyStep, ...]:
         if not isinstance(decision.choice, Route):
             return ()
-        judged = Judged()
-        if found is not None:
-            served = found.served.gap_or_verdict if found.served else None
-            alone = next((one.gap_or_verdict for one in found.attempts if one.guide is None), None)
-            audited = (alone if decision.model == STRONG else served) if decision.choice.audit else None
-            judged = Judged(audited, None if decision.choice.audit else alone, found.reference)
+        served = found.served.gap_or_verdict if found.served else None
+        alone = next((one.gap_or_verdict for one in found.attempts if one.guide is None), None)
+        audited = (alone if decision.model == STRONG else served) if decision.choice.audit else None
+        judged = Judged(audited, None if decision.choice.audit else alone, found.reference)
         step = self.policy.step(decision.request.namespace, evidence, decision.choice, judged)
         return () if step is None else (step,)
 
-    def _climb(self, lesson: Lesson, now: float) -> Findings | None:
-        """The ladder or the audit, whichever is due; None if neither is."""
+    def _climb(self, lesson: Lesson, now: float) -> Findings:
+        """What the ladder or the audit found, whichever is due; nothing if neither is."""
         decision = lesson.decision
         request, evidence = decision.request, decision.request.evidence
         assert evidence is not None and request.embedding is not None
@@ -102,15 +136,15 @@ class Learner:
         audit = decision.model == WEAK and drawn
         if not audit:
             if decision.model == WEAK:
-                return None
+                return Findings()
             known = self.memory.experience(evidence.experience_id)
             if known is not None and not due(
                 known, evidence.weak_id, evidence.strong_id, now, self.retry_after, evidence.since
             ):
-                return None
+                return Findings()
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
             if now - self._undecided.get(evidence.experience_id, -math.inf) < self.retry_after:
-                return None
+                return Findings(stopped="no judge could tell when it was last tried", ended="undecided")
         near = self.memory.search_guides(
             request.embedding,
             namespace=request.namespace,
@@ -125,7 +159,7 @@ class Learner:
             else self.ladder.steps(request, lesson.reply, guides, first="audit" if drawn else "shadow")
         )
         found = self._drive(steps, lesson.models, request.namespace)
-        if found.undecided:
+        if found.ended == "undecided":
             if len(self._undecided) >= _UNDECIDED:
                 self._undecided.pop(next(iter(self._undecided)))
             self._undecided[evidence.experience_id] = now
@@ -228,13 +262,13 @@ class Writer:
 
     def __init__(self, memory: Memory, ledger: Ledger, *, store_text: bool, limit: int = 10_000) -> None:
         self._memory, self._ledger, self._store_text = memory, ledger, store_text
-        self._decisions: deque[Decision] = deque(maxlen=limit)
+        self._served: deque[Served] = deque(maxlen=limit)
         self._told: set[type[Exception]] = set()
         self.stored = True  # whether the last write was
 
-    def remember(self, decision: Decision) -> None:
-        """Have `decision` written with the next batch."""
-        self._decisions.append(decision)
+    def remember(self, served: Served) -> None:
+        """Have a decision written with the next batch."""
+        self._served.append(served)
 
     def flush(self) -> None:
         """Write all that waits."""
@@ -259,37 +293,45 @@ class Writer:
 
     def _records(self) -> tuple[DecisionRecord, ...]:
         records = []
-        while self._decisions:
+        while self._served:
             try:
-                decision = self._decisions.popleft()
+                served = self._served.popleft()
             except IndexError:  # another thread was faster
                 break
-            records.append(record_of(decision, store_text=self._store_text))
+            records.append(record_of(served, store_text=self._store_text))
         return tuple(records)
 
 
-def teachable(decision: Decision) -> bool:
-    """Whether anything may be learned from a decision: not from later calls of a turn, outages or forced weak answers.
+def obstacle(decision: Decision, reply: Reply) -> str | None:
+    """What keeps anything from being learned, a code of `rar.words.NOT_LEARNED`; None if nothing does.
 
     A caller who forces the weak model may do so because the request must not reach the strong one.
     """
     request = decision.request
-    return (
-        request.learn
-        and request.key is not None
-        and request.sticky is None
-        and request.force != WEAK
-        and not decision.failed
-        and decision.model in (WEAK, STRONG)
-    )
+    useless = reply.empty and (decision.model == STRONG or not request.learn)  # an empty weak answer can be audited
+    obstacles = {
+        "forced": request.force is not None,
+        "continued_turn": request.sticky is not None,
+        "no_key": request.key is None,
+        "call_failed": request.embedding is None,
+        "failed_over": bool(decision.failed),
+        "not_served": useless or decision.model not in (WEAK, STRONG),
+        "asked_not_to": not request.learn,
+    }
+    return next((code for code, met in obstacles.items() if met), None)
 
 
-def record_of(decision: Decision, *, store_text: bool) -> DecisionRecord:
+def record_of(served: Served, *, store_text: bool) -> DecisionRecord:
     """A decision with the facts that explain it."""
+    decision = served.decision
     request, evidence = decision.request, decision.request.evidence
-    facts: dict[str, Any] = decision.as_dict()
+    facts: dict[str, Any] = {**decision.as_dict(), **served.costs}
     facts |= {"namespace": request.namespace, "task": request.task, "at": decision.at}
     facts["audit"] = getattr(decision.choice, "audit", False)
+    needed = getattr(decision.choice, "needed", None)
+    facts |= {"needed": None if needed is None else round(needed, 4), "quality": decision.floor}
+    if served.not_learned is not None:
+        facts["not_learned"] = served.not_learned
     if store_text and request.learn and request.force != WEAK and request.key is not None:
         facts["question"] = request.key[:2_000]
     if evidence is not None:

@@ -186,15 +186,17 @@ class FloorPolicy:
         needed = evidence.threshold + self.wary * evidence.drift
         gap, alone = self.alone(evidence)
         if alone >= needed:
-            return Route(WEAK, None, "likely_weak", alone, nearest, expected=gap)
+            return Route(WEAK, None, "likely_weak", alone, nearest, expected=gap, needed=needed)
         best = alone
         guided = [(*self.with_guide(entry, evidence), entry) for entry in evidence.guides]
         if guided:
             gap, with_guide, entry = max(guided, key=lambda found: found[1])
             if with_guide >= needed:
-                return Route(WEAK, entry.guide, "likely_guided", with_guide, entry.similarity, expected=gap)
+                return Route(
+                    WEAK, entry.guide, "likely_guided", with_guide, entry.similarity, expected=gap, needed=needed
+                )
             best = max(alone, with_guide)
-        return Route(STRONG, None, "below_threshold", best, nearest)
+        return Route(STRONG, None, "below_threshold", best, nearest, needed=needed)
 
     def alone(self, evidence: Evidence) -> tuple[float, float]:
         """The expected gap of the weak model alone, and the confidence in it."""

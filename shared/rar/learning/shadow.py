@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rar.errors import BudgetError
 from rar.learning.guides import check_guide, guide_request, parse_guide
 from rar.learning.judges import Judge, Verdict
 from rar.strategy import Steps, ask
@@ -38,7 +39,7 @@ class Findings:
         guide: Text of a guide that was written, passed the checks, and worked at least once.
         refused: Why a written guide was refused, if one was.
         stopped: What ended the climb early (a failed call, the budget, a judge that cannot tell), if something did.
-        undecided: It was a judge that cannot tell.
+        ended: The same as a code of `rar.words.NOT_LEARNED`.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -47,7 +48,21 @@ class Findings:
     guide: str | None = None
     refused: str | None = None
     stopped: str | None = None
-    undecided: bool = False
+    ended: str | None = None
+
+    @property
+    def not_learned(self) -> str | None:
+        """The code of why nothing at all was learned; None if something was."""
+        return None if self.attempts else self.ended
+
+    def fail(self, error: Exception) -> None:
+        """End the climb with a call that raised."""
+        self.stopped = f"{type(error).__name__}: {error}"
+        self.ended = "budget" if isinstance(error, BudgetError) else "call_failed"
+
+    def give_up(self, verdict: Verdict) -> None:
+        """End the climb with a judge that cannot tell."""
+        self.stopped, self.ended = f"judge {verdict.judge} cannot tell: {verdict.why}", "undecided"
 
 
 @dataclass(frozen=True)
@@ -83,10 +98,10 @@ class Ladder:
             reference = yield from ask(STRONG, request, purpose="audit")
             verdict = yield from self._judge(request, reference, served)
         except Exception as error:
-            found.stopped = _why(error)
+            found.fail(error)
             return found
         if verdict.agrees is None:
-            found.stopped, found.undecided = f"judge {verdict.judge} cannot tell: {verdict.why}", True
+            found.give_up(verdict)
             return found
         found.served = verdict
         found.reference = verdict.reference
@@ -103,7 +118,7 @@ class Ladder:
         try:
             yield from self._climb(found, request, reference, guides, alone=alone)
         except Exception as error:  # a shadow call that fails costs what would have been learned, nothing else
-            found.stopped = _why(error)
+            found.fail(error)
         return found
 
     def _climb(
@@ -143,7 +158,7 @@ class Ladder:
         candidate = yield from ask(WEAK, request, guide=guide, purpose=purpose, fresh=fresh)
         verdict = yield from self._judge(request, reference, candidate)
         if verdict.agrees is None:
-            found.stopped, found.undecided = f"judge {verdict.judge} cannot tell: {verdict.why}", True
+            found.give_up(verdict)
         else:
             found.reference = verdict.reference
             found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge, verdict.gap))
@@ -160,7 +175,3 @@ class Ladder:
 def _draft(request: Request, text: str) -> Guide:
     assert request.embedding is not None  # only requests with a key are learned from
     return Guide(DRAFT, request.namespace, request.task, text, request.embedding, author="", origin="")
-
-
-def _why(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

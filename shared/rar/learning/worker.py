@@ -37,6 +37,7 @@ class Worker(Generic[T]):
     Args:
         handle: Called with each item; what it raises is logged and costs that item alone.
         idle: Writes what has gathered: called within about `interval` seconds of an item or a `touch`, and by `flush`.
+        drop: Told of each item that is given up: one too many was waiting, or there was no time for it at the end.
         limit: Items that may wait; one more drops the oldest, which `dropped` counts.
         patience: Seconds after which an item no longer holds up those behind it.
         lanes: Items that may be handled at once, all but one of them because they took too long.
@@ -48,6 +49,7 @@ class Worker(Generic[T]):
         idle: Callable[[], None],
         *,
         mode: Mode = "background",
+        drop: Callable[[T], None] | None = None,
         limit: int = 1_000,
         interval: float = 1.0,
         patience: float = 10.0,
@@ -56,7 +58,7 @@ class Worker(Generic[T]):
         if mode not in MODES:
             raise UnknownNameError("learning", mode, MODES)
         self.mode, self.dropped = mode, 0
-        self._handle, self._idle, self._limit, self._interval = handle, idle, limit, interval
+        self._handle, self._idle, self._drop, self._limit, self._interval = handle, idle, drop, limit, interval
         self._patience, self._most_lanes = patience, lanes
         self.reset()
         _workers.add(self)
@@ -88,7 +90,7 @@ class Worker(Generic[T]):
             return
         with self._wake:
             if len(self._items) >= self._limit:
-                self._items.popleft()
+                self._forsake(self._items.popleft())
                 self.dropped += 1
             self._items.append(item)
             self._start()
@@ -113,18 +115,31 @@ class Worker(Generic[T]):
     def close(self, timeout: float | None = CLOSING) -> bool:
         """Flush, then take no more items; those that are left are dropped."""
         done = self.flush(timeout)
-        with self._wake:
-            self._closed = True
-            self._closing.set()
-            self.dropped += len(self._items)
-            self._items.clear()
-            self._wake.notify_all()
+        self._give_up()
         return done
 
     def exit(self, seconds: float) -> None:
         """What the end of the process does."""
-        if not self._closed:
-            self.flush(seconds)
+        if not self._closed and not self.flush(seconds):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Take no more items, and drop those that wait."""
+        with self._wake:
+            self._closed = True
+            self._closing.set()
+            given_up = list(self._items)
+            self._items.clear()
+            self.dropped += len(given_up)
+            self._wake.notify_all()
+        for item in given_up:
+            self._forsake(item)
+        if given_up:
+            self._quietly(self._idle)
+
+    def _forsake(self, item: T) -> None:
+        if self._drop is not None:
+            self._quietly(self._drop, item)
 
     def _drained(self, timeout: float | None) -> bool:
         deadline = time.monotonic() + (STANDSTILL if timeout is None else timeout)

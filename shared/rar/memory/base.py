@@ -11,7 +11,11 @@ from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Purpose
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Calls of one model for one purpose, summed. `usd` leaves out `unpriced` calls, whose price is not known."""
+    """Calls of one model for one purpose, summed.
+
+    `usd` leaves out `unpriced` calls, whose price is not known. The tokens of `estimated` calls are known in part only,
+    and were taken from the text elsewhere.
+    """
 
     namespace: str
     purpose: Purpose
@@ -22,6 +26,7 @@ class Spend:
     output_tokens: int = 0
     usd: float = 0.0
     unpriced: int = 0
+    estimated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +149,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class MemoryStats:
-    """How much a memory holds."""
+    """How much a memory holds. `not_learned` counts the decisions that it keeps by code (`rar.words.NOT_LEARNED`)."""
 
     experiences: int = 0
     guides: Mapping[str, int] = field(default_factory=dict)  # by state
@@ -154,6 +159,7 @@ class MemoryStats:
     namespaces: tuple[str, ...] = ()
     embedder_id: str = ""
     dim: int = 0
+    not_learned: Mapping[str, int] = field(default_factory=dict)
 
 
 class Memory(Protocol):

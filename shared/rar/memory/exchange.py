@@ -39,7 +39,7 @@ _POLICY: _Fields = {
 }  # fmt: skip
 _SPEND: _Fields = {
     "namespace": _TEXT, "purpose": _TEXT, "role": _TEXT, "model_id": _TEXT, "calls": _COUNT, "input_tokens": _COUNT,
-    "output_tokens": _COUNT, "usd": _NUMBER, "unpriced": _COUNT,
+    "output_tokens": _COUNT, "usd": _NUMBER, "unpriced": _COUNT, "estimated": _COUNT,
 }  # fmt: skip
 _DECISION: _Fields = {
     "id": _TEXT, "namespace": _TEXT, "at": _NUMBER, "experience_id": _TEXT, "guide_id": _MAYBE, "model": _TEXT,
@@ -131,7 +131,7 @@ def to_item(record: Mapping[str, Any], dim: int) -> Item:
     if kind == "policy":
         return KeptPolicy(**_take(record, {"namespace": _TEXT}), state=PolicyState(**_take(record, _POLICY)))
     if kind == "spend":
-        spend = Spend(**_take(record, _SPEND))
+        spend = Spend(**_take({"estimated": 0, **record}, _SPEND))  # older exports have no such count
         _one_of("purpose", spend.purpose, get_args(Purpose))
         return DaySpend(**_take(record, {"day": _COUNT}), spend=spend)
     if kind == "decision":

@@ -342,6 +342,13 @@ class SQLiteMemory:
                 ),
                 embedder_id=header.embedder_id,
                 dim=header.dim,
+                not_learned=dict(
+                    connection.run(
+                        f"SELECT not_learned, count(*) FROM decisions {where or 'WHERE true'} "
+                        "AND not_learned IS NOT NULL GROUP BY not_learned",
+                        values,
+                    )
+                ),
             )
 
     def export(self, namespace: str | None = None) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,10 @@ EXPERIENCE = "id, namespace, task, text, signature, created_at, updated_at, sour
 GUIDE = "id, namespace, task, text, author, origin, state, helpful, harmful, created_at, embedding"
 POLICY = "threshold, audits, errors, bias, reference, calls, drift, quiet, since"
 TALLY = "guide_id, weak_id, strong_id, ok, bad, last_ok, at, gap, weight"
-SPEND = "namespace, purpose, role, model_id, sum(calls), sum(input_tokens), sum(output_tokens), sum(usd), sum(unpriced)"
+SPEND = (
+    "namespace, purpose, role, model_id, sum(calls), sum(input_tokens), "
+    "sum(output_tokens), sum(usd), sum(unpriced), sum(estimated)"
+)
 DECISION = "id, namespace, at, experience_id, guide_id, model, facts"
 
 _NO_VECTOR: Vector = np.empty(0, np.float32)

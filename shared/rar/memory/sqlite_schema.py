@@ -55,4 +55,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE policy ADD COLUMN since REAL NOT NULL DEFAULT 0.0",
         "CREATE INDEX experiences_by_kind ON experiences (namespace, task, touched)",
     ),
+    (
+        "ALTER TABLE spending ADD COLUMN estimated INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE decisions ADD COLUMN not_learned TEXT",
+        "CREATE INDEX decisions_by_lesson ON decisions (namespace, not_learned)",
+    ),
 )

@@ -132,18 +132,19 @@ class Writer:
         if anew:
             self._run("DELETE FROM spending WHERE day=? AND namespace=? AND purpose=? AND role=? AND model_id=?", key)
         self._run(
-            "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
             "calls = calls + excluded.calls, input_tokens = input_tokens + excluded.input_tokens, "
             "output_tokens = output_tokens + excluded.output_tokens, usd = usd + excluded.usd, "
-            "unpriced = unpriced + excluded.unpriced",
-            [*key, spend.calls, spend.input_tokens, spend.output_tokens, spend.usd, spend.unpriced],
+            "unpriced = unpriced + excluded.unpriced, estimated = estimated + excluded.estimated",
+            [*key, spend.calls, spend.input_tokens, spend.output_tokens, spend.usd, spend.unpriced, spend.estimated],
         )
 
     def decision(self, record: DecisionRecord) -> None:
+        code = record.facts.get("not_learned")
         self._run(
-            f"INSERT OR REPLACE INTO decisions ({DECISION}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT OR REPLACE INTO decisions ({DECISION}, not_learned) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [record.id, record.namespace, record.at, record.experience_id, record.guide_id, record.model,
-             json.dumps(dict(record.facts), default=str)],
+             json.dumps(dict(record.facts), default=str), code if isinstance(code, str) else None],
         )  # fmt: skip
 
     def put(self, item: Item) -> None:

@@ -1,0 +1,55 @@
+"""Asking for the tokens of a stream, which OpenAI reports only on request.
+
+Only where the client is OpenAI's and talks to OpenAI: another endpoint may refuse a request with an option that it does
+not know, and that would cost the user an answer. There the engine estimates tokens from the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from llama_index.core.base.llms.types import ChatResponse
+from llama_index.core.llms.llm import LLM
+
+_CLIENTS = {"llama_index.llms.openai.base.OpenAI", "llama_index.llms.openai_like.base.OpenAILike"}
+_HOSTS = {"api.openai.com"}
+ASKED: Mapping[str, Any] = {"stream_options": {"include_usage": True}}
+
+
+def asks(child: LLM, arguments: Mapping[str, Any]) -> bool:
+    """Whether to ask `child` for a stream's tokens: it can tell, and the user said nothing about it."""
+    if f"{type(child).__module__}.{type(child).__qualname__}" not in _CLIENTS:
+        return False
+    own = urlsplit(str(getattr(child, "api_base", None) or "")).hostname in _HOSTS
+    said = "stream_options" in arguments or "stream_options" in (getattr(child, "additional_kwargs", None) or {})
+    return own and not said and child.metadata.is_chat_model
+
+
+class Held:
+    """Holds back the chunk that ends an answer until the one with its tokens, which is put into it, has come.
+
+    So that whoever reads the stream sees the chunks that they would see without asking.
+    """
+
+    def __init__(self) -> None:
+        self._chunk: ChatResponse | None = None
+
+    def ready(self, chunk: ChatResponse) -> list[ChatResponse]:
+        """The chunks to pass on now that `chunk` has come."""
+        choices = getattr(chunk.raw, "choices", None)
+        if self._chunk is not None and not choices and getattr(chunk.raw, "usage", None):
+            counts = {**self._chunk.additional_kwargs, **chunk.additional_kwargs}
+            self._chunk = self._chunk.model_copy(update={"additional_kwargs": counts})
+            return []
+        before = self.rest()
+        if choices and choices[0].finish_reason:
+            self._chunk = chunk
+            return before
+        return [*before, chunk]
+
+    def rest(self) -> list[ChatResponse]:
+        """What is held back, to be passed on at the end, or before an error: what came is the user's."""
+        held, self._chunk = self._chunk, None
+        return [] if held is None else [held]

@@ -1,0 +1,155 @@
+"""The package's codes in plain words: why a call was routed as it was, what it cost, why nothing was learned from it.
+
+Responses, `explain`, the command line and the report all speak by these. No sentence holds text of a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+REASONS: Mapping[str, str] = {
+    "no_evidence": "Nothing like this question is known yet, so the strong model answers",
+    "memory_weak": "This question was asked before, and the weak model's answer agreed with the strong one's",
+    "memory_guided": "This question was asked before, and with this guide the weak model agreed with the strong one",
+    "memory_strong": "This question was asked before, and the weak model did not agree with the strong one",
+    "likely_weak": "Similar questions went well with the weak model",
+    "likely_guided": "Similar questions went well with the weak model and this guide",
+    "below_threshold": "The weak model is not known to be good enough for such questions",
+    "audit": "The weak model is likely good enough, and the strong one answers to check it",
+    "static_weak": "Nothing like it was judged yet, and the static router prefers the weak model",
+    "static_strong": "Nothing like it was judged yet, and the static router prefers the strong model",
+    "sticky": "It continues a turn, which stays with the model that began it",
+    "forced": "The caller or RAR_FORCE chose the {model} model, or only it can take such a call",
+    "strategy_failed": "The strategy raised an error, so the strong model answers; the log says more",
+    "closed": "The router is closed, so the strong model answers",
+    "function": "The strategy's function chose the {model} model",
+    "draft_accepted": "A draft of the {model} model was accepted",
+    "drafts_rejected": "No draft was accepted, so the {model} model answers",
+    "best_of": "The ranking router expects the best answer from the {model} model",
+}
+"""What each reason of a decision means; `{model}` stands for the one that answers."""
+
+NOT_LEARNED: Mapping[str, str] = {
+    "no_key": "no question was found in the prompt",
+    "asked_not_to": "the call was marked as not to be learned from",
+    "forced": "the model was not for the router to choose",
+    "continued_turn": "it continues a turn, and depends on more than the question",
+    "failed_over": "a model failed, and an outage says nothing about quality",
+    "budget": "the learning budget was spent",
+    "undecided": "the judge could not tell whether the weak answer agreed",
+    "read_only": "the router is read-only",
+    "off": "learning is off",
+    "call_failed": "a call or look-up that learning needs failed",
+    "dropped": "too many lessons were waiting, or the process ended before this one's turn",
+    "not_served": "neither of the two models gave an answer that could be compared",
+}
+"""What each code of `not_learned` means."""
+
+
+def why(
+    reason: str,
+    model: str,
+    *,
+    confidence: float | None = None,
+    needed: float | None = None,
+    similarity: float | None = None,
+    audited: bool = False,
+) -> str:
+    """One sentence that says why `model` answers.
+
+    Args:
+        confidence: Lower bound of the weak answer's quality, as a share of the strong one's, or of its chance.
+        needed: What that was held against.
+        similarity: Cosine to the question that decided, which may be worded otherwise.
+        audited: The strong model is asked afterwards, to check.
+    """
+    if reason.endswith("_failed") and reason not in REASONS:
+        failed = reason.removesuffix("_failed")
+        sentence = f"The {failed} model failed or returned nothing, so the {model} one answers"
+    elif reason in REASONS:
+        sentence = REASONS[reason].format(model=model) + _numbers(reason, confidence, needed, similarity)
+    else:
+        sentence = f"The strategy chose the {model} model" + (f" ({reason})" if reason else "")
+    return sentence + (". The answer is checked against the strong model." if audited else ".")
+
+
+def _numbers(reason: str, confidence: float | None, needed: float | None, similarity: float | None) -> str:
+    if reason.startswith("memory_") and similarity is not None and similarity < 1.0:
+        return f" (worded otherwise, similarity {similarity:.2f})"
+    if confidence is None:
+        return ""
+    if reason.startswith("static_"):
+        return f": a chance of {_percent(confidence)} that it is good enough"
+    if needed is None or reason not in {"likely_weak", "likely_guided", "below_threshold", "audit"}:
+        return ""
+    expected, asked = _told_apart(confidence, needed)
+    return f": expected at least {expected} of the strong model's quality, {asked} are asked for"
+
+
+def bar(confidence: float | None, needed: float | None, floor: float | None) -> str:
+    """How a decision's confidence, the threshold and the quality floor hang together; empty without a threshold."""
+    if needed is None:
+        return ""
+    kept = "the quality floor" if floor is None else f"the quality floor of {_percent(floor)}"
+    start = (
+        f"An answer of the weak model needs a confidence of {needed:.3f} at present (the threshold)"
+        if confidence is None
+        else f"The weak answer is worth at least {confidence:.3f} of the strong one by what is known (confidence); "
+        f"{needed:.3f} is needed at present (the threshold)"
+    )
+    return (
+        f"{start}. The threshold moves with what is served and audited, so that all answers together keep {kept}; "
+        "strong answers lose nothing, so it may lie below the floor."
+    )
+
+
+def cost(facts: Mapping[str, Any]) -> str:
+    """What a call cost, and what the strong model would have, by a decision's facts; empty where nothing is known."""
+    into, out = facts.get("input_tokens"), facts.get("output_tokens")
+    if into is None or out is None:
+        return ""
+    source = "estimated from the text" if facts.get("estimated") else "reported by the provider"
+    tokens = f"{into:,} tokens in, {out:,} out, {source}"
+    usd, strong = facts.get("usd"), facts.get("strong_usd")
+    if usd is None:
+        return f"What it cost is unknown, for the model has no known price ({tokens})."
+    other = facts.get("model") != "strong" and strong is not None
+    versus = f"; the strong model would have cost {strong:.6f} USD" if other else ""
+    return f"It cost {usd:.6f} USD{versus} ({tokens})."
+
+
+def lesson(facts: Mapping[str, Any]) -> str:
+    """Why nothing was learned from a decision, by its facts; empty where something was, or nothing was due."""
+    code = facts.get("not_learned")
+    return f"Nothing was learned from it: {NOT_LEARNED.get(code, code)}." if code else ""
+
+
+def in_words(facts: Mapping[str, Any]) -> list[str]:
+    """A stored decision in sentences: why, the threshold, the cost, and why nothing was learned."""
+    confidence, needed = facts.get("confidence"), facts.get("needed", facts.get("threshold"))
+    reason = str(facts.get("reason") or "")
+    said = facts.get("why") or why(
+        reason,
+        str(facts.get("model")),
+        confidence=confidence,
+        needed=needed,
+        similarity=facts.get("similarity"),
+    )
+    weighed = reason.startswith("likely_") or reason in {"below_threshold", "audit"}
+    relation = bar(confidence, needed, facts.get("quality")) if weighed else ""
+    return [sentence for sentence in (said, relation, cost(facts), lesson(facts)) if sentence]
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * max(share, 0.0):.0f} %"
+
+
+def _told_apart(one: float, other: float) -> tuple[str, str]:
+    """Two shares in per cent, with as many decimals as tell them apart; none below 0 %."""
+    one, other = max(one, 0.0), max(other, 0.0)
+    for decimals in (0, 1, 2):
+        shown = f"{100.0 * one:.{decimals}f} %", f"{100.0 * other:.{decimals}f} %"
+        if shown[0] != shown[1] or one == other:
+            break
+    return shown
