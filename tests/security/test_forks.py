@@ -62,24 +62,24 @@ def test_every_child_of_a_busy_parent_learns(learning: str, tmp_path: Path) -> N
         while not stop.is_set():
             learn_in(router, unlike(f"thread {thread} asks {asked[thread]}"))
             asked[thread] += 1
-            stop.wait(0.005)
+            stop.wait(0.02)
 
     threads = [threading.Thread(target=load, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     try:
-        statuses = [in_child(learn_in, router, unlike(f"child {n}")) for n in range(25)]
+        statuses = [in_child(learn_in, router, unlike(f"child {n}")) for n in range(12)]
     finally:
         stop.set()
         for thread in threads:
             thread.join(WAIT)
 
-    assert statuses == [0] * 25
+    assert statuses == [0] * 12
     assert router.flush(WAIT)
     assert router.memory is not None
     texts = {one.text for one in router.memory.experiences(namespace="default", task="answer")}
-    assert {unlike(f"child {n}") for n in range(25)} <= texts
-    assert len(texts) == 25 + sum(asked)
+    assert {unlike(f"child {n}") for n in range(12)} <= texts
+    assert len(texts) == 12 + sum(asked)
     router.close()
 
 
