@@ -19,7 +19,7 @@ from rar.cli.routers import prior, scorers
 from rar.errors import ConfigurationError
 from rar.evaluation import compare, report
 from rar.evaluation.past import Past
-from rar.evaluation.replay import Online
+from rar.evaluation.runs import Online
 
 eval_app = typer.Typer(no_args_is_help=True, help="How good a router is: replays of recorded outcomes.")
 

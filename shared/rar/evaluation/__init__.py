@@ -3,7 +3,8 @@
 from rar.evaluation.data import Table, read_outcomes, read_table, read_texts
 from rar.evaluation.embeddings import embedded
 from rar.evaluation.past import Past, read_memory
-from rar.evaluation.replay import OURS, Online, Run, Stages, Static, engine, online, shuffle, stages, static, stream
+from rar.evaluation.replay import engine, online, shuffle, stages, static, stream
+from rar.evaluation.runs import OURS, Online, Run, Stages, Static
 
 __all__ = [
     "OURS",

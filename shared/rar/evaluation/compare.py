@@ -13,7 +13,7 @@ from rar.evaluation import metrics
 from rar.evaluation.baselines import baselines
 from rar.evaluation.data import Array, Table
 from rar.evaluation.metrics import Calibration, Interval, bootstrap
-from rar.evaluation.replay import OURS, Online, Run, Split, Stages, Static
+from rar.evaluation.runs import OURS, Online, Run, Split, Stages, Static
 from rar.values import STRONG
 
 GRID = np.linspace(0.0, 1.0, 101)  # shares of strong calls at which curves are kept

@@ -11,7 +11,7 @@ from rar.errors import MissingDependencyError
 from rar.evaluation import metrics
 from rar.evaluation.compare import GRID, PAPER, OnlineSummary, StagesSummary, StaticSummary
 from rar.evaluation.data import Array
-from rar.evaluation.replay import OURS, Online
+from rar.evaluation.runs import OURS, Online
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,182 +11,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rar.drive import Model
 from rar.errors import ConfigurationError, ReplayError
 from rar.evaluation.baselines import Scorer, baselines, paper_rule
 from rar.evaluation.data import Array, Table
 from rar.evaluation.embeddings import KnownVectors, Progress, embedded
-from rar.learning.judges import Verdict
-from rar.learning.policy import AUDIT, Policy
+from rar.evaluation.recorded import RecordedJudge, RecordedModel
+from rar.evaluation.runs import OURS, Online, Rows, Run, Split, Stages, Static
+from rar.learning.policy import Policy
 from rar.router import Router
 from rar.strategy import Steps
-from rar.values import STRONG, WEAK, Answer, Call, Choice, Decision, Reply, Request, Route, Usage, question
-
-Counts: TypeAlias = npt.NDArray[np.int64]
-Rows: TypeAlias = npt.NDArray[np.intp]
-_ANSWER_TOKENS = 200  # of an answer that was not recorded
-
-
-class RecordedModel:
-    """One model of a table. `request.options["row"]` says what is asked; `calls` counts by purpose and row."""
-
-    def __init__(self, table: Table, role: str) -> None:
-        self.id = table.weak_id if role == WEAK else table.strong_id
-        self.calls: dict[str, Counts] = {}
-        self.table, self._role = table, role
-        self._answers = table.weak_answers if role == WEAK else table.strong_answers
-
-    def call(self, call: Call) -> Reply:
-        row: int = call.request.options["row"]
-        counts = self.calls.get(call.purpose)
-        if counts is None:
-            counts = self.calls[call.purpose] = np.zeros(len(self.table), np.int64)
-        counts[row] += 1
-        text = self._answers[row] if self._answers else f"{self._role} answer to question {row}"
-        tokens = len(text) // 4 if self._answers else _ANSWER_TOKENS
-        return Reply(call.model, text, usage=Usage(len(self.table.texts[row]) // 4, tokens), model_id=self.id)
-
-    async def acall(self, call: Call) -> Reply:
-        return self.call(call)
-
-
-@dataclass(frozen=True)
-class RecordedJudge:
-    """The weak answer agrees where its score is at least the strong one's."""
-
-    table: Table
-    name: str = "recorded"
-
-    def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
-        row: int = request.options["row"]
-        weak, strong = float(self.table.weak[row]), float(self.table.strong[row])
-        return Verdict(weak >= strong, self.name, gap=strong - weak, reference=strong)
-        yield []  # makes this a generator
-
-
-@dataclass(frozen=True)
-class Run:
-    """What happened to each question of a stream, in the order in which they came. All arrays have shape `(n,)`.
-
-    Args:
-        table: The questions in that order.
-        rows: Their places in the table that was given.
-        strong: Whether the strong model's answer was served.
-        calls: How often a role was called for a purpose, for example `calls["strong", "audit"]`.
-        confidence: What the router held the chance to be that the weak model is good enough; NaN where it held none.
-        reasons: Why it decided so.
-    """
-
-    table: Table
-    rows: Rows = field(repr=False)
-    strong: npt.NDArray[np.bool_] = field(repr=False)
-    calls: Mapping[tuple[str, str], Counts] = field(repr=False)
-    confidence: Array = field(repr=False)
-    reasons: tuple[str, ...] = field(repr=False)
-
-    @property
-    def scores(self) -> Array:
-        """The scores of what was served."""
-        return np.where(self.strong, self.table.strong, self.table.weak)
-
-    @property
-    def good(self) -> npt.NDArray[np.bool_]:
-        """Whether what was served was as good as the strong model's answer."""
-        good: npt.NDArray[np.bool_] = self.strong | (self.table.weak >= self.table.strong)
-        return good
-
-    @property
-    def audited(self) -> npt.NDArray[np.bool_]:
-        """Which questions were audited, before they were served or after."""
-        before = np.array([reason == AUDIT for reason in self.reasons])
-        after = self.calls.get((STRONG, "audit"))
-        return before if after is None else before | (after > 0)
-
-    def of(self, role: str) -> Counts:
-        """Calls of a role, whatever they were for."""
-        return sum((c for (name, _), c in self.calls.items() if name == role), np.zeros(len(self.table), np.int64))
-
-    @property
-    def costs(self) -> Array:
-        """What each question cost with what was learned from it: USD, or strong calls where the table has no costs."""
-        strong, weak = self.of(STRONG).astype(float), self.of(WEAK).astype(float)
-        if self.table.strong_cost is None or self.table.weak_cost is None:
-            return strong
-        return strong * self.table.strong_cost + weak * self.table.weak_cost
-
-    @property
-    def always_strong_costs(self) -> Array:
-        """What each question would have cost without a router."""
-        return np.ones(len(self.table)) if self.table.strong_cost is None else self.table.strong_cost
-
-    def realised(self, rows: slice = slice(None)) -> float:
-        """Served scores over the strong model's, of `rows` of the stream."""
-        return float(self.scores[rows].sum() / self.table.strong[rows].sum())
-
-    def saved(self, rows: slice = slice(None)) -> float:
-        """Share of strong calls saved: serving, shadow, guide, judge and audit calls count; below 0 if it cost more."""
-        return 1.0 - float(self.of(STRONG)[rows].mean())
-
-    def served_strong(self, rows: slice = slice(None)) -> float:
-        """Share of questions that the strong model's answer was served to."""
-        return float(self.strong[rows].mean())
-
-
-@dataclass(frozen=True)
-class Online:
-    """Runs over several shuffles of one table, each from a cold start."""
-
-    table: Table
-    quality: float
-    runs: tuple[Run, ...]
-
-    @property
-    def realised(self) -> Array:
-        """Realised quality of each run."""
-        return np.array([run.realised() for run in self.runs])
-
-    @property
-    def second_half(self) -> Array:
-        """Realised quality of each run's second half."""
-        return np.array([run.realised(slice(len(run.table) // 2, None)) for run in self.runs])
-
-    @property
-    def saved(self) -> Array:
-        """Share of strong calls saved by each run."""
-        return np.array([run.saved() for run in self.runs])
-
-    @property
-    def scores(self) -> Array:
-        """Mean served score of each question of `table` over the runs."""
-        return self.mean_of([run.scores for run in self.runs])
-
-    @property
-    def strong_calls(self) -> Array:
-        """Mean number of strong calls that each question of `table` cost over the runs."""
-        return self.mean_of([run.of(STRONG) for run in self.runs])
-
-    def mean_of(self, values: Sequence[npt.NDArray[Any]]) -> Array:
-        """Mean over the runs, for each question of `table`, of values given along each run."""
-        sums = np.zeros(len(self.table))
-        for run, value in zip(self.runs, values, strict=True):
-            sums[run.rows] += value
-        return sums / len(self.runs)
-
-
-@dataclass(frozen=True)
-class Stages:
-    """Runs of the RAR protocol (arXiv 2411.09837): `runs[shuffle][stage]`; from the second stage on all are repeats."""
-
-    table: Table
-    quality: float
-    runs: tuple[tuple[Run, ...], ...]
+from rar.values import STRONG, WEAK, Answer, Choice, Decision, Request, Route, question
 
 
 def stream(
@@ -306,33 +147,6 @@ def shuffle(table: Table, seed: int) -> Rows:
 
 
 # --- scores of questions that were never seen -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Split:
-    """Scores of the questions at `rows` of a table, by name of the scorer; each has shape `(len(rows),)`."""
-
-    rows: Rows
-    scores: Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Static:
-    """What scorers made of questions that they had not seen.
-
-    Args:
-        halves: One split for each random halving; the other half was seen.
-        left_out: One split of all questions, scored by what had seen no question of their group; None without groups.
-            Scores are ranks from 0 to 1 within each part of the groups, for those of two fits do not compare.
-    """
-
-    table: Table
-    quality: float
-    halves: tuple[Split, ...]
-    left_out: Split | None
-
-
-OURS = "RAR"
 
 
 def static(

@@ -13,7 +13,7 @@ import numpy as np
 from rar.evaluation import plots
 from rar.evaluation.compare import KEPT_WITHIN, PAPER, OnlineSummary, Rival, Scored, StagesSummary, StaticSummary
 from rar.evaluation.metrics import Interval
-from rar.evaluation.replay import OURS, Online
+from rar.evaluation.runs import OURS, Online
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
