@@ -7,6 +7,7 @@ so that a folder without it was never finished.
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ from rar.errors import ConfigurationError, RarError, RouterFileError
 SCHEMA = 1
 ABOUT, WEIGHTS = "router.json", "weights.npz"
 FILES = (ABOUT, WEIGHTS, "model.onnx", "tokenizer.json", "tuned.safetensors")  # that routers have, not each has all
+CALIBRATION, SKETCH = "calibration", "fitted_to"  # in the two, since 0.2; older versions pass them over
 AGAIN = "fit it again or fetch it again"
 
 
@@ -63,6 +65,32 @@ def write(
         np.savez_compressed(new / WEIGHTS, **arrays)  # type: ignore[arg-type]  # a mapping may hold any keyword
         write_files(new)
         (new / ABOUT).write_text(content, "utf-8")
+        _replace(folder, new, old)
+    return folder
+
+
+def amend(folder: Path, **about: Any) -> None:
+    """Write more facts into the description of a saved router, whole or not at all; the rest stays as it is."""
+    file = folder / ABOUT
+    content = json.dumps({**json.loads(file.read_text("utf-8")), **about}, indent=1, ensure_ascii=False) + "\n"
+    with TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:
+        new = Path(unfinished, ABOUT)
+        new.write_text(content, "utf-8")
+        new.replace(file)
+
+
+def copy(source: Path, folder: Path) -> Path:
+    """Put a saved router into another folder as `write` does, without loading it."""
+    saved = read(source)
+    check_folder(folder, "A router")
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:
+        new, old = Path(unfinished, "new"), Path(unfinished, "old")
+        new.mkdir()
+        old.mkdir()
+        for name in FILES:
+            if (saved.folder / name).is_file():
+                shutil.copyfile(saved.folder / name, new / name)
         _replace(folder, new, old)
     return folder
 
