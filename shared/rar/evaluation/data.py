@@ -11,77 +11,30 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rar.errors import EvaluationDataError
 from rar.evaluation.files import Row, records
-from rar.routers.outcomes import Outcomes, taken
-from rar.values import Vector
-
-Array: TypeAlias = npt.NDArray[np.float64]
+from rar.evaluation.table import Table
+from rar.routers.outcomes import Outcomes
 
 TEXT_COLUMNS = ("text", "question", "prompt")  # tried in this order where no text column is named
-_COLUMNS = (
-    "texts", "weak", "strong", "groups", "weak_cost", "strong_cost", "weak_answers", "strong_answers", "vectors",
-)  # fmt: skip
-_ENDINGS = {"cost": ("_cost", "|total_cost"), "answers": ("_response", "_answer", "|model_response")}
+_ENDINGS = {
+    "cost": ("_cost", "|total_cost"),
+    "answers": ("_response", "_answer", "|model_response"),
+    "input_tokens": ("_input_tokens", "_prompt_tokens"),
+    "output_tokens": ("_output_tokens", "_completion_tokens"),
+}
+_TOKENS = [f"{role}_{way}_tokens" for role in ("weak", "strong") for way in ("input", "output")]
 _TRUTH = {"true": 1.0, "false": 0.0}
 _BATTLE = ("model_a", "model_b", "winner")
 _WIN = "win_probability"
 _WINNERS = {"model_a": "model_a", "model_b": "model_b", "tie": "tie", "tie (bothbad)": "tie"}
 _AS_TEXT = ("groups", "model_a", "model_b")
-
-
-@dataclass(frozen=True)
-class Table:
-    """`n` questions with two models' scores, which are at least 0, higher is better. All arrays have shape `(n,)`.
-
-    Args:
-        groups: What each question is about, for left-out groups and the group prior.
-        weak_cost, strong_cost: USD of each answer; None: a strong call counts 1 and a weak one 0.
-        weak_answers, strong_answers: What was answered, for judges that compare answers.
-        vectors: Embeddings of the texts, shape `(n, dim)`, unit norm.
-        embedder_id: What made `vectors`.
-    """
-
-    texts: tuple[str, ...] = field(repr=False)
-    weak: Array = field(repr=False, compare=False)
-    strong: Array = field(repr=False, compare=False)
-    groups: tuple[str, ...] | None = field(default=None, repr=False)
-    weak_cost: Array | None = field(default=None, repr=False, compare=False)
-    strong_cost: Array | None = field(default=None, repr=False, compare=False)
-    weak_answers: tuple[str, ...] | None = field(default=None, repr=False)
-    strong_answers: tuple[str, ...] | None = field(default=None, repr=False)
-    vectors: Vector | None = field(default=None, repr=False, compare=False)
-    embedder_id: str = ""
-    weak_id: str = "weak"
-    strong_id: str = "strong"
-    name: str = "table"
-
-    def __post_init__(self) -> None:
-        if not self.texts:
-            raise EvaluationDataError(self.name, "there are no rows")
-        for column in _COLUMNS[1:]:
-            values = getattr(self, column)
-            if values is not None and len(values) != len(self.texts):
-                raise EvaluationDataError(self.name, f"{len(self.texts)} texts but {len(values)} values", column=column)
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    @property
-    def gap(self) -> Array:
-        """What the strong model's score is above the weak one's."""
-        return self.strong - self.weak
-
-    def take(self, rows: npt.NDArray[np.intp] | Sequence[int]) -> Table:
-        """The table of `rows`, in that order."""
-        return replace(self, **taken(self, _COLUMNS, rows))
 
 
 def read_table(
@@ -96,7 +49,8 @@ def read_table(
     r"""Read the scores of two models.
 
     Costs are taken from a column named like the model's with `_cost` or `|total_cost` at its end, answers from one with
-    `_response`, `_answer` or `|model_response`; a `_correct` or `_score` at the end of the model's own does not count.
+    `_response`, `_answer` or `|model_response`, tokens from two with `_input_tokens` (`_prompt_tokens`) and
+    `_output_tokens` (`_completion_tokens`); a `_correct` or `_score` at the end of the model's own does not count.
 
     Args:
         path: A file (`.csv`, `.jsonl`, `.parquet`, each also with `.gz`), or a folder of RouteLLM's evaluations.
@@ -292,6 +246,9 @@ class _Pair(_Builder):
             key: np.array(values) if isinstance(values[0], float) else tuple(values)
             for key, values in self.values.items()
         }
+        tokens = [made.pop(column, None) for column in _TOKENS]
+        if all(counts is not None for counts in tokens):
+            made["tokens"] = np.array(tokens).reshape(2, 2, -1).transpose(2, 0, 1)
         if not any(made["strong"]):
             found = "the strong model never scored above 0, so that no share of its quality can be kept"
             raise EvaluationDataError(self.where, found, column=strong)

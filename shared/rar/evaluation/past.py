@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rar.errors import EvaluationDataError, MissingMemoryError
-from rar.evaluation.data import Table
+from rar.evaluation.table import Table
 from rar.learning.policy import of_pair, works
 from rar.memory import SQLiteMemory
 from rar.memory.base import Memory, Spend

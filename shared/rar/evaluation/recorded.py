@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rar.evaluation.data import Table
+from rar.evaluation.prices import tokens_of
 from rar.evaluation.runs import Counts
+from rar.evaluation.table import Table
 from rar.learning.judges import Verdict
 from rar.strategy import Steps
 from rar.values import WEAK, Call, Reply, Request, Usage
-
-_ANSWER_TOKENS = 200  # of an answer that was not recorded
 
 
 class RecordedModel:
@@ -23,6 +22,7 @@ class RecordedModel:
         self.calls: dict[str, Counts] = {}
         self.table, self._role = table, role
         self._answers = table.weak_answers if role == WEAK else table.strong_answers
+        self._tokens = tokens_of(table, role).astype(int).tolist()
 
     def call(self, call: Call) -> Reply:
         row: int = call.request.options["row"]
@@ -31,8 +31,7 @@ class RecordedModel:
             counts = self.calls[call.purpose] = np.zeros(len(self.table), np.int64)
         counts[row] += 1
         text = self._answers[row] if self._answers else f"{self._role} answer to question {row}"
-        tokens = len(text) // 4 if self._answers else _ANSWER_TOKENS
-        return Reply(call.model, text, usage=Usage(len(self.table.texts[row]) // 4, tokens), model_id=self.id)
+        return Reply(call.model, text, usage=Usage(*self._tokens[row]), model_id=self.id)
 
     async def acall(self, call: Call) -> Reply:
         return self.call(call)

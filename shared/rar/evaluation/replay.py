@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -19,11 +20,13 @@ import numpy as np
 
 from rar.drive import Model
 from rar.errors import ConfigurationError, ReplayError
-from rar.evaluation.baselines import Scorer, baselines, paper_rule
-from rar.evaluation.data import Array, Table
+from rar.evaluation.baselines import RouterScorer, Scorer, baselines, paper_rule
+from rar.evaluation.checkpoint import Checkpoint, digest
 from rar.evaluation.embeddings import KnownVectors, Progress, embedded
+from rar.evaluation.prices import engine_prices
 from rar.evaluation.recorded import RecordedJudge, RecordedModel
-from rar.evaluation.runs import OURS, Online, Rows, Run, Split, Stages, Static
+from rar.evaluation.runs import OURS, Arrays, Online, Rows, Run, Split, Stages, Static, own_rows_of
+from rar.evaluation.table import Array, Table
 from rar.learning.policy import Policy
 from rar.router import Router
 from rar.strategy import Steps
@@ -66,6 +69,7 @@ def online(
     embedder: Any = "minilm",
     seed: int = 0,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
     **options: Any,
 ) -> Online:
     """Prequential: `stream` from a cold start over each of several shuffles of `table`, every question once.
@@ -78,19 +82,27 @@ def online(
         embedder: Of a table without vectors.
         seed: Of shuffles and routers.
         progress: Told how many questions were asked.
+        checkpoint: Keeps finished shuffles. It knows the arguments above; its `inputs` must tell `options` apart.
         options: More for `stream`.
     """
     _at_least_one("shuffles", shuffles)
     table = embedded(table, embedder, progress=progress)
-    runs = []
-    for k in range(shuffles):
-        order = shuffle(table, seed + k)
-        what = f"{policy if isinstance(policy, str) else 'policy'}, shuffle {k + 1} of {shuffles}"
-        run = stream(
-            table.take(order), quality=quality, policy=policy, seed=seed + k, progress=progress, what=what, **options
-        )
-        runs.append(replace(run, rows=order))
-    return Online(table, quality, tuple(runs))
+    parts, asked = checkpoint or Checkpoint(), digest(table)
+    named = policy if isinstance(policy, str) else "policy"
+
+    def one(k: int) -> Arrays:
+        order, what = shuffle(table, seed + k), f"{named} at {quality:g}, shuffle {k + 1} of {shuffles}"
+        settings: dict[str, Any] = {"quality": quality, "policy": policy, "seed": seed + k, **options}
+        run = stream(table.take(order), progress=progress, what=what, **settings)
+        return replace(run, rows=order).arrays()
+
+    runs = [
+        Run.of_arrays(table, parts.part(("online", asked, quality, policy, seed + k), partial(one, k)))
+        for k in range(shuffles)
+    ]
+    router = options.get("static_router")
+    own_rows = own_rows_of("its static router", router, table) if router is not None else None
+    return Online(table, quality, tuple(runs), own_rows)
 
 
 def stages(
@@ -103,6 +115,7 @@ def stages(
     embedder: Any = "minilm",
     seed: int = 0,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
     **options: Any,
 ) -> Stages:
     """The protocol of the RAR paper: one router is asked all questions in each stage, in a new order each time.
@@ -116,28 +129,34 @@ def stages(
         embedder: Of a table without vectors.
         seed: Of shuffles and routers.
         progress: Told how many questions were asked.
+        checkpoint: As of `online`.
         options: More for the router.
     """
     _at_least_one("stages", stages)
     _at_least_one("shuffles", shuffles)
     table = embedded(table, embedder, progress=progress)
-    runs = []
-    for k in range(shuffles):
+    parts, asked = checkpoint or Checkpoint(), digest(table)
+
+    def one(k: int) -> Arrays:
         chance = np.random.default_rng(seed + k)
         models = {role: RecordedModel(table, role) for role in (WEAK, STRONG)}
+        found: Arrays = {}
         with _router(table, models, quality=quality, policy=policy, seed=seed + k, **options) as router:
-            runs.append(
-                tuple(
-                    _pass(
-                        router,
-                        models,
-                        chance.permutation(len(table)),
-                        progress,
-                        f"shuffle {k + 1} of {shuffles}, stage {stage + 1} of {stages}",
-                    )
-                    for stage in range(stages)
-                )
-            )
+            for stage in range(stages):
+                what = f"shuffle {k + 1} of {shuffles}, stage {stage + 1} of {stages}"
+                run = _pass(router, models, chance.permutation(len(table)), progress, what)
+                found = {**found, **{f"{stage}:{name}": values for name, values in run.arrays().items()}}
+        return found
+
+    def of_stage(stage: int, found: Arrays) -> Run:
+        start = f"{stage}:"
+        own = {name[len(start) :]: values for name, values in found.items() if name.startswith(start)}
+        return Run.of_arrays(table, own)
+
+    runs = []
+    for k in range(shuffles):
+        found = parts.part(("stages", asked, quality, policy, stages, seed + k), partial(one, k))
+        runs.append(tuple(of_stage(stage, found) for stage in range(stages)))
     return Stages(table, quality, tuple(runs))
 
 
@@ -161,6 +180,7 @@ def static(
     more: Mapping[str, Scorer] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
     **options: Any,
 ) -> Static:
     """Score each question by what was learned from others: random halves, and whole groups left out.
@@ -176,6 +196,7 @@ def static(
         more: Scorers beside those.
         seed: Of halvings, folds and routers.
         progress: Told how many fits are done.
+        checkpoint: Keeps finished splits; as of `online`, and `inputs` must tell scorers of equal names apart.
         options: More for `engine`.
     """
     _at_least_one("splits", splits)
@@ -193,14 +214,34 @@ def static(
     parts = [(order[: len(table) // 2], np.sort(order[len(table) // 2 :])) for order in orders]
     if table.groups is not None:
         parts += _left_out(table.groups, folds, chance)
+    scored = _splits(table, parts, scorers, progress, checkpoint or Checkpoint(), ("static", quality, policy))
+    left_out = None if table.groups is None else _joined(scored[splits:])
+    saved = {name: scorer.router for name, scorer in scorers.items() if isinstance(scorer, RouterScorer)}
+    own_rows = (own_rows_of(name, router, table) for name, router in saved.items())
+    return Static(table, quality, tuple(scored[:splits]), left_out, tuple(own for own in own_rows if own is not None))
+
+
+def _splits(
+    table: Table,
+    parts: Sequence[tuple[Rows, Rows]],
+    scorers: Mapping[str, Scorer],
+    progress: Progress | None,
+    checkpoint: Checkpoint,
+    key: tuple[object, ...],
+) -> list[Split]:
+    of_table = digest(table)
     scored = []
     for done, (seen, asked) in enumerate(parts, 1):
-        known, new = table.take(seen), table.take(asked)
-        scored.append(Split(asked, {name: scorer(known, new) for name, scorer in scorers.items()}))
+
+        def one(seen: Rows = seen, asked: Rows = asked) -> Arrays:
+            known, new = table.take(seen), table.take(asked)
+            return Split(asked, {name: scorer(known, new) for name, scorer in scorers.items()}).arrays()
+
+        named = (*key, of_table, tuple(scorers), seen.tobytes(), asked.tobytes())
+        scored.append(Split.of_arrays(checkpoint.part(named, one)))
         if progress is not None:
             progress("static splits", done, len(parts))
-    left_out = None if table.groups is None else _joined(scored[splits:])
-    return Static(table, quality, tuple(scored[:splits]), left_out)
+    return scored
 
 
 def _left_out(groups: Sequence[str], folds: int, chance: np.random.Generator) -> list[tuple[Rows, Rows]]:
@@ -271,6 +312,7 @@ def _router(table: Table, models: Mapping[str, Model], **options: Any) -> Iterat
         "learning": "inline",
         "guides": False,
         "clock": lambda: next(clock),
+        "prices": engine_prices(table),
     }
     trouble = _Trouble()
     logging.getLogger("rar").addHandler(trouble)

@@ -9,10 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rar.evaluation.data import Array, Table
+from rar.evaluation.table import Array, Table
 from rar.learning.policy import AUDIT
+from rar.routers import LearnedRouter
 from rar.values import STRONG, WEAK
 
+Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 Counts: TypeAlias = npt.NDArray[np.int64]
 Rows: TypeAlias = npt.NDArray[np.intp]
 
@@ -63,16 +65,15 @@ class Run:
 
     @property
     def costs(self) -> Array:
-        """What each question cost with what was learned from it: USD, or strong calls where the table has no costs."""
-        strong, weak = self.of(STRONG).astype(float), self.of(WEAK).astype(float)
-        if self.table.strong_cost is None or self.table.weak_cost is None:
-            return strong
-        return strong * self.table.strong_cost + weak * self.table.weak_cost
+        """What each question cost with what was learned from it: all calls, weak ones too, as `Table.call_costs`."""
+        weak, strong = self.table.call_costs
+        total: Array = self.of(STRONG) * strong + self.of(WEAK) * weak
+        return total
 
     @property
     def always_strong_costs(self) -> Array:
         """What each question would have cost without a router."""
-        return np.ones(len(self.table)) if self.table.strong_cost is None else self.table.strong_cost
+        return self.table.call_costs[1]
 
     def realised(self, rows: slice = slice(None)) -> float:
         """Served scores over the strong model's, of `rows` of the stream."""
@@ -82,18 +83,52 @@ class Run:
         """Share of strong calls saved: serving, shadow, guide, judge and audit calls count; below 0 if it cost more."""
         return 1.0 - float(self.of(STRONG)[rows].mean())
 
+    def net_saved(self) -> float:
+        """Share of always-strong's cost that is saved, learning and weak calls paid; below 0 if it cost more."""
+        return 1.0 - float(self.costs.sum()) / max(float(self.always_strong_costs.sum()), 1e-300)
+
     def served_strong(self, rows: slice = slice(None)) -> float:
         """Share of questions that the strong model's answer was served to."""
         return float(self.strong[rows].mean())
 
+    # --- on disk ---
+
+    def arrays(self) -> Arrays:
+        """The run without its table."""
+        counts = {f"{role} {purpose}": found for (role, purpose), found in self.calls.items()}
+        facts = {"rows": self.rows, "strong": self.strong, "confidence": self.confidence}
+        return {**facts, "reasons": np.array(self.reasons, np.str_), **counts}
+
+    @classmethod
+    def of_arrays(cls, table: Table, arrays: Arrays) -> Run:
+        """The run of which `arrays` came, on the same table."""
+        named = ("rows", "strong", "confidence", "reasons")
+        calls = {(*name.split(" "),): counts for name, counts in arrays.items() if name not in named}
+        rows, strong, confidence, reasons = (arrays[name] for name in named)
+        return cls(table.take(rows), rows, strong, calls, confidence, tuple(reasons.tolist()))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class OwnRows:
+    """Which share of the questions a router was fitted to before; None: it does not know what it was fitted to."""
+
+    router: str
+    share: float | None
+
+
+def own_rows_of(name: str, router: object, table: Table) -> OwnRows | None:
+    """What a router says of `table`; None of one that learns nothing from outcomes."""
+    return OwnRows(name, router.saw(table.texts)) if isinstance(router, LearnedRouter) else None
+
 
 @dataclass(frozen=True)
 class Online:
-    """Runs over several shuffles of one table, each from a cold start."""
+    """Runs over several shuffles of one table, each from a cold start or with a static router."""
 
     table: Table
     quality: float
     runs: tuple[Run, ...]
+    own_rows: OwnRows | None = None  # of the static router
 
     @property
     def realised(self) -> Array:
@@ -144,6 +179,13 @@ class Split:
     rows: Rows
     scores: Mapping[str, Array]
 
+    def arrays(self) -> Arrays:
+        return {"": self.rows, **self.scores}
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays) -> Split:
+        return cls(arrays[""], {name: scores for name, scores in arrays.items() if name})
+
 
 @dataclass(frozen=True)
 class Static:
@@ -159,3 +201,4 @@ class Static:
     quality: float
     halves: tuple[Split, ...]
     left_out: Split | None
+    own_rows: tuple[OwnRows, ...] = ()  # of the saved routers among the scorers

@@ -24,7 +24,7 @@ from rar.routers.thresholds import Calibration
 from rar.values import Vector
 
 if TYPE_CHECKING:
-    from rar.evaluation.data import Table
+    from rar.evaluation.table import Table
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 Config: TypeAlias = Mapping[str, Any]  # of JSON values

@@ -18,7 +18,7 @@ from rar.routers.saving import Saved
 from rar.values import Vector
 
 if TYPE_CHECKING:
-    from rar.evaluation.data import Table
+    from rar.evaluation.table import Table
 
 _CELLS = 2**22  # similarities, or numbers made of them, that are held at a time: 16 MiB
 _TIE = 1e-5  # cosines that are nearer than this are equal: what a matrix product rounds must not order neighbours

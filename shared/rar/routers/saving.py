@@ -7,6 +7,7 @@ so that a folder without it was never finished.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 import zlib
@@ -96,10 +97,14 @@ def copy(source: Path, folder: Path) -> Path:
 
 
 def check_folder(folder: Path, what: str) -> None:
-    """Raise `ConfigurationError` where a file is in the way of a folder."""
+    """Raise `ConfigurationError` where a file is in the way of a folder, or it cannot be made or written into."""
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise ConfigurationError(f"{what} is saved into a folder, and {str(place)!r} is a file. Name another.")
+        if place.is_dir():
+            if not os.access(place, os.W_OK):
+                raise ConfigurationError(f"{what} cannot be saved: {str(place)!r} is not writable. Name another.")
+            return
 
 
 def _replace(folder: Path, new: Path, old: Path) -> None:
