@@ -133,6 +133,26 @@ def test_one_price_alone_or_an_unknown_name_is_refused() -> None:
         priced(WORLD, {"tiny": CallPrice(usd=1.0)})
 
 
+def test_one_recorded_cost_goes_with_a_price_of_the_other_model(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", large_cost=[4.0] * 60)
+    table = read_table(path, weak="small_correct", strong="large_correct")
+
+    found = priced(table, {"small": CallPrice(usd=1.0)})
+
+    assert [cost.mean() for cost in found.call_costs] == [1.0, 4.0]
+    assert found.cost_from == "weak: given; strong: recorded"
+    assert not priced(table).in_usd
+    assert priced(table).cost_from == "no price of small is known"
+
+
+def test_free_models_are_compared_in_strong_calls() -> None:
+    found = priced(WORLD, {"weak": CallPrice(usd=0.0), "strong": CallPrice(usd=0.0)})
+
+    assert not found.in_usd
+    assert found.cost_from == "the strong model is free"
+    assert summarise_online(online(found, shuffles=1), samples=10).facts.cost_unit == "strong calls"
+
+
 def test_tokens_are_read_beside_scores(tmp_path: Path) -> None:
     counts = {f"{model}_{way}": range(60) for model in ("small", "large") for way in ("prompt_tokens", "output_tokens")}
 

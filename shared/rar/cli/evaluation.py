@@ -271,7 +271,7 @@ def _resumable(out: Path | None, *inputs: object) -> Iterator[Checkpoint]:
 def _named(result: Online, router: str | None) -> Online:
     """`result` with its static router named as on the command line."""
     own = result.own_rows
-    return result if own is None else replace(result, own_rows=replace(own, router=f"the router {router}"))
+    return result if own is None else replace(result, own_rows=replace(own, router=f"the router {router!r}"))
 
 
 def _one_or_all(summaries: Sequence[compare.OnlineSummary]) -> report.Summary:

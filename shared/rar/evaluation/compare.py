@@ -46,7 +46,8 @@ class Facts:
         enough = (table.weak >= table.strong).mean()
         means = [float(mean) for mean in (table.weak.mean(), table.strong.mean(), enough, best)]
         costs = [float(cost.mean()) for cost in table.call_costs]
-        unit, came = ("USD", table.cost_from or "recorded") if table.in_usd else ("strong calls", "no price is known")
+        unit = "USD" if table.in_usd else "strong calls"
+        came = table.cost_from or ("recorded" if table.in_usd else "no price is known")
         warnings = [warning for warning in (exchanged(table), _dearer(*costs)) if warning is not None]
         return cls(
             table.name, len(table), table.weak_id, table.strong_id, means[0], means[1], means[2], means[3],

@@ -155,6 +155,7 @@ class _Builder:
     """
 
     kinds: tuple[str, ...] = tuple(_ENDINGS)  # of columns that are looked for beside them
+    alone: tuple[str, ...] = ()  # those that are of use where not all models have them
 
     def __init__(self, where: str, columns: Mapping[str, str], text: str | None, group: str | None) -> None:
         self.where, self.models, self.text, self.group = where, columns, text, group
@@ -190,7 +191,7 @@ class _Builder:
                 named = next((stem + ending for ending in endings if stem + ending in row), None)
                 if named is not None:
                     found[f"{role}_{kind}"] = named
-            if len(found) == len(self.models):  # of use only where all models have it
+            if len(found) == len(self.models) or kind in self.alone:
                 self._columns |= found
         self.values = {name: [] for name in self._columns}
         return self._template(line, row)
@@ -237,6 +238,8 @@ class _Builder:
 
 class _Pair(_Builder):
     """Scores of a weak and a strong model, at least 0."""
+
+    alone = ("cost",)  # the other model may be given a price
 
     def table(self, name: str) -> Table:
         if not self.texts:

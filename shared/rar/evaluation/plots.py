@@ -85,8 +85,9 @@ def floors(summary: FloorsSummary) -> Figure:
     right.set_ylabel(f"of always-strong, in {summary.facts.cost_unit}")
     for axes in (left, right):
         axes.set_xlabel("quality asked for")
+        axes.set_xticks(asked)
         for name in ("x", "y"):
-            _percent(axes, name, decimals=1 if name == "x" else 0)
+            _percent(axes, name, decimals=None)
         axes.legend(fontsize=8, frameon=False)
     _own_note(left, summary.floors[0].own_rows)
     return figure
@@ -171,6 +172,7 @@ def over_time(result: Online) -> Figure:
         _percent(axes, "y")
         axes.set_xlim(0, n)
         axes.legend(fontsize=8, frameon=False)
+    _own_note(below, result.own_rows)
     return figure
 
 
@@ -194,6 +196,7 @@ def calibration(summary: OnlineSummary) -> Figure:
     below.set_xlim(0.0, 1.0)
     for axes, name in ((above, "y"), (below, "y"), (below, "x")):
         _percent(axes, name)
+    _own_note(below, summary.own_rows, below=-0.55)
     return figure
 
 
@@ -227,13 +230,13 @@ def check() -> None:
     _figures(1.0, 1.0, 1, 1)
 
 
-def _own_note(axes: Axes, own: OwnRows | None) -> None:
+def _own_note(axes: Axes, own: OwnRows | None, *, below: float = -0.2) -> None:
     """Say under a plot that a router was fitted to the questions that it is measured on."""
     if own is None or own.share == 0.0:
         return
     share = "perhaps" if own.share is None else f"to {own.share:.0%}"
-    text = f"{own.router} was fitted to these questions, {share}: it looks better than it is."
-    axes.text(0.0, -0.2, text, transform=axes.transAxes, fontsize=8, color=_OWN)
+    text = f"Own rows: {own.router} was fitted to these questions, {share}. It looks better than it is."
+    axes.text(0.0, below, text, transform=axes.transAxes, fontsize=8, color=_OWN, wrap=True)
 
 
 def _with_intervals(axes: Axes, at: list[float], found: list[Interval], label: str, colour: str) -> None:
@@ -278,7 +281,7 @@ def _cost_quality(axes: Axes, title: str, weak: float) -> None:
     axes.legend(fontsize=8, frameon=False, loc="lower right")
 
 
-def _percent(axes: Axes, name: str, decimals: int = 0) -> None:
+def _percent(axes: Axes, name: str, decimals: int | None = 0) -> None:
     from matplotlib.ticker import PercentFormatter  # noqa: PLC0415 - optional
 
     (axes.xaxis if name == "x" else axes.yaxis).set_major_formatter(PercentFormatter(1.0, decimals=decimals))

@@ -81,9 +81,12 @@ def priced(table: Table, given: Mapping[str, CallPrice] | None = None) -> Table:
         raise ConfigurationError(
             f"--price names one model only. Give one for {known[role][-1]!r} as well, for example {role}=0.002."
         )
-    if lacking:
-        return replace(table, weak_cost=None, strong_cost=None)
     (weak, weak_from), (strong, strong_from) = costs[WEAK], costs[STRONG]
+    if weak is None or strong is None:
+        known_not = " and ".join(known[role][-1] for role in lacking)
+        return replace(table, weak_cost=None, strong_cost=None, cost_from=f"no price of {known_not} is known")
+    if not strong.any():
+        return replace(table, weak_cost=None, strong_cost=None, cost_from="the strong model is free")
     came = weak_from if weak_from == strong_from else f"weak: {weak_from}; strong: {strong_from}"
     return replace(table, weak_cost=weak, strong_cost=strong, cost_from=came)
 

@@ -88,7 +88,8 @@ def online(
     _at_least_one("shuffles", shuffles)
     table = embedded(table, embedder, progress=progress)
     parts, asked = checkpoint or Checkpoint(), digest(table)
-    named = policy if isinstance(policy, str) else "policy"
+    router = options.get("static_router")
+    named = (policy if isinstance(policy, str) else "policy") + " with a static router" * (router is not None)
 
     def one(k: int) -> Arrays:
         order, what = shuffle(table, seed + k), f"{named} at {quality:g}, shuffle {k + 1} of {shuffles}"
@@ -100,7 +101,6 @@ def online(
         Run.of_arrays(table, parts.part(("online", asked, quality, policy, seed + k), partial(one, k)))
         for k in range(shuffles)
     ]
-    router = options.get("static_router")
     own_rows = own_rows_of("its static router", router, table) if router is not None else None
     return Online(table, quality, tuple(runs), own_rows)
 
