@@ -64,7 +64,7 @@ def online(summary: OnlineSummary) -> Figure:
         0.0, -0.15, "Curves know all past outcomes and their best threshold in hindsight.",
         transform=axes.transAxes, fontsize=8, color="0.4",
     )  # fmt: skip
-    _own_note(axes, summary.own_rows)
+    _own_note(figure, summary.own_rows)
     return figure
 
 
@@ -89,7 +89,7 @@ def floors(summary: FloorsSummary) -> Figure:
         for name in ("x", "y"):
             _percent(axes, name, decimals=None)
         axes.legend(fontsize=8, frameon=False)
-    _own_note(left, summary.floors[0].own_rows)
+    _own_note(figure, summary.floors[0].own_rows)
     return figure
 
 
@@ -172,7 +172,7 @@ def over_time(result: Online) -> Figure:
         _percent(axes, "y")
         axes.set_xlim(0, n)
         axes.legend(fontsize=8, frameon=False)
-    _own_note(below, result.own_rows)
+    _own_note(figure, result.own_rows)
     return figure
 
 
@@ -196,7 +196,7 @@ def calibration(summary: OnlineSummary) -> Figure:
     below.set_xlim(0.0, 1.0)
     for axes, name in ((above, "y"), (below, "y"), (below, "x")):
         _percent(axes, name)
-    _own_note(below, summary.own_rows, below=-0.55)
+    _own_note(figure, summary.own_rows)
     return figure
 
 
@@ -230,13 +230,12 @@ def check() -> None:
     _figures(1.0, 1.0, 1, 1)
 
 
-def _own_note(axes: Axes, own: OwnRows | None, *, below: float = -0.2) -> None:
-    """Say under a plot that a router was fitted to the questions that it is measured on."""
-    if own is None or own.share == 0.0:
-        return
-    share = "perhaps" if own.share is None else f"to {own.share:.0%}"
-    text = f"Own rows: {own.router} was fitted to these questions, {share}. It looks better than it is."
-    axes.text(0.0, below, text, transform=axes.transAxes, fontsize=8, color=_OWN, wrap=True)
+def _own_note(figure: Figure, own: OwnRows | None) -> None:
+    """Say under a figure that a router was fitted to the questions that it is measured on."""
+    if own is not None and own.share != 0.0:
+        share = "perhaps" if own.share is None else f"to {own.share:.0%}"
+        text = f"Own rows: {own.router} was fitted to these questions, {share}. It looks better than it is."
+        figure.supxlabel(text, x=0.02, ha="left", fontsize=8, color=_OWN, wrap=True)
 
 
 def _with_intervals(axes: Axes, at: list[float], found: list[Interval], label: str, colour: str) -> None:

@@ -45,58 +45,89 @@ class Rival:
 
 
 def rivals_of(result: Online, others: Mapping[str, Online], samples: int) -> list[Rival]:
+    """Single models, a random mix, other runs of the same questions, baselines and bounds, beside `result`.
+
+    Args:
+        others: Other runs, by the name under which they are printed.
+        samples: Resamples of each interval.
+    """
     table = result.table
-    share = min(float(result.strong_calls.mean()), 1.0)
-    target = float(result.scores.mean())
-
+    made = _Rivals(result, samples)
     weak_cost, strong_cost = table.call_costs
-
-    def rival(name: str, calls: float, scores: Array, costs: Array, **more: Any) -> Rival:
-        mean = float(scores.mean())
-        recovered = float(metrics.pgr(mean, table.weak.mean(), table.strong.mean()))
-        gap = metrics.gap_to_oracle(scores, table.weak, table.strong)
-        saved = 1.0 - float(costs.sum()) / max(float(strong_cost.sum()), 1e-300)
-        return Rival(name, calls, mean / float(table.strong.mean()), recovered, gap, saved, **more)
-
-    def ahead(scores: Array) -> Interval:
-        return bootstrap(metrics.ratio(result.scores - scores, table.strong), len(table), samples=samples)
-
-    def point(name: str, calls: float, scores: Array, costs: Array) -> Rival:
-        mixed = _mixed(table, calls, scores, share)
-        line = np.array([(0.0, table.weak.mean()), (calls, scores.mean()), (1.0, table.strong.mean())])
-        needed = metrics.calls_for(metrics.Curve(line[:, 0], line[:, 1]), target)
-        return rival(name, calls, scores, costs, ahead=ahead(mixed), saved=1.0 - needed)
-
-    def ranked(name: str, by_run: Sequence[Array]) -> Rival:
-        sent = result.mean_of([_sent_at(score, share) for score in by_run])
-        needed = [
-            metrics.calls_for(metrics.curve(score, run.table.weak, run.table.strong), float(run.scores.mean()))
-            for score, run in zip(by_run, result.runs, strict=True)
-        ]
-        scores = table.weak + sent * table.gap
-        kept = tuple(np.mean([on_grid(s, run.table) for s, run in zip(by_run, result.runs, strict=True)], 0).tolist())
-        more = {"ahead": ahead(scores), "saved": 1.0 - float(np.mean(needed)), "hindsight": True, "curve": kept}
-        return rival(name, share, scores, _cost_of(table, sent), **more)
-
-    mix = np.full(len(table), share)
-    mixed = table.weak + mix * table.gap
-    needed = metrics.calls_for(
-        metrics.Curve(np.array([0.0, 1.0]), np.array([table.weak.mean(), table.strong.mean()])), target
-    )
     found = [
-        rival("weak only", 0.0, table.weak, weak_cost),
-        rival("strong only", 1.0, table.strong, strong_cost),
-        rival("random mix", share, mixed, _cost_of(table, mix), ahead=ahead(mixed), saved=1.0 - needed),
+        made.alone("weak only", 0.0, table.weak, weak_cost),
+        made.alone("strong only", 1.0, table.strong, strong_cost),
+        made.mix("random mix"),
     ]
     for name, other in others.items():
         costs = other.mean_of([run.costs for run in other.runs])
-        found.append(point(name, float(other.strong_calls.mean()), other.scores, costs))
-    found += [ranked(base.name, [base.prequential(run.table) for run in result.runs]) for base in baselines(table)]
+        found.append(made.point(name, float(other.strong_calls.mean()), other.scores, costs))
+    found += [made.ranked(base.name, [base.prequential(run.table) for run in result.runs]) for base in baselines(table)]
     needs = (table.gap > 0.0).astype(np.float64)
     ideal = np.where(needs > 0.0, table.strong, table.weak)
-    found.append(point("ideal static router", float(needs.mean()), ideal, _cost_of(table, needs)))
-    found.append(ranked("oracle", [run.table.gap for run in result.runs]))
+    found.append(made.point("ideal static router", float(needs.mean()), ideal, _cost_of(table, needs)))
+    found.append(made.ranked("oracle", [run.table.gap for run in result.runs]))
     return found
+
+
+@dataclass(frozen=True)
+class _Rivals:
+    """Makes the rivals of a result."""
+
+    result: Online
+    samples: int
+
+    @property
+    def share(self) -> float:
+        """Our strong calls a question, as far as a router that only serves can make them."""
+        return min(float(self.result.strong_calls.mean()), 1.0)
+
+    def alone(self, name: str, calls: float, scores: Array, costs: Array, **more: Any) -> Rival:
+        """One that is not compared at our strong calls, unless `more` does."""
+        table = self.result.table
+        mean = float(scores.mean())
+        recovered = float(metrics.pgr(mean, table.weak.mean(), table.strong.mean()))
+        gap = metrics.gap_to_oracle(scores, table.weak, table.strong)
+        saved = 1.0 - float(costs.sum() / table.call_costs[1].sum())
+        return Rival(name, calls, mean / float(table.strong.mean()), recovered, gap, saved, **more)
+
+    def mix(self, name: str) -> Rival:
+        """Our number of strong calls, at random."""
+        table = self.result.table
+        sent = np.full(len(table), self.share)
+        scores = table.weak + sent * table.gap
+        more = {"ahead": self._ahead(scores), "saved": self._saved(())}
+        return self.alone(name, self.share, scores, _cost_of(table, sent), **more)
+
+    def point(self, name: str, calls: float, scores: Array, costs: Array) -> Rival:
+        """A router of one number of strong calls, mixed with a single model to make ours."""
+        mixed = _mixed(self.result.table, calls, scores, self.share)
+        saved = self._saved([(calls, float(scores.mean()))])
+        return self.alone(name, calls, scores, costs, ahead=self._ahead(mixed), saved=saved)
+
+    def ranked(self, name: str, by_run: Sequence[Array]) -> Rival:
+        """A score of each run's questions, with the threshold that makes our strong calls."""
+        result, table = self.result, self.result.table
+        sent = result.mean_of([_sent_at(score, self.share) for score in by_run])
+        scores = table.weak + sent * table.gap
+        pairs = list(zip(by_run, result.runs, strict=True))
+        needed = [
+            metrics.calls_for(metrics.curve(score, run.table.weak, run.table.strong), float(run.scores.mean()))
+            for score, run in pairs
+        ]
+        kept = tuple(np.mean([on_grid(score, run.table) for score, run in pairs], 0).tolist())
+        more = {"ahead": self._ahead(scores), "saved": 1.0 - float(np.mean(needed)), "hindsight": True, "curve": kept}
+        return self.alone(name, self.share, scores, _cost_of(table, sent), **more)
+
+    def _ahead(self, scores: Array) -> Interval:
+        ours, table = self.result.scores, self.result.table
+        return bootstrap(metrics.ratio(ours - scores, table.strong), len(table), samples=self.samples)
+
+    def _saved(self, points: Sequence[tuple[float, float]]) -> float:
+        """Strong calls saved at our quality, on the line through the weak model, the points and the strong one."""
+        table = self.result.table
+        line = np.array([(0.0, table.weak.mean()), *points, (1.0, table.strong.mean())])
+        return 1.0 - metrics.calls_for(metrics.Curve(line[:, 0], line[:, 1]), float(self.result.scores.mean()))
 
 
 def _cost_of(table: Table, sent: Array) -> Array:
