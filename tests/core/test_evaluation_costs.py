@@ -268,6 +268,16 @@ def test_static_tells_the_calls_of_each_floor(file: Path) -> None:
     assert rows["oracle"][0] < rows["oracle"][1]
 
 
+def test_static_says_what_a_score_saves_net(file: Path) -> None:
+    options = ("static", file, *COLUMNS, "--splits", "1", "--quality", "1", "--price", "weak=1", "--price", "strong=4")
+
+    (row,) = [row for row in facts_of(*options)["halves"] if row["name"] == "oracle"]
+
+    calls = row["to_keep"][0]
+    assert 0.3 < calls < 0.7, "the riddles"
+    assert row["net_saved"][0] == pytest.approx(1.0 - (4.0 * calls + (1.0 - calls)) / 4.0)
+
+
 @pytest.mark.parametrize("quality", ["95%", "95", "0", "high", "0.9,"])
 def test_what_is_no_share_is_refused_before_anything_is_read(quality: str, tmp_path: Path) -> None:
     said = refused("online", tmp_path / "none.csv", *COLUMNS, "--quality", quality)

@@ -130,6 +130,8 @@ def static(
     text: Text = None,
     group: Group = None,
     quality: Quality = None,
+    price: PriceOf = None,
+    weak_ratio: WeakRatio = None,
     splits: Annotated[int, typer.Option(min=1, help="Random halvings.")] = 3,
     limit: Limit = None,
     embedder: Embedder = "minilm",
@@ -140,9 +142,10 @@ def static(
 ) -> None:
     """Score questions that were never seen, after half of them was; with --group also whole groups left out."""
     floors = _floors(quality)
-    _checked(None, None, out)
+    prices = _checked(price, weak_ratio, out)
     more = scorers(router or (), embedder)
     table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
+    table = _priced(table, prices, weak_ratio)
     with _resumable(out, *map(identity_of, router or ()), embedder) as parts:
         with progress() as told:
             table = evaluation.embedded(table, embedder, progress=told)

@@ -12,7 +12,7 @@ import numpy as np
 
 from rar.evaluation import metrics
 from rar.evaluation.metrics import Calibration, Interval, bootstrap
-from rar.evaluation.rivals import Rival, on_grid, rivals_of
+from rar.evaluation.rivals import Rival, cost_of, on_grid, rivals_of, sent_at
 from rar.evaluation.runs import OURS, Online, OwnRows, Run, Split, Stages, Static
 from rar.evaluation.table import Array, Table
 from rar.routers.outcomes import exchanged
@@ -228,6 +228,7 @@ class Scored:
         ahead: Our APGR less its.
         cpt50: Share of strong calls that recovers half of the gap; `cpt80`: four fifths.
         to_keep: Share of strong calls that keeps each of the floors.
+        net_saved: Share of always-strong's cost that is saved with these, for each of the floors.
         curve: Quality at the shares of `GRID`.
     """
 
@@ -236,6 +237,7 @@ class Scored:
     cpt50: float
     cpt80: float
     to_keep: tuple[float, ...]
+    net_saved: tuple[float, ...]
     aiq: float
     curve: tuple[float, ...] = field(repr=False)
     ahead: Interval | None = None
@@ -279,7 +281,7 @@ def _with_bounds(table: Table, split: Split) -> dict[str, Array]:
 def _scored(result: Static, splits: Sequence[Split], floors: Sequence[float], samples: int) -> tuple[Scored, ...]:
     table = result.table
     scores = [_with_bounds(table, split) for split in splits]
-    tables = [table.take(split.rows) for split in splits]
+    parts = [(part, table.take(split.rows)) for part, split in zip(scores, splits, strict=True)]
 
     def area(name: str) -> Callable[[Array], Array]:
         def statistic(weights: Array) -> Array:
@@ -293,7 +295,7 @@ def _scored(result: Static, splits: Sequence[Split], floors: Sequence[float], sa
         return statistic
 
     def mean(measure: Callable[..., float], name: str) -> float:
-        return float(np.mean([measure(p[name], t.weak, t.strong) for p, t in zip(scores, tables, strict=True)]))
+        return float(np.mean([measure(part[name], asked.weak, asked.strong) for part, asked in parts]))
 
     rows = []
     for name in scores[0]:
@@ -307,16 +309,23 @@ def _scored(result: Static, splits: Sequence[Split], floors: Sequence[float], sa
                 mean(lambda s, weak, strong: metrics.cpt(s, weak, strong, 0.5), name),
                 mean(lambda s, weak, strong: metrics.cpt(s, weak, strong, 0.8), name),
                 tuple(mean(partial(metrics.calls_to_keep, share=floor), name) for floor in floors),
-                mean(_aiq_of_score, name),
                 tuple(
-                    np.mean(
-                        [on_grid(part[name], asked) for part, asked in zip(scores, tables, strict=True)], 0
-                    ).tolist()
+                    float(np.mean([_net_saved(part[name], asked, floor) for part, asked in parts])) for floor in floors
                 ),
+                mean(_aiq_of_score, name),
+                tuple(np.mean([on_grid(part[name], asked) for part, asked in parts], 0).tolist()),
                 ahead,
             )
         )
     return tuple(rows)
+
+
+def _net_saved(score: Array, asked: Table, floor: float) -> float:
+    """Of a router that only serves, with the strong calls that keep the floor; NaN where none do."""
+    share = metrics.calls_to_keep(score, asked.weak, asked.strong, floor)
+    if np.isnan(share):
+        return share
+    return 1.0 - float(cost_of(asked, sent_at(score, share)).sum() / asked.call_costs[1].sum())
 
 
 def _difference(ours: Callable[[Array], Array], theirs: Callable[[Array], Array]) -> Callable[[Array], Array]:

@@ -272,8 +272,8 @@ def _rival(rival: Rival) -> tuple[str, ...]:
 
 
 def _scored(title: str, scored: Sequence[Scored], summary: StaticSummary) -> Sheet:
-    calls = (f"calls for {floor:.1%}" for floor in summary.floors)
-    columns = ("score", "APGR", "RAR is ahead by", "CPT(50 %)", "CPT(80 %)", *calls)
+    calls = (f"calls for {floor:.1%}, net saving" for floor in summary.floors)
+    columns = ("score", "APGR", "RAR is ahead by", "CPT(80 %)", *calls)
     own = {entry.router for entry in summary.own_rows if entry.share != 0.0}
     rows = tuple(
         (
@@ -282,15 +282,15 @@ def _scored(title: str, scored: Sequence[Scored], summary: StaticSummary) -> She
             ""
             if entry.ahead is None
             else f"{entry.ahead.value:+.3f} [{entry.ahead.low:+.3f}, {entry.ahead.high:+.3f}]",
-            _share(entry.cpt50),
             _share(entry.cpt80),
-            *map(_share, entry.to_keep),
+            *(f"{_share(calls)}, {_share(net)}" for calls, net in zip(entry.to_keep, entry.net_saved, strict=True)),
         )
         for entry in scored
     )
     note = (
         "Brackets: 95 % bootstrap interval over questions, paired for the difference in APGR. CPT: strong calls that "
-        "recover so much of the gap; then those that keep so much of the strong model's quality. Fewer are better."
+        "recover so much of the gap; then those that keep so much of the strong model's quality, fewer are better, and "
+        "what is saved with them after paying the weak calls."
     )
     return Sheet(title, columns, rows, (*own_notes(summary.own_rows), note))
 

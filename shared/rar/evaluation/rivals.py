@@ -65,7 +65,7 @@ def rivals_of(result: Online, others: Mapping[str, Online], samples: int) -> lis
     found += [made.ranked(base.name, [base.prequential(run.table) for run in result.runs]) for base in baselines(table)]
     needs = (table.gap > 0.0).astype(np.float64)
     ideal = np.where(needs > 0.0, table.strong, table.weak)
-    found.append(made.point("ideal static router", float(needs.mean()), ideal, _cost_of(table, needs)))
+    found.append(made.point("ideal static router", float(needs.mean()), ideal, cost_of(table, needs)))
     found.append(made.ranked("oracle", [run.table.gap for run in result.runs]))
     return found
 
@@ -97,7 +97,7 @@ class _Rivals:
         sent = np.full(len(table), self.share)
         scores = table.weak + sent * table.gap
         more = {"ahead": self._ahead(scores), "saved": self._saved(())}
-        return self.alone(name, self.share, scores, _cost_of(table, sent), **more)
+        return self.alone(name, self.share, scores, cost_of(table, sent), **more)
 
     def point(self, name: str, calls: float, scores: Array, costs: Array) -> Rival:
         """A router of one number of strong calls, mixed with a single model to make ours."""
@@ -108,7 +108,7 @@ class _Rivals:
     def ranked(self, name: str, by_run: Sequence[Array]) -> Rival:
         """A score of each run's questions, with the threshold that makes our strong calls."""
         result, table = self.result, self.result.table
-        sent = result.mean_of([_sent_at(score, self.share) for score in by_run])
+        sent = result.mean_of([sent_at(score, self.share) for score in by_run])
         scores = table.weak + sent * table.gap
         pairs = list(zip(by_run, result.runs, strict=True))
         needed = [
@@ -117,7 +117,7 @@ class _Rivals:
         ]
         kept = tuple(np.mean([on_grid(score, run.table) for score, run in pairs], 0).tolist())
         more = {"ahead": self._ahead(scores), "saved": 1.0 - float(np.mean(needed)), "hindsight": True, "curve": kept}
-        return self.alone(name, self.share, scores, _cost_of(table, sent), **more)
+        return self.alone(name, self.share, scores, cost_of(table, sent), **more)
 
     def _ahead(self, scores: Array) -> Interval:
         ours, table = self.result.scores, self.result.table
@@ -130,14 +130,14 @@ class _Rivals:
         return 1.0 - metrics.calls_for(metrics.Curve(line[:, 0], line[:, 1]), float(self.result.scores.mean()))
 
 
-def _cost_of(table: Table, sent: Array) -> Array:
+def cost_of(table: Table, sent: Array) -> Array:
     """What each question costs a router that sends it to the strong model with that chance, and else to the weak."""
     weak, strong = table.call_costs
     cost: Array = sent * strong + (1.0 - sent) * weak
     return cost
 
 
-def _sent_at(score: Array, share: float) -> Array:
+def sent_at(score: Array, share: float) -> Array:
     """The chance of each question to go to the strong model when the `share` of highest scores does, ties at random."""
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
