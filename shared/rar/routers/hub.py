@@ -99,11 +99,9 @@ def card(
     ]
     table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows)
     tie = "a tie counts a half" if router.tie == 0.5 else "a tie counts for the latter"
-    own, other = (
-        "router.calibrate(your_requests, strong_share=0.3)  # a list of texts",
-        "# It has a threshold; another: ",
-    )
-    how = own if router.calibration is None else other + own
+    how = "router.calibrate(your_requests, strong_share=0.3)  # a list of texts"
+    if router.calibration is not None:
+        how = f"# It has a threshold. For one of your own: {how}"
     unmeasured = "" if measured else "\nNo metric was given: measure it on your own outcomes before you rely on it.\n"
     return f"""---
 {about.to_yaml()}
