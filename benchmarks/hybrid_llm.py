@@ -19,8 +19,8 @@ from _data import gsm8k, mmlu
 
 from rar.evaluation import Table, embedded, static
 from rar.evaluation.compare import summarise_static
-from rar.evaluation.data import Array
 from rar.evaluation.metrics import apgr
+from rar.evaluation.table import Array
 from rar.routers import HybridRouter, LearnedRouter, LengthRouter, Outcomes
 from rar.routers.hybrid import Mode
 

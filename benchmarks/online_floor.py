@@ -29,7 +29,7 @@ from rar.evaluation import Online, Table, embedded, shuffle, stream
 from rar.evaluation.baselines import Baseline, nearest_neighbours
 from rar.evaluation.compare import KEPT_WITHIN
 from rar.evaluation.metrics import Curve, Interval, bootstrap, calls_for, curve, ratio
-from rar.evaluation.replay import RecordedJudge
+from rar.evaluation.recorded import RecordedJudge
 from rar.learning.judges import Verdict
 from rar.strategy import Steps
 from rar.values import Request

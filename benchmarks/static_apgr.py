@@ -20,7 +20,7 @@ from _data import gsm8k, mmlu
 from rar.evaluation import OURS, Table, embedded, engine, static
 from rar.evaluation.baselines import baselines
 from rar.evaluation.compare import Scored, summarise_static
-from rar.evaluation.data import Array
+from rar.evaluation.table import Array
 from rar.learning.gap import fit
 
 TABLES = {"mmlu": mmlu, "gsm8k": gsm8k}

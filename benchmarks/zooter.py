@@ -19,8 +19,8 @@ import numpy as np
 from _data import folder, rows
 
 from rar.embedding import as_embedder
-from rar.evaluation.data import Array
 from rar.evaluation.embeddings import DiskCachedEmbedder
+from rar.evaluation.table import Array
 from rar.routers import Outcomes, RewardDistilledRouter
 
 ASKED = 1_108

@@ -53,7 +53,7 @@ expect(Path(picture).read_bytes().startswith(b"\x89PNG"))
 
 # 4. Save, load, and serve: no memory is needed, and nothing is learned while it decides.
 folder = router.save(scratch_file("router"))
-strategy = Threshold(load(folder), threshold)
+strategy = Threshold(load(folder))  # with the threshold that was saved
 options: dict[str, Any] = {"strategy": strategy, "memory": None}
 
 PRICE, CLAIM = "What is the price of the sofa in Oslo?", "Does the warranty of the sofa cover fire?"

@@ -16,6 +16,7 @@ from rar.errors import ConfigurationError, NotFittedError, RouterFileError, Trai
 from rar.evaluation.metrics import apgr
 from rar.linear import Array
 from rar.routers import EmbeddingRouter, LearnedRouter, Outcomes, RankingRouter, StaticRouter, load
+from rar.routers.saving import SKETCH
 from rar.strategies import Threshold
 from rar.values import STRONG, WEAK, Request, Route, question
 from tests.core.world import pair
@@ -283,6 +284,37 @@ class LearnedRouterContract:
 
         with pytest.raises(RouterFileError, match="other-1"):
             type(router).load(folder, **{**self.load_options, "embedder": Other()})
+
+    # ── what it was fitted to ──
+
+    def test_it_tells_its_own_texts_from_others_before_and_after_saving(self, tmp_path: Path) -> None:
+        for router in (self.fitted(), self.loaded(self.saved(tmp_path))):
+            assert router.saw(SEEN.texts) == 1.0
+            assert router.saw([*SEEN.texts[:10], *(f"unseen {n}" for n in range(30))]) == 0.25
+            assert router.saw([]) is None
+        assert self.make().saw(SEEN.texts) is None
+
+    def test_a_file_without_hashes_knows_nothing_of_its_texts(self, tmp_path: Path) -> None:
+        folder = self.saved(tmp_path)
+        with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
+            older = {name: arrays[name] for name in arrays.files if name != SKETCH}
+        np.savez(folder / "weights.npz", **older)
+
+        assert self.loaded(folder).saw(SEEN.texts) is None
+        self.same(self.loaded(folder).score(ASKED.texts[:5]), self.fitted().score(ASKED.texts[:5]))
+
+    def test_a_threshold_is_saved_and_taken_up(self, tmp_path: Path) -> None:
+        router = self.loaded(self.saved(tmp_path))
+        threshold = router.calibrate(ASKED, strong_share=0.3)
+        router.save(tmp_path / "calibrated")
+
+        again = load(tmp_path / "calibrated", **self.load_options)
+
+        assert again.threshold == router.threshold == threshold
+        assert again.calibration == router.calibration
+        assert Threshold(again).threshold == threshold
+        assert Threshold(again, 0.9).threshold == 0.9
+        assert (again.calibration.rows, again.calibration.asked) == (len(ASKED), {"strong_share": 0.3})
 
     # ── use ──
 

@@ -156,6 +156,20 @@ def test_a_memory_is_asked_what_another_floor_would_have_cost(taught: Path) -> N
     assert taught.read_bytes() == before
 
 
+def test_a_memory_is_asked_at_several_floors_and_other_prices(taught: Path) -> None:
+    options = ("--quality", "0.9,0.98", "--price", "weak=1/1", "--price", "strong=20/20", "--json")
+
+    floors = json.loads(run("memory", taught, *options))["floors"]
+
+    assert [floor["floor"] for floor in floors] == [0.9, 0.98]
+    facts = floors[0]["facts"]
+    assert facts["cost_unit"] == "USD"
+    assert facts["strong_cost"] == pytest.approx(20 * facts["weak_cost"])
+    assert "recorded tokens" in facts["cost_from"]
+    paid = json.loads(run("memory", taught, "--json"))["facts"]
+    assert paid["strong_cost"] == pytest.approx(facts["strong_cost"] / 2), "it was taught at 10 USD a million"
+
+
 def test_an_age_that_is_none_is_refused(taught: Path) -> None:
     result = CliRunner().invoke(eval_app, ["memory", str(taught), "--since", "lately"])
 

@@ -74,10 +74,14 @@ def test_routerbench_costs_and_answers_are_found(tmp_path: Path) -> None:
     assert table.strong_cost is not None and table.strong_cost.tolist() == [0.2]
 
 
-def test_costs_of_one_model_alone_are_of_no_use(tmp_path: Path) -> None:
+def test_costs_of_one_model_alone_wait_for_a_price_of_the_other(tmp_path: Path) -> None:
     table = read(write(tmp_path, "a.csv", "text,small,large,small_cost\nOne?,0,1,0.5\n"))
 
-    assert table.weak_cost is None
+    assert table.weak_cost is not None
+    assert table.weak_cost.tolist() == [0.5]
+    assert table.strong_cost is None
+    assert not table.in_usd
+    assert [cost.tolist() for cost in table.call_costs] == [[0.1], [1.0]], "in strong calls"
 
 
 def test_taken_rows_keep_all_that_belongs_to_them(tmp_path: Path) -> None:

@@ -146,8 +146,8 @@ def test_progress_is_told_to_the_end() -> None:
     online(WORLD, shuffles=2, progress=lambda *step: told.append(step))
 
     assert [step for step in told if step[1] == step[2]] == [
-        ("floor, shuffle 1 of 2", 60, 60),
-        ("floor, shuffle 2 of 2", 60, 60),
+        ("floor at 0.95, shuffle 1 of 2", 60, 60),
+        ("floor at 0.95, shuffle 2 of 2", 60, 60),
     ]
 
 

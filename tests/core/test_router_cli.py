@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,10 @@ from typer.testing import CliRunner
 from rar import Router
 from rar.cli import routers as commands
 from rar.cli.commands import app
-from rar.routers import ROUTERS, LengthRouter, TfidfRouter, load
+from rar.cli.output import progress
+from rar.errors import ConfigurationError
+from rar.routers import ROUTERS, LengthRouter, TfidfRouter, load, saving
+from rar.strategies import Threshold
 from tests.core.world import easy, harbour, pair, serve
 
 PNG = b"\x89PNG"
@@ -303,6 +308,173 @@ def test_what_cannot_be_calibrated_is_said_in_one_line(saved: Path, others: Path
     assert ".png, .svg" in refused("calibrate", saved, others, "--strong-share", "0.5", "--plot", tmp_path / "curve")
     (saved / "weights.npz").write_bytes(b"broken")
     assert "fit it again or fetch it again" in refused("calibrate", saved, others, "--strong-share", "0.5")
+
+
+def test_the_threshold_is_saved_with_the_router(saved: Path, others: Path) -> None:
+    weights = (saved / "weights.npz").read_bytes()
+    facts = json.loads(run("calibrate", saved, others, "--max-drop", "0.1", "--json"))
+
+    router = load(saved)
+    assert facts["saved"] is True
+    assert router.threshold == facts["threshold"] == Threshold(router).threshold
+    assert router.calibration is not None
+    assert router.calibration.data == "others.csv"
+    assert router.calibration.asked == {"max_drop": 0.1}
+    assert router.calibration.models == ("small", "large")
+    assert (saved / "weights.npz").read_bytes() == weights
+    assert "Saved with the router" in run("calibrate", saved, others, "--max-drop", "0.1")
+
+
+def test_a_dry_run_saves_nothing(saved: Path, others: Path) -> None:
+    before = (saved / "router.json").read_bytes()
+
+    assert "Not saved" in run("calibrate", saved, others, "--max-drop", "0.1", "--dry-run")
+    assert (saved / "router.json").read_bytes() == before
+    assert load(saved).threshold is None
+    assert Threshold(load(saved)).threshold == 0.5
+
+
+def test_a_new_fit_forgets_the_threshold(saved: Path, others: Path, file: Path) -> None:
+    run("calibrate", saved, others, "--max-drop", "0.1")
+    run("fit", "tfidf", file, *PAIR, "--out", saved)
+
+    assert load(saved).threshold is None
+
+
+@pytest.fixture
+def ranking(tmp_path: Path) -> Path:
+    """A router of three models, which compares the first and the last."""
+    rows = [f"{'riddle' if n % 3 else 'sum'} {COLOURS[n % 7]} {n},{n % 2},{int(n % 3 > 0)},1" for n in range(60)]
+    for name in ("log", "newer"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,a,b,c", *rows]))
+    run("fit", "elo", tmp_path / "log.csv", "--models", "a,b,c", "--embedder", "hashing", "--out", tmp_path / "ranking")
+    return tmp_path / "ranking"
+
+
+def test_a_threshold_for_another_pair_is_refused(ranking: Path, tmp_path: Path) -> None:
+    newer = tmp_path / "newer.csv"
+    said = refused("calibrate", ranking, newer, "--weak", "b", "--strong", "c", "--strong-share", "0.3")
+    assert "compares 'a' and 'c'" in said
+    assert "the other way round" in refused(
+        "calibrate", ranking, newer, "--weak", "c", "--strong", "a", "--strong-share", "0.3"
+    )
+
+    run("calibrate", ranking, newer, "--strong-share", "0.3")
+
+    assert Threshold(load(ranking)).threshold == load(ranking).threshold
+    with pytest.raises(ConfigurationError, match="chosen for 'a' and 'c', and its score compares 'b' and 'c'"):
+        Threshold(load(ranking, weak="b"))
+    assert Threshold(load(ranking, weak="b"), 0.4).threshold == 0.4
+
+
+def test_columns_of_other_names_are_the_routers_models(saved: Path, others: Path) -> None:
+    header, *rows = others.read_text().splitlines()
+    others.write_text("\n".join([header.replace("small", "s2").replace("large", "l2"), *rows]))
+
+    run("calibrate", saved, others, "--weak", "s2", "--strong", "l2", "--strong-share", "0.5")
+
+    assert Threshold(load(saved)).threshold == load(saved).threshold
+
+
+@pytest.mark.parametrize("plot", ["nowhere/curve.png", "curve"])
+def test_a_plot_that_cannot_be_written_is_refused_before_anything_is_read(
+    plot: str, saved: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    options = ("--strong-share", "0.5", "--plot", tmp_path / plot)
+
+    assert "--plot" in refused("calibrate", saved, tmp_path / "none.csv", *options)
+
+
+def test_own_rows_are_known_by_their_texts_not_by_the_name_of_the_file(saved: Path, file: Path, others: Path) -> None:
+    renamed = file.rename(file.with_name("renamed.csv"))
+    others.rename(file)  # the name of what it was fitted to
+
+    seen = json.loads(run("calibrate", saved, renamed, "--strong-share", "0.5", "--json"))
+    unseen = json.loads(run("calibrate", saved, file, "--strong-share", "0.5", "--json"))
+
+    assert (seen["seen"], seen["seen_share"]) == (True, 1.0)
+    assert (unseen["seen"], unseen["seen_share"]) == (False, 0.0)
+
+
+def test_rows_of_an_older_router_are_unknown(saved: Path, others: Path) -> None:
+    with np.load(saved / "weights.npz") as arrays:
+        older = {name: arrays[name] for name in arrays.files if name != saving.SKETCH}
+    np.savez(saved / "weights.npz", **older)
+
+    assert json.loads(run("calibrate", saved, others, "--strong-share", "0.5", "--json"))["seen"] is None
+    assert "does not say which rows" in run("calibrate", saved, others, "--strong-share", "0.5")
+
+
+# --- exchanged models -----------------------------------------------------------------------------------------------
+
+EXCHANGED = ("--weak", "large", "--strong", "small")
+
+
+def test_a_weak_model_that_is_the_better_one_is_warned_of(file: Path, others: Path, tmp_path: Path) -> None:
+    fitted = invoke("fit", "tfidf", file, *EXCHANGED, "--out", tmp_path / "router", "--json")
+    calibrated = invoke("calibrate", tmp_path / "router", others, "--strong-share", "0.5", "--json")
+
+    for ran in (fitted, calibrated):
+        assert ran.code == 0
+        assert "rar: warning: The weak model 'large' scores better (1.000) than the strong one 'small'" in ran.err
+        assert "Are they exchanged?" in json.loads(ran.out)["warning"]
+    assert "not measured" in run("fit", "tfidf", file, *EXCHANGED, "--out", tmp_path / "router")
+
+
+def test_models_in_their_order_are_not_warned_of(saved: Path, others: Path, tmp_path: Path, file: Path) -> None:
+    fitted = invoke("fit", "tfidf", file, *PAIR, "--out", tmp_path / "other", "--json")
+    calibrated = invoke("calibrate", saved, others, "--strong-share", "0.5", "--json")
+
+    assert [ran.err for ran in (fitted, calibrated)] == ["", ""]
+    assert [json.loads(ran.out)["warning"] for ran in (fitted, calibrated)] == [None, None]
+
+
+# --- progress -------------------------------------------------------------------------------------------------------
+
+
+def test_long_work_says_a_line_now_and_then_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    with progress(clock=lambda: now[0]) as told:
+        for step in range(1, 101):
+            now[0] += 0.5
+            told("training", step, 100)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"rar: training: {step} of 100" for step in (20, 40, 60, 80, 100)]
+
+
+def test_quick_or_quiet_work_says_nothing(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke("fit", "tfidf", file, *PAIR, "--out", tmp_path / "router").err == ""
+    now = [0.0]
+    with progress(quiet=True, clock=lambda: now[0]) as told:
+        now[0] = 1_000.0
+        told("training", 1, 2)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_shows_both_fits_to_their_end(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[tuple[str, int, int]] = []
+
+    @contextmanager
+    def spy(**_: Any) -> Iterator[Any]:
+        yield lambda *step: steps.append(step)
+
+    monkeypatch.setattr(commands, "progress", spy)
+    run("fit", "tfidf", file, *PAIR, "--out", tmp_path / "router")
+
+    assert [step for step in steps if step[1] == step[2]] == [("fit to four fifths", 1, 1), ("fit to all rows", 1, 1)]
+
+
+def test_bars_go_to_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress() as told:
+        told("training", 3, 3)
+
+    shown = capsys.readouterr()
+    assert "training" in shown.err and "3/3" in shown.err
+    assert shown.out == ""
 
 
 # --- eval static ----------------------------------------------------------------------------------------------------

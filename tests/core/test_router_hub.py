@@ -10,7 +10,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard, constants
+from typer.testing import CliRunner, Result
 
+from rar.cli.commands import app
 from rar.errors import HubError, RouterFileError
-from rar.routers import HybridRouter, KNNRouter, LearnedRouter, LengthRouter, Outcomes, TfidfRouter, from_hub
+from rar.routers import HybridRouter, KNNRouter, LearnedRouter, LengthRouter, Outcomes, TfidfRouter, from_hub, load
 from rar.routers.hub import card
 
 TOKEN = "hf_secretsecretsecretsecret"
@@ -276,6 +278,113 @@ def test_a_card_without_metrics_says_so() -> None:
 
     assert "riddles.csv, 20 rows" in text
     assert "No metric was given" in text
+
+
+def test_a_card_tells_the_threshold(hub: FakeHub) -> None:
+    router = TfidfRouter().fit(DATA)
+    assert "Threshold |" not in card(router, "me/mine")
+    assert "threshold" in card(router, "me/mine"), "how to choose one"
+    router.calibrate(replace(DATA, name="newer.csv"), max_drop=0.1)
+
+    router.push_to_hub("me/mine")
+
+    text = hub.repos["me/mine"]["README.md"].decode()
+    share = f"{router.calibration.strong_share:.1%}" if router.calibration else ""
+    assert f"| Threshold | {router.threshold:.6g}, for max_drop=0.1: {share} of 20 rows of newer.csv" in text
+    assert from_hub("me/mine").threshold == router.threshold
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+
+def rar(*args: object) -> Result:
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_what_is_pushed_is_pulled(hub: FakeHub, tmp_path: Path) -> None:
+    router = TfidfRouter().fit(DATA)
+    router.calibrate(DATA.texts, strong_share=0.5)
+    router.save(tmp_path / "mine")
+
+    pushed = rar("push", tmp_path / "mine", "me/mine", "--data", "June's log", "-m", "First")
+    pulled = rar("pull", "me/mine", tmp_path / "there")
+
+    assert (pushed.exit_code, pulled.exit_code) == (0, 0), pushed.stderr + pulled.stderr
+    assert pushed.stdout == f"Pushed to {hub.url}/me/mine.\n"
+    assert "A tfidf router of small, large is in" in pulled.stdout
+    assert hub.private == {"me/mine": True}
+    assert hub.messages == ["First"]
+    assert "June's log, 20 rows" in hub.repos["me/mine"]["README.md"].decode()
+    back = load(tmp_path / "there")
+    assert back.threshold == router.threshold
+    assert back.saw(DATA.texts) == 1.0
+    assert sorted(file.name for file in (tmp_path / "there").iterdir()) == ["router.json", "weights.npz"]
+    np.testing.assert_allclose(back.score(TEXTS), router.score(TEXTS), atol=1e-6)
+
+
+def test_the_command_line_pushes_in_public_and_pulls_a_revision_as_json(hub: FakeHub, tmp_path: Path) -> None:
+    LengthRouter().fit(DATA).save(tmp_path / "mine")
+
+    facts = json.loads(rar("push", tmp_path / "mine", "me/mine", "--public", "--json").stdout)
+    sha = hub.sha("me/mine")
+    pulled = json.loads(rar("pull", "me/mine", tmp_path / "there", "--revision", sha, "--json").stdout)
+
+    assert facts == {"repository": f"{hub.url}/me/mine"}
+    assert hub.private == {"me/mine": False}
+    assert (pulled["router"], pulled["models"], pulled["calibration"]) == ("length", ["small", "large"], None)
+
+
+def test_a_router_of_an_own_embedder_is_pulled_without_loading_it(hub: FakeHub, tmp_path: Path) -> None:
+    class Own:
+        id, dim = "mine/1", 2
+
+        def embed(self, texts: Any) -> Any:
+            return np.array([[len(text), 1.0] for text in texts], np.float32)
+
+    KNNRouter(embedder=Own()).fit(DATA).push_to_hub("me/mine")
+
+    assert rar("pull", "me/mine", tmp_path / "there").exit_code == 0
+    assert load(tmp_path / "there", embedder=Own()).models == ("small", "large")
+
+
+def test_pulling_replaces_an_older_router_and_spares_other_files(hub: FakeHub, tmp_path: Path) -> None:
+    TfidfRouter().fit(DATA).push_to_hub("me/mine")
+    LengthRouter().fit(DATA).save(tmp_path / "there")
+    (tmp_path / "there" / "notes.txt").write_text("mine", "utf-8")
+
+    assert rar("pull", "me/mine", tmp_path / "there").exit_code == 0
+
+    assert isinstance(load(tmp_path / "there"), TfidfRouter)
+    assert (tmp_path / "there" / "notes.txt").read_text("utf-8") == "mine"
+
+
+def one_line(result: Result, *said: str) -> None:
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert all(part in result.stderr for part in said), result.stderr
+    assert TOKEN not in result.stderr
+
+
+def test_trouble_with_the_hub_is_one_line(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = LengthRouter().fit(DATA).save(tmp_path / "mine")
+    one_line(rar("pull", "me/none", tmp_path / "there"), "there is no such repository")
+    one_line(rar("pull", "no name", tmp_path / "there"), "Write `user/name`")
+    one_line(rar("push", tmp_path / "nowhere", "me/mine"), "router.json")
+    one_line(rar("pull", "me/none", mine / "router.json"), "is a file")
+    hub.token = "another"
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    one_line(rar("push", mine, "me/mine"), "may not write", "hf auth login")
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_hub_that_is_down_is_one_line(down: str, tmp_path: Path) -> None:
+    mine = LengthRouter().fit(DATA).save(tmp_path / "mine")
+
+    one_line(rar("push", mine, "me/mine"), down, "Check the connection")
+    one_line(rar("pull", "me/mine", tmp_path / "there"), down, "Check the connection")
 
 
 # --- trouble --------------------------------------------------------------------------------------------------------

@@ -58,6 +58,8 @@ app.add_typer(guides_app, name="guides")
 app.add_typer(eval_app, name="eval")
 app.command()(routers.fit)
 app.command()(routers.calibrate)
+app.command()(routers.push)
+app.command()(routers.pull)
 
 Memory = Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")]
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,11 +19,14 @@ import typer
 import rar
 from rar import evaluation
 from rar.cli.output import print_sheets, progress
-from rar.cli.routers import prior, scorers
+from rar.cli.routers import identity_of, prior, scorers
 from rar.errors import ConfigurationError
-from rar.evaluation import compare, report
+from rar.evaluation import CallPrice, Checkpoint, checkpoint, compare, report
+from rar.evaluation.checkpoint import digest
 from rar.evaluation.past import Past
-from rar.evaluation.replay import Online
+from rar.evaluation.runs import Arrays, Online, Run
+from rar.evaluation.table import Table
+from rar.learning.policy import FloorPolicy
 
 eval_app = typer.Typer(no_args_is_help=True, help="How good a router is: replays of recorded outcomes.")
 
@@ -31,7 +38,26 @@ Text = Annotated[
     typer.Option(metavar="TEMPLATE", help="A column, several (question,A,B), or a template ('{question}\\nA. {A}')."),
 ]
 Group = Annotated[str | None, typer.Option(metavar="COLUMN", help="What a question is about.")]
-Quality = Annotated[float, typer.Option(help="Share of the strong model's quality to keep.")]
+Quality = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Share of the strong model's quality to keep; 0.95 by default. Repeatable, or 0.9,0.95,0.98.",
+    ),
+]
+PriceOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--price",
+        metavar="NAME=IN/OUT",
+        help="USD per million input and output tokens of weak, strong or a model's name: weak=0.15/0.6; or "
+        "NAME=USD of one call: weak=0.0002. Repeatable.",
+    ),
+]
+WeakRatio = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Without prices: what a weak call costs, as a share of a strong one; 0.1 by default."),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many rows.")]
 Shuffles = Annotated[int, typer.Option(min=1, help="Orders in which the questions come.")]
 Embedder = Annotated[Literal["minilm", "hashing"], typer.Option(help="What similarity is measured by.")]
@@ -55,7 +81,9 @@ def online(
     strong: Strong,
     text: Text = None,
     group: Group = None,
-    quality: Quality = 0.95,
+    quality: Quality = None,
+    price: PriceOf = None,
+    weak_ratio: WeakRatio = None,
     shuffles: Shuffles = 5,
     router: Annotated[
         str | None,
@@ -72,18 +100,26 @@ def online(
     out: Out = None,
 ) -> None:
     """Let questions arrive one by one at a router that knows nothing, and count every call."""
+    floors = _floors(quality)
+    prices = _checked(price, weak_ratio, out)
     table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
-    options: dict[str, Any] = {"quality": quality, "shuffles": shuffles, "seed": seed}
-    others = {}
-    with progress() as told:
-        table = evaluation.embedded(table, embedder, progress=told)
-        if router is not None:
-            static_router, table = prior(router, table, seed)
-            others = {"from a cold start": evaluation.online(table, progress=told, **options)}
-            options["static_router"] = static_router
-        result = evaluation.online(table, progress=told, **options)
-        paper = evaluation.online(table, policy="paper", progress=told, **options)
-    _show(compare.summarise_online(result, paper, others=others), as_json, out, result)
+    table = _priced(table, prices, weak_ratio)
+    with _resumable(out) as parts:
+        with progress() as told:
+            table = evaluation.embedded(table, embedder, progress=told)
+            static_router, own = None, parts
+            if router is not None:
+                static_router, identity, table = prior(router, table, seed)
+                own = parts.within(identity)
+            replayed = partial(evaluation.online, table, shuffles=shuffles, seed=seed, progress=told)
+            ours = partial(replayed, static_router=static_router, checkpoint=own)
+            results = [_named(ours(quality=floor), router) for floor in floors]
+            cold = [{} if router is None else {_COLD: replayed(quality=floor, checkpoint=parts)} for floor in floors]
+            paper = ours(policy="paper", quality=floors[-1])  # it knows no floor
+        summaries = [
+            compare.summarise_online(result, paper, others=others) for result, others in zip(results, cold, strict=True)
+        ]
+        _show(_one_or_all(summaries), as_json, out, results)
 
 
 @eval_app.command()
@@ -93,7 +129,9 @@ def static(
     strong: Strong,
     text: Text = None,
     group: Group = None,
-    quality: Quality = 0.95,
+    quality: Quality = None,
+    price: PriceOf = None,
+    weak_ratio: WeakRatio = None,
     splits: Annotated[int, typer.Option(min=1, help="Random halvings.")] = 3,
     limit: Limit = None,
     embedder: Embedder = "minilm",
@@ -103,12 +141,17 @@ def static(
     out: Out = None,
 ) -> None:
     """Score questions that were never seen, after half of them was; with --group also whole groups left out."""
+    floors = _floors(quality)
+    prices = _checked(price, weak_ratio, out)
     more = scorers(router or (), embedder)
     table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
-    with progress() as told:
-        table = evaluation.embedded(table, embedder, progress=told)
-        result = evaluation.static(table, quality=quality, splits=splits, more=more, seed=seed, progress=told)
-    _show(compare.summarise_static(result), as_json, out)
+    table = _priced(table, prices, weak_ratio)
+    with _resumable(out, *map(identity_of, router or ()), embedder) as parts:
+        with progress() as told:
+            table = evaluation.embedded(table, embedder, progress=told)
+            options: dict[str, Any] = {"quality": max(floors), "splits": splits, "seed": seed, "checkpoint": parts}
+            result = evaluation.static(table, more=more, progress=told, **options)
+        _show(compare.summarise_static(result, floors=floors), as_json, out)
 
 
 @eval_app.command()
@@ -117,7 +160,9 @@ def stages(
     weak: Weak,
     strong: Strong,
     text: Text = None,
-    quality: Quality = 0.95,
+    quality: Quality = None,
+    price: PriceOf = None,
+    weak_ratio: WeakRatio = None,
     shuffles: Shuffles = 5,
     stages: Annotated[int, typer.Option(min=1, help="How often each question is asked.")] = 5,
     limit: Limit = None,
@@ -127,19 +172,28 @@ def stages(
     out: Out = None,
 ) -> None:
     """Ask the same questions stage by stage, as the RAR paper does; first sights and repeats apart."""
+    floors = _floors(quality)
+    if len(floors) > 1:
+        raise ConfigurationError("rar eval stages takes one --quality. Run it once for each, or use rar eval online.")
+    prices = _checked(price, weak_ratio, out)
     table = evaluation.read_table(file, weak=weak, strong=strong, text=text, limit=limit)
-    options: dict[str, Any] = {"quality": quality, "stages": stages, "shuffles": shuffles, "seed": seed}
-    with progress() as told:
-        table = evaluation.embedded(table, embedder, progress=told)
-        result = evaluation.stages(table, progress=told, **options)
-        paper = evaluation.stages(table, policy="paper", progress=told, **options)
-    _show(compare.summarise_stages(result, paper), as_json, out)
+    table = _priced(table, prices, weak_ratio)
+    options: dict[str, Any] = {"quality": floors[0], "stages": stages, "shuffles": shuffles, "seed": seed}
+    with _resumable(out) as parts:
+        with progress() as told:
+            table = evaluation.embedded(table, embedder, progress=told)
+            options |= {"progress": told, "checkpoint": parts}
+            result = evaluation.stages(table, **options)
+            paper = evaluation.stages(table, policy="paper", **options)
+        _show(compare.summarise_stages(result, paper), as_json, out)
 
 
 @eval_app.command()
 def memory(
     file: Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")],
-    quality: Quality = 0.95,
+    quality: Quality = None,
+    price: PriceOf = None,
+    weak_ratio: WeakRatio = None,
     since: Annotated[str | None, typer.Option(metavar="AGE", help="Only calls as young as 7d, 12h or 30m.")] = None,
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")] = None,
     seed: Seed = 0,
@@ -147,35 +201,108 @@ def memory(
     out: Out = None,
 ) -> None:
     """What would another quality floor have cost? Replays a memory's judged calls in their order, from a cold start."""
-    past = evaluation.read_memory(
-        file, namespace=namespace, since=0.0 if since is None else time.time() - _seconds(since)
-    )
-    with progress() as told:
-        run = evaluation.stream(past.table, quality=quality, seed=seed, progress=told, what="replay")
-    result = Online(past.table, quality, (run,))
-    _show(compare.summarise_online(result), as_json, out, result, past)
+    floors = _floors(quality)
+    prices = _checked(price, weak_ratio, out)
+    oldest = 0.0 if since is None else time.time() - _seconds(since)
+    past = evaluation.read_memory(file, namespace=namespace, since=oldest)
+    table = _priced(past.table, prices, weak_ratio)
+    results = []
+    with _resumable(out) as parts:
+        with progress() as told:
+            for floor in floors:
+                replayed = partial(evaluation.stream, table, quality=floor, seed=seed, progress=told)
+
+                def made(replayed: Callable[..., Run] = replayed, what: str = f"replay at {floor:g}") -> Arrays:
+                    return replayed(what=what).arrays()
+
+                arrays = parts.part(("memory", digest(table), floor, seed), made)
+                results.append(Online(table, floor, (Run.of_arrays(table, arrays),)))
+        _show(_one_or_all([compare.summarise_online(result) for result in results]), as_json, out, results, past)
 
 
 # --- small parts ----------------------------------------------------------------------------------------------------
 
 
+_COLD = "from a cold start"
+
+
+def _floors(given: Sequence[str] | None) -> tuple[float, ...]:
+    """The floors that were asked for, ascending."""
+    floors = set()
+    for written in (part for option in given or ("0.95",) for part in option.split(",")):
+        try:
+            floors.add(FloorPolicy(float(written)).quality)
+        except ValueError as error:
+            said = error if isinstance(error, ConfigurationError) else "it is no number. Write for example 0.95."
+            raise ConfigurationError(f"--quality {written!r}: {said}") from None
+    return tuple(sorted(floors))
+
+
+def _checked(price: Sequence[str] | None, weak_ratio: float | None, out: Path | None) -> dict[str, CallPrice]:
+    """The prices that were given, after all that can be refused before any work."""
+    if price and weak_ratio is not None:
+        raise ConfigurationError("Give either --price, in USD, or --weak-ratio, where no price is known.")
+    prices = dict(map(CallPrice.parse, price or ()))
+    if out is not None:
+        report.check_out(out)
+    return prices
+
+
+def _priced(table: Table, prices: Mapping[str, CallPrice], weak_ratio: float | None) -> Table:
+    table = evaluation.priced(table, prices) if weak_ratio is None else replace(table, weak_cost=None, strong_cost=None)
+    return table if weak_ratio is None else replace(table, weak_ratio=weak_ratio)
+
+
+@contextmanager
+def _resumable(out: Path | None, *inputs: object) -> Iterator[Checkpoint]:
+    """A checkpoint in the report's folder, removed at the end; an interruption says how to go on."""
+    parts = Checkpoint(None if out is None else out / checkpoint.FOLDER, *inputs)
+    try:
+        yield parts
+    except KeyboardInterrupt:
+        if parts.kept:
+            said = f"{parts.kept} finished parts are kept in {parts.folder}. The same command goes on from there."
+        else:
+            said = "nothing was finished." if out else "nothing is kept. With --out DIR, the same command could go on."
+        typer.echo(f"rar: interrupted, {said}", err=True)
+        raise typer.Exit(130) from None  # what a shell says of a program that was interrupted
+    if parts.resumed:
+        typer.echo(f"rar: {parts.resumed} of {parts.kept} parts were finished before.", err=True)
+    parts.remove()
+
+
+def _named(result: Online, router: str | None) -> Online:
+    """`result` with its static router named as on the command line."""
+    own = result.own_rows
+    return result if own is None else replace(result, own_rows=replace(own, router=f"the router {router!r}"))
+
+
+def _one_or_all(summaries: Sequence[compare.OnlineSummary]) -> report.Summary:
+    return summaries[0] if len(summaries) == 1 else compare.FloorsSummary(tuple(summaries))
+
+
 def _show(
-    summary: report.Summary, as_json: bool, out: Path | None, result: Online | None = None, past: Past | None = None
+    summary: report.Summary,
+    as_json: bool,
+    out: Path | None,
+    results: Sequence[Online] = (),
+    past: Past | None = None,
 ) -> None:
     facts = summary.as_dict()
-    sheets = report.sheets(summary)
+    more = [] if past is None else [_of_past(past)]
     if past is not None:
         judged = len(past.table) / past.calls
         facts["past"] = {"calls": past.calls, "judged": judged, "served_strong": past.served_strong}
-        sheets.append(_of_past(past))
+    for warning in summary.facts.warnings:
+        typer.echo(f"rar: warning: {warning}", err=True)
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
     else:
-        print_sheets(sheets)
+        print_sheets([*report.sheets(summary, whole=False), *more])
     if out is not None:
         today = datetime.now(timezone.utc).date()
         made_by = f"rar-llm {rar.__version__}, NumPy {np.__version__}, {today}."
-        for written in report.write_report(out, summary, result, made_by=made_by):
+        for written in report.write_report(out, summary, results, more=more, made_by=made_by):
             typer.echo(f"written: {written}", err=True)
 
 

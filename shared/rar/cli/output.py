@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -13,6 +15,8 @@ from rich.table import Table
 from rar.evaluation import OURS
 from rar.evaluation.embeddings import Progress as Told
 from rar.evaluation.report import Sheet
+
+_EVERY = 10.0  # seconds between two lines of progress
 
 
 def print_sheets(sheets: Sequence[Sheet]) -> None:
@@ -34,11 +38,19 @@ def _table(sheet: Sheet) -> Table:
 
 
 @contextmanager
-def progress() -> Iterator[Told]:
-    """Bars on standard error, one for each thing that is done; nothing where that is no terminal."""
+def progress(*, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> Iterator[Told]:
+    """What is being done, on standard error: bars where that is a terminal, else a plain line now and then.
+
+    Args:
+        quiet: Say nothing.
+        clock: In seconds; for tests.
+    """
     console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield _silent if quiet else _Lines(clock)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
 
         def told(what: str, done: int, total: int) -> None:
@@ -47,3 +59,20 @@ def progress() -> Iterator[Told]:
             bars.update(tasks[what], completed=done, total=total)
 
         yield told
+
+
+class _Lines:
+    """Says no more than a line in so many seconds: what is done soon says nothing."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._due = clock() + _EVERY
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._clock() >= self._due:
+            typer.echo(f"rar: {what}: {done:,} of {total:,}", err=True)
+            self._due = self._clock() + _EVERY
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass

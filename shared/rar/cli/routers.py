@@ -1,11 +1,11 @@
-"""`rar fit` and `rar calibrate`: static routers learned from recorded outcomes or from a memory."""
+"""`rar fit`, `calibrate`, `push` and `pull`: static routers learned from recorded outcomes or from a memory."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -18,14 +18,16 @@ from rar.cli.output import print_sheets, progress
 from rar.embedding import as_embedder
 from rar.errors import ConfigurationError, TrainingDataError
 from rar.evaluation import metrics, plots, read_outcomes, read_texts
-from rar.evaluation.baselines import Scorer
-from rar.evaluation.data import Table, is_memory
+from rar.evaluation.baselines import RouterScorer, Scorer, scored_by
+from rar.evaluation.checkpoint import digest, files_digest
+from rar.evaluation.data import is_memory
 from rar.evaluation.embeddings import DiskCachedEmbedder, KnownVectors
 from rar.evaluation.embeddings import Progress as Told
 from rar.evaluation.report import Sheet
+from rar.evaluation.table import Table
 from rar.linear import Array
-from rar.routers import ROUTERS, LearnedRouter, LengthRouter, Outcomes, load
-from rar.routers.outcomes import LEAST
+from rar.routers import ROUTERS, LearnedRouter, LengthRouter, Outcomes, hub, load, saving
+from rar.routers.outcomes import LEAST, exchanged
 from rar.routers.saving import check_folder
 
 _TYPES: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (list,)}
@@ -41,6 +43,9 @@ Text = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many rows.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A saved router.")]
+Repository = Annotated[str, typer.Argument(metavar="REPO", help="On the hub: user/name.")]
 
 
 def fit(
@@ -60,6 +65,7 @@ def fit(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A setting of the router. Repeatable.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the rows that are held out.")] = 0,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn a static router, measure it on a fifth that is held out, fit it to all and save it."""
@@ -67,33 +73,26 @@ def fit(
     kind = _class(name)
     fresh = _maker(kind, embedder, _settings(kind, set or ()))
     outcomes = read_outcomes(data, models=_names(weak, strong, models), text=text, group=group, limit=limit)
-    with progress() as told:
+    with progress(quiet=quiet) as told:
         outcomes = _embedded(outcomes, fresh(), told)
         measured = _held_out(fresh, outcomes, seed, told)
         started = time.perf_counter()
-        router = fresh().fit(outcomes, progress=told)
+        router = _fitted(fresh(), outcomes, "fit to all rows", told)
         seconds = time.perf_counter() - started
-    known = {name: value for name, value in measured.items() if value is not None}
-    router.facts = {**router.facts, "metrics": known}
+    router.facts = {**router.facts, "metrics": {name: value for name, value in measured.items() if value is not None}}
     folder = router.save(out)
+    warning = _warned(outcomes, router)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     if as_json:
         facts = {"router": name, "folder": str(folder), "data": outcomes.name, "models": router.models}
-        measures = {"rows": len(outcomes), "metrics": measured, "seconds": seconds, "bytes": size}
+        measures = {"rows": len(outcomes), "metrics": measured, "seconds": seconds, "bytes": size, "warning": warning}
         typer.echo(json.dumps({**facts, **measures}, indent=1))
-        return
-    own, length = (_told(measured[key]) for key in (_OWN, _LENGTH))
-    columns = ("rows", "models, weak to strong", "APGR, held out", "of prompt length", "fitted in", "size")
-    row = (f"{len(outcomes):,}", ", ".join(router.models), own, length, f"{seconds:.2f} s", _bytes(size))
-    notes = ["Held out: a fifth of the texts, scored by a fit to the others; then it was fitted to all. Chance is 0.5."]
-    if len(known) == 2 and known[_OWN] <= known[_LENGTH]:
-        notes.append("It does not beat the prompt's length here: give it more rows, or try another router.")
-    notes.append(f"Saved to {folder}. Next, a threshold: rar calibrate {folder} OTHER_ROWS --strong-share 0.3")
-    print_sheets([Sheet(f"{name} router, fitted to {outcomes.name}", columns, (row,), tuple(notes))])
+    else:
+        print_sheets([_of_fit(router, folder, measured, seconds, size)])
 
 
 def calibrate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A saved router.")],
+    folder: Folder,
     data: Data,
     strong_share: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Share of texts that the strong model shall answer.")
@@ -112,49 +111,70 @@ def calibrate(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw quality over the share of strong calls.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do not save the threshold with the router.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Choose a router's threshold on outcomes that it was not fitted to. Columns are its models' unless named."""
-    if (strong_share is None) == (max_drop is None):
-        raise ConfigurationError("Give either --strong-share or --max-drop.")
-    if texts_only and (strong_share is None or plot is not None):
-        raise ConfigurationError("--max-drop and --plot need outcomes, not only texts. Leave --texts-only out.")
-    if plot is not None and plot.suffix.lower() not in _PICTURES:
-        raise ConfigurationError(f"--plot {str(plot)!r}: a picture is one of {', '.join(_PICTURES)}. Name such a file.")
+    """Choose a router's threshold on outcomes that it was not fitted to, and save it with the router.
+
+    Columns are its models' unless named.
+    """
+    _check_calibration(strong_share, max_drop, texts_only, plot)
     router = load(folder)
-    outcomes = None
-    if texts_only:
-        texts, vectors = read_texts(data, text=text, limit=limit), None
-    else:
-        names = _names(weak, strong, models)
-        if names is None and not is_memory(data):
-            names = _compared(router, router.models)
-        with progress() as told:
-            found = read_outcomes(data, models=names, text=text, limit=limit)
-            outcomes = _embedded(found.pair(*_compared(router, found.models)), router, told)
-        texts, vectors = outcomes.texts, outcomes.vectors
-    threshold = router.calibrate(texts if outcomes is None else outcomes, strong_share=strong_share, max_drop=max_drop)
-    scores = router.score(texts, vectors)
-    facts = {"threshold": threshold, "strong_share": float((scores >= threshold).mean()), "rows": len(texts)}
-    facts["seen"] = router.facts.get("data") == data.name
-    columns: dict[str, str] = {"threshold": f"{threshold:.4f}", "to the strong model": f"{facts['strong_share']:.1%}"}
+    names = _names(weak, strong, models)
+    with progress(quiet=quiet) as told:
+        if texts_only:
+            outcomes, texts, vectors = None, read_texts(data, text=text, limit=limit), None
+        else:
+            outcomes = _asked(router, data, names, text, limit, told)
+            texts, vectors = outcomes.texts, outcomes.vectors
+    router.calibrate(texts if outcomes is None else outcomes, strong_share=strong_share, max_drop=max_drop)
+    assert router.calibration is not None
+    router.calibration = replace(router.calibration, data=data.name)
+    if not dry_run:
+        saving.amend(folder, **{saving.CALIBRATION: router.calibration.as_dict()})
+    facts = _facts_of(router, data, outcomes, texts, router.score(texts, vectors), saved=not dry_run)
     if outcomes is not None:
-        of_weak, of_strong = outcomes.scores.T
-        means = (np.where(scores >= threshold, of_strong, of_weak).mean(), of_weak.mean(), of_strong.mean())
-        facts |= dict(zip(("quality", "weak_quality", "strong_quality"), map(float, means), strict=True))
-        columns |= {name: f"{mean:.3f}" for name, mean in zip(("mean score", "weak", "strong"), means, strict=True)}
+        facts["warning"] = _warned(outcomes, router)
         if plot is not None:
-            title = f"{folder.name} on {outcomes.name}"
-            plots.threshold(title, scores, of_weak, of_strong, threshold).savefig(plot, dpi=150)
+            of_weak, of_strong = outcomes.scores.T
+            title, scores = f"{folder.name} on {outcomes.name}", router.score(texts, vectors)
+            plots.threshold(title, scores, of_weak, of_strong, facts["threshold"]).savefig(plot, dpi=150)
             typer.echo(f"written: {plot}", err=True)
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
-        return
-    notes = [f'Use it: Threshold(load("{folder}"), {threshold:.6g}) as strategy=, from rar.strategies and rar.routers.']
-    if facts["seen"]:
-        notes.append("It was fitted to a file of this name. What it saw it knows too well: calibrate on other rows.")
-    title = f"{folder} on {len(texts):,} rows of {data.name}"
-    print_sheets([Sheet(title, tuple(columns), (tuple(columns.values()),), tuple(notes))])
+    else:
+        print_sheets([_of_calibration(folder, data, facts)])
+
+
+def push(
+    folder: Folder,
+    repo: Repository,
+    public: Annotated[bool, typer.Option("--public", help="Of a repository that is made: not private.")] = False,
+    data: Annotated[str | None, typer.Option(metavar="WORDS", help="For the card: what it was fitted to.")] = None,
+    message: Annotated[str, typer.Option("--message", "-m", help="Of the commit.")] = "Upload router",
+    as_json: AsJson = False,
+) -> None:
+    """Upload a saved router with a model card to the Hugging Face Hub. The token is that of `hf auth login`."""
+    address = load(folder).push_to_hub(repo, private=not public, commit_message=message, data=data)
+    typer.echo(json.dumps({"repository": address}) if as_json else f"Pushed to {address}.")
+
+
+def pull(
+    repo: Repository,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; an older router in it is replaced.")],
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download a router from the Hugging Face Hub into a folder. Only files of routers are fetched."""
+    check_folder(folder, "A router")
+    saved = saving.read(saving.copy(hub.fetched(repo, revision=revision), folder))
+    models = list(saved.about.get("models", ()))
+    if as_json:
+        facts = {"router": saved.router, "folder": str(folder), "models": models}
+        typer.echo(json.dumps({**facts, "calibration": saved.about.get(saving.CALIBRATION)}, indent=1))
+    else:
+        typer.echo(f"A {saved.router} router of {', '.join(models)} is in {folder}.")
 
 
 def scorers(which: Sequence[str], embedder: str) -> dict[str, Scorer]:
@@ -167,26 +187,134 @@ def scorers(which: Sequence[str], embedder: str) -> dict[str, Scorer]:
     return dict(_scorer(name, embedder) for name in which)
 
 
-def prior(which: str, table: Table, seed: int) -> tuple[LearnedRouter, Table]:
-    """A router to start from, and the questions that are to be asked.
+def prior(which: str, table: Table, seed: int) -> tuple[LearnedRouter, str, Table]:
+    """A router to start from, what tells it from others, and the questions that are to be asked.
 
     Args:
         which: A name, of a router that is fitted to half of `table`, or the folder of a saved one.
         table: With vectors.
     """
     if which not in ROUTERS:
-        return _saved(which), table
+        return _saved(which), identity_of(which), table
     kind = ROUTERS[which]
     order = np.random.default_rng(seed).permutation(len(table))
     seen, asked = table.take(order[: len(table) // 2]), table.take(order[len(table) // 2 :])
     options: dict[str, Any] = {"embedder": KnownVectors(table)} if "embedder" in signature(kind).parameters else {}
-    return kind(**options).fit(seen), asked
+    return kind(**options).fit(seen), f"{which} fitted to {digest(seen)}", asked
+
+
+def identity_of(which: str) -> str:
+    """What tells a router of the evaluation from others: its name, or what is in its folder."""
+    return which if which in ROUTERS else f"{which}: {files_digest(Path(which))}"
 
 
 # --- small parts ----------------------------------------------------------------------------------------------------
 
 _PICTURES = (".png", ".svg", ".pdf")
 _OWN, _LENGTH = "APGR, held out", "APGR of prompt length, held out"
+
+
+def _warned(outcomes: Outcomes, router: LearnedRouter) -> str | None:
+    """Say on standard error where the weak model of the router's pair is the better one, and return it."""
+    warning = exchanged(outcomes.pair(*_compared(router, outcomes.models)))
+    if warning is not None:
+        typer.echo(f"rar: warning: {warning}", err=True)
+    return warning
+
+
+def _fitted(router: LearnedRouter, outcomes: Outcomes, what: str, told: Told) -> LearnedRouter:
+    """`router` fitted to `outcomes`; few routers tell how far they are."""
+    told(what, 0, 1)
+    router.fit(outcomes, progress=lambda step, done, total: told(f"{what}, {step}", done, total))
+    told(what, 1, 1)
+    return router
+
+
+def _of_fit(
+    router: LearnedRouter, folder: Path, measured: Mapping[str, float | None], seconds: float, size: int
+) -> Sheet:
+    own, length = measured[_OWN], measured[_LENGTH]
+    columns = ("rows", "models, weak to strong", "APGR, held out", "of prompt length", "fitted in", "size")
+    rows, names = f"{router.facts['rows']:,}", ", ".join(router.models)
+    row = (rows, names, _told(own), _told(length), f"{seconds:.2f} s", _bytes(size))
+    notes = ["Held out: a fifth of the texts, scored by a fit to the others; then it was fitted to all. Chance is 0.5."]
+    if own is None:
+        notes.append("It was not measured: the rows are too few, or the strong model is no better on those held out.")
+    if own is not None and length is not None and own <= length:
+        notes.append("It does not beat the prompt's length here: give it more rows, or try another router.")
+    notes.append(f"Saved to {folder}. Next, a threshold: rar calibrate {folder} OTHER_ROWS --strong-share 0.3")
+    return Sheet(f"{router.name} router, fitted to {router.facts['data']}", columns, (row,), tuple(notes))
+
+
+def _check_calibration(strong_share: float | None, max_drop: float | None, texts_only: bool, plot: Path | None) -> None:
+    """Refuse, before any work, what cannot be done."""
+    if (strong_share is None) == (max_drop is None):
+        raise ConfigurationError("Give either --strong-share or --max-drop.")
+    if texts_only and (strong_share is None or plot is not None):
+        raise ConfigurationError("--max-drop and --plot need outcomes, not only texts. Leave --texts-only out.")
+    if plot is None:
+        return
+    if plot.suffix.lower() not in _PICTURES:
+        raise ConfigurationError(f"--plot {str(plot)!r}: a picture is one of {', '.join(_PICTURES)}. Name such a file.")
+    if not plot.parent.is_dir() or plot.is_dir():
+        raise ConfigurationError(f"--plot {str(plot)!r}: there is no folder {str(plot.parent)!r}, or this is one.")
+    plots.check()
+
+
+def _asked(
+    router: LearnedRouter,
+    data: Path,
+    names: tuple[str, ...] | None,
+    text: str | None,
+    limit: int | None,
+    told: Told,
+) -> Outcomes:
+    """The outcomes of the two models that the router compares; a file may have other names for them."""
+    if names is None and not is_memory(data):
+        names = _compared(router, router.models)
+    found = read_outcomes(data, models=names, text=text, limit=limit)
+    pair = found.models if len(found.models) == 2 else _compared(router, found.models)
+    return _embedded(found.pair(*pair), router, told)
+
+
+def _facts_of(
+    router: LearnedRouter,
+    data: Path,
+    outcomes: Outcomes | None,
+    texts: Sequence[str],
+    scores: Array,
+    *,
+    saved: bool,
+) -> dict[str, Any]:
+    """What a calibration found. `seen`: whether the router was fitted to some of the rows; None: unknown."""
+    assert router.calibration is not None
+    threshold, share = router.calibration.threshold, router.saw(texts)
+    seen = share > 0.0 if share is not None else (True if router.facts.get("data") == data.name else None)
+    facts: dict[str, Any] = {"threshold": threshold, "strong_share": router.calibration.strong_share}
+    facts |= {"rows": len(texts), "seen": seen, "seen_share": share, "saved": saved}
+    if outcomes is not None:
+        of_weak, of_strong = outcomes.scores.T
+        means = (np.where(scores >= threshold, of_strong, of_weak).mean(), of_weak.mean(), of_strong.mean())
+        facts |= dict(zip(("quality", "weak_quality", "strong_quality"), map(float, means), strict=True))
+    return facts
+
+
+def _of_calibration(folder: Path, data: Path, facts: Mapping[str, Any]) -> Sheet:
+    shown = {"threshold": f"{facts['threshold']:.4f}", "to the strong model": f"{facts['strong_share']:.1%}"}
+    for name, column in (("quality", "mean score"), ("weak_quality", "weak"), ("strong_quality", "strong")):
+        if name in facts:
+            shown[column] = f"{facts[name]:.3f}"
+    if facts["saved"]:
+        notes = [f'Saved with the router. Use it: Threshold(load("{folder}")), from rar.strategies and rar.routers.']
+    else:
+        notes = [f'Not saved. Use it: Threshold(load("{folder}"), {facts["threshold"]:.6g}) as strategy=.']
+    if facts["seen"]:
+        share = "some" if facts["seen_share"] is None else f"{facts['seen_share']:.1%}"
+        notes.append(f"It was fitted to {share} of these rows. What it saw it knows too well: calibrate on other rows.")
+    elif facts["seen"] is None:
+        notes.append("It does not say which rows it was fitted to. If these are among them, calibrate on others.")
+    title = f"{folder} on {facts['rows']:,} rows of {data.name}"
+    return Sheet(title, tuple(shown), (tuple(shown.values()),), tuple(notes))
 
 
 def _class(name: str) -> type[LearnedRouter]:
@@ -284,29 +412,24 @@ def _held_out(fresh: Callable[[], LearnedRouter], outcomes: Outcomes, seed: int,
     both = seen.pair(*compared)
     known = len(both) >= LEAST and len(np.unique(np.sign(both.gap))) > 1
     length = measured(LengthRouter().fit(both)) if known else None
-    return {_OWN: measured(router.fit(seen, progress=told)), _LENGTH: length}
+    return {_OWN: measured(_fitted(router, seen, "fit to four fifths", told)), _LENGTH: length}
 
 
 def _scorer(which: str, embedder: str) -> tuple[str, Scorer]:
-    def asked(router: LearnedRouter, table: Table) -> Array:
-        own = getattr(router, "embedder", None)
-        known = table.vectors if own is not None and own.id == table.embedder_id else None
-        return router.score(table.texts, known)
-
     if which in ROUTERS:
         kind = ROUTERS[which]
         fresh = _maker(kind, embedder if "embedder" in signature(kind).parameters else None, {})
 
         def fitted(seen: Table, table: Table) -> Array:
             try:
-                return asked(fresh().fit(seen), table)
+                return scored_by(fresh().fit(seen), table)
             except TrainingDataError as error:
                 typer.echo(f"rar: {which} scored at random in a part: {error}", err=True)
                 return np.zeros(len(table))
 
         return which, fitted
     saved = _saved(which)
-    return f"{saved.name} of {which}", lambda _, table: asked(saved, table)
+    return f"{saved.name} of {which}", RouterScorer(saved)
 
 
 def _saved(folder: str) -> LearnedRouter:

@@ -1,12 +1,18 @@
 """How good a router is: metrics, replays of recorded outcomes, baselines and reports. Shown in `docs/evaluation.md`."""
 
-from rar.evaluation.data import Table, read_outcomes, read_table, read_texts
+from rar.evaluation.checkpoint import Checkpoint
+from rar.evaluation.data import read_outcomes, read_table, read_texts
 from rar.evaluation.embeddings import embedded
 from rar.evaluation.past import Past, read_memory
-from rar.evaluation.replay import OURS, Online, Run, Stages, Static, engine, online, shuffle, stages, static, stream
+from rar.evaluation.prices import CallPrice, priced
+from rar.evaluation.replay import engine, online, shuffle, stages, static, stream
+from rar.evaluation.runs import OURS, Online, Run, Stages, Static
+from rar.evaluation.table import Table
 
 __all__ = [
     "OURS",
+    "CallPrice",
+    "Checkpoint",
     "Online",
     "Past",
     "Run",
@@ -16,6 +22,7 @@ __all__ = [
     "embedded",
     "engine",
     "online",
+    "priced",
     "read_memory",
     "read_outcomes",
     "read_table",

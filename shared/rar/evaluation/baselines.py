@@ -17,10 +17,10 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from rar.evaluation.data import Array, Table
+from rar.evaluation.table import Array, Table
 from rar.learning.policy import PaperPolicy
 from rar.linear import conjugate_gradients
-from rar.routers import StaticRouter
+from rar.routers import LearnedRouter, StaticRouter
 
 Scorer: TypeAlias = Callable[
     [Table, Table], Array
@@ -97,9 +97,27 @@ def paper_rule(seen: Table, asked: Table) -> Array:
     return scores
 
 
+@dataclass(frozen=True)
+class RouterScorer:
+    """A static router as a scorer. What is seen is not shown to it: it was fitted before."""
+
+    router: StaticRouter
+
+    def __call__(self, seen: Table, asked: Table) -> Array:
+        return scored_by(self.router, asked)
+
+
 def of_static_router(router: StaticRouter) -> Scorer:
-    """A static router's score. What is seen is not shown to it: it was fitted before."""
-    return lambda _, asked: np.asarray(router.score(asked.texts), np.float64)
+    """A static router's score, as `RouterScorer`."""
+    return RouterScorer(router)
+
+
+def scored_by(router: StaticRouter, asked: Table) -> Array:
+    """The router's scores of a table, whose vectors it gets where they are by its own embedder."""
+    own = getattr(router, "embedder", None)
+    if isinstance(router, LearnedRouter) and own is not None and own.id == asked.embedder_id:
+        return router.score(asked.texts, asked.vectors)
+    return np.asarray(router.score(asked.texts), np.float64)
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from rar.evaluation import metrics
-from rar.evaluation.baselines import baselines
-from rar.evaluation.data import Array, Table
 from rar.evaluation.metrics import Calibration, Interval, bootstrap
-from rar.evaluation.replay import OURS, Online, Run, Split, Stages, Static
+from rar.evaluation.rivals import Rival, cost_of, on_grid, rivals_of, sent_at
+from rar.evaluation.runs import OURS, Online, OwnRows, Run, Split, Stages, Static
+from rar.evaluation.table import Array, Table
+from rar.routers.outcomes import exchanged
 from rar.values import STRONG
 
-GRID = np.linspace(0.0, 1.0, 101)  # shares of strong calls at which curves are kept
 KEPT_WITHIN = 0.005  # of the floor: what chance may take from a second half
 PAPER = 'policy="paper"'
 
@@ -33,41 +34,58 @@ class Facts:
     strong_mean: float
     weak_good_enough: float  # share of questions on which the weak score is at least the strong one
     oracle_mean: float
+    weak_cost: float  # of a call, on average, in `cost_unit`
+    strong_cost: float
+    cost_unit: str
+    cost_from: str  # in words
+    warnings: tuple[str, ...]  # of models that seem to be exchanged
 
     @classmethod
     def of(cls, table: Table) -> Facts:
         best = metrics.oracle(table.weak, table.strong).mean()
         enough = (table.weak >= table.strong).mean()
-        means = float(table.weak.mean()), float(table.strong.mean()), float(enough), float(best)
-        return cls(table.name, len(table), table.weak_id, table.strong_id, *means)
+        means = [float(mean) for mean in (table.weak.mean(), table.strong.mean(), enough, best)]
+        costs = [float(cost.mean()) for cost in table.call_costs]
+        unit = "USD" if table.in_usd else "strong calls"
+        came = table.cost_from or ("recorded" if table.in_usd else "no price is known")
+        warnings = [warning for warning in (exchanged(table), _dearer(*costs)) if warning is not None]
+        return cls(
+            table.name, len(table), table.weak_id, table.strong_id, means[0], means[1], means[2], means[3],
+            costs[0], costs[1], unit, came, tuple(warnings),
+        )  # fmt: skip
 
 
-# --- online ---------------------------------------------------------------------------------------------------------
+def _dearer(weak: float, strong: float) -> str | None:
+    if weak <= strong:
+        return None
+    return f"A call of the weak model costs more ({weak:.3g}) than one of the strong model ({strong:.3g})."
 
 
 @dataclass(frozen=True)
-class Rival:
-    """Another router on the same questions.
+class Window:
+    """A part of a stream, from question `first` to `last` of a shuffle, each from 1.
 
     Args:
-        strong_calls: Strong calls a question; for a score or a mix, as many as ours made, learning included.
-        quality: Its share of the strong model's quality with that many.
-        ahead: Our quality less its at our strong calls (a single router is mixed at random with a single model to get
-            there); None where that is not asked.
-        saved: Strong calls that it saves at our realised quality.
-        hindsight: It was allowed the best threshold, and saw all outcomes of the past free of charge.
-        curve: Quality at the shares of `GRID`, of a score.
+        quality: With an interval that holds for all windows of all shuffles together.
+        kept: Whether the floor lies within the interval, or below it.
     """
 
-    name: str
-    strong_calls: float
-    quality: float
-    pgr: float
-    gap_to_oracle: float
-    ahead: Interval | None = None
-    saved: float | None = None
-    hindsight: bool = False
-    curve: tuple[float, ...] | None = field(default=None, repr=False)
+    shuffle: int
+    first: int
+    last: int
+    quality: Interval
+    kept: bool
+
+    @classmethod
+    def worst(cls, result: Online) -> Window:
+        """The window whose interval ends lowest."""
+        length = metrics.window_of(len(result.table))
+        values = np.array([run.scores for run in result.runs]), np.array([run.table.strong for run in result.runs])
+        run, end, quality = metrics.worst_window(*values, length)
+        return cls(run + 1, end - length + 1, end, quality, quality.high >= result.quality)
+
+
+# --- online ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -78,11 +96,16 @@ class OnlineSummary:
     floor: float
     realised: Interval
     saved: Interval
-    net_cost: Interval  # share of always-strong's
+    net_cost: Interval  # share of always-strong's, all calls of both models paid
+    net_saved: Interval  # one less that
+    spent: float  # in the unit of `facts`, mean of the shuffles
+    always_strong: float
     realised_by_shuffle: tuple[float, ...]
     second_half_by_shuffle: tuple[float, ...]
     saved_by_shuffle: tuple[float, ...]
-    floor_kept: bool  # in every shuffle's second half, within `KEPT_WITHIN`
+    worst_half: Interval  # realised quality of the worst second half
+    worst_window: Window
+    floor_kept: bool  # in every shuffle's second half, within `KEPT_WITHIN`, and in every window, within chance
     calls: Mapping[str, float]  # a question, by role and purpose
     reasons: Mapping[str, float]
     pgr: float
@@ -92,6 +115,7 @@ class OnlineSummary:
     aiq: float
     ece: float
     rivals: tuple[Rival, ...]
+    own_rows: OwnRows | None  # of the static router that it started from
     calibration: Calibration = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -113,120 +137,84 @@ def summarise_online(
     n, strong = len(table), table.strong
     calls = result.strong_calls
     costs = result.mean_of([run.costs for run in runs])
-    always = result.mean_of([run.always_strong_costs for run in runs])
+    always = table.call_costs[1]
+    cost = bootstrap(metrics.ratio(costs, always), n, samples=samples)
     ours = result.scores
-    purposes: Counter[str] = Counter()
-    for run in runs:
-        purposes.update({f"{role} {purpose}": int(c.sum()) for (role, purpose), c in run.calls.items()})
-    reasons = Counter(reason for run in runs for reason in run.reasons)
-    known = metrics.calibration(
-        np.concatenate([run.confidence for run in runs]),
-        np.concatenate([run.table.weak >= run.table.strong for run in runs]).astype(float),
-    )
+    known = _calibration(runs)
+    window = Window.worst(result)
+    halves_kept = bool(result.second_half.min() >= result.quality - KEPT_WITHIN)
+    purposes, reasons = _counts(runs)
     return OnlineSummary(
         facts=Facts.of(table),
         floor=result.quality,
         realised=bootstrap(metrics.ratio(ours, strong), n, samples=samples),
         saved=bootstrap(metrics.ratio(1.0 - calls, np.ones(n)), n, samples=samples),
-        net_cost=bootstrap(metrics.ratio(costs, always), n, samples=samples),
+        net_cost=cost,
+        net_saved=Interval(1.0 - cost.value, 1.0 - cost.high, 1.0 - cost.low),
+        spent=float(costs.sum()),
+        always_strong=float(always.sum()),
         realised_by_shuffle=tuple(result.realised.tolist()),
         second_half_by_shuffle=tuple(result.second_half.tolist()),
         saved_by_shuffle=tuple(result.saved.tolist()),
-        floor_kept=bool(result.second_half.min() >= result.quality - KEPT_WITHIN),
-        calls={name: count / (n * len(runs)) for name, count in sorted(purposes.items())},
-        reasons={name: count / (n * len(runs)) for name, count in reasons.most_common()},
+        worst_half=_worst_half(result),
+        worst_window=window,
+        floor_kept=halves_kept and window.kept,
+        calls=purposes,
+        reasons=reasons,
         pgr=float(metrics.pgr(ours.mean(), table.weak.mean(), strong.mean())),
         perf_gain=metrics.perf_gain(float(ours.mean()), float(strong.mean())),
-        cost_save=metrics.cost_save(float(costs.sum()), float(always.sum())),
+        cost_save=1.0 - cost.value,
         gap_to_oracle=metrics.gap_to_oracle(ours, table.weak, strong),
         aiq=_aiq_of_point(table, float(calls.mean()), float(ours.mean())),
         ece=known.ece,
-        rivals=tuple(_rivals(result, {**({} if paper is None else {PAPER: paper}), **(others or {})}, samples)),
+        rivals=tuple(rivals_of(result, {**({} if paper is None else {PAPER: paper}), **(others or {})}, samples)),
+        own_rows=result.own_rows,
         calibration=known,
     )
+
+
+def _worst_half(result: Online) -> Interval:
+    run = result.runs[int(result.second_half.argmin())]
+    half = slice(len(run.table) // 2, None)
+    band = metrics.over_time(run.scores[half], run.table.strong[half])
+    return Interval(float(band.value[-1]), float(band.low[-1]), float(band.high[-1]))
+
+
+def _counts(runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, float]]:
+    """Calls a question, by role and purpose, and the share of decisions, by reason."""
+    n = sum(len(run.table) for run in runs)
+    purposes: Counter[str] = Counter()
+    for run in runs:
+        purposes.update({f"{role} {purpose}": int(c.sum()) for (role, purpose), c in run.calls.items()})
+    reasons = Counter(reason for run in runs for reason in run.reasons)
+    by_purpose = {name: count / n for name, count in sorted(purposes.items())}
+    return by_purpose, {name: count / n for name, count in reasons.most_common()}
+
+
+def _calibration(runs: Sequence[Run]) -> Calibration:
+    good = [run.table.weak >= run.table.strong for run in runs]
+    return metrics.calibration(
+        np.concatenate([run.confidence for run in runs]), np.concatenate(good).astype(np.float64)
+    )
+
+
+@dataclass(frozen=True)
+class FloorsSummary:
+    """What `online` showed at several floors, on the same questions."""
+
+    floors: tuple[OnlineSummary, ...]
+
+    @property
+    def facts(self) -> Facts:
+        return self.floors[0].facts
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"floors": [summary.as_dict() for summary in self.floors]}
 
 
 def _aiq_of_point(table: Table, share: float, mean: float) -> float:
     """AIQ of a router that is one point, with the single models beside it, over strong shares from 0 to 1."""
     return metrics.aiq(np.array([0.0, share, 1.0]), np.array([table.weak.mean(), mean, table.strong.mean()]), 0.0, 1.0)
-
-
-def _rivals(result: Online, others: Mapping[str, Online], samples: int) -> list[Rival]:
-    table = result.table
-    share = min(float(result.strong_calls.mean()), 1.0)
-    target = float(result.scores.mean())
-
-    def rival(name: str, calls: float, scores: Array, **more: Any) -> Rival:
-        mean = float(scores.mean())
-        recovered = float(metrics.pgr(mean, table.weak.mean(), table.strong.mean()))
-        gap = metrics.gap_to_oracle(scores, table.weak, table.strong)
-        return Rival(name, calls, mean / float(table.strong.mean()), recovered, gap, **more)
-
-    def ahead(scores: Array) -> Interval:
-        return bootstrap(metrics.ratio(result.scores - scores, table.strong), len(table), samples=samples)
-
-    def point(name: str, calls: float, scores: Array) -> Rival:
-        mixed = _mixed(table, calls, scores, share)
-        line = np.array([(0.0, table.weak.mean()), (calls, scores.mean()), (1.0, table.strong.mean())])
-        needed = metrics.calls_for(metrics.Curve(line[:, 0], line[:, 1]), target)
-        return rival(name, calls, scores, ahead=ahead(mixed), saved=1.0 - needed)
-
-    def ranked(name: str, by_run: Sequence[Array], *, hindsight: bool) -> Rival:
-        served = [_served_at(score, run.table, share) for score, run in zip(by_run, result.runs, strict=True)]
-        needed = [
-            metrics.calls_for(metrics.curve(score, run.table.weak, run.table.strong), float(run.scores.mean()))
-            for score, run in zip(by_run, result.runs, strict=True)
-        ]
-        scores = result.mean_of(served)
-        saved = 1.0 - float(np.mean(needed))
-        kept = tuple(np.mean([_on_grid(s, run.table) for s, run in zip(by_run, result.runs, strict=True)], 0).tolist())
-        return rival(name, share, scores, ahead=ahead(scores), saved=saved, hindsight=hindsight, curve=kept)
-
-    mix = table.weak + share * table.gap
-    needed = metrics.calls_for(
-        metrics.Curve(np.array([0.0, 1.0]), np.array([table.weak.mean(), table.strong.mean()])), target
-    )
-    found = [
-        rival("weak only", 0.0, table.weak),
-        rival("strong only", 1.0, table.strong),
-        rival("random mix", share, mix, ahead=ahead(mix), saved=1.0 - needed),
-    ]
-    found += [point(name, float(other.strong_calls.mean()), other.scores) for name, other in others.items()]
-    for baseline in baselines(table):
-        scored = [baseline.prequential(run.table) for run in result.runs]
-        found.append(ranked(baseline.name, scored, hindsight=True))
-    needs = table.gap > 0.0
-    found.append(point("ideal static router", float(needs.mean()), np.where(needs, table.strong, table.weak)))
-    found.append(ranked("oracle", [run.table.gap for run in result.runs], hindsight=True))
-    return found
-
-
-def _served_at(score: Array, table: Table, share: float) -> Array:
-    """Expected score of each question when the `share` that scores highest goes to the strong model, ties at random."""
-    order = np.argsort(-score, kind="stable")
-    ranked = score[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    ends = np.r_[starts[1:], len(score)]
-    chance = np.clip((share * len(score) - starts) / (ends - starts), 0.0, 1.0)
-    sent = np.empty(len(score))
-    sent[order] = np.repeat(chance, ends - starts)
-    served: Array = table.weak + sent * table.gap
-    return served
-
-
-def _on_grid(score: Array, table: Table) -> Array:
-    """The score's curve at the shares of `GRID`, relative to the strong model."""
-    found = metrics.curve(score, table.weak, table.strong)
-    kept: Array = np.interp(GRID, found.share, found.quality) / table.strong.mean()
-    return kept
-
-
-def _mixed(table: Table, calls: float, scores: Array, share: float) -> Array:
-    """A router mixed at random with a single model until it makes `share` strong calls."""
-    other, end = (table.strong, 1.0) if share > calls else (table.weak, 0.0)
-    part = (share - calls) / (end - calls) if end != calls else 0.0
-    mixed: Array = scores + part * (other - scores)
-    return mixed
 
 
 # --- static ---------------------------------------------------------------------------------------------------------
@@ -239,7 +227,8 @@ class Scored:
     Args:
         ahead: Our APGR less its.
         cpt50: Share of strong calls that recovers half of the gap; `cpt80`: four fifths.
-        to_keep: Share of strong calls that keeps the floor.
+        to_keep: Share of strong calls that keeps each of the floors.
+        net_saved: Share of always-strong's cost that is saved with these, for each of the floors.
         curve: Quality at the shares of `GRID`.
     """
 
@@ -247,7 +236,8 @@ class Scored:
     apgr: Interval
     cpt50: float
     cpt80: float
-    to_keep: float
+    to_keep: tuple[float, ...]
+    net_saved: tuple[float, ...]
     aiq: float
     curve: tuple[float, ...] = field(repr=False)
     ahead: Interval | None = None
@@ -258,23 +248,27 @@ class StaticSummary:
     """What `static` showed."""
 
     facts: Facts
-    floor: float
+    floors: tuple[float, ...]
     halves: tuple[Scored, ...]
     left_out: tuple[Scored, ...]
+    own_rows: tuple[OwnRows, ...]  # of the saved routers among the scorers
 
     def as_dict(self) -> dict[str, Any]:
         return jsonable(asdict(self))
 
 
-def summarise_static(result: Static, *, samples: int = 500) -> StaticSummary:
+def summarise_static(result: Static, *, floors: Sequence[float] = (), samples: int = 500) -> StaticSummary:
     """Compare the scorers of `static`, with the bounds beside them.
 
     Args:
         result: What was found.
+        floors: Shares of the strong model's quality whose calls are asked for; none: that of `result`.
         samples: Resamples of each interval.
     """
-    left_out = () if result.left_out is None else _scored(result, [result.left_out], samples)
-    return StaticSummary(Facts.of(result.table), result.quality, _scored(result, result.halves, samples), left_out)
+    asked = tuple(floors) or (result.quality,)
+    left_out = () if result.left_out is None else _scored(result, [result.left_out], asked, samples)
+    halves = _scored(result, result.halves, asked, samples)
+    return StaticSummary(Facts.of(result.table), asked, halves, left_out, result.own_rows)
 
 
 def _with_bounds(table: Table, split: Split) -> dict[str, Array]:
@@ -284,10 +278,10 @@ def _with_bounds(table: Table, split: Split) -> dict[str, Array]:
     return {**split.scores, "random mix": np.zeros(len(gap)), **bounds}
 
 
-def _scored(result: Static, splits: Sequence[Split], samples: int) -> tuple[Scored, ...]:
+def _scored(result: Static, splits: Sequence[Split], floors: Sequence[float], samples: int) -> tuple[Scored, ...]:
     table = result.table
     scores = [_with_bounds(table, split) for split in splits]
-    tables = [table.take(split.rows) for split in splits]
+    parts = [(part, table.take(split.rows)) for part, split in zip(scores, splits, strict=True)]
 
     def area(name: str) -> Callable[[Array], Array]:
         def statistic(weights: Array) -> Array:
@@ -300,8 +294,8 @@ def _scored(result: Static, splits: Sequence[Split], samples: int) -> tuple[Scor
 
         return statistic
 
-    def mean(measure: Callable[[Array, Array, Array], float], name: str) -> float:
-        return float(np.mean([measure(p[name], t.weak, t.strong) for p, t in zip(scores, tables, strict=True)]))
+    def mean(measure: Callable[..., float], name: str) -> float:
+        return float(np.mean([measure(part[name], asked.weak, asked.strong) for part, asked in parts]))
 
     rows = []
     for name in scores[0]:
@@ -314,17 +308,24 @@ def _scored(result: Static, splits: Sequence[Split], samples: int) -> tuple[Scor
                 bootstrap(area(name), len(table), samples=samples),
                 mean(lambda s, weak, strong: metrics.cpt(s, weak, strong, 0.5), name),
                 mean(lambda s, weak, strong: metrics.cpt(s, weak, strong, 0.8), name),
-                mean(lambda s, weak, strong: metrics.calls_to_keep(s, weak, strong, result.quality), name),
-                mean(_aiq_of_score, name),
+                tuple(mean(partial(metrics.calls_to_keep, share=floor), name) for floor in floors),
                 tuple(
-                    np.mean(
-                        [_on_grid(part[name], asked) for part, asked in zip(scores, tables, strict=True)], 0
-                    ).tolist()
+                    float(np.mean([_net_saved(part[name], asked, floor) for part, asked in parts])) for floor in floors
                 ),
+                mean(_aiq_of_score, name),
+                tuple(np.mean([on_grid(part[name], asked) for part, asked in parts], 0).tolist()),
                 ahead,
             )
         )
     return tuple(rows)
+
+
+def _net_saved(score: Array, asked: Table, floor: float) -> float:
+    """Of a router that only serves, with the strong calls that keep the floor; NaN where none do."""
+    share = metrics.calls_to_keep(score, asked.weak, asked.strong, floor)
+    if np.isnan(share):
+        return share
+    return 1.0 - float(cost_of(asked, sent_at(score, share)).sum() / asked.call_costs[1].sum())
 
 
 def _difference(ours: Callable[[Array], Array], theirs: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -353,6 +354,7 @@ class Stage:
     served_strong: float
     served_strong_worst: float
     strong_calls: float
+    net_saved: float
     quality: float
     agreement: Interval
     agreement_worst: float
@@ -399,6 +401,7 @@ def _stage(table: Table, at: int, runs: Sequence[Run], samples: int) -> Stage:
         share,
         max(run.served_strong() for run in runs),
         float(np.mean([run.of(STRONG).mean() for run in runs])),
+        float(np.mean([run.net_saved() for run in runs])),
         float(np.mean([run.realised() for run in runs])),
         bootstrap(metrics.ratio(agreement, np.ones(len(table))), len(table), samples=samples),
         min(float(run.good.mean()) for run in runs),

@@ -7,84 +7,34 @@ the past of a memory. `docs/evaluation.md` shows the formats.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rar.errors import EvaluationDataError, MissingDependencyError
-from rar.routers.outcomes import Outcomes, taken
-from rar.values import Vector
-
-Array: TypeAlias = npt.NDArray[np.float64]
-Row: TypeAlias = Mapping[str, Any]
+from rar.errors import EvaluationDataError
+from rar.evaluation.files import Row, records
+from rar.evaluation.table import Table
+from rar.routers.outcomes import Outcomes
 
 TEXT_COLUMNS = ("text", "question", "prompt")  # tried in this order where no text column is named
-_COLUMNS = (
-    "texts", "weak", "strong", "groups", "weak_cost", "strong_cost", "weak_answers", "strong_answers", "vectors",
-)  # fmt: skip
-_ENDINGS = {"cost": ("_cost", "|total_cost"), "answers": ("_response", "_answer", "|model_response")}
+_ENDINGS = {
+    "cost": ("_cost", "|total_cost"),
+    "answers": ("_response", "_answer", "|model_response"),
+    "input_tokens": ("_input_tokens", "_prompt_tokens"),
+    "output_tokens": ("_output_tokens", "_completion_tokens"),
+}
+_TOKENS = [f"{role}_{way}_tokens" for role in ("weak", "strong") for way in ("input", "output")]
 _TRUTH = {"true": 1.0, "false": 0.0}
 _BATTLE = ("model_a", "model_b", "winner")
 _WIN = "win_probability"
 _WINNERS = {"model_a": "model_a", "model_b": "model_b", "tie": "tie", "tie (bothbad)": "tie"}
 _AS_TEXT = ("groups", "model_a", "model_b")
-
-
-@dataclass(frozen=True)
-class Table:
-    """`n` questions with two models' scores, which are at least 0, higher is better. All arrays have shape `(n,)`.
-
-    Args:
-        groups: What each question is about, for left-out groups and the group prior.
-        weak_cost, strong_cost: USD of each answer; None: a strong call counts 1 and a weak one 0.
-        weak_answers, strong_answers: What was answered, for judges that compare answers.
-        vectors: Embeddings of the texts, shape `(n, dim)`, unit norm.
-        embedder_id: What made `vectors`.
-    """
-
-    texts: tuple[str, ...] = field(repr=False)
-    weak: Array = field(repr=False, compare=False)
-    strong: Array = field(repr=False, compare=False)
-    groups: tuple[str, ...] | None = field(default=None, repr=False)
-    weak_cost: Array | None = field(default=None, repr=False, compare=False)
-    strong_cost: Array | None = field(default=None, repr=False, compare=False)
-    weak_answers: tuple[str, ...] | None = field(default=None, repr=False)
-    strong_answers: tuple[str, ...] | None = field(default=None, repr=False)
-    vectors: Vector | None = field(default=None, repr=False, compare=False)
-    embedder_id: str = ""
-    weak_id: str = "weak"
-    strong_id: str = "strong"
-    name: str = "table"
-
-    def __post_init__(self) -> None:
-        if not self.texts:
-            raise EvaluationDataError(self.name, "there are no rows")
-        for column in _COLUMNS[1:]:
-            values = getattr(self, column)
-            if values is not None and len(values) != len(self.texts):
-                raise EvaluationDataError(self.name, f"{len(self.texts)} texts but {len(values)} values", column=column)
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    @property
-    def gap(self) -> Array:
-        """What the strong model's score is above the weak one's."""
-        return self.strong - self.weak
-
-    def take(self, rows: npt.NDArray[np.intp] | Sequence[int]) -> Table:
-        """The table of `rows`, in that order."""
-        return replace(self, **taken(self, _COLUMNS, rows))
 
 
 def read_table(
@@ -99,7 +49,8 @@ def read_table(
     r"""Read the scores of two models.
 
     Costs are taken from a column named like the model's with `_cost` or `|total_cost` at its end, answers from one with
-    `_response`, `_answer` or `|model_response`; a `_correct` or `_score` at the end of the model's own does not count.
+    `_response`, `_answer` or `|model_response`, tokens from two with `_input_tokens` (`_prompt_tokens`) and
+    `_output_tokens` (`_completion_tokens`); a `_correct` or `_score` at the end of the model's own does not count.
 
     Args:
         path: A file (`.csv`, `.jsonl`, `.parquet`, each also with `.gz`), or a folder of RouteLLM's evaluations.
@@ -115,7 +66,7 @@ def read_table(
     """
     file = Path(path)
     builder = _Pair(str(path), {"weak": weak, "strong": strong}, text, group)
-    for line, row in _records(file):
+    for line, row in records(file):
         if limit is not None and len(builder.texts) >= limit:
             break
         builder.add(line, row)
@@ -152,7 +103,7 @@ def read_outcomes(
     if is_memory(file):
         return _of_memory(file, models, limit)
     builder: _Scores | _Battles | _Wins | None = None
-    for line, row in _records(file):
+    for line, row in records(file):
         if builder is None:
             builder = _builder(line, row, str(path), models, text, group)
         if limit is not None and len(builder.texts) >= limit:
@@ -166,7 +117,7 @@ def read_outcomes(
 def read_texts(path: str | Path, *, text: str | None = None, limit: int | None = None) -> tuple[str, ...]:
     """Read texts alone, such as a log of requests. Arguments and errors are those of `read_table`."""
     builder = _Builder(str(path), {}, text, None)
-    for line, row in _records(Path(path)):
+    for line, row in records(Path(path)):
         if limit is not None and len(builder.texts) >= limit:
             break
         builder.add(line, row)
@@ -204,6 +155,7 @@ class _Builder:
     """
 
     kinds: tuple[str, ...] = tuple(_ENDINGS)  # of columns that are looked for beside them
+    alone: tuple[str, ...] = ()  # those that are of use where not all models have them
 
     def __init__(self, where: str, columns: Mapping[str, str], text: str | None, group: str | None) -> None:
         self.where, self.models, self.text, self.group = where, columns, text, group
@@ -239,7 +191,7 @@ class _Builder:
                 named = next((stem + ending for ending in endings if stem + ending in row), None)
                 if named is not None:
                     found[f"{role}_{kind}"] = named
-            if len(found) == len(self.models):  # of use only where all models have it
+            if len(found) == len(self.models) or kind in self.alone:
                 self._columns |= found
         self.values = {name: [] for name in self._columns}
         return self._template(line, row)
@@ -287,6 +239,8 @@ class _Builder:
 class _Pair(_Builder):
     """Scores of a weak and a strong model, at least 0."""
 
+    alone = ("cost",)  # the other model may be given a price
+
     def table(self, name: str) -> Table:
         if not self.texts:
             raise EvaluationDataError(self.where, "there are no rows")
@@ -295,6 +249,9 @@ class _Pair(_Builder):
             key: np.array(values) if isinstance(values[0], float) else tuple(values)
             for key, values in self.values.items()
         }
+        tokens = [made.pop(column, None) for column in _TOKENS]
+        if all(counts is not None for counts in tokens):
+            made["tokens"] = np.array(tokens).reshape(2, 2, -1).transpose(2, 0, 1)
         if not any(made["strong"]):
             found = "the strong model never scored above 0, so that no share of its quality can be kept"
             raise EvaluationDataError(self.where, found, column=strong)
@@ -451,123 +408,3 @@ def _finite(value: Any) -> float:
 
 def _names(row: Row) -> list[str]:
     return [str(name) for name in row if name is not None]
-
-
-# --- files ----------------------------------------------------------------------------------------------------------
-
-
-def _records(path: Path) -> Iterator[tuple[int, Row]]:
-    """Lines and rows. The line is where the row begins, from 1."""
-    if path.is_dir():
-        yield from _routellm(path)
-        return
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    readers: dict[str, Callable[[IO[Any], str], Iterator[tuple[int, Row]]]] = {
-        ".csv": _csv_rows,
-        ".jsonl": _json_rows,
-        ".ndjson": _json_rows,
-        ".parquet": _parquet_rows,
-    }
-    if suffix not in readers:
-        found = f"{suffix or 'no ending'!r} is none of {sorted(readers)}, with or without .gz"
-        raise EvaluationDataError(str(path), found)
-    with _opened(path, binary=suffix == ".parquet") as stream:
-        yield from readers[suffix](stream, str(path))
-
-
-@contextmanager
-def _opened(path: Path, *, binary: bool) -> Iterator[IO[Any]]:
-    opener: Callable[..., IO[Any]] = gzip.open if path.suffix == ".gz" else open
-    options: dict[str, Any] = {"mode": "rb"} if binary else {"mode": "rt", "encoding": "utf-8-sig", "newline": ""}
-    try:
-        with opener(path, **options) as stream:
-            yield stream
-    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
-        raise EvaluationDataError(str(path), f"it cannot be read: {error}") from error
-
-
-def _csv_rows(stream: IO[str], where: str) -> Iterator[tuple[int, Row]]:
-    csv.field_size_limit(2**31 - 1)  # an answer may be long
-    reader = csv.DictReader(stream, strict=True)
-    try:
-        columns = len(reader.fieldnames or ())
-        line = reader.line_num + 1  # a row may span several; it is named by its first
-        for row in reader:
-            if None in row:
-                raise EvaluationDataError(where, f"the row has more values than the header's {columns} columns", line)
-            yield line, row
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise EvaluationDataError(where, str(error), reader.line_num) from error
-
-
-def _json_rows(stream: IO[str], where: str) -> Iterator[tuple[int, Row]]:
-    for line, content in enumerate(stream, 1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except ValueError as error:
-            raise EvaluationDataError(where, f"no JSON: {error}", line) from error
-        if not isinstance(row, dict):
-            raise EvaluationDataError(where, f"{type(row).__name__} instead of an object", line)
-        yield line, row
-
-
-def _parquet_rows(stream: IO[bytes], where: str) -> Iterator[tuple[int, Row]]:
-    try:
-        from pyarrow import parquet  # noqa: PLC0415 - optional
-    except ImportError:
-        raise MissingDependencyError("pyarrow", "eval") from None
-    try:
-        file = parquet.ParquetFile(stream)
-        yield from enumerate((row for batch in file.iter_batches() for row in batch.to_pylist()), 1)
-    except (OSError, ValueError) as error:  # its own errors derive from these
-        raise EvaluationDataError(where, f"it cannot be read: {error}") from error
-
-
-# --- RouteLLM -------------------------------------------------------------------------------------------------------
-
-
-def _routellm(folder: Path) -> Iterator[tuple[int, Row]]:
-    """RouteLLM's `evals/mmlu`, `evals/gsm8k` or `evals/mt_bench`, without what it lists as contaminated."""
-    banned = {row["eval_prompt"] for _, row in _rows_of(folder / "contaminated_prompts.jsonl", missing_ok=True)}
-    judged = folder / "judgements.jsonl"
-    if judged.is_file():
-        yield from _mt_bench(judged, banned)
-        return
-    files = sorted([*folder.glob("*responses.csv"), *folder.glob("responses/*.csv"), *folder.glob("mmlu_*.csv")])
-    if not files:
-        raise EvaluationDataError(str(folder), "there is no responses/*.csv, *responses.csv or judgements.jsonl in it")
-    for file in files:
-        subject = file.stem.removeprefix("mmlu_")
-        for line, row in _rows_of(file):
-            if row.get("prompt") not in banned:
-                yield line, {"group": subject, **row}
-
-
-def _mt_bench(file: Path, banned: set[str]) -> Iterator[tuple[int, Row]]:
-    """One row a question: the mean score of each model's turns."""
-    texts = {row["question_id"]: row for _, row in _rows_of(file.parent / "question.jsonl", missing_ok=True)}
-    first: dict[Any, tuple[int, Row]] = {}
-    scores: dict[Any, dict[str, list[float]]] = {}
-    for line, row in _rows_of(file):
-        missing = {"question_id", "model", "score"} - row.keys()
-        if missing:
-            raise EvaluationDataError(str(file), "the row has no value there", line, min(missing))
-        first.setdefault(row["question_id"], (line, row))
-        scores.setdefault(row["question_id"], {}).setdefault(row["model"], []).append(row["score"])
-    for asked, (line, row) in first.items():
-        known = {**row, **texts.get(asked, {})}
-        turns = known.get("turns")
-        if not turns:
-            raise EvaluationDataError(
-                str(file), f"question {asked!r} has no text, here or in question.jsonl", line, "turns"
-            )
-        if banned.isdisjoint(turns):
-            means = {model: sum(given) / len(given) for model, given in scores[asked].items()}
-            yield line, {"text": turns[0], "group": known.get("category", "mt_bench"), **means}
-
-
-def _rows_of(file: Path, *, missing_ok: bool = False) -> Iterable[tuple[int, Row]]:
-    return () if missing_ok and not file.is_file() else _records(file)

@@ -17,7 +17,7 @@ import numpy as np
 
 from rar.embedding import Embedder, as_embedder
 from rar.errors import ConfigurationError
-from rar.evaluation.data import Table
+from rar.evaluation.table import Table
 from rar.values import Vector
 
 _CHUNK = 256  # texts after which what was embedded is on disk

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
 from rar.errors import ConfigurationError
-from rar.evaluation.data import Array
+from rar.evaluation.table import Array
 
 _CELLS = 4_000_000  # weights that are held in memory at a time
 
@@ -176,14 +177,40 @@ def gap_to_oracle(scores: Array, weak: Array, strong: Array) -> float:
 
 @dataclass(frozen=True)
 class Band:
-    """A value along a stream with its 95 % interval; each has shape `(n,)`."""
+    """A value along a stream with its interval; each has shape `(n,)`."""
 
     value: Array
     low: Array
     high: Array
 
 
-def over_time(values: Array, reference: Array, window: int | None = None) -> Band:
+def window_of(n: int) -> int:
+    """How many questions of a stream of `n` make a window: an eighth, but 100 to 1,000, where there are as many."""
+    return min(n, max(100, min(1_000, n // 8)))
+
+
+def worst_window(values: Array, reference: Array, window: int, *, level: float = 0.95) -> tuple[int, int, Interval]:
+    """The run, the end (questions up to it) and the ratio of the window whose interval ends lowest.
+
+    The intervals hold for all windows together with chance `level`, at least about: Bonferroni over twice as many as
+    fit side by side, for those that overlap are much alike.
+
+    Args:
+        values: Shape `(k, n)`, of `k` runs that are looked at each for itself.
+        reference: As `values`; positive sums.
+        window: At least 1.
+    """
+    runs, n = values.shape
+    together = max(1.0, 2.0 * runs * n / window)
+    z = NormalDist().inv_cdf(1.0 - (1.0 - level) / (2.0 * together))
+    bands = [over_time(v, r, window, z=z) for v, r in zip(values, reference, strict=True)]
+    high = np.array([band.high[window - 1 :] for band in bands])
+    run, at = np.unravel_index(int(np.nanargmin(np.where(np.isnan(high), np.inf, high))), high.shape)
+    end, band = int(at) + window, bands[int(run)]
+    return int(run), end, Interval(float(band.value[end - 1]), float(band.low[end - 1]), float(band.high[end - 1]))
+
+
+def over_time(values: Array, reference: Array, window: int | None = None, *, z: float = 1.96) -> Band:
     """Sum of `values` over sum of `reference` in the `window` questions that end at each, or in all up to it.
 
     With scores this is realised quality over time, with costs net cost over time against always-strong (prequential
@@ -194,6 +221,7 @@ def over_time(values: Array, reference: Array, window: int | None = None) -> Ban
         values: Shape `(n,)`, or `(k, n)` for `k` runs that are pooled.
         reference: As `values`.
         window: At least 1; None: all up to each question.
+        z: Standard errors to each side; 1.96 make a 95 % interval.
     """
     v, r = np.atleast_2d(np.asarray(values, np.float64)), np.atleast_2d(np.asarray(reference, np.float64))
     products = np.stack([v, r, v * v, v * r, r * r]).sum(1)
@@ -204,7 +232,7 @@ def over_time(values: Array, reference: Array, window: int | None = None) -> Ban
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.where(sr > 0.0, sv / sr, np.nan)
         error = np.sqrt(np.maximum(svv - 2.0 * value * svr + value * value * srr, 0.0)) / sr
-    return Band(value, value - 1.96 * error, value + 1.96 * error)
+    return Band(value, value - z * error, value + z * error)
 
 
 # --- confidence -----------------------------------------------------------------------------------------------------

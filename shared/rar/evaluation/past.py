@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from rar.errors import EvaluationDataError, MissingMemoryError
-from rar.evaluation.data import Table
+from rar.evaluation.table import Table
 from rar.learning.policy import of_pair, works
 from rar.memory import SQLiteMemory
 from rar.memory.base import Memory, Spend
@@ -79,6 +80,7 @@ def past_of(memory: Memory, *, namespace: str | None = None, since: float = 0.0)
         np.ones(n),
         weak_cost=None if None in usd.values() else np.full(n, usd[WEAK]),
         strong_cost=None if None in usd.values() else np.full(n, usd[STRONG]),
+        tokens=_mean_tokens(spending, n),
         vectors=np.array([embedded[found.id].embedding for found, _ in rows], np.float32),
         embedder_id=memory.stats().embedder_id,
         weak_id=weak_id,
@@ -107,3 +109,16 @@ def _mean_usd(spending: list[Spend], role: str) -> float | None:
     if not calls or any(spend.unpriced for spend in served):
         return None
     return sum(spend.usd for spend in served) / calls
+
+
+def _mean_tokens(spending: list[Spend], n: int) -> npt.NDArray[np.float64] | None:
+    """Mean input and output tokens of serving calls of both models, for `n` rows; None where one served none."""
+    means = []
+    for role in (WEAK, STRONG):
+        served = [spend for spend in spending if spend.purpose == "serve" and spend.role == role]
+        calls = sum(spend.calls for spend in served)
+        if not calls:
+            return None
+        counts = sum(spend.input_tokens for spend in served), sum(spend.output_tokens for spend in served)
+        means.append([count / calls for count in counts])
+    return np.tile(np.array(means), (n, 1, 1))

@@ -9,9 +9,11 @@ import numpy as np
 
 from rar.errors import MissingDependencyError
 from rar.evaluation import metrics
-from rar.evaluation.compare import GRID, PAPER, OnlineSummary, StagesSummary, StaticSummary
-from rar.evaluation.data import Array
-from rar.evaluation.replay import OURS, Online
+from rar.evaluation.compare import PAPER, FloorsSummary, OnlineSummary, StagesSummary, StaticSummary
+from rar.evaluation.metrics import Interval
+from rar.evaluation.rivals import GRID
+from rar.evaluation.runs import OURS, Online, OwnRows
+from rar.evaluation.table import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,11 +64,38 @@ def online(summary: OnlineSummary) -> Figure:
         0.0, -0.15, "Curves know all past outcomes and their best threshold in hindsight.",
         transform=axes.transAxes, fontsize=8, color="0.4",
     )  # fmt: skip
+    _own_note(figure, summary.own_rows)
+    return figure
+
+
+def floors(summary: FloorsSummary) -> Figure:
+    """Quality reached and net saving, each over the quality that was asked for."""
+    found = sorted(summary.floors, key=lambda floor: floor.floor)
+    asked = [floor.floor for floor in found]
+    figure, (left, right) = _figures(10.0, 4.4, 1, 2)
+    left.plot(asked, asked, color=_FLOOR, ls=(0, (5, 3)), lw=1.0, label="asked for")
+    _with_intervals(left, asked, [floor.realised for floor in found], "reached, 95 % interval", _OWN)
+    worst = [floor.worst_window.quality.value for floor in found]
+    left.plot(asked, worst, "v", color=_OWN, alpha=0.5, ls="", label="worst window")
+    _with_intervals(right, asked, [floor.net_saved for floor in found], "net saving, all calls paid", "#2f6690")
+    right.plot(asked, [floor.saved.value for floor in found], "o:", color="0.55", label="strong calls saved")
+    left.set_title(f"{summary.facts.name}: quality", loc="left", fontsize=11)
+    left.set_ylabel("of the strong model's quality")
+    right.set_title("What it saves", loc="left", fontsize=11)
+    right.set_ylabel(f"of always-strong, in {summary.facts.cost_unit}")
+    for axes in (left, right):
+        axes.set_xlabel("quality asked for")
+        axes.set_xticks(asked)
+        for name in ("x", "y"):
+            _percent(axes, name, decimals=None)
+        axes.legend(fontsize=8, frameon=False)
+    _own_note(figure, summary.floors[0].own_rows)
     return figure
 
 
 def static(summary: StaticSummary) -> Figure:
     """The curves of all scorers; beside them, where there are groups, those on unseen groups."""
+    own = {entry.router for entry in summary.own_rows if entry.share != 0.0}
     panels = {"random halves": summary.halves, "groups left out": summary.left_out}
     shown = {title: scored for title, scored in panels.items() if scored}
     figure, found = _figures(7.2 * len(shown), 5.2, 1, len(shown))
@@ -79,7 +108,8 @@ def static(summary: StaticSummary) -> Figure:
                 axes.plot(*hull, color=_OWN, lw=1.0, ls=":", zorder=4, label=f"{OURS}, hull")
             elif entry.name != "ideal static router":
                 colour = _MORE[others.index(entry.name) % len(_MORE)] if entry.name in others else "0.5"
-                _curve(axes, entry.name, entry.curve, f", APGR {entry.apgr.value:.3f}", colour)
+                more = f"{' (own rows)' * (entry.name in own)}, APGR {entry.apgr.value:.3f}"
+                _curve(axes, entry.name, entry.curve, more, colour)
         _cost_quality(axes, f"{summary.facts.name}, {title}", scored[0].curve[0])
     return figure
 
@@ -112,7 +142,7 @@ def threshold(title: str, score: Array, weak: Array, strong: Array, chosen: floa
 def over_time(result: Online) -> Figure:
     """Realised quality and net cost along the stream, pooled over the shuffles, with 95 % intervals."""
     n = len(result.table)
-    window = max(min(1_000, n // 8), 1)
+    window = metrics.window_of(n)
     figure, (above, below) = _figures(8.0, 6.4, 2, 1)
     at = np.arange(1, n + 1)
     runs = result.runs
@@ -142,6 +172,7 @@ def over_time(result: Online) -> Figure:
         _percent(axes, "y")
         axes.set_xlim(0, n)
         axes.legend(fontsize=8, frameon=False)
+    _own_note(figure, result.own_rows)
     return figure
 
 
@@ -165,6 +196,7 @@ def calibration(summary: OnlineSummary) -> Figure:
     below.set_xlim(0.0, 1.0)
     for axes, name in ((above, "y"), (below, "y"), (below, "x")):
         _percent(axes, name)
+    _own_note(figure, summary.own_rows)
     return figure
 
 
@@ -191,6 +223,25 @@ def stages(summary: StagesSummary) -> Figure:
         _percent(axes, "y")
         axes.legend(fontsize=8, frameon=False)
     return figure
+
+
+def check() -> None:
+    """Raise `MissingDependencyError` where nothing can be drawn."""
+    _figures(1.0, 1.0, 1, 1)
+
+
+def _own_note(figure: Figure, own: OwnRows | None) -> None:
+    """Say under a figure that a router was fitted to the questions that it is measured on."""
+    if own is not None and own.share != 0.0:
+        share = "perhaps" if own.share is None else f"to {own.share:.0%}"
+        text = f"Own rows: {own.router} was fitted to these questions, {share}. It looks better than it is."
+        figure.supxlabel(text, x=0.02, ha="left", fontsize=8, color=_OWN, wrap=True)
+
+
+def _with_intervals(axes: Axes, at: list[float], found: list[Interval], label: str, colour: str) -> None:
+    values = [entry.value for entry in found]
+    error = [[entry.value - entry.low for entry in found], [entry.high - entry.value for entry in found]]
+    axes.errorbar(at, values, error, fmt="o-", color=colour, capsize=3, label=label)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -229,7 +280,7 @@ def _cost_quality(axes: Axes, title: str, weak: float) -> None:
     axes.legend(fontsize=8, frameon=False, loc="lower right")
 
 
-def _percent(axes: Axes, name: str) -> None:
+def _percent(axes: Axes, name: str, decimals: int | None = 0) -> None:
     from matplotlib.ticker import PercentFormatter  # noqa: PLC0415 - optional
 
-    (axes.xaxis if name == "x" else axes.yaxis).set_major_formatter(PercentFormatter(1.0, decimals=0))
+    (axes.xaxis if name == "x" else axes.yaxis).set_major_formatter(PercentFormatter(1.0, decimals=decimals))

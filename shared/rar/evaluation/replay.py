@@ -11,182 +11,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rar.drive import Model
 from rar.errors import ConfigurationError, ReplayError
-from rar.evaluation.baselines import Scorer, baselines, paper_rule
-from rar.evaluation.data import Array, Table
+from rar.evaluation.baselines import RouterScorer, Scorer, baselines, paper_rule
+from rar.evaluation.checkpoint import Checkpoint, digest
 from rar.evaluation.embeddings import KnownVectors, Progress, embedded
-from rar.learning.judges import Verdict
-from rar.learning.policy import AUDIT, Policy
+from rar.evaluation.prices import engine_prices
+from rar.evaluation.recorded import RecordedJudge, RecordedModel
+from rar.evaluation.runs import OURS, Arrays, Online, Rows, Run, Split, Stages, Static, own_rows_of
+from rar.evaluation.table import Array, Table
+from rar.learning.policy import Policy
 from rar.router import Router
 from rar.strategy import Steps
-from rar.values import STRONG, WEAK, Answer, Call, Choice, Decision, Reply, Request, Route, Usage, question
-
-Counts: TypeAlias = npt.NDArray[np.int64]
-Rows: TypeAlias = npt.NDArray[np.intp]
-_ANSWER_TOKENS = 200  # of an answer that was not recorded
-
-
-class RecordedModel:
-    """One model of a table. `request.options["row"]` says what is asked; `calls` counts by purpose and row."""
-
-    def __init__(self, table: Table, role: str) -> None:
-        self.id = table.weak_id if role == WEAK else table.strong_id
-        self.calls: dict[str, Counts] = {}
-        self.table, self._role = table, role
-        self._answers = table.weak_answers if role == WEAK else table.strong_answers
-
-    def call(self, call: Call) -> Reply:
-        row: int = call.request.options["row"]
-        counts = self.calls.get(call.purpose)
-        if counts is None:
-            counts = self.calls[call.purpose] = np.zeros(len(self.table), np.int64)
-        counts[row] += 1
-        text = self._answers[row] if self._answers else f"{self._role} answer to question {row}"
-        tokens = len(text) // 4 if self._answers else _ANSWER_TOKENS
-        return Reply(call.model, text, usage=Usage(len(self.table.texts[row]) // 4, tokens), model_id=self.id)
-
-    async def acall(self, call: Call) -> Reply:
-        return self.call(call)
-
-
-@dataclass(frozen=True)
-class RecordedJudge:
-    """The weak answer agrees where its score is at least the strong one's."""
-
-    table: Table
-    name: str = "recorded"
-
-    def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
-        row: int = request.options["row"]
-        weak, strong = float(self.table.weak[row]), float(self.table.strong[row])
-        return Verdict(weak >= strong, self.name, gap=strong - weak, reference=strong)
-        yield []  # makes this a generator
-
-
-@dataclass(frozen=True)
-class Run:
-    """What happened to each question of a stream, in the order in which they came. All arrays have shape `(n,)`.
-
-    Args:
-        table: The questions in that order.
-        rows: Their places in the table that was given.
-        strong: Whether the strong model's answer was served.
-        calls: How often a role was called for a purpose, for example `calls["strong", "audit"]`.
-        confidence: What the router held the chance to be that the weak model is good enough; NaN where it held none.
-        reasons: Why it decided so.
-    """
-
-    table: Table
-    rows: Rows = field(repr=False)
-    strong: npt.NDArray[np.bool_] = field(repr=False)
-    calls: Mapping[tuple[str, str], Counts] = field(repr=False)
-    confidence: Array = field(repr=False)
-    reasons: tuple[str, ...] = field(repr=False)
-
-    @property
-    def scores(self) -> Array:
-        """The scores of what was served."""
-        return np.where(self.strong, self.table.strong, self.table.weak)
-
-    @property
-    def good(self) -> npt.NDArray[np.bool_]:
-        """Whether what was served was as good as the strong model's answer."""
-        good: npt.NDArray[np.bool_] = self.strong | (self.table.weak >= self.table.strong)
-        return good
-
-    @property
-    def audited(self) -> npt.NDArray[np.bool_]:
-        """Which questions were audited, before they were served or after."""
-        before = np.array([reason == AUDIT for reason in self.reasons])
-        after = self.calls.get((STRONG, "audit"))
-        return before if after is None else before | (after > 0)
-
-    def of(self, role: str) -> Counts:
-        """Calls of a role, whatever they were for."""
-        return sum((c for (name, _), c in self.calls.items() if name == role), np.zeros(len(self.table), np.int64))
-
-    @property
-    def costs(self) -> Array:
-        """What each question cost with what was learned from it: USD, or strong calls where the table has no costs."""
-        strong, weak = self.of(STRONG).astype(float), self.of(WEAK).astype(float)
-        if self.table.strong_cost is None or self.table.weak_cost is None:
-            return strong
-        return strong * self.table.strong_cost + weak * self.table.weak_cost
-
-    @property
-    def always_strong_costs(self) -> Array:
-        """What each question would have cost without a router."""
-        return np.ones(len(self.table)) if self.table.strong_cost is None else self.table.strong_cost
-
-    def realised(self, rows: slice = slice(None)) -> float:
-        """Served scores over the strong model's, of `rows` of the stream."""
-        return float(self.scores[rows].sum() / self.table.strong[rows].sum())
-
-    def saved(self, rows: slice = slice(None)) -> float:
-        """Share of strong calls saved: serving, shadow, guide, judge and audit calls count; below 0 if it cost more."""
-        return 1.0 - float(self.of(STRONG)[rows].mean())
-
-    def served_strong(self, rows: slice = slice(None)) -> float:
-        """Share of questions that the strong model's answer was served to."""
-        return float(self.strong[rows].mean())
-
-
-@dataclass(frozen=True)
-class Online:
-    """Runs over several shuffles of one table, each from a cold start."""
-
-    table: Table
-    quality: float
-    runs: tuple[Run, ...]
-
-    @property
-    def realised(self) -> Array:
-        """Realised quality of each run."""
-        return np.array([run.realised() for run in self.runs])
-
-    @property
-    def second_half(self) -> Array:
-        """Realised quality of each run's second half."""
-        return np.array([run.realised(slice(len(run.table) // 2, None)) for run in self.runs])
-
-    @property
-    def saved(self) -> Array:
-        """Share of strong calls saved by each run."""
-        return np.array([run.saved() for run in self.runs])
-
-    @property
-    def scores(self) -> Array:
-        """Mean served score of each question of `table` over the runs."""
-        return self.mean_of([run.scores for run in self.runs])
-
-    @property
-    def strong_calls(self) -> Array:
-        """Mean number of strong calls that each question of `table` cost over the runs."""
-        return self.mean_of([run.of(STRONG) for run in self.runs])
-
-    def mean_of(self, values: Sequence[npt.NDArray[Any]]) -> Array:
-        """Mean over the runs, for each question of `table`, of values given along each run."""
-        sums = np.zeros(len(self.table))
-        for run, value in zip(self.runs, values, strict=True):
-            sums[run.rows] += value
-        return sums / len(self.runs)
-
-
-@dataclass(frozen=True)
-class Stages:
-    """Runs of the RAR protocol (arXiv 2411.09837): `runs[shuffle][stage]`; from the second stage on all are repeats."""
-
-    table: Table
-    quality: float
-    runs: tuple[tuple[Run, ...], ...]
+from rar.values import STRONG, WEAK, Answer, Choice, Decision, Request, Route, question
 
 
 def stream(
@@ -225,6 +69,7 @@ def online(
     embedder: Any = "minilm",
     seed: int = 0,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
     **options: Any,
 ) -> Online:
     """Prequential: `stream` from a cold start over each of several shuffles of `table`, every question once.
@@ -237,19 +82,27 @@ def online(
         embedder: Of a table without vectors.
         seed: Of shuffles and routers.
         progress: Told how many questions were asked.
+        checkpoint: Keeps finished shuffles. It knows the arguments above; its `inputs` must tell `options` apart.
         options: More for `stream`.
     """
     _at_least_one("shuffles", shuffles)
     table = embedded(table, embedder, progress=progress)
-    runs = []
-    for k in range(shuffles):
-        order = shuffle(table, seed + k)
-        what = f"{policy if isinstance(policy, str) else 'policy'}, shuffle {k + 1} of {shuffles}"
-        run = stream(
-            table.take(order), quality=quality, policy=policy, seed=seed + k, progress=progress, what=what, **options
-        )
-        runs.append(replace(run, rows=order))
-    return Online(table, quality, tuple(runs))
+    parts, asked = checkpoint or Checkpoint(), digest(table)
+    router = options.get("static_router")
+    named = (policy if isinstance(policy, str) else "policy") + " with a static router" * (router is not None)
+
+    def one(k: int) -> Arrays:
+        order, what = shuffle(table, seed + k), f"{named} at {quality:g}, shuffle {k + 1} of {shuffles}"
+        settings: dict[str, Any] = {"quality": quality, "policy": policy, "seed": seed + k, **options}
+        run = stream(table.take(order), progress=progress, what=what, **settings)
+        return replace(run, rows=order).arrays()
+
+    runs = [
+        Run.of_arrays(table, parts.part(("online", asked, quality, policy, seed + k), partial(one, k)))
+        for k in range(shuffles)
+    ]
+    own_rows = own_rows_of("its static router", router, table) if router is not None else None
+    return Online(table, quality, tuple(runs), own_rows)
 
 
 def stages(
@@ -262,6 +115,7 @@ def stages(
     embedder: Any = "minilm",
     seed: int = 0,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
     **options: Any,
 ) -> Stages:
     """The protocol of the RAR paper: one router is asked all questions in each stage, in a new order each time.
@@ -275,28 +129,34 @@ def stages(
         embedder: Of a table without vectors.
         seed: Of shuffles and routers.
         progress: Told how many questions were asked.
+        checkpoint: As of `online`.
         options: More for the router.
     """
     _at_least_one("stages", stages)
     _at_least_one("shuffles", shuffles)
     table = embedded(table, embedder, progress=progress)
-    runs = []
-    for k in range(shuffles):
+    parts, asked = checkpoint or Checkpoint(), digest(table)
+
+    def one(k: int) -> Arrays:
         chance = np.random.default_rng(seed + k)
         models = {role: RecordedModel(table, role) for role in (WEAK, STRONG)}
+        found: Arrays = {}
         with _router(table, models, quality=quality, policy=policy, seed=seed + k, **options) as router:
-            runs.append(
-                tuple(
-                    _pass(
-                        router,
-                        models,
-                        chance.permutation(len(table)),
-                        progress,
-                        f"shuffle {k + 1} of {shuffles}, stage {stage + 1} of {stages}",
-                    )
-                    for stage in range(stages)
-                )
-            )
+            for stage in range(stages):
+                what = f"shuffle {k + 1} of {shuffles}, stage {stage + 1} of {stages}"
+                run = _pass(router, models, chance.permutation(len(table)), progress, what)
+                found = {**found, **{f"{stage}:{name}": values for name, values in run.arrays().items()}}
+        return found
+
+    def of_stage(stage: int, found: Arrays) -> Run:
+        start = f"{stage}:"
+        own = {name[len(start) :]: values for name, values in found.items() if name.startswith(start)}
+        return Run.of_arrays(table, own)
+
+    runs = []
+    for k in range(shuffles):
+        found = parts.part(("stages", asked, quality, policy, stages, seed + k), partial(one, k))
+        runs.append(tuple(of_stage(stage, found) for stage in range(stages)))
     return Stages(table, quality, tuple(runs))
 
 
@@ -306,33 +166,6 @@ def shuffle(table: Table, seed: int) -> Rows:
 
 
 # --- scores of questions that were never seen -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Split:
-    """Scores of the questions at `rows` of a table, by name of the scorer; each has shape `(len(rows),)`."""
-
-    rows: Rows
-    scores: Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Static:
-    """What scorers made of questions that they had not seen.
-
-    Args:
-        halves: One split for each random halving; the other half was seen.
-        left_out: One split of all questions, scored by what had seen no question of their group; None without groups.
-            Scores are ranks from 0 to 1 within each part of the groups, for those of two fits do not compare.
-    """
-
-    table: Table
-    quality: float
-    halves: tuple[Split, ...]
-    left_out: Split | None
-
-
-OURS = "RAR"
 
 
 def static(
@@ -347,6 +180,7 @@ def static(
     more: Mapping[str, Scorer] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
     **options: Any,
 ) -> Static:
     """Score each question by what was learned from others: random halves, and whole groups left out.
@@ -362,6 +196,7 @@ def static(
         more: Scorers beside those.
         seed: Of halvings, folds and routers.
         progress: Told how many fits are done.
+        checkpoint: Keeps finished splits; as of `online`, and `inputs` must tell scorers of equal names apart.
         options: More for `engine`.
     """
     _at_least_one("splits", splits)
@@ -379,14 +214,34 @@ def static(
     parts = [(order[: len(table) // 2], np.sort(order[len(table) // 2 :])) for order in orders]
     if table.groups is not None:
         parts += _left_out(table.groups, folds, chance)
+    scored = _splits(table, parts, scorers, progress, checkpoint or Checkpoint(), ("static", quality, policy))
+    left_out = None if table.groups is None else _joined(scored[splits:])
+    saved = {name: scorer.router for name, scorer in scorers.items() if isinstance(scorer, RouterScorer)}
+    own_rows = (own_rows_of(name, router, table) for name, router in saved.items())
+    return Static(table, quality, tuple(scored[:splits]), left_out, tuple(own for own in own_rows if own is not None))
+
+
+def _splits(
+    table: Table,
+    parts: Sequence[tuple[Rows, Rows]],
+    scorers: Mapping[str, Scorer],
+    progress: Progress | None,
+    checkpoint: Checkpoint,
+    key: tuple[object, ...],
+) -> list[Split]:
+    of_table = digest(table)
     scored = []
     for done, (seen, asked) in enumerate(parts, 1):
-        known, new = table.take(seen), table.take(asked)
-        scored.append(Split(asked, {name: scorer(known, new) for name, scorer in scorers.items()}))
+
+        def one(seen: Rows = seen, asked: Rows = asked) -> Arrays:
+            known, new = table.take(seen), table.take(asked)
+            return Split(asked, {name: scorer(known, new) for name, scorer in scorers.items()}).arrays()
+
+        named = (*key, of_table, tuple(scorers), seen.tobytes(), asked.tobytes())
+        scored.append(Split.of_arrays(checkpoint.part(named, one)))
         if progress is not None:
             progress("static splits", done, len(parts))
-    left_out = None if table.groups is None else _joined(scored[splits:])
-    return Static(table, quality, tuple(scored[:splits]), left_out)
+    return scored
 
 
 def _left_out(groups: Sequence[str], folds: int, chance: np.random.Generator) -> list[tuple[Rows, Rows]]:
@@ -457,6 +312,7 @@ def _router(table: Table, models: Mapping[str, Model], **options: Any) -> Iterat
         "learning": "inline",
         "guides": False,
         "clock": lambda: next(clock),
+        "prices": engine_prices(table),
     }
     trouble = _Trouble()
     logging.getLogger("rar").addHandler(trouble)

@@ -17,12 +17,14 @@ from typing_extensions import Self
 from rar.embedding import Embedder, as_embedder
 from rar.errors import ConfigurationError, NotFittedError, RouterFileError, ScoreError, TrainingDataError
 from rar.linear import Array
-from rar.routers import saving
+from rar.routers import saving, thresholds
+from rar.routers.fingerprint import Sketch, share_seen, sketch
 from rar.routers.outcomes import Outcomes, paired, teachable
+from rar.routers.thresholds import Calibration
 from rar.values import Vector
 
 if TYPE_CHECKING:
-    from rar.evaluation.data import Table
+    from rar.evaluation.table import Table
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 Config: TypeAlias = Mapping[str, Any]  # of JSON values
@@ -57,6 +59,8 @@ class LearnedRouter(ABC):
 
     models: tuple[str, ...] = ()  # that it was fitted to; empty: not fitted
     facts: Config = MappingProxyType({})  # of the last fit, for files and model cards: rows, data, ...
+    calibration: Calibration | None = None  # of the last `calibrate`; a new fit forgets it
+    _sketch: Sketch | None = None  # of the texts that it was fitted to; None: unknown
 
     def fit(self, data: Outcomes | Table, *, progress: Progress | None = None) -> Self:
         """Learn from `data`, and forget what was learned before.
@@ -68,6 +72,7 @@ class LearnedRouter(ABC):
         self._fit(outcomes, progress or _silent)
         self.models = outcomes.models
         self.facts = {"rows": len(outcomes), "data": outcomes.name}
+        self.calibration, self._sketch = None, sketch(outcomes.texts)
         return self
 
     def score(self, texts: Sequence[str], vectors: Vector | None = None) -> Array:
@@ -99,7 +104,8 @@ class LearnedRouter(ABC):
     ) -> float:
         """The threshold, for `rar.strategies.Threshold`, that does what is asked on `data`: give one of the two.
 
-        It lies in the middle between two neighbouring scores; 0 sends all to the strong model.
+        It lies in the middle between two neighbouring scores; 0 sends all to the strong model. The router remembers it
+        as `calibration`: `save` keeps it, and `Threshold(router)` takes it.
 
         Args:
             data: Requests as they will come, that the router was not fitted to; for `max_drop` with their outcomes.
@@ -109,7 +115,8 @@ class LearnedRouter(ABC):
                 4): the threshold with the fewest strong calls that loses no more on `data`.
 
         Raises:
-            TrainingDataError: There are no texts, or the two models of `data` are this router's in the other order.
+            TrainingDataError: There are no texts, or the two models of `data` are others of this router's than those
+                that its score compares, or the same in the other order.
         """
         if (strong_share is None) == (max_drop is None):
             raise ConfigurationError("Give either strong_share or max_drop.")
@@ -119,31 +126,40 @@ class LearnedRouter(ABC):
         outcomes = paired(data) if hasattr(data, "texts") else None  # type: ignore[arg-type]
         if outcomes is None and max_drop is not None:
             raise ConfigurationError("max_drop needs outcomes, not only texts: nothing else tells what is lost.")
-        if outcomes is not None and outcomes.models == self._compared[::-1]:
-            weak_id, strong_id = self._compared
-            raise TrainingDataError(
-                f"{outcomes.name}: its weak model is {strong_id!r} and its strong one {weak_id!r}; this router was "
-                f"fitted to them the other way round. Give `outcomes.pair({weak_id!r}, {strong_id!r})`."
-            )
+        if outcomes is not None:
+            self._check_pair(outcomes)
         texts: Any = data if outcomes is None else outcomes.texts
         scores = self.score(texts, self._known_vectors(outcomes))
         if not len(scores):
             raise TrainingDataError("There are no texts to calibrate on.")
-        # From "hardly any to the strong model" to "all", within what `Threshold` takes.
-        steps = np.r_[1.0, _between(np.unique(scores))[::-1], 0.0]
-        order = np.argsort(scores)
-        strong_calls = len(scores) - np.searchsorted(scores[order], steps)
         if outcomes is None or max_drop is None:
-            fits = strong_calls <= (given + 1e-12) * len(scores)
-            return float(steps[fits][-1]) if fits.any() else 1.0
-        weak, strong = outcomes.scores.T
-        if strong.mean() < 0.0:
-            raise TrainingDataError(
-                f"{outcomes.name}: the strong model's mean score is {strong.mean():g}, of which no share can be kept. "
-                "Give strong_share, or add a constant to all scores so that none is below 0."
+            threshold = thresholds.for_share(scores, given)
+        else:
+            threshold = thresholds.for_drop(scores, outcomes, given)
+        asked = {"strong_share" if max_drop is None else "max_drop": given}
+        share, name = float((scores >= threshold).mean()), "texts" if outcomes is None else outcomes.name
+        self.calibration = Calibration(threshold, self._compared, asked, share, len(scores), name)
+        return threshold
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold of the last calibration, this router's or that of the file it came from; None: none yet.
+
+        Raises:
+            ConfigurationError: It was chosen for another pair of models than the score now compares.
+        """
+        if self.calibration is None:
+            return None
+        if self.calibration.models != self._compared:
+            was, now = (" and ".join(map(repr, pair)) for pair in (self.calibration.models, self._compared))
+            raise ConfigurationError(
+                f"The router's threshold was chosen for {was}, and its score compares {now}. Calibrate it for them."
             )
-        gained = np.r_[0.0, np.cumsum(outcomes.gap[order[::-1]])][strong_calls] / len(scores)
-        return float(steps[weak.mean() + gained >= (1.0 - given) * strong.mean() - 1e-12][0])
+        return self.calibration.threshold
+
+    def saw(self, texts: Sequence[str]) -> float | None:
+        """Which share of `texts` it was fitted to, from hashes that it keeps; None: unknown, as of older files."""
+        return None if self._sketch is None else share_seen(self._sketch, texts)
 
     # --- files ------------------------------------------------------------------------------------------------------
 
@@ -152,7 +168,10 @@ class LearnedRouter(ABC):
         self._fitted()
         config = {name: getattr(self, name) for name in self.parameters}
         about = {"models": list(self.models), "facts": dict(self.facts), **self._about()}
-        return saving.write(Path(folder), self.name, config, about, self._arrays(), self._write_files)
+        if self.calibration is not None:
+            about[saving.CALIBRATION] = self.calibration.as_dict()
+        arrays = self._arrays() if self._sketch is None else {**self._arrays(), saving.SKETCH: self._sketch}
+        return saving.write(Path(folder), self.name, config, about, arrays, self._write_files)
 
     @classmethod
     def load(cls, folder: str | Path, **options: Any) -> Self:
@@ -175,6 +194,8 @@ class LearnedRouter(ABC):
             router._restore(saved)
             router.models = tuple(saved.about["models"])
             router.facts = saved.about["facts"]
+            router.calibration = Calibration.of(saved.about.get(saving.CALIBRATION))
+            router._sketch = saved.arrays.get(saving.SKETCH)
         return router
 
     def push_to_hub(
@@ -247,11 +268,23 @@ class LearnedRouter(ABC):
     # --- small parts ------------------------------------------------------------------------------------------------
 
     @property
-    def _compared(self) -> tuple[str, ...]:
-        """The weak and the strong model that the score compares."""
-        return tuple(
-            getattr(self, role, None) or self.models[at] for role, at in (("weak", 0), ("strong", -1)) if self.models
-        )
+    def _compared(self) -> tuple[str, str]:
+        """The weak and the strong model that the score compares; of a fitted router."""
+        return getattr(self, "weak", None) or self.models[0], getattr(self, "strong", None) or self.models[-1]
+
+    def _check_pair(self, outcomes: Outcomes) -> None:
+        """Refuse two models of this router's that its score does not compare; other names may be the file's own."""
+        weak_id, strong_id = self._compared
+        if outcomes.models == (strong_id, weak_id):
+            raise TrainingDataError(
+                f"{outcomes.name}: its weak model is {strong_id!r} and its strong one {weak_id!r}; this router was "
+                f"fitted to them the other way round. Give `outcomes.pair({weak_id!r}, {strong_id!r})`."
+            )
+        if outcomes.models != (weak_id, strong_id) and set(outcomes.models) <= set(self.models):
+            raise TrainingDataError(
+                f"{outcomes.name}: these are outcomes of {' and '.join(map(repr, outcomes.models))}, and this router's "
+                f"score compares {weak_id!r} and {strong_id!r}. Load it with weak= and strong= of the pair you mean."
+            )
 
     def _fitted(self) -> None:
         if not self.models:
@@ -344,13 +377,6 @@ def _numbers(scores: Array, router: object) -> Array:
     if len(missing):
         raise ScoreError(repr(router), int(missing[0]))
     return scores
-
-
-def _between(ascending: Array) -> Array:
-    """The middle of each two neighbours: a text that scores a hair less than one of them stays on its side."""
-    low, high = ascending[:-1], ascending[1:]
-    middle = low + (high - low) / 2.0
-    return np.asarray(np.where(middle > low, middle, high), np.float64)  # of neighbouring floats it is one of them
 
 
 def _silent(what: str, done: int, total: int) -> None:

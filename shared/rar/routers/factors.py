@@ -17,7 +17,7 @@ from rar.routers.saving import Saved
 from rar.values import Vector
 
 if TYPE_CHECKING:
-    from rar.evaluation.data import Table
+    from rar.evaluation.table import Table
 
 _PARTS = ("models", "projection", "offset", "weights")
 

@@ -95,9 +95,13 @@ def card(
         ("Models, weak to strong" if router.pair else "Models", ", ".join(f"`{model}`" for model in router.models)),
         ("Fitted to", f"{data or router.facts.get('data', 'unknown data')}, {router.facts.get('rows', '?')} rows"),
         *((name, f"{value:.4g}") for name, value in measured.items()),
+        *_calibrated(router),
     ]
     table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows)
     tie = "a tie counts a half" if router.tie == 0.5 else "a tie counts for the latter"
+    how = "router.calibrate(your_requests, strong_share=0.3)  # a list of texts"
+    if router.calibration is not None:
+        how = f"# It has a threshold. For one of your own: {how}"
     unmeasured = "" if measured else "\nNo metric was given: measure it on your own outcomes before you rely on it.\n"
     return f"""---
 {about.to_yaml()}
@@ -121,8 +125,8 @@ from rar.strategies import Threshold
 router = from_hub("{repo_id}")
 print(router.score(["Which river flows through Paris?"]))
 
-threshold = router.calibrate(your_requests, strong_share=0.3)  # a list of texts
-strategy = Threshold(router, threshold)  # or static_router=router, as one feature of what RAR learns
+{how}
+strategy = Threshold(router)  # or static_router=router, as one feature of what RAR learns
 ```
 
 Pass either to `langchain_rar.RouterChatModel` or `llama_index_rar.RouterLLM`, whose models should be those named above.
@@ -176,6 +180,16 @@ def _reason(error: BaseException, to_do: str, endpoint: str) -> str:
         )
     said = f"status {status}" if status is not None else type(error).__name__
     return f"{endpoint} cannot be reached, or fails ({said}). Check the connection, or try again later."
+
+
+def _calibrated(router: LearnedRouter) -> list[tuple[str, str]]:
+    """The row of a card on the threshold that the router has."""
+    if router.threshold is None or router.calibration is None:
+        return []
+    found = router.calibration
+    asked = ", ".join(f"{name}={value:g}" for name, value in found.asked.items())
+    share = f"{found.strong_share:.1%} of {found.rows:,} rows of {found.data} to the strong model"
+    return [("Threshold", f"{found.threshold:.6g}, for {asked}: {share}")]
 
 
 def _cell(text: str) -> str:

@@ -12,12 +12,13 @@ from typing_extensions import Self
 from rar.errors import ConfigurationError, TrainingDataError
 from rar.linear import Array
 from rar.routers.base import Arrays, EmbeddingRouter, Progress
+from rar.routers.fingerprint import merged, sketch
 from rar.routers.outcomes import Outcomes
 from rar.routers.saving import Saved
 from rar.values import Vector
 
 if TYPE_CHECKING:
-    from rar.evaluation.data import Table
+    from rar.evaluation.table import Table
 
 _CELLS = 2**22  # similarities, or numbers made of them, that are held at a time: 16 MiB
 _TIE = 1e-5  # cosines that are nearer than this are equal: what a matrix product rounds must not order neighbours
@@ -55,6 +56,8 @@ class NeighbourRouter(EmbeddingRouter):
         (vectors, facts), (more, their) = self._kept, self._seen(outcomes)
         self._kept = np.concatenate([vectors, more]), np.concatenate([facts, their])
         self.facts = {**self.facts, "rows": len(self._kept[0])}
+        if self._sketch is not None:
+            self._sketch = merged(self._sketch, sketch(outcomes.texts))
         return self
 
     def _seen(self, data: Outcomes) -> tuple[Vector, Vector]:

@@ -14,7 +14,7 @@ from rar.linear import Array
 from rar.values import Vector
 
 if TYPE_CHECKING:
-    from rar.evaluation.data import Table
+    from rar.evaluation.table import Table
 
 Winner: TypeAlias = Literal["model_a", "model_b", "tie"]
 
@@ -224,6 +224,19 @@ def paired(data: Outcomes | Table) -> Outcomes:
             "Drop them with `outcomes.pair(weak, strong)`."
         )
     return outcomes
+
+
+def exchanged(data: Outcomes | Table) -> str | None:
+    """A warning where the weak one of two models has the higher mean score; None where it has not."""
+    outcomes = _outcomes(data)
+    weak, strong = (float(np.nanmean(outcomes.scores[:, at])) for at in (0, -1))
+    if not weak > strong:
+        return None
+    weak_id, strong_id = outcomes.models[0], outcomes.models[-1]
+    return (
+        f"The weak model {weak_id!r} scores better ({weak:.3f}) than the strong one {strong_id!r} ({strong:.3f}) on "
+        f"{outcomes.name}. Are they exchanged? If not, the weak model alone is cheaper and better."
+    )
 
 
 def _outcomes(data: Any) -> Outcomes:

@@ -7,6 +7,8 @@ so that a folder without it was never finished.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +27,7 @@ from rar.errors import ConfigurationError, RarError, RouterFileError
 SCHEMA = 1
 ABOUT, WEIGHTS = "router.json", "weights.npz"
 FILES = (ABOUT, WEIGHTS, "model.onnx", "tokenizer.json", "tuned.safetensors")  # that routers have, not each has all
+CALIBRATION, SKETCH = "calibration", "fitted_to"  # in the two, since 0.2; older versions pass them over
 AGAIN = "fit it again or fetch it again"
 
 
@@ -67,11 +70,41 @@ def write(
     return folder
 
 
+def amend(folder: Path, **about: Any) -> None:
+    """Write more facts into the description of a saved router, whole or not at all; the rest stays as it is."""
+    file = folder / ABOUT
+    content = json.dumps({**json.loads(file.read_text("utf-8")), **about}, indent=1, ensure_ascii=False) + "\n"
+    with TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:
+        new = Path(unfinished, ABOUT)
+        new.write_text(content, "utf-8")
+        new.replace(file)
+
+
+def copy(source: Path, folder: Path) -> Path:
+    """Put a saved router into another folder as `write` does, without loading it."""
+    saved = read(source)
+    check_folder(folder, "A router")
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:
+        new, old = Path(unfinished, "new"), Path(unfinished, "old")
+        new.mkdir()
+        old.mkdir()
+        for name in FILES:
+            if (saved.folder / name).is_file():
+                shutil.copyfile(saved.folder / name, new / name)
+        _replace(folder, new, old)
+    return folder
+
+
 def check_folder(folder: Path, what: str) -> None:
-    """Raise `ConfigurationError` where a file is in the way of a folder."""
+    """Raise `ConfigurationError` where a file is in the way of a folder, or it cannot be made or written into."""
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise ConfigurationError(f"{what} is saved into a folder, and {str(place)!r} is a file. Name another.")
+        if place.is_dir():
+            if not os.access(place, os.W_OK):
+                raise ConfigurationError(f"{what} cannot be saved: {str(place)!r} is not writable. Name another.")
+            return
 
 
 def _replace(folder: Path, new: Path, old: Path) -> None:
