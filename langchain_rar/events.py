@@ -89,8 +89,9 @@ def _events(serving: Serving) -> Generator[Mapping[str, Any], None, None]:
                 for ready in attempt.rest(serving.nothing(attempt.decision)):
                     if ready["event"] != "message-finish":
                         yield ready
-        facts = turn.decision.as_dict()
-        output = stamped(opened.stream.output, facts)
+        output = opened.stream.output
+        facts = serving.facts(turn.decision, output)
+        output = stamped(output, facts)
     except BaseException as error:
         run.on_chain_error(error)
         raise
@@ -115,8 +116,9 @@ async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
                 for ready in attempt.rest(serving.nothing(attempt.decision)):
                     if ready["event"] != "message-finish":
                         yield ready
-        facts = turn.decision.as_dict()
-        output = stamped(await opened.stream, facts)
+        output = await opened.stream
+        facts = serving.facts(turn.decision, output)
+        output = stamped(output, facts)
     except BaseException as error:
         await run.on_chain_error(error)
         raise

@@ -139,9 +139,10 @@ def message_of(reply: Reply) -> AIMessage:
 
 
 def stamped(output: Any, facts: Mapping[str, Any]) -> Any:
-    """A copy of a message, or of structured output with its `raw` message, that carries the decision. The id stays."""
+    """A copy of a message, or of structured output with its `raw` message, that carries more facts. The id stays."""
     if isinstance(output, BaseMessage):
-        return output.model_copy(update={"response_metadata": {**output.response_metadata, DECISION: dict(facts)}})
+        carried = {**output.response_metadata.get(DECISION, {}), **facts}
+        return output.model_copy(update={"response_metadata": {**output.response_metadata, DECISION: carried}})
     if isinstance(output, dict) and isinstance(output.get("raw"), BaseMessage):
         return {**output, "raw": stamped(output["raw"], facts)}
     return output

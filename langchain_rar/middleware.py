@@ -155,7 +155,7 @@ def _answer(response: ModelResponse[Any]) -> AIMessage | None:
 def _finished(response: ModelResponse[Any], serving: Serving, decision: Decision) -> ModelResponse[Any]:
     answer = _answer(response)
     serving.learn(decision, answer)
-    facts = decision.as_dict()
+    facts = serving.facts(decision, answer)
     result: list[BaseMessage] = [
         stamped(message, facts) if message is answer else message for message in response.result
     ]

@@ -44,7 +44,7 @@ from rar.injection import messages_of
 from rar.router import Router
 from rar.timeouts import astream_within, awithin, stream_within, within
 from rar.turn import Attempt, Turn
-from rar.values import Answer, Decision, Request
+from rar.values import Answer, Decision, Reply, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Serving:
                     call = self.prepared(attempt.decision, run.get_child())
                     output = self.whole(within(*self.limit(attempt), lambda: call.child.invoke(*call.sent)))  # noqa: B023
                     attempt.refuse(self.flaw(attempt.decision, output))
-            output = stamped(output, turn.decision.as_dict())
+            output = stamped(output, self.facts(turn.decision, call.message(output)))
         except BaseException as error:
             run.on_chain_error(error)
             raise
@@ -114,7 +114,7 @@ class Serving:
                     call = self.prepared(attempt.decision, run.get_child())
                     output = self.whole(await awithin(*self.limit(attempt), call.child.ainvoke(*call.sent)))
                     attempt.refuse(self.flaw(attempt.decision, output))
-            output = stamped(output, turn.decision.as_dict())
+            output = stamped(output, self.facts(turn.decision, call.message(output)))
         except BaseException as error:
             await run.on_chain_error(error)
             raise
@@ -127,7 +127,7 @@ class Serving:
         try:
             turn = self.turn(self.router.decide(self.request, self.models))
             for attempt in turn:
-                passed = _Passed(self.form.parsed, attempt.decision.as_dict())
+                passed = _Passed(self, attempt.decision)
                 with attempt:
                     call = self.prepared(attempt.decision, run.get_child())
                     with closing(stream_within(*self.limit(attempt), lambda: call.child.stream(*call.sent))) as source:  # noqa: B023
@@ -148,7 +148,7 @@ class Serving:
         try:
             turn = self.turn(await self.router.adecide(self.request, self.models))
             for attempt in turn:
-                passed = _Passed(self.form.parsed, attempt.decision.as_dict())
+                passed = _Passed(self, attempt.decision)
                 with attempt:
                     call = self.prepared(attempt.decision, run.get_child())
                     async with aclosing(astream_within(*self.limit(attempt), call.child.astream(*call.sent))) as source:
@@ -222,13 +222,23 @@ class Serving:
             output = output.get("parsed")
         return output is not None and output != []
 
+    def facts(self, decision: Decision, message: AIMessage | None) -> dict[str, Any]:
+        """What a whole answer is stamped with: the decision and what it cost."""
+        return decision.as_dict() | self.costs(decision, message)
+
+    def costs(self, decision: Decision, message: AIMessage | None) -> dict[str, Any]:
+        return {} if message is None else self.router.costs(decision, self.reply(decision, message), self.models)
+
+    def reply(self, decision: Decision, message: AIMessage) -> Reply:
+        model = self.models[decision.model]
+        return reply_of(model.role, message, model.id)
+
     def learn(self, decision: Decision, message: AIMessage | None) -> None:
         if message is None or is_cached(message):
             return
         if is_blank(message):  # it cost something, and teaches nothing
             decision = replace(decision, request=replace(decision.request, learn=False))
-        model = self.models[decision.model]
-        self.router.learn(decision, reply_of(model.role, message, model.id), self.models)
+        self.router.learn(decision, self.reply(decision, message), self.models)
 
     def _inputs(self) -> dict[str, Any]:
         return {"messages": [message.native for message in self.request.messages]}
@@ -276,18 +286,24 @@ class LastMessage(BaseCallbackHandler):
 
 
 class _Passed:
-    """The chunks of one attempt that were passed on. The first that can carry it is stamped: merging adds chunks up."""
+    """The chunks of one attempt that were passed on.
 
-    def __init__(self, parsed: bool, facts: Mapping[str, Any]) -> None:
+    Merging adds chunks up, so that each fact is stamped on one of them: the decision on the first that can carry it,
+    what the answer cost on the last.
+    """
+
+    def __init__(self, serving: Serving, decision: Decision) -> None:
         self.chunks: list[Any] = []
-        self._parsed = parsed
-        self._facts: Mapping[str, Any] | None = facts
+        self._serving, self._decision = serving, decision
+        self._facts: Mapping[str, Any] | None = decision.as_dict()
 
     def on(self, chunk: Any) -> Any:
-        chunk = chunk if self._parsed else as_chunk(chunk)
+        chunk = chunk if self._serving.form.parsed else as_chunk(chunk)
         if self._facts is not None:
             marked = stamped(chunk, self._facts)
             self._facts, chunk = (self._facts if marked is chunk else None), marked
+        if isinstance(chunk, AIMessageChunk) and chunk.chunk_position == "last":
+            chunk = stamped(chunk, self._serving.costs(self._decision, merged([*self.chunks, chunk])))
         self.chunks.append(chunk)
         return chunk
 

@@ -209,8 +209,8 @@ def test_arguments_of_the_call_win_over_those_of_the_router(routed: MakeRouter, 
 
 
 def test_constructor_arguments_that_cannot_take_effect_are_told_of(routed: MakeRouter) -> None:
-    with pytest.warns(UserWarning, match=r"RouterChatModel ignores \['timeout'\]"):
-        routed(timeout=3)
+    with pytest.warns(UserWarning, match=r"RouterChatModel ignores \['max_retries'\]"):
+        routed(max_retries=3)
 
 
 def test_disable_streaming_takes_effect(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:

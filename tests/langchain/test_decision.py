@@ -17,6 +17,9 @@ from rar.errors import UnknownModelError
 from rar.values import Request, Route
 from tests.fake_openai import FakeOpenAI
 from tests.langchain.conftest import MakeRouter, Notes, a_guide
+from tests.langchain.test_runs import Mode, every_mode
+
+pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
 
 FACTS = {
     "decision_id",
@@ -32,16 +35,30 @@ FACTS = {
 }
 
 
-async def test_the_decision_is_on_exactly_one_chunk_and_on_their_sum(routed: MakeRouter) -> None:
+COSTS = {"usd", "strong_usd", "input_tokens", "output_tokens", "estimated"}
+
+
+async def test_the_decision_is_on_the_first_chunk_its_cost_on_the_last_and_both_on_their_sum(
+    routed: MakeRouter,
+) -> None:
     model = routed()
     for chunks in (list(model.stream("one two")), [chunk async for chunk in model.astream("one two")]):
-        assert [set(chunk.response_metadata.get("rar", ())) for chunk in chunks] == [FACTS] + [set()] * (
-            len(chunks) - 1
-        )
+        first, *between, last = [set(chunk.response_metadata.get("rar", ())) for chunk in chunks]
+        assert (first, last) == (FACTS, COSTS)
+        assert set().union(*between) == set()
         whole = chunks[0] + chunks[1:]
         assert isinstance(whole, AIMessageChunk)
         assert whole.response_metadata["rar"]["model"] == "weak"
         assert whole.chunk_position == "last"
+
+
+@every_mode
+async def test_an_answer_says_what_it_cost_and_what_the_strong_model_would_have(mode: Mode, routed: MakeRouter) -> None:
+    facts = (await mode(routed(prices={"weak": (1, 2), "strong": (10, 20)}), {})).response_metadata["rar"]
+
+    assert set(facts) == FACTS | COSTS
+    assert (facts["input_tokens"], facts["output_tokens"], facts["estimated"]) == (11, 7, False)
+    assert (facts["usd"], facts["strong_usd"]) == (pytest.approx(25e-6), pytest.approx(250e-6))
 
 
 def test_the_decision_is_never_sent_to_a_provider(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:

@@ -250,11 +250,9 @@ def test_a_strategy_that_raises_leaves_it_to_the_strong_model(routed: MakeRouter
     def broken(request: Request) -> str:
         raise ZeroDivisionError
 
-    assert routed(broken).invoke("Hello").response_metadata["rar"] | {"decision_id": ""} == {
-        "decision_id": "", "model": "strong", "reason": "strategy_failed", "guide_id": None, "confidence": None,
-        "similarity": None, "key_source": "last_user_message", "drafts": 0, "failed_over": [],
-        "why": "The strategy raised an error, so the strong model answers; the log says more.",
-    }  # fmt: skip
+    facts = routed(broken).invoke("Hello").response_metadata["rar"]
+
+    assert (facts["model"], facts["reason"], facts["failed_over"]) == ("strong", "strategy_failed", [])
 
 
 def test_a_closed_router_lets_the_strong_model_answer(routed: MakeRouter) -> None:
