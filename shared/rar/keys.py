@@ -77,16 +77,24 @@ def question_in_template(text: str) -> str | None:
     return text[fields[index].end() : end].strip() or None
 
 
-def task_of(*, tools: Sequence[Any] = (), schema: Any = None) -> str:
-    """The form of the answer that a call wants: nothing learned about one form is used for another.
+def task_of(*, tools: Sequence[Any] = (), schema: Any = None, work: str = "answer") -> str:
+    """What a call wants: the kind of work, and the form of its result. Nothing learned about one is used for another.
 
     Args:
         tools: JSON-able tool definitions or names; their order does not matter.
         schema: A JSON schema, or anything JSON-able that stands for one.
+        work: As `rar.work.label_of` names it.
+
+    Returns:
+        `"answer"`, `"tools:<hash>"`, `"schema:<hash>"` or `"tools:<hash>/schema:<hash>"`; of other work than answering
+        `"rephrase"`, `"rephrase/schema:<hash>"`.
     """
+    parts = [] if work == "answer" else [work]
     if tools:
-        return f"tools:{_fingerprint(sorted(_canonical(tool) for tool in tools))}"
-    return "answer" if schema is None else f"schema:{_fingerprint(_canonical(schema))}"
+        parts.append(f"tools:{_fingerprint(sorted(_canonical(tool) for tool in tools))}")
+    if schema is not None:
+        parts.append(f"schema:{_fingerprint(_canonical(schema))}")
+    return "/".join(parts) or "answer"
 
 
 def _canonical(value: Any) -> str:
