@@ -31,7 +31,7 @@ from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from langchain_rar.serving import Serving, Settings
 from langchain_rar.structured import StructuredRouter
 from rar.errors import ConfigurationError, MissingModelError, RarError, SameModelError
-from rar.keys import task_of
+from rar.keys import task_of, with_work
 from rar.models import check_pair, named_models
 from rar.router import Router
 from rar.strategy import check_models
@@ -323,7 +323,7 @@ class RouterChatModel(BaseChatModel):
             key.text,
             key.source,
             namespace or self.namespace,
-            form.task if form is not PLAIN else _task(arguments),
+            with_work(form.task if form is not PLAIN else _task(arguments), key.work),
             {FORM: form, ARGUMENTS: arguments},
             force=force,
             sticky=self._sticky(native),

@@ -1,39 +1,47 @@
 """The key: the user's own question, found under the prompt that a framework built around it.
 
 What is embedded decides what is alike, so boilerplate and retrieved context must stay out of it. Plugins walk their
-framework's ladder of places where the question may be known and end at `last_question`, which all share.
+framework's ladder of places where the question may be known and end at `last_question`, which all share. With the key
+comes the kind of work that the prompt does with it (`rar.work`), which is part of the task.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from rar.followups import in_conversation, stands_alone
+from rar.templates import around, instructions_in, parsed
 from rar.values import Message
+from rar.work import label_of
 
 _query: ContextVar[str | None] = ContextVar("rar_query", default=None)
 
-# "Question: ... Context: ..." in either order, as RAG prompts have it; each field ends at the next one or at "Answer:".
-_FIELD = re.compile(
-    r"^[ \t]*(?P<name>question|query|user question|context|context information|answer|helpful answer)[ \t]*:[ \t]*",
-    re.IGNORECASE | re.MULTILINE,
-)
-_QUESTION_FIELDS = {"question", "query", "user question"}
-_CONTEXT_FIELDS = {"context", "context information"}
+Attached = Callable[[Message], str]
+
+
+def _nothing(_: Message) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The question and the rung of the ladder that found it; `text` is None where there is none."""
+    """The question and the rung of the ladder that found it.
+
+    Args:
+        text: None where there is no question to be found; nothing is learned from such a call.
+        source: Where it was found. `"hidden"`: in a template that does not show which part is the question.
+        work: The kind of work that the prompt does with it, as `rar.work.label_of` names it.
+    """
 
     text: str | None
     source: str
+    work: str = "answer"
 
 
 @contextmanager
@@ -51,30 +59,57 @@ def ambient_query() -> str | None:
     return _query.get()
 
 
-def last_question(messages: Sequence[Message]) -> Key:
-    """The question in the last user message, out of a known RAG template; a follow-up brings the question before it."""
-    users = [message.text.strip() for message in messages if message.role == "user" and message.text.strip()]
-    if not users:
+def last_question(messages: Sequence[Message], attached: Attached = _nothing) -> Key:
+    """The question in the last user message, out of the template around it, with as much conversation as it needs.
+
+    Args:
+        attached: A digest of what a message holds beside its text (images, files, audio); empty where there is nothing.
+    """
+    at = _last_user(messages)
+    if at is None or not messages[at].text.strip():
         return Key(None, "none")
-    inner = question_in_template(users[-1])
-    if inner is not None:
-        return Key(inner, "template")
-    answered = any(message.role == "assistant" for message in messages)
-    if answered and len(users) > 1:
-        return Key(f"{users[-2][-500:]}\n{users[-1]}", "last_user_message+history")
-    return Key(users[-1], "last_user_message")
+    text = messages[at].text.strip()
+    template = parsed(text)
+    if template is not None:
+        work = label_of(f"{_system(messages)}\n\n{template.instructions}")
+        source = "hidden" if template.question is None else "template"
+        return _with_attached(Key(template.question, source, work), messages[at], attached)
+    earlier = [message for message in messages[:at] if message.role in {"user", "assistant"}]
+    work = label_of(_system(messages))
+    answered = next((message.text for message in reversed(earlier) if message.role == "assistant"), "")
+    marks = [attached(message) for message in earlier]
+    if not earlier or (stands_alone(text, answered) and not any(marks)):
+        return _with_attached(Key(text, "last_user_message", work), messages[at], attached)
+    if work == "answer" and earlier[-1].role == "user":
+        work = label_of(
+            text
+        )  # a template's last word behind the user's: "given the conversation, write a search query"
+    said = [(message.role, f"{message.text}\n{mark}".strip()) for message, mark in zip(earlier, marks, strict=True)]
+    return _with_attached(Key(in_conversation(text, said), "last_user_message+history", work), messages[at], attached)
 
 
-def question_in_template(text: str) -> str | None:
-    """The question of a "Question: … Context: …" prompt, in either order; None where `text` is no such prompt."""
-    fields = list(_FIELD.finditer(text))
-    names = {field["name"].lower() for field in fields}
-    if not (names & _QUESTION_FIELDS and names & _CONTEXT_FIELDS):
-        return None
-    # The last one: retrieved context may itself hold lines that begin with "Question:".
-    index = max(i for i, field in enumerate(fields) if field["name"].lower() in _QUESTION_FIELDS)
-    end = fields[index + 1].start() if index + 1 < len(fields) else len(text)
-    return text[fields[index].end() : end].strip() or None
+def known_question(key: Key, messages: Sequence[Message], attached: Attached = _nothing) -> Key:
+    """A question that is known from elsewhere, with the work that the prompt around it does."""
+    at = _last_user(messages)
+    if at is None or key.text is None:
+        return key
+    instructions = around(messages[at].text, key.text)
+    work = label_of(f"{_system(messages)}\n\n{instructions}")
+    return _with_attached(replace(key, work=work), messages[at], attached)
+
+
+def _last_user(messages: Sequence[Message]) -> int | None:
+    return next((at for at in reversed(range(len(messages))) if messages[at].role == "user"), None)
+
+
+def _system(messages: Sequence[Message]) -> str:
+    return "\n\n".join(instructions_in(message.text) for message in messages if message.role == "system")
+
+
+def _with_attached(key: Key, message: Message, attached: Attached) -> Key:
+    """The key of a text with something attached, which the same text with something else does not share."""
+    mark = attached(message)
+    return replace(key, text=f"{key.text}\n[attached {mark}]") if mark and key.text is not None else key
 
 
 def task_of(*, tools: Sequence[Any] = (), schema: Any = None, work: str = "answer") -> str:
@@ -89,12 +124,19 @@ def task_of(*, tools: Sequence[Any] = (), schema: Any = None, work: str = "answe
         `"answer"`, `"tools:<hash>"`, `"schema:<hash>"` or `"tools:<hash>/schema:<hash>"`; of other work than answering
         `"rephrase"`, `"rephrase/schema:<hash>"`.
     """
-    parts = [] if work == "answer" else [work]
+    parts = []
     if tools:
         parts.append(f"tools:{_fingerprint(sorted(_canonical(tool) for tool in tools))}")
     if schema is not None:
         parts.append(f"schema:{_fingerprint(_canonical(schema))}")
-    return "/".join(parts) or "answer"
+    return with_work("/".join(parts) or "answer", work)
+
+
+def with_work(form: str, work: str) -> str:
+    """The task of some work whose result has a form: `"answer"`, `"rephrase"`, `"rephrase/schema:<hash>"`."""
+    if work == "answer":
+        return form
+    return work if form == "answer" else f"{work}/{form}"
 
 
 def _canonical(value: Any) -> str:

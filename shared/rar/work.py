@@ -280,7 +280,7 @@ _DONE = {
     "redact": "redact mask anonymize anonymise pseudonymize pseudonymise deidentify de-identify",
     "plan": "plan",
     "expand": "expand brainstorm",
-    "other": "emulate simulate",
+    "other": "emulate simulate try",
     "answer": "answer respond reply help assist chat converse explain solve advise discuss synthesize synthesise "
     "beantworte "
     "beantworten antworte réponds répondez répondre responde responder contesta rispondi responda",
@@ -311,7 +311,7 @@ _MADE: Mapping[str, str] = _table({
     "extract": "entities entity triplets triples triple facts assertions assumptions verbatim nouns keyword extracted",
     "evaluate": "score scores rating grade verdict binary correct grounded critique whether faithful feedback",
     "rank": "ranking ranked",
-    "classify": "category categories label labels intent sentiment topic language class spam yes",
+    "classify": "category categories label labels intent sentiment spam yes",
     "translate": "translation übersetzung traduction traducción",
     "select": "tool tools table tables choice choices number numbers datasource destination",
     "redact": "pii personal sensitive confidential",
@@ -329,6 +329,7 @@ _ROLES: Mapping[str, Work] = cast("Mapping[str, Work]", _table({
     "query": "text-to-sql text2sql text2cypher text-to-cypher",
     "redact": "redactor anonymizer anonymiser",
 }))  # fmt: skip
+_SAID = frozenset(_forms("answer respond reply beantworte antworte réponds répondez responde rispondi responda"))
 _FORMS = _set("format style tone rules guidelines json markdown steps structure order instructions example")
 
 
@@ -338,8 +339,17 @@ def _order(words: Words, strength: int, talks: bool) -> _Directive | None:
     if kind is None:
         return None
     behind = words[1 : 1 + _OBJECT]
-    work = _made(behind) if kind == "make" else _answered(behind) if kind == "answer" else _done(kind, behind)
-    if work is None or (work != "answer" and talks and strength == _PLAIN and _is_manner(behind)):
+    if words[0] == "try":
+        work = "other" if behind[:1] == ("again",) else None
+    elif kind == "answer":
+        work = _answered(behind) if words[0] in _SAID else "answer"
+    else:
+        work = _made(behind) if kind == "make" else _done(kind, behind)
+    if (
+        work is None
+        or (work == "other" and strength == _PERSONA)
+        or (work != "answer" and talks and strength == _PLAIN and _is_manner(behind))
+    ):
         return None
     return _Directive(strength, cast("Work", work), tuple(words))
 
@@ -363,13 +373,15 @@ def _done(kind: str, behind: Words) -> str | None:
         return "answer" if _then_answers(behind) else None
     if kind not in {"rank", "select"} and _then_answers(behind):
         return "answer"
-    return "query" if kind == "translate" and _made(behind) == "query" else kind
+    if kind == "translate" and _made(behind) == "query":
+        return "query"
+    return kind
 
 
 def _made(behind: Words) -> str | None:
     for at, word in enumerate(behind):
         kind = "query" if word.endswith(("sql", "ql")) and len(word) > 2 else _MADE.get(word)
-        if word == "question" and at < 3 and at and behind[at - 1] in {"a", "one", "comprehension"}:
+        if word == "question" and 0 < at < 5 and behind[at - 1] in {"a", "one", "comprehension"}:
             kind = "expand"
         if word == "query" and at and behind[at - 1] in {"search", "retrieval", "better"}:
             kind = "rephrase"
