@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tracers.context import register_configure_hook
 
+from langchain_rar.prompts import without_examples
 from rar.followups import digest
 from rar.keys import Key, ambient_query, known_question, last_question
 from rar.values import Message
@@ -49,7 +51,11 @@ def find_key(
         return known_question(Key(seen, "recorded"), messages, attached)
     if extractor is not None and (extracted := extractor([message.native for message in messages])):
         return known_question(Key(extracted, "query_extractor"), messages, attached)
-    return last_question(messages, attached)
+    return last_question([*map(_own_words, messages)], attached)
+
+
+def _own_words(message: Message) -> Message:
+    return replace(message, text=without_examples(message.text)) if message.role == "user" else message
 
 
 def attached(message: Message) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -20,6 +21,11 @@ from rar.templates import around, instructions_in, parsed
 from rar.values import Message
 from rar.work import label_of
 
+# "We have the opportunity to refine the existing answer": the question again, about a draft and new material.
+_REFINES = re.compile(
+    r"\b(?:refine|improve|revise) [^.\n]{0,40}\b(?:existing|original|previous) (?:answer|response)\b", re.IGNORECASE
+)
+_REFINED = 400  # characters within which such a prompt says so
 _query: ContextVar[str | None] = ContextVar("rar_query", default=None)
 
 Attached = Callable[[Message], str]
@@ -78,6 +84,9 @@ def last_question(messages: Sequence[Message], attached: Attached = _nothing) ->
     work = label_of(_system(messages))
     answered = next((message.text for message in reversed(earlier) if message.role == "assistant"), "")
     marks = [attached(message) for message in earlier]
+    if _REFINES.search(text[:_REFINED]) and any(message.role == "user" for message in earlier):
+        asked = next(message for message in reversed(earlier) if message.role == "user")
+        return _with_attached(Key(asked.text.strip() or None, "template", work), asked, attached)
     if not earlier or (stands_alone(text, answered) and not any(marks)):
         return _with_attached(Key(text, "last_user_message", work), messages[at], attached)
     if work == "answer" and earlier[-1].role == "user":
@@ -86,6 +95,12 @@ def last_question(messages: Sequence[Message], attached: Attached = _nothing) ->
         )  # a template's last word behind the user's: "given the conversation, write a search query"
     said = [(message.role, f"{message.text}\n{mark}".strip()) for message, mark in zip(earlier, marks, strict=True)]
     return _with_attached(Key(in_conversation(text, said), "last_user_message+history", work), messages[at], attached)
+
+
+def question_in_template(text: str) -> str | None:
+    """The question of a prompt that a template made; None where there is none, or none that can be told for sure."""
+    template = parsed(text)
+    return None if template is None else template.question
 
 
 def known_question(key: Key, messages: Sequence[Message], attached: Attached = _nothing) -> Key:
@@ -140,8 +155,25 @@ def with_work(form: str, work: str) -> str:
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return json.dumps(_plain(value), sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON has it, the same in every process: others go by their names, never by addresses."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_canonical, value))
+    name = getattr(value, "__qualname__", None)
+    return f"{value.__module__}.{name}" if isinstance(name, str) else _ADDRESS.sub("", repr(value))
 
 
 def _fingerprint(value: Any) -> str:
     return hashlib.blake2b(_canonical(value).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

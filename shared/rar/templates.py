@@ -21,7 +21,7 @@ _READ: Final = 200_000  # characters of a prompt that are looked at, half at eac
 _HEAD: Final = 2_000  # characters of a prompt in which its instructions are looked for
 _FIRST: Final = 300  # characters within which a prompt that begins with its question has it
 _FIRST_PARAGRAPH: Final = 60  # characters: what is shorter is a heading
-_CUE: Final = 60
+_CUE: Final = 160  # characters of a last line that a model is to go on from
 
 # In a name, a point stands for a space.
 _NAMES: dict[_Kind, str] = {
@@ -41,14 +41,14 @@ _NAMES: dict[_Kind, str] = {
         コンテキスト 文脈 参考情報 資料 会話履歴 컨텍스트 문맥 문서
     """,
     "answer": """
-        a answer helpful.answer final.answer refined.answer new.answer response reply assistant ai thought relevant.text
+        a answer helpful.answer final.answer refined.answer new.answer response reply assistant ai relevant.text
         standalone.question follow.up.questions? rephrased.question antwort hilfreiche.antwort réponse respuesta
         resposta risposta antwoord odpowiedź ответ cevap eigenständige.frage question.autonome pregunta.independiente
         答案 回答 回复 答 独立问题 답변 답
     """,
     "other": """
-        instructions? rules guidelines constraints tools? table.names system critique revision criteria submission
-        anweisungen regeln instrucciones consignes 要求 注意
+        instructions? rules guidelines constraints tools? table.names thought system critique revision criteria
+        submission anweisungen regeln instrucciones consignes 要求 注意
     """,
 }  # fmt: skip
 _NAMES = {kind: "|".join(names.split()).replace(".", " ") for kind, names in _NAMES.items()}
@@ -83,9 +83,9 @@ _RUNNING = re.compile(
 _BASED = re.compile(r"\s(?:based|using|given|relying|from|with)\b[^\n]{0,80}$")
 _RULE = re.compile(r"(?m)^[ \t]*(?:[-=_*~#]{3,}|>>>|<<<|\"\"\"|```\w{0,12})[ \t]*$|<\|[a-z_]{1,20}\|>")
 # How developers begin who write to the model, and users seldom do.
-_TO_MODEL = re.compile(
-    r"\s{0,9}(?:you are|you will be|your (?:task|job|goal)|below (?:is|are)|here (?:is|are) (?:a|an|the|some) )",
-    re.IGNORECASE,
+_TO_MODEL = re.compile(r"\s{0,9}(?:you are|you will be)\b", re.IGNORECASE)
+_HERE_IS = re.compile(
+    r"\s{0,9}(?:your (?:task|job|goal)|below (?:is|are)|here (?:is|are) (?:a|an|the|some))\b", re.IGNORECASE
 )
 _BEGIN = re.compile(r"(?m)^[ \t]*Begin[!.]?[ \t]*$")
 _PLACEHOLDER = re.compile(
@@ -154,13 +154,12 @@ def parsed(text: str) -> Template | None:
     found = _chosen(prompt, runs) if prompt.has("question") else _running(prompt)
     instructions = _around(_Prompt(text, fields), found)
     if found is None:
-        if runs or (_ends_in_cue(text) and (prompt.has("material") or work_of(instructions) != "answer")):
-            return Template(None, instructions)
-        return Template(None, text) if _TO_MODEL.match(text) and fields and work_of(text) != "answer" else None
+        return Template(None, instructions if runs else text) if runs or _is_developers(prompt, instructions) else None
     question = _unquoted(text[found[0] : found[1]])
     outside = f"{text[: found[0]][:_HEAD]}\n{text[found[1] :][:_HEAD]}"
     evident = prompt.has("material") or _MATERIAL_NAMED.search(outside) or _ends_in_cue(text)
-    return Template(question, instructions) if question and (evident or work_of(outside) != "answer") else None
+    evident = evident or work_of(outside.rstrip(":\n ")) != "answer"
+    return Template(question, instructions) if question and evident else None
 
 
 def around(text: str, question: str) -> str:
@@ -182,6 +181,17 @@ def instructions_in(text: str) -> str:
     prompt = _Prompt(text[:_READ], _fields(text[:_READ]))
     first = prompt.first("material")
     return f"{text[:first]}\n\n{_after_rule(text[first:][-_HEAD:])}" if prompt.has("material") else text
+
+
+def _is_developers(prompt: _Prompt, instructions: str) -> bool:
+    """Whether a prompt without a question is a template for other work, and not a user's own words."""
+    text = prompt.text
+    if _ends_in_cue(text) and (prompt.has("material") or work_of(instructions) != "answer"):
+        return True
+    tagged = any(field.tagged and field.kind == "other" for field in prompt.fields)
+    marked = bool(prompt.fields) or _RULE.search(text) is not None
+    addressed = tagged or (_TO_MODEL.match(text) and marked) or (_HERE_IS.match(text) and "\n" in text.strip())
+    return bool(addressed) and work_of(text) != "answer"
 
 
 def _fields(text: str) -> list[_Field]:
@@ -211,8 +221,12 @@ def _runs(prompt: _Prompt) -> list[tuple[int, int]]:
     """The spans of questions. Question fields with nothing else between them are one: a user may write "Query:" too."""
     runs: list[tuple[int, int]] = []
     joins = False
+    closed = max((field.start for field in prompt.fields if field.kind == "end"), default=0)
+    depth = 0  # of tags around material, in which nothing is the template's
     for index, field in enumerate(prompt.fields):
-        if field.kind != "question":
+        if field.tagged and field.kind in {"material", "end"} and field.start <= closed:
+            depth = max(depth + (1 if field.kind == "material" else -1), 0)
+        if field.kind != "question" or depth:
             joins = False
             continue
         end = prompt.end(index)

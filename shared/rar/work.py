@@ -21,7 +21,7 @@ Work: TypeAlias = Literal[
 Words: TypeAlias = Sequence[str]
 
 # Instructions stand at the ends of a prompt. What lies between them, in a long one, is mostly material.
-_HEAD: Final = 2_400
+_HEAD: Final = 1_200
 _TAIL: Final = 600
 _CUE: Final = 60
 _OBJECT: Final = 18  # words behind a verb that may still say what it is about
@@ -207,11 +207,10 @@ def _behind_to(words: Words) -> Words:
 def _addressed(words: Words, talks: bool) -> _Directive | None:
     if words[0] == "you" and len(words) > 1 and words[1] in {"can", "may", "could", "might", "have"}:
         return None
-    if (
-        len(words) > 2
-        and words[1] in {"are", "as"}
-        and words[2] not in {"to", "given", "asked", "provided", "required"}
-    ):
+    if words[0] == "act":
+        role = _persona(words)
+        return None if role is None else _Directive(_PLAIN, role.work, role.words)
+    if len(words) > 2 and words[1] == "are" and words[2] not in {"to", "given", "asked", "provided", "required"}:
         return _persona(words)
     order = _behind_to(words)
     if order and order[0] in {"be", "receive", "see", "get"}:  # "you will be given a text, …"
@@ -385,6 +384,8 @@ def _made(behind: Words) -> str | None:
             kind = "expand"
         if word == "query" and at and behind[at - 1] in {"search", "retrieval", "better"}:
             kind = "rephrase"
+        if kind == "answer" and "tool" in behind[at + 1 : at + 5]:
+            return "other"  # in the place of a tool
         if kind is not None and not (word == "questions" and at and behind[at - 1] in _GIVEN):
             return kind
     known = _FORMS.isdisjoint(behind) and not (_INPUTS - _USERS).isdisjoint(behind)
