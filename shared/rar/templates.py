@@ -87,6 +87,7 @@ _TO_MODEL = re.compile(r"\s{0,9}(?:you are|you will be)\b", re.IGNORECASE)
 _HERE_IS = re.compile(
     r"\s{0,9}(?:your (?:task|job|goal)|below (?:is|are)|here (?:is|are) (?:a|an|the|some))\b", re.IGNORECASE
 )
+_SECTION = re.compile(r"(?m)^<<[^<>\n]{1,60}>>")  # "<< FORMATTING >>"
 _BEGIN = re.compile(r"(?m)^[ \t]*Begin[!.]?[ \t]*$")
 _PLACEHOLDER = re.compile(
     r"\W{0,3}(?:\[[^\]\n]{0,80}\]|\{[^}\n]{0,80}\}|\$\{|<[^>\n]{1,60}>|\.\.\.|…"
@@ -188,7 +189,7 @@ def _is_developers(prompt: _Prompt, instructions: str) -> bool:
     text = prompt.text
     if _ends_in_cue(text) and (prompt.has("material") or work_of(instructions) != "answer"):
         return True
-    tagged = any(field.tagged and field.kind == "other" for field in prompt.fields)
+    tagged = _SECTION.search(text) or any(field.tagged and field.kind == "other" for field in prompt.fields)
     marked = bool(prompt.fields) or _RULE.search(text) is not None
     addressed = tagged or (_TO_MODEL.match(text) and marked) or (_HERE_IS.match(text) and "\n" in text.strip())
     return bool(addressed) and work_of(text) != "answer"
