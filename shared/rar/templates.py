@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from rar.work import work_of
 
-_Kind: TypeAlias = Literal["question", "material", "answer", "other", "end"]
+_Kind: TypeAlias = Literal["question", "turn", "material", "answer", "other", "end"]
 
-_READ: Final = 200_000  # characters of a prompt that are looked at, half at each end
+_READ: Final = 60_000  # characters of a prompt that are looked at, half at each end
 _HEAD: Final = 2_000  # characters of a prompt in which its instructions are looked for
+_KEPT: Final = 8_000  # characters of a system message that is worth keeping in mind
 _FIRST: Final = 300  # characters within which a prompt that begins with its question has it
 _FIRST_PARAGRAPH: Final = 60  # characters: what is shorter is a heading
 _CUE: Final = 160  # characters of a last line that a model is to go on from
@@ -29,6 +31,7 @@ _NAMES: dict[_Kind, str] = {
         questions? query request search.query frage anfrage aufgabe requête pregunta consulta pergunta domanda richiesta
         vraag pytanie вопрос запрос soru câu.hỏi प्रश्न سؤال السؤال 问题 用户问题 提问 查询 問題 質問 질문
     """,
+    "turn": "human user q",
     "material": """
         contexts? context.information context.documents? documents? docs sources? search.results? results passages?
         excerpts? extracts? snippets? chunks? article text transcript information background knowledge knowledge.base
@@ -56,38 +59,54 @@ _ASKER = (
     "(?:(?:the|this|original|follow[ -]?up|new|current|latest|last|final|customer|customer's|users?|user's|my|input"
     "|human|here is the|given) ){0,4}"
 )
-_ASKED = "(?:follow[ -]?up|new|user(?:'s)?|human|customer) (?:input|message|prompt|task)|follow[ -]?up|human|user|q"
+_ASKED = "(?:follow[ -]?up|new|user(?:'s)?|human|customer) (?:input|message|prompt|task)|follow[ -]?up"
 _QUALIFIED = {"question": f"{_ASKER}(?:{_NAMES['question']})|{_ASKED}"}
+_QUALIFIED["material"] = (
+    f"(?:(?:retrieved|relevant|provided|given|additional|supporting|search|useful) ){{0,2}}(?:{_NAMES['material']})"
+)
+_OWNER = r"(?: (?:des|der|du|de la|de l'|del|de|do|da|van de|of the|from the) ?\w{2,14})?"
 _ANY = "|".join(f"(?P<{kind}>{_QUALIFIED.get(kind, names)})" for kind, names in _NAMES.items())
 
 # A label: "Question:", "### Context", "**Frage**:", "[QUERY]:", "> Question:", ">>> USER INPUT:".
 _LABEL = re.compile(
-    rf"(?:^|\n)[ \t>#*\[=_-]{{0,12}}(?=[^\W\d_])(?:{_ANY})(?:[ \t]?\([^()\n]{{0,60}}\))?(?:[ \t]?[\]*_]{{1,4}})?[ \t]?"
-    r"(?:[:：](?:[*_]{1,4})?|[*]{0,3}(?=\n))",
+    rf"(?:^|\n)[ \t>#*\[=`_-]{{0,12}}(?=[^\W\d_])(?:{_ANY}){_OWNER}(?:[ \t]?\([^()\n]{{0,60}}\))?[ \t\]*_`]{{0,4}}"
+    r"[:：](?:[*_]{1,4})?",
+    re.IGNORECASE,
+)
+# A line of its own: "## Question", "[CONTEXT]", "=== ANSWER ===", "**Frage**".
+_HEADING = re.compile(
+    rf"(?:^|\n)[ \t]{{0,4}}(?:#{{1,6}}|\*{{2}}|\[|={{2,8}}|`)[ \t]?(?:{_ANY}){_OWNER}[ \t\]*_`=#]{{0,10}}(?=\n|\Z)",
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z][\w -]{0,40})(?: [^<>\n]{0,80})?>")
 _TAGS: dict[_Kind, re.Pattern[str]] = {
     "question": re.compile(rf"{_QUALIFIED['question']}|user ?(?:question|query|input)", re.IGNORECASE),
-    "material": re.compile(rf"(?:retrieved |provided )?(?:{_NAMES['material']})", re.IGNORECASE),
+    "material": re.compile(_QUALIFIED["material"], re.IGNORECASE),
     "other": re.compile(r"instructions?|rules|role|examples?|format|answer", re.IGNORECASE),
 }
 # In a line's middle, a label has a capital letter and stands behind a space: "… Context: … Question: … Answer:".
 _INNER = re.compile(rf"(?<=\s)(?=[A-ZÀ-Ý\u4e00-\u9fff\uac00-\ud7af])(?:{_ANY})[ \t]?[:：]", re.IGNORECASE)
 # A running sentence that ends in the question: "…, please answer the question: …", "The customer asks: …".
 _RUNNING = re.compile(
-    rf"\b(?:{_NAMES['question']}|asks?|asked|wants to know|is asking|fragt|demande|chiede)(?: is)?"
-    r"(?: as follows| below)?[ \t]?[:：](?=\s|['\"{<]|[\u3000-\u9fff])",
+    rf"\b(?:{_NAMES['question']}|asks?|asked|wants to know|is asking|answer to|fragt|demande|chiede)"
+    r"(?: is)?(?: as follows| below|,? (?:based on|using|from|given) (?:the |all )?(?:above|these"
+    r"|this)[^.:?\n]{0,30})?[ \t]?[:：](?=\s|['\"{<]|[\u3000-\u9fff])",
     re.IGNORECASE,
 )  # fmt: skip
+_MATERIAL_LED = re.compile(
+    r"[^\n]{0,60}\b(?:context|documents?|information|sources?|passages?|text)\b[^\n]{0,20}:\s", re.IGNORECASE
+)
 _BASED = re.compile(r"\s(?:based|using|given|relying|from|with)\b[^\n]{0,80}$")
-_RULE = re.compile(r"(?m)^[ \t]*(?:[-=_*~#]{3,}|>>>|<<<|\"\"\"|```\w{0,12})[ \t]*$|<\|[a-z_]{1,20}\|>")
+_RULE = re.compile(
+    r"(?m)^[ \t]*(?:\[/[A-Za-z _]{1,30}\]|[-=_*~#]{3,}|>>>|<<<|\"\"\"|```\w{0,12})[ \t]*$|<\|[a-z_]{1,20}\|>"
+)
 # How developers begin who write to the model, and users seldom do.
 _TO_MODEL = re.compile(r"\s{0,9}(?:you are|you will be)\b", re.IGNORECASE)
 _HERE_IS = re.compile(
     r"\s{0,9}(?:your (?:task|job|goal)|below (?:is|are)|here (?:is|are) (?:a|an|the|some))\b", re.IGNORECASE
 )
 _SECTION = re.compile(r"(?m)^<<[^<>\n]{1,60}>>")  # "<< FORMATTING >>"
+_MARKED = re.compile(r"[:\uff1a<#\[*=`\n]")  # without one of these, a text has no field
 _BEGIN = re.compile(r"(?m)^[ \t]*Begin[!.]?[ \t]*$")
 _PLACEHOLDER = re.compile(
     r"\W{0,3}(?:\[[^\]\n]{0,80}\]|\{[^}\n]{0,80}\}|\$\{|<[^>\n]{1,60}>|\.\.\.|…"
@@ -126,6 +145,13 @@ class _Field:
 
 
 @dataclass(frozen=True, slots=True)
+class _Run:
+    start: int
+    end: int
+    last: int  # index of its last field
+
+
+@dataclass(frozen=True, slots=True)
 class _Prompt:
     text: str
     fields: Sequence[_Field]
@@ -146,8 +172,11 @@ class _Prompt:
 
 def parsed(text: str) -> Template | None:
     """The template that made `text`; None where it looks like a user's own words. Linear in its length."""
-    if len(text) > _READ:
-        text = f"{text[: _READ // 2]}\n{text[-_READ // 2 :]}"
+    if _MARKED.search(text) is None:
+        return None
+    cut = _READ // 2 if len(text) > _READ else -1
+    if cut > 0:
+        text = f"{text[:cut]}\n{text[-cut:]}"
     fields = _fields(text)
     begun = _BEGIN.search(text)
     prompt = _Prompt(text, [field for field in fields if begun is None or field.start >= begun.end()])
@@ -155,7 +184,11 @@ def parsed(text: str) -> Template | None:
     found = _chosen(prompt, runs) if prompt.has("question") else _running(prompt)
     instructions = _around(_Prompt(text, fields), found)
     if found is None:
-        return Template(None, instructions if runs else text) if runs or _is_developers(prompt, instructions) else None
+        if runs and (prompt.has("material") or _ends_in_cue(text)):
+            return Template(None, instructions)
+        return Template(None, text) if _is_developers(prompt, instructions) else None
+    if found[0] <= cut < found[1]:
+        return Template(None, instructions)  # of so long a question not all was looked at
     question = _unquoted(text[found[0] : found[1]])
     outside = f"{text[: found[0]][:_HEAD]}\n{text[found[1] :][:_HEAD]}"
     evident = prompt.has("material") or _MATERIAL_NAMED.search(outside) or _ends_in_cue(text)
@@ -174,11 +207,20 @@ def around(text: str, question: str) -> str:
     if at < 0:
         template = parsed(text)
         return text if template is None else template.instructions
+    if len(text) > _READ:
+        return f"{text[: min(at, _HEAD)]}\n\n{text[at + len(question) :][-_HEAD:]}"
     return _around(_Prompt(text, _fields(text)), (at, at + len(question)))
 
 
 def instructions_in(text: str) -> str:
     """A system message without the material that a template put into it, as far as that is marked."""
+    if _MARKED.search(text) is None:
+        return text
+    return _instructions_in(text) if len(text) <= _KEPT else _instructions_in.__wrapped__(text)
+
+
+@lru_cache(maxsize=128)  # system prompts come again and again
+def _instructions_in(text: str) -> str:
     prompt = _Prompt(text[:_READ], _fields(text[:_READ]))
     first = prompt.first("material")
     return f"{text[:first]}\n\n{_after_rule(text[first:][-_HEAD:])}" if prompt.has("material") else text
@@ -198,6 +240,7 @@ def _is_developers(prompt: _Prompt, instructions: str) -> bool:
 def _fields(text: str) -> list[_Field]:
     """All fields, in order. What two patterns find at one place counts once."""
     found = [_Field(_kind(match), match.start(), match.end()) for match in _LABEL.finditer(text)]
+    found += [_Field(_kind(match), match.start(), match.end()) for match in _HEADING.finditer(text)]
     taken = {field.text for field in found}
     found += [
         _Field(_kind(match), match.start(), match.end())
@@ -211,16 +254,27 @@ def _fields(text: str) -> list[_Field]:
             found.append(_Field("end" if match["close"] else kind, match.start(), match.end(), tagged=True))
     if _ends_in_cue(text) and _last_line(text) not in {field.start for field in found}:
         found.append(_Field("answer", _last_line(text), len(text)))
-    return sorted(found, key=lambda field: (field.start, field.text))
+    return _with_turns(text, sorted(found, key=lambda field: (field.start, field.text)))
+
+
+def _with_turns(text: str, fields: Sequence[_Field]) -> list[_Field]:
+    """Of a conversation's turns the last one asks, if the model's is to follow; all others are what was said."""
+    own, end = list(fields), len(text.rstrip())
+    for at, field in enumerate(own):
+        if field.kind == "turn":
+            following = own[at + 1] if at + 1 < len(own) else None
+            last = following is not None and following.kind == "answer" and following.text >= end
+            own[at] = replace(field, kind="question" if last else "other")
+    return own
 
 
 def _kind(match: re.Match[str]) -> _Kind:
     return next(kind for kind in _NAMES if match[kind] is not None)
 
 
-def _runs(prompt: _Prompt) -> list[tuple[int, int]]:
+def _runs(prompt: _Prompt) -> list[_Run]:
     """The spans of questions. Question fields with nothing else between them are one: a user may write "Query:" too."""
-    runs: list[tuple[int, int]] = []
+    runs: list[_Run] = []
     joins = False
     closed = max((field.start for field in prompt.fields if field.kind == "end"), default=0)
     depth = 0  # of tags around material, in which nothing is the template's
@@ -230,27 +284,24 @@ def _runs(prompt: _Prompt) -> list[tuple[int, int]]:
         if field.kind != "question" or depth:
             joins = False
             continue
-        end = prompt.end(index)
-        if joins:
-            runs[-1] = (runs[-1][0], end)
-        elif not _PLACEHOLDER.match(prompt.text[field.text : end].strip()[:100]):
-            runs.append((field.text, end))
+        run = _Run(runs.pop().start if joins else field.text, prompt.end(index), index)
+        if joins or not _PLACEHOLDER.match(prompt.text[run.start : run.end].strip()[:100]):
+            runs.append(run)
             joins = not field.tagged
-    return [(start, end) for start, end in runs if prompt.text[start:end].strip()]
+    return [run for run in runs if prompt.text[run.start : run.end].strip()]
 
 
-def _chosen(prompt: _Prompt, runs: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+def _chosen(prompt: _Prompt, runs: Sequence[_Run]) -> tuple[int, int] | None:
     """Where the template's own question begins and ends; None where none can be it, or two can."""
-    candidates = [run for run in runs if not _is_answered(prompt, run[1])]
-    return candidates[0] if len(candidates) == 1 else None
+    candidates = [run for run in runs if not _is_answered(prompt, run.last + 1)]
+    return (candidates[0].start, candidates[0].end) if len(candidates) == 1 else None
 
 
-def _is_answered(prompt: _Prompt, end: int) -> bool:
+def _is_answered(prompt: _Prompt, following: int) -> bool:
     """Whether an answer follows at once, as in a page of questions and answers: then it is not what is asked now."""
-    for index, field in enumerate(prompt.fields):
-        if field.start >= end:
-            return field.kind == "answer" and bool(prompt.text[field.text : prompt.end(index)].strip())
-    return False
+    if following >= len(prompt.fields) or prompt.fields[following].kind != "answer":
+        return False
+    return bool(prompt.text[prompt.fields[following].text : prompt.end(following)].strip())
 
 
 def _running(prompt: _Prompt) -> tuple[int, int] | None:
@@ -264,7 +315,7 @@ def _running(prompt: _Prompt) -> tuple[int, int] | None:
     line = len(text) if line < 0 else line
     behind = text[line:].strip()
     based = _BASED.search(text, first.end(), line)
-    if behind and first.start() < _FIRST and (based or _RULE.search(behind)):
+    if behind and first.start() < _FIRST and (based or _RULE.search(behind) or _MATERIAL_LED.match(behind)):
         return first.end(), line if based is None else based.start()
     end = next((field.start for field in prompt.fields if field.start >= last.end()), len(text))
     return (last.end(), end) if "\n\n" not in text[last.end() : end].strip() else None
@@ -309,6 +360,9 @@ def _after_rule(text: str) -> str:
 
 def _unquoted(text: str) -> str:
     text = text.strip()
+    for quotes in ("'''", '"""', "```"):
+        if len(text) > 6 and text.startswith(quotes) and text.endswith(quotes):
+            return text[3:-3].strip()
     for quotes in ("''", '""', "“”", "``", "«»", "「」"):
         if len(text) > 2 and text[0] == quotes[0] and text[-1] == quotes[1]:
             return text[1:-1].strip()

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias, cast
 
 Work: TypeAlias = Literal[
@@ -61,8 +62,11 @@ def label_of(instructions: str) -> str:
 def _decisive(instructions: str) -> _Directive | None:
     """The first of the strongest directives; None where there is none."""
     text = instructions.strip()
-    if len(text) > _HEAD + _TAIL:
-        text = f"{text[:_HEAD]}\n\n{text[-_TAIL:]}"
+    return _decided(text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]}\n\n{text[-_TAIL:]}")
+
+
+@lru_cache(maxsize=512)  # system prompts come again and again
+def _decided(text: str) -> _Directive | None:
     found: list[_Directive] = []
     talks = False
     for words in _sentences(text):
@@ -121,9 +125,18 @@ _DETERMINERS = _set("a an the this that these those each every any some no your 
 _NEEDED = _set(
     "relevant useful needed necessary required helpful used how passage paragraph document call consult want"
 )
+_YOU_ARE = {
+    ("you", "are"),
+    ("act", "as"),
+    ("du", "bist"),
+    ("sie", "sind"),
+    ("tu", "es"),
+    ("vous", "êtes"),
+    ("sei", "un"),
+}
 _CONVERSATIONAL = _set(
     "assistant agent bot chatbot support service helpdesk concierge tutor teacher advisor adviser consultant coach "
-    "companion receptionist helper representative persona"
+    "companion receptionist helper representative persona assistent assistente asistente kundenservice"
 )
 _QUESTIONS = _set(
     "question questions query queries user user's users customer customer's request frage anfrage pregunta"
@@ -142,7 +155,9 @@ _ASIDES = _set("when whenever before after asked requested end whether")
 
 
 def _talks_to_users(words: Words) -> bool:
-    return tuple(words[:2]) in {("you", "are"), ("act", "as")} and not _CONVERSATIONAL.isdisjoint(words[:16])
+    return (words[0] in {"you're", "eres"} or tuple(words[:2]) in _YOU_ARE) and not _CONVERSATIONAL.isdisjoint(
+        words[:16]
+    )
 
 
 def _directive(words: Words, talks: bool) -> _Directive | None:
@@ -212,6 +227,8 @@ def _addressed(words: Words, talks: bool) -> _Directive | None:
         return None if role is None else _Directive(_PLAIN, role.work, role.words)
     if len(words) > 2 and words[1] == "are" and words[2] not in {"to", "given", "asked", "provided", "required"}:
         return _persona(words)
+    if len(words) > 2 and _VERBS.get(words[1], "make") != "make":  # "you translate what users write"
+        return _order(words[1:], _PLAIN, talks)
     order = _behind_to(words)
     if order and order[0] in {"be", "receive", "see", "get"}:  # "you will be given a text, …"
         return _led(order, talks)
@@ -268,7 +285,8 @@ _DONE = {
     "rephrase": "rephrase reword rewrite reformulate paraphrase contextualize contextualise condense disambiguate "
     "umformulieren formuliere reformuler reescribir",
     "decompose": "decompose subdivide zerlegen zerlege décomposer descomponer",
-    "summarise": "summarize summarise shorten distil distill recap resume résumer résumez resumir zusammenfassen fasse",
+    "summarise": "summarize summarise shorten distil distill recap resume résumer résumez résume résumes resumir "
+    "zusammenfassen fasse",
     "extract": "extract extrahieren extrahiere extraire extraer extrae transcribe",
     "rank": "rank rerank re-rank sort reorder re-order prioritize prioritise",
     "select": "select choose pick route wähle seleccionar",
@@ -277,7 +295,6 @@ _DONE = {
     "evaluate": "evaluate assess grade judge score rate critique verify fact-check compare bewerte bewerten évaluer "
     "evaluar",
     "redact": "redact mask anonymize anonymise pseudonymize pseudonymise deidentify de-identify",
-    "plan": "plan",
     "expand": "expand brainstorm",
     "other": "emulate simulate try",
     "answer": "answer respond reply help assist chat converse explain solve advise discuss synthesize synthesise "
@@ -286,7 +303,7 @@ _DONE = {
     "make": "generate write create produce give provide make construct compose formulate convert turn transform "
     "build draft "
     "output return list identify determine decide find suggest propose come break split divide structure put replace "
-    "remove strip compute derive predict guess complete devise develop take hide ask check update infer "
+    "remove strip compute derive predict guess complete devise develop take hide pull ask check update infer "
     "erstelle schreibe "
     "generiere rédige rédigez génère générez genera generar escribe crea",
 }
@@ -302,18 +319,20 @@ _MADE: Mapping[str, str] = _table({
     "rephrase": "standalone stand-alone self-contained rephrased reformulated rewritten vectorstore eigenständige "
     "autonome "
     "independiente",
-    "summarise": "summary summaries gist abstract synopsis recap zusammenfassung résumé resumen",
+    "summarise": "summary summaries tl gist abstract synopsis recap zusammenfassung résumé resumen",
     "plan": "plan roadmap objective",
-    "expand": "queries versions variants variations synonyms paraphrases alternatives hypothetical passage "
+    "expand": "queries versions variants variations synonyms paraphrases alternatives alternative phrasings "
+    "hypothetical passage "
     "keywords questions "
     "pair argument",
-    "extract": "entities entity triplets triples triple facts assertions assumptions verbatim nouns keyword extracted",
+    "extract": "entities entity triplets triples triple facts assertions assumptions verbatim nouns keyword "
+    "extracted mentioned",
     "evaluate": "score scores rating grade verdict binary correct grounded critique whether faithful feedback",
     "rank": "ranking ranked",
     "classify": "category categories label labels intent sentiment spam yes",
     "translate": "translation übersetzung traduction traducción",
     "select": "tool tools table tables choice choices number numbers datasource destination",
-    "redact": "pii personal sensitive confidential",
+    "redact": "pii personal personally identifiable sensitive confidential",
     "answer": "answer answers response responses reply replies solution explanation advice antwort réponse respuesta",
 })  # fmt: skip
 _ROLES: Mapping[str, Work] = cast("Mapping[str, Work]", _table({
@@ -324,10 +343,10 @@ _ROLES: Mapping[str, Work] = cast("Mapping[str, Work]", _table({
     "rank": "reranker ranker",
     "extract": "extractor extraction",
     "rephrase": "rewriter re-writer rephraser",
-    "plan": "planner",
-    "query": "text-to-sql text2sql text2cypher text-to-cypher",
+        "query": "text-to-sql text2sql text2cypher text-to-cypher",
     "redact": "redactor anonymizer anonymiser",
 }))  # fmt: skip
+_BETTER = _set("search retrieval better improved clearer rewritten")
 _SAID = frozenset(_forms("answer respond reply beantworte antworte réponds répondez responde rispondi responda"))
 _FORMS = _set("format style tone rules guidelines json markdown steps structure order instructions example")
 
@@ -343,12 +362,10 @@ def _order(words: Words, strength: int, talks: bool) -> _Directive | None:
     elif kind == "answer":
         work = _answered(behind) if words[0] in _SAID else "answer"
     else:
-        work = _made(behind) if kind == "make" else _done(kind, behind)
-    if (
-        work is None
-        or (work == "other" and strength == _PERSONA)
-        or (work != "answer" and talks and strength == _PLAIN and _is_manner(behind))
-    ):
+        work = _made(behind) if kind == "make" else _done(words[0], kind, behind)
+    if work is None or (work == "other" and strength == _PERSONA):
+        return None
+    if work != "answer" and talks and strength == _PLAIN and (work == "other" or _is_manner(behind)):
         return None
     return _Directive(strength, cast("Work", work), tuple(words))
 
@@ -360,18 +377,22 @@ def _is_manner(behind: Words) -> bool:
 
 def _answered(behind: Words) -> str | None:
     """To "answer the question" is an order; "answer briefly" and "answer in French" only say how."""
+    if "yes" in behind[:4] or "true" in behind[:4]:
+        return "classify"
     if behind and behind[0] in {"with", "only", "in"} and _QUESTIONS.isdisjoint(behind[:5]):
         made = _made(behind)
         return None if made == "answer" else made
     return "answer"
 
 
-def _done(kind: str, behind: Words) -> str | None:
+def _done(verb: str, kind: str, behind: Words) -> str | None:
     first = behind[:3]
     if "your" in first or (kind != "evaluate" and not _OUTPUTS.isdisjoint(first) and _POINTERS.isdisjoint(first)):
         return "answer" if _then_answers(behind) else None
     if kind not in {"rank", "select"} and _then_answers(behind):
         return "answer"
+    if verb.startswith("condens") and _QUESTIONS.isdisjoint(behind):
+        return "summarise"
     if kind == "translate" and _made(behind) == "query":
         return "query"
     return kind
@@ -382,7 +403,7 @@ def _made(behind: Words) -> str | None:
         kind = "query" if word.endswith(("sql", "ql")) and len(word) > 2 else _MADE.get(word)
         if word == "question" and 0 < at < 5 and behind[at - 1] in {"a", "one", "comprehension"}:
             kind = "expand"
-        if word == "query" and at and behind[at - 1] in {"search", "retrieval", "better"}:
+        if word in {"query", "question"} and at and behind[at - 1] in _BETTER:
             kind = "rephrase"
         if kind == "answer" and "tool" in behind[at + 1 : at + 5]:
             return "other"  # in the place of a tool

@@ -39,6 +39,13 @@ TEMPLATES = [
     "SOURCES:\n{c}\n\nQUESTION: {q}\nFINAL ANSWER:",
     "Question: {q}\n=========\n{c}\n=========\nFINAL ANSWER:",
     "Context: {c}\n\nQ: {q}\nA:",
+    "Chat history:\nUser: hello\nAssistant: hi\n\nContext:\n{c}\n\nUser: {q}\nAssistant:",
+    "[CONTEXT]\n{c}\n[/CONTEXT]\n\n[QUESTION]\n{q}\n[/QUESTION]",
+    "=== CONTEXT ===\n{c}\n\n=== QUESTION ===\n{q}\n\n=== ANSWER ===",
+    "Context:\n{c}\n\n---\n\nAnswer the question based on the above context: {q}",
+    "Answer the following question: {q}\n\nUse this context:\n{c}",
+    "Question:\n{q}\n\nRetrieved context:\n{c}",
+    "Documentos:\n{c}\n\nPregunta del usuario: {q}\n\nRespuesta:",
     "Search results:\n{c}\n\nUser question: {q}",
     "Answer from the results.\n\nQuestion: {q}\nSQL Query: SELECT 1\nSQL Result: 7\nAnswer: ",
     "The original question is as follows: {q}\nThere is an answer: 7\n------\n{c}\n------\nRefine it by the context.",
@@ -80,6 +87,8 @@ def test_they_show_any_question(template: str, words: str) -> None:
         "Note: the file has Context: x in it, and I need help.",
         "Fix this page: <div><p>text</p></div>",
         "You are a pirate. Tell me of your ship.",
+        "Please improve this.\nQuestion: When do you open?\nAnswer: At nine.\n\nMake it shorter.",
+        "User: hi\nAssistant: hello\nUser: how are you?\n\nWhat does the user feel?",
         "def f(x):\n    # Input: a list\n    return x",
     ],
 )
@@ -143,3 +152,12 @@ def test_any_text_is_read(text: str) -> None:
     template = parsed(text)
 
     assert template is None or template.question is None or template.question in text
+
+
+def test_a_question_that_is_not_read_to_its_end_is_no_key() -> None:
+    prompts = [
+        f"Context: page\nQuestion: {'x ' * 40_000}{middle}{' x' * 40_000}\nAnswer:" for middle in ("left", "right")
+    ]
+
+    assert {question_in_template(prompt) for prompt in prompts} == {None}
+    assert question_in_template(f"Context: {'page ' * 100_000}\nQuestion: {QUESTION}\nAnswer:") == QUESTION

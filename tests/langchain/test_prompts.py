@@ -27,7 +27,7 @@ EMPTY = ("agent_scratchpad", "response")  # of an agent's or a draft's first ste
 # where nothing is learned.
 TABLE = """
 answer     whole  agents.react.base.TEXTWORLD_PROMPT
-answer     -      agents.react.base.WIKI_PROMPT
+answer     whole  agents.react.base.WIKI_PROMPT
 answer     asked  agents.self_ask_with_search.base.PROMPT
 answer     asked  agents.xml.base.agent_instructions
 query      whole  chains.api.base.API_RESPONSE_PROMPT
@@ -37,8 +37,8 @@ answer     asked  chains.chat_vector_db.prompts.QA_PROMPT
 answer     whole  chains.combine_documents.base.DEFAULT_DOCUMENT_PROMPT
 evaluate   -      chains.constitutional_ai.base.CRITIQUE_PROMPT
 evaluate   -      chains.constitutional_ai.base.REVISION_PROMPT
-answer     whole  chains.constitutional_ai.prompts.critique_example
-answer     -      chains.constitutional_ai.prompts.revision_example
+evaluate   whole  chains.constitutional_ai.prompts.critique_example
+answer     whole  chains.constitutional_ai.prompts.revision_example
 answer     asked  chains.conversation.base.PROMPT
 extract    asked  chains.conversation.prompt.ENTITY_EXTRACTION_PROMPT
 answer     asked  chains.conversation.prompt.ENTITY_MEMORY_CONVERSATION_TEMPLATE
@@ -105,8 +105,8 @@ query      asked  chains.sql_database.prompt.PROMPT
 query      asked  chains.sql_database.prompt.SQLITE_PROMPT
 summarise  -      chains.summarize.map_reduce_prompt.PROMPT
 summarise  -      chains.summarize.refine_prompts.REFINE_PROMPT
-evaluate   -      evaluation.agents.trajectory_eval_chain.EVAL_CHAT_PROMPT
-evaluate   -      evaluation.agents.trajectory_eval_chain.TOOL_FREE_EVAL_CHAT_PROMPT
+evaluate   whole  evaluation.agents.trajectory_eval_chain.EVAL_CHAT_PROMPT
+evaluate   whole  evaluation.agents.trajectory_eval_chain.TOOL_FREE_EVAL_CHAT_PROMPT
 evaluate   whole  evaluation.comparison.eval_chain.COMPARISON_TEMPLATE
 evaluate   whole  evaluation.comparison.eval_chain.COMPARISON_TEMPLATE_WITH_REFERENCE
 evaluate   -      evaluation.criteria.eval_chain.PROMPT
