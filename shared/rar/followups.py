@@ -57,6 +57,7 @@ _POINTING_PHRASES = re.compile(
         (
             rf"\b(?:the same|the (?:{_NTH}) (?:one|option|point|part|item|answer))\b",
             r"\b(?:number|option|point) (?:one|two|\d+)\b",
+            r"\b(?:the|this|our) (?:conversation|chat|discussion|dialogue)\b|\bso far\b",
             r"\bthat (?:one|again|too|way)\b",
             r"\b(?:is|was|does|did|about|of|for|with|do|like|to|explain|mean) that(?=\s{0,9}(?:[?.!,]|$))",
             r"\byou (?:said|mentioned|wrote|suggested|just|meant)\b|\byour (?:last|previous|first|answer)\b",

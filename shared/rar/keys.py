@@ -17,13 +17,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rar.followups import in_conversation, stands_alone
-from rar.templates import around, instructions_in, parsed
+from rar.templates import around, history_in, instructions_in, parsed
 from rar.values import Message
 from rar.work import label_of
 
-# "We have the opportunity to refine the existing answer": the question again, about a draft and new material.
+# "We have the opportunity to refine the existing answer (…)", and a ruled line: the question again, about a draft.
 _REFINES = re.compile(
-    r"\b(?:refine|improve|revise) [^.\n]{0,40}\b(?:existing|original|previous) (?:answer|response)\b", re.IGNORECASE
+    r"\b(?:refine|improve|revise) [^.\n]{0,40}\b(?:existing|original|previous) (?:answer|response)\b"
+    r"[^\n]{0,200}\n[-=]{3}",
+    re.IGNORECASE,
 )
 _REFINED = 400  # characters within which such a prompt says so
 _query: ContextVar[str | None] = ContextVar("rar_query", default=None)
@@ -74,27 +76,18 @@ def last_question(messages: Sequence[Message], attached: Attached = _nothing) ->
     at = _last_user(messages)
     if at is None or not messages[at].text.strip():
         return Key(None, "none")
-    text = messages[at].text.strip()
+    text, earlier = messages[at].text.strip(), _earlier(messages, at)
     template = parsed(text)
+    work = label_of(f"{_system(messages)}\n\n{'' if template is None else template.instructions}")
     if template is not None:
-        work = label_of(f"{_system(messages)}\n\n{template.instructions}")
-        source = "hidden" if template.question is None else "template"
-        return _with_attached(Key(template.question, source, work), messages[at], attached)
-    earlier = [message for message in messages[:at] if message.role in {"user", "assistant"}]
-    work = label_of(_system(messages))
-    answered = next((message.text for message in reversed(earlier) if message.role == "assistant"), "")
-    marks = [attached(message) for message in earlier]
-    if _REFINES.search(text[:_REFINED]) and any(message.role == "user" for message in earlier):
-        asked = next(message for message in reversed(earlier) if message.role == "user")
+        key = Key(template.question, "hidden" if template.question is None else "template", work)
+        return _in_context(key, messages, at, attached)
+    asked = next((message for message in reversed(earlier) if message.role == "user"), None)
+    if asked is not None and _REFINES.search(text[:_REFINED]):
         return _with_attached(Key(asked.text.strip() or None, "template", work), asked, attached)
-    if not earlier or (stands_alone(text, answered) and not any(marks)):
-        return _with_attached(Key(text, "last_user_message", work), messages[at], attached)
-    if work == "answer" and earlier[-1].role == "user":
-        work = label_of(
-            text
-        )  # a template's last word behind the user's: "given the conversation, write a search query"
-    said = [(message.role, f"{message.text}\n{mark}".strip()) for message, mark in zip(earlier, marks, strict=True)]
-    return _with_attached(Key(in_conversation(text, said), "last_user_message+history", work), messages[at], attached)
+    if earlier and earlier[-1].role == "user" and work == "answer" and not stands_alone(text):
+        work = label_of(text)  # a template's last word, behind the user's: "given the above, write a search query"
+    return _in_context(Key(text, "last_user_message", work), messages, at, attached)
 
 
 def question_in_template(text: str) -> str | None:
@@ -103,14 +96,38 @@ def question_in_template(text: str) -> str | None:
     return None if template is None else template.question
 
 
-def known_question(key: Key, messages: Sequence[Message], attached: Attached = _nothing) -> Key:
-    """A question that is known from elsewhere, with the work that the prompt around it does."""
+def known_question(key: Key, messages: Sequence[Message], attached: Attached | None = None) -> Key:
+    """A question that is known from elsewhere, with the work that the prompt around it does.
+
+    Args:
+        attached: As for `last_question`. None: the caller says what the question is, and it stays as it is.
+    """
     at = _last_user(messages)
     if at is None or key.text is None:
         return key
     instructions = around(messages[at].text, key.text)
-    work = label_of(f"{_system(messages)}\n\n{instructions}")
-    return _with_attached(replace(key, work=work), messages[at], attached)
+    key = replace(key, work=label_of(f"{_system(messages)}\n\n{instructions}"))
+    return key if attached is None else _in_context(key, messages, at, attached)
+
+
+def _in_context(key: Key, messages: Sequence[Message], at: int, attached: Attached) -> Key:
+    """The key of message `at` with what it needs of the conversation before it, and with what is attached to it."""
+    if key.text is None:
+        return key
+    earlier = _earlier(messages, at)
+    marks = [attached(message) for message in earlier]
+    said = [(message.role, f"{message.text}\n{mark}".strip()) for message, mark in zip(earlier, marks, strict=True)]
+    history = history_in(messages[at].text, key.text)
+    if history:
+        said.append(("user", history))
+    answered = next((text for role, text in reversed(said) if role == "assistant"), "")
+    if said and (any(marks) or not stands_alone(key.text, answered)):
+        key = replace(key, text=in_conversation(key.text, said), source=f"{key.source}+history")
+    return _with_attached(key, messages[at], attached)
+
+
+def _earlier(messages: Sequence[Message], at: int) -> list[Message]:
+    return [message for message in messages[:at] if message.role in {"user", "assistant"}]
 
 
 def _last_user(messages: Sequence[Message]) -> int | None:

@@ -106,6 +106,12 @@ _HERE_IS = re.compile(
     r"\s{0,9}(?:your (?:task|job|goal)|below (?:is|are)|here (?:is|are) (?:a|an|the|some))\b", re.IGNORECASE
 )
 _SECTION = re.compile(r"(?m)^<<[^<>\n]{1,60}>>")  # "<< FORMATTING >>"
+_HISTORY = re.compile(
+    r"(?:^|\n)[ \t>#*\[=<`_-]{0,12}(?:(?:chat|conversation|current|previous|recent|past|dialogue|message)[ _]?){0,2}"
+    r"(?:history|conversation|messages|gesprächsverlauf|verlauf|historique|historial|histórico|对话历史|聊天记录|会話履歴)"
+    r"[ \t\]*>`_=]{0,6}(?:[:\uff1a]|\n)",
+    re.IGNORECASE,
+)
 _MARKED = re.compile(r"[:\uff1a<#\[*=`\n]")  # without one of these, a text has no field
 _BEGIN = re.compile(r"(?m)^[ \t]*Begin[!.]?[ \t]*$")
 _PLACEHOLDER = re.compile(
@@ -210,6 +216,15 @@ def around(text: str, question: str) -> str:
     if len(text) > _READ:
         return f"{text[: min(at, _HEAD)]}\n\n{text[at + len(question) :][-_HEAD:]}"
     return _around(_Prompt(text, _fields(text)), (at, at + len(question)))
+
+
+def history_in(text: str, question: str) -> str:
+    """The conversation that a template wrote around its question: "Chat History: …". Empty where there is none."""
+    named = _HISTORY.search(text[:_READ])
+    if named is None or text.strip() == question.strip():
+        return ""
+    at = text.rfind(question)
+    return text[named.end() : at if at > named.end() else len(text)].strip()
 
 
 def instructions_in(text: str) -> str:

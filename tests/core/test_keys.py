@@ -180,9 +180,40 @@ def test_a_known_question_has_the_work_of_what_stands_around_it() -> None:
 
 
 def test_a_draft_and_new_material_are_about_the_question_before() -> None:
-    turns = [user(ALONE[0]), assistant("Lyon"), user("Refine the existing answer.\n----\nParis is the capital.\n----")]
+    turns = [
+        user(ALONE[0]),
+        assistant("Lyon"),
+        user("Refine the existing answer with more context.\n----\nParis is the capital.\n----"),
+    ]
 
     assert last_question(turns) == Key(ALONE[0], "template")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "Rephrase the question.\n\nChat History:\n{history}\nFollow Up Input: {turn}\nStandalone question:",
+        "A friendly conversation.\n\nCurrent conversation:\n{history}\nHuman: {turn}\nAI:",
+        "Rephrase it.\n<chat_history>\n{history}\n</chat_history>\n\nQuestion: {turn}\nStandalone question:",
+    ],
+)
+def test_a_short_turn_in_a_template_brings_its_history(template: str) -> None:
+    def key(history: str, turn: str) -> Key:
+        return last_question([user(template.format(history=history, turn=turn))])
+
+    lumo, luma = (key(f"Human: What is a {lamp}?\nAI: A lamp.", "And how dear?") for lamp in ("Lumo", "Luma"))
+
+    assert lumo.text != luma.text
+    assert lumo.source == "template+history"
+    assert "And how dear?" in str(lumo.text)
+    assert key("Human: Hi\nAI: Hello.", ALONE[0]).text == key("", ALONE[0]).text == ALONE[0]
+
+
+def test_a_short_turn_that_is_known_from_elsewhere_brings_its_conversation_unless_it_is_given() -> None:
+    said = [[user(question), assistant("Yes."), user("Why?")] for question in ALONE[:2]]
+
+    assert len({known_question(Key("Why?", "recorded"), turns, attached).text for turns in said}) == 2
+    assert {known_question(Key("Why?", "given"), turns).text for turns in said} == {"Why?"}
 
 
 def test_tasks_say_work_and_form() -> None:

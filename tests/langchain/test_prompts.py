@@ -19,7 +19,7 @@ from rar.keys import Key
 langchain_classic = pytest.importorskip("langchain_classic")
 
 PACKAGES = ("agents", "chains", "evaluation", "indexes", "memory", "output_parsers", "retrievers")
-ASKED = "WHICH LAMP?"
+ASKED = "Which lamp has seven watts and costs the least?"
 QUESTIONS = ("question", "query", "input", "QUESTION", "user_input", "Claim", "PASSAGE", "TOPIC")
 EMPTY = ("agent_scratchpad", "response")  # of an agent's or a draft's first step
 
