@@ -72,8 +72,8 @@ def _lasting(block: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _NO_ATTACHMENT = frozenset(
-    {"text", "text-plain", "thinking", "redacted_thinking", "reasoning", "tool_use", "tool_call", "tool_result"}
-    | {"server_tool_call", "server_tool_result", "non_standard", "function_call", "refusal"}
+    {"text", "thinking", "redacted_thinking", "reasoning", "refusal", "tool_use", "tool_call", "tool_result"}
+    | {"server_tool_call", "server_tool_result", "function_call"}
 )
 
 

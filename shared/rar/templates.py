@@ -9,9 +9,10 @@ its answer. Where two fields could be the template's, none is taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from typing import Final, Literal, TypeAlias
 
 from rar.work import work_of
@@ -22,6 +23,9 @@ _READ: Final = 60_000  # characters of a prompt that are looked at, half at each
 _HEAD: Final = 2_000  # characters of a prompt in which its instructions are looked for
 _KEPT: Final = 8_000  # characters of a system message that is worth keeping in mind
 _FIRST: Final = 300  # characters within which a prompt that begins with its question has it
+_LAST: Final = 4_000  # and, at the end, one that ends with it
+_COLONS: Final = 100  # that are looked at for such a sentence
+_SENTENCE: Final = 90  # characters before the colon
 _FIRST_PARAGRAPH: Final = 60  # characters: what is shorter is a heading
 _CUE: Final = 160  # characters of a last line that a model is to go on from
 
@@ -85,14 +89,19 @@ _TAGS: dict[_Kind, re.Pattern[str]] = {
     "other": re.compile(r"instructions?|rules|role|examples?|format|answer", re.IGNORECASE),
 }
 # In a line's middle, a label has a capital letter and stands behind a space: "… Context: … Question: … Answer:".
-_INNER = re.compile(rf"(?<=\s)(?=[A-ZÀ-Ý\u4e00-\u9fff\uac00-\ud7af])(?:{_ANY})[ \t]?[:：]", re.IGNORECASE)
+_INNER = re.compile(
+    r"(?<=\s)(?=(?P<name>[A-ZÀ-Ý\u4e00-\u9fff\uac00-\ud7af][^\s:：]{0,20}(?: [^\s:：]{1,20}){0,4})"
+    r"[ \t]?(?P<colon>[:：]))"
+)
+_NAME = re.compile(_ANY, re.IGNORECASE)
 # A running sentence that ends in the question: "…, please answer the question: …", "The customer asks: …".
 _RUNNING = re.compile(
     rf"\b(?:{_NAMES['question']}|asks?|asked|wants to know|is asking|answer to|fragt|demande|chiede)"
     r"(?: is)?(?: as follows| below|,? (?:based on|using|from|given) (?:the |all )?(?:above|these"
-    r"|this)[^.:?\n]{0,30})?[ \t]?[:：](?=\s|['\"{<]|[\u3000-\u9fff])",
+    r"|this)[^.:?\n]{0,30})?[ \t]?\Z",
     re.IGNORECASE,
-)  # fmt: skip
+)
+_COLON = re.compile(r"[:：](?=\s|['\"{<]|[\u3000-\u9fff])")
 _MATERIAL_LED = re.compile(
     r"[^\n]{0,60}\b(?:context|documents?|information|sources?|passages?|text)\b[^\n]{0,20}:\s", re.IGNORECASE
 )
@@ -257,11 +266,10 @@ def _fields(text: str) -> list[_Field]:
     found = [_Field(_kind(match), match.start(), match.end()) for match in _LABEL.finditer(text)]
     found += [_Field(_kind(match), match.start(), match.end()) for match in _HEADING.finditer(text)]
     taken = {field.text for field in found}
-    found += [
-        _Field(_kind(match), match.start(), match.end())
-        for match in _INNER.finditer(text)
-        if match.end() not in taken and len(match[0]) > 2 and not match[0][0].islower()
-    ]
+    for match in _INNER.finditer(text):
+        named = _NAME.fullmatch(match["name"]) if len(match["name"]) > 1 else None
+        if named is not None and match.end("colon") not in taken:
+            found.append(_Field(_kind(named), match.start(), match.end("colon")))
     for match in _TAG.finditer(text):
         name = match["name"].lower().replace("-", " ").replace("_", " ")
         kind = next((kind for kind, names in _TAGS.items() if names.fullmatch(name)), None)
@@ -322,18 +330,26 @@ def _is_answered(prompt: _Prompt, following: int) -> bool:
 def _running(prompt: _Prompt) -> tuple[int, int] | None:
     """A question at the end of a running sentence: before any material on that line, else at the end of the prompt."""
     text = prompt.text
-    matches = list(_RUNNING.finditer(text))
-    if not matches:
+    first = next(_running_from(text, 0, _FIRST), None)
+    if first is not None:
+        line = text.find("\n", first)
+        line = len(text) if line < 0 else line
+        behind = text[line:].strip()
+        based = _BASED.search(text, first, line)
+        if behind and (based or _RULE.search(behind) or _MATERIAL_LED.match(behind)):
+            return first, line if based is None else based.start()
+    last = max(_running_from(text, max(len(text) - _LAST, 0), len(text)), default=None)
+    if last is None:
         return None
-    first, last = matches[0], matches[-1]
-    line = text.find("\n", first.end())
-    line = len(text) if line < 0 else line
-    behind = text[line:].strip()
-    based = _BASED.search(text, first.end(), line)
-    if behind and first.start() < _FIRST and (based or _RULE.search(behind) or _MATERIAL_LED.match(behind)):
-        return first.end(), line if based is None else based.start()
-    end = next((field.start for field in prompt.fields if field.start >= last.end()), len(text))
-    return (last.end(), end) if "\n\n" not in text[last.end() : end].strip() else None
+    end = next((field.start for field in prompt.fields if field.start >= last), len(text))
+    return (last, end) if "\n\n" not in text[last:end].strip() else None
+
+
+def _running_from(text: str, start: int, end: int) -> Iterator[int]:
+    """The places behind colons that end such a sentence."""
+    for colon in islice(_COLON.finditer(text, start, end), _COLONS):
+        if _RUNNING.search(text, max(colon.start() - _SENTENCE, 0), colon.start()):
+            yield colon.end()
 
 
 def _ends_in_cue(text: str) -> bool:
