@@ -24,14 +24,13 @@ from typing_extensions import Self
 
 from langchain_rar._version import __version__
 from langchain_rar.children import Child, NamedModel, bare, inheriting
-from langchain_rar.forms import PLAIN, BoundTools, Form, Schema
+from langchain_rar.forms import PLAIN, BoundTools, Form, Schema, task_of_call
 from langchain_rar.keys import QueryExtractor, find_key, recorder
 from langchain_rar.messages import decision_of_turn, from_langchain
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from langchain_rar.serving import Serving, Settings
 from langchain_rar.structured import StructuredRouter
 from rar.errors import ConfigurationError, MissingModelError, RarError, SameModelError
-from rar.keys import task_of
 from rar.models import check_pair, named_models
 from rar.router import Router
 from rar.strategy import check_models
@@ -323,7 +322,7 @@ class RouterChatModel(BaseChatModel):
             key.text,
             key.source,
             namespace or self.namespace,
-            form.task if form is not PLAIN else _task(arguments),
+            task_of_call(form, arguments, key.work),
             {FORM: form, ARGUMENTS: arguments},
             force=force,
             sticky=self._sticky(native),
@@ -530,13 +529,6 @@ def _child(given: Any, role: str, options: Mapping[str, Any]) -> Child:
 
 def _override(name: str, places: Sequence[Mapping[str, Any]]) -> Any:
     return next((value for place in places if (value := place.get(name)) is not None), None)
-
-
-def _task(arguments: Mapping[str, Any]) -> str:
-    """The form of an answer that call arguments ask for without `bind_tools` or `with_structured_output`."""
-    if not arguments:
-        return "answer"
-    return task_of(tools=arguments.get("tools") or (), schema=arguments.get("response_format"))
 
 
 def _lesser(weak: Any, strong: Any) -> Any:

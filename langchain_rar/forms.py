@@ -9,10 +9,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.retry import RunnableRetry
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import TypeAdapter
 
 from langchain_rar.children import Binding, Child, map_models
 from rar.errors import ConfigurationError
-from rar.keys import task_of
+from rar.keys import task_of, with_work
 
 _KEPT = 16
 _TOOL_ARGUMENTS = ("tools", "tool_choice", "functions", "function_call")
@@ -89,7 +90,7 @@ class BoundTools(list[dict[str, Any]]):
     ) -> None:
         super().__init__(_shown(tool) for tool in tools)
         self.originals, self.tool_choice, self.options = tools, tool_choice, dict(options or {})
-        self.task = task_of(tools=[_named(tool) for tool in self])
+        self.task = task_of(tools=[_named(tool) for tool in self], schema=format_of(self.options))
         self._kept = _Kept()
 
     def serving(self, child: Child, arguments: Mapping[str, Any]) -> Child:
@@ -118,7 +119,8 @@ class Schema:
 
     def __init__(self, schema: Any, include_raw: bool, options: Mapping[str, Any]) -> None:
         self.schema, self.include_raw, self.options = schema, include_raw, dict(options)
-        self.task = task_of(schema=_schema_shown(schema))
+        tools = [_named(_shown(tool)) for tool in self.options.get("tools") or ()]
+        self.task = task_of(tools=tools, schema=_schema_shown(schema))
         self._served, self._asked = _Kept(), _Kept()
 
     def serving(self, child: Child, arguments: Mapping[str, Any]) -> Child:
@@ -207,7 +209,42 @@ def _named(tool: Mapping[str, Any]) -> Any:
 
 
 def _schema_shown(schema: Any) -> Any:
+    """What tells a schema from others, in any process."""
     try:
         return _named(convert_to_openai_tool(schema))
     except Exception:
-        return schema if isinstance(schema, dict) else getattr(schema, "__name__", repr(schema))
+        return schema if isinstance(schema, dict) else _json_schema(schema)
+
+
+def _json_schema(schema: Any) -> Any:
+    try:
+        return TypeAdapter(schema).json_schema()  # unions, lists, literals
+    except Exception:
+        return {"named": schema}
+
+
+def format_of(arguments: Mapping[str, Any]) -> Any:
+    """The form that call arguments want an answer in without a schema of LangChain's own; None for plain text."""
+    wanted = arguments.get("response_format")
+    wanted = arguments.get("format") if wanted is None else wanted  # as Ollama calls it
+    if wanted is None or wanted == {"type": "text"}:
+        return None
+    return wanted if isinstance(wanted, (Mapping, str)) else _schema_shown(wanted)
+
+
+def task_of_call(form: Form, arguments: Mapping[str, Any], work: str) -> str:
+    """What a call wants, by what was bound before, by its own arguments, and by the work of its prompt.
+
+    With tools to use, a model is an agent, whatever else its long instructions speak of, and its tools tell its task.
+    """
+    tools = [] if form is not PLAIN else [*(arguments.get("tools") or ()), *(arguments.get("functions") or ())]
+    own = task_of(tools=[_named(_known(tool)) for tool in tools], schema=format_of(arguments))
+    task = form.task if own == "answer" else with_work(own, form.task)
+    return task if task.startswith("tools:") else with_work(task, work)
+
+
+def _known(tool: Any) -> Mapping[str, Any]:
+    try:
+        return _shown(tool)
+    except Exception:
+        return {"named": tool}  # the model will say what is wrong with it

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +16,9 @@ from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tracers.context import register_configure_hook
 
-from rar.keys import Key, ambient_query, last_question
+from langchain_rar.prompts import without_examples
+from rar.followups import digest
+from rar.keys import Key, ambient_query, known_question, last_question
 from rar.values import Message
 
 QueryExtractor = Callable[[Sequence[BaseMessage]], "str | None"]
@@ -38,16 +42,39 @@ def find_key(
         extractor: The user's own rule; None from it means that it does not know.
     """
     if given is not None:
-        return Key(given, "given")
+        return known_question(Key(given, "given"), messages)
     if (around := ambient_query()) is not None:
-        return Key(around, "query_block")
+        return known_question(Key(around, "query_block"), messages)
     if isinstance(prompt, TaggedPrompt):
-        return Key(prompt.question, "tagged_prompt")
+        return known_question(Key(prompt.question, "tagged_prompt"), messages, attached)
     if root is not None and (seen := recorder.question(root)) is not None:
-        return Key(seen, "recorded")
+        return known_question(Key(seen, "recorded"), messages, attached)
     if extractor is not None and (extracted := extractor([message.native for message in messages])):
-        return Key(extracted, "query_extractor")
-    return last_question(messages)
+        return known_question(Key(extracted, "query_extractor"), messages, attached)
+    return last_question([*map(_own_words, messages)], attached)
+
+
+def _own_words(message: Message) -> Message:
+    return replace(message, text=without_examples(message.text)) if message.role == "user" else message
+
+
+def attached(message: Message) -> str:
+    """A digest of what a message holds beside its text: images, audio, files. Empty where that is nothing."""
+    content = getattr(message.native, "content", None)
+    if not isinstance(content, list):
+        return ""
+    blocks = [block for block in content if isinstance(block, Mapping) and block.get("type") not in _NO_ATTACHMENT]
+    return digest(*(json.dumps(_lasting(block), sort_keys=True, default=str) for block in blocks)) if blocks else ""
+
+
+def _lasting(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in block.items() if name not in {"id", "index", "cache_control", "extras"}}
+
+
+_NO_ATTACHMENT = frozenset(
+    {"text", "thinking", "redacted_thinking", "reasoning", "refusal", "tool_use", "tool_call", "tool_result"}
+    | {"server_tool_call", "server_tool_result", "function_call"}
+)
 
 
 class TaggedPrompt(ChatPromptValue):

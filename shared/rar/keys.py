@@ -1,7 +1,8 @@
 """The key: the user's own question, found under the prompt that a framework built around it.
 
 What is embedded decides what is alike, so boilerplate and retrieved context must stay out of it. Plugins walk their
-framework's ladder of places where the question may be known and end at `last_question`, which all share.
+framework's ladder of places where the question may be known and end at `last_question`, which all share. With the key
+comes the kind of work that the prompt does with it (`rar.work`), which is part of the task.
 """
 
 from __future__ import annotations
@@ -9,31 +10,46 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from rar.followups import in_conversation, stands_alone
+from rar.templates import around, history_in, instructions_in, parsed
 from rar.values import Message
+from rar.work import label_of
 
+# "We have the opportunity to refine the existing answer (…)", and a ruled line: the question again, about a draft.
+_REFINES = re.compile(
+    r"\b(?:refine|improve|revise) [^.\n]{0,40}\b(?:existing|original|previous) (?:answer|response)\b"
+    r"[^\n]{0,200}\n[-=]{3}",
+    re.IGNORECASE,
+)
+_REFINED = 400  # characters within which such a prompt says so
 _query: ContextVar[str | None] = ContextVar("rar_query", default=None)
 
-# "Question: ... Context: ..." in either order, as RAG prompts have it; each field ends at the next one or at "Answer:".
-_FIELD = re.compile(
-    r"^[ \t]*(?P<name>question|query|user question|context|context information|answer|helpful answer)[ \t]*:[ \t]*",
-    re.IGNORECASE | re.MULTILINE,
-)
-_QUESTION_FIELDS = {"question", "query", "user question"}
-_CONTEXT_FIELDS = {"context", "context information"}
+Attached = Callable[[Message], str]
+
+
+def _nothing(_: Message) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The question and the rung of the ladder that found it; `text` is None where there is none."""
+    """The question and the rung of the ladder that found it.
+
+    Args:
+        text: None where there is no question to be found; nothing is learned from such a call.
+        source: Where it was found. `"hidden"`: in a template that does not show which part is the question.
+        work: The kind of work that the prompt does with it, as `rar.work.label_of` names it.
+    """
 
     text: str | None
     source: str
+    work: str = "answer"
 
 
 @contextmanager
@@ -51,47 +67,130 @@ def ambient_query() -> str | None:
     return _query.get()
 
 
-def last_question(messages: Sequence[Message]) -> Key:
-    """The question in the last user message, out of a known RAG template; a follow-up brings the question before it."""
-    users = [message.text.strip() for message in messages if message.role == "user" and message.text.strip()]
-    if not users:
+def last_question(messages: Sequence[Message], attached: Attached = _nothing) -> Key:
+    """The question in the last user message, out of the template around it, with as much conversation as it needs.
+
+    Args:
+        attached: A digest of what a message holds beside its text (images, files, audio); empty where there is nothing.
+    """
+    at = _last_user(messages)
+    if at is None or not messages[at].text.strip():
         return Key(None, "none")
-    inner = question_in_template(users[-1])
-    if inner is not None:
-        return Key(inner, "template")
-    answered = any(message.role == "assistant" for message in messages)
-    if answered and len(users) > 1:
-        return Key(f"{users[-2][-500:]}\n{users[-1]}", "last_user_message+history")
-    return Key(users[-1], "last_user_message")
+    text, earlier = messages[at].text.strip(), _earlier(messages, at)
+    template = parsed(text)
+    work = label_of(f"{_system(messages)}\n\n{'' if template is None else template.instructions}")
+    if template is not None:
+        key = Key(template.question, "hidden" if template.question is None else "template", work)
+        return _in_context(key, messages, at, attached)
+    asked = next((message for message in reversed(earlier) if message.role == "user"), None)
+    if asked is not None and _REFINES.search(text[:_REFINED]):
+        return _with_attached(Key(asked.text.strip() or None, "template", work), asked, attached)
+    if earlier and earlier[-1].role == "user" and work == "answer" and not stands_alone(text):
+        work = label_of(text)  # a template's last word, behind the user's: "given the above, write a search query"
+    return _in_context(Key(text, "last_user_message", work), messages, at, attached)
 
 
 def question_in_template(text: str) -> str | None:
-    """The question of a "Question: … Context: …" prompt, in either order; None where `text` is no such prompt."""
-    fields = list(_FIELD.finditer(text))
-    names = {field["name"].lower() for field in fields}
-    if not (names & _QUESTION_FIELDS and names & _CONTEXT_FIELDS):
-        return None
-    # The last one: retrieved context may itself hold lines that begin with "Question:".
-    index = max(i for i, field in enumerate(fields) if field["name"].lower() in _QUESTION_FIELDS)
-    end = fields[index + 1].start() if index + 1 < len(fields) else len(text)
-    return text[fields[index].end() : end].strip() or None
+    """The question of a prompt that a template made; None where there is none, or none that can be told for sure."""
+    template = parsed(text)
+    return None if template is None else template.question
 
 
-def task_of(*, tools: Sequence[Any] = (), schema: Any = None) -> str:
-    """The form of the answer that a call wants: nothing learned about one form is used for another.
+def known_question(key: Key, messages: Sequence[Message], attached: Attached | None = None) -> Key:
+    """A question that is known from elsewhere, with the work that the prompt around it does.
+
+    Args:
+        attached: As for `last_question`. None: the caller says what the question is, and it stays as it is.
+    """
+    at = _last_user(messages)
+    if at is None or key.text is None:
+        return key
+    instructions = around(messages[at].text, key.text)
+    key = replace(key, work=label_of(f"{_system(messages)}\n\n{instructions}"))
+    return key if attached is None else _in_context(key, messages, at, attached)
+
+
+def _in_context(key: Key, messages: Sequence[Message], at: int, attached: Attached) -> Key:
+    """The key of message `at` with what it needs of the conversation before it, and with what is attached to it."""
+    if key.text is None:
+        return key
+    earlier = _earlier(messages, at)
+    marks = [attached(message) for message in earlier]
+    said = [(message.role, f"{message.text}\n{mark}".strip()) for message, mark in zip(earlier, marks, strict=True)]
+    history = history_in(messages[at].text, key.text)
+    if history:
+        said.append(("user", history))
+    answered = next((text for role, text in reversed(said) if role == "assistant"), "")
+    if said and (any(marks) or not stands_alone(key.text, answered)):
+        key = replace(key, text=in_conversation(key.text, said), source=f"{key.source}+history")
+    return _with_attached(key, messages[at], attached)
+
+
+def _earlier(messages: Sequence[Message], at: int) -> list[Message]:
+    return [message for message in messages[:at] if message.role in {"user", "assistant"}]
+
+
+def _last_user(messages: Sequence[Message]) -> int | None:
+    return next((at for at in reversed(range(len(messages))) if messages[at].role == "user"), None)
+
+
+def _system(messages: Sequence[Message]) -> str:
+    return "\n\n".join(instructions_in(message.text) for message in messages if message.role == "system")
+
+
+def _with_attached(key: Key, message: Message, attached: Attached) -> Key:
+    """The key of a text with something attached, which the same text with something else does not share."""
+    mark = attached(message)
+    return replace(key, text=f"{key.text}\n[attached {mark}]") if mark and key.text is not None else key
+
+
+def task_of(*, tools: Sequence[Any] = (), schema: Any = None, work: str = "answer") -> str:
+    """What a call wants: the kind of work, and the form of its result. Nothing learned about one is used for another.
 
     Args:
         tools: JSON-able tool definitions or names; their order does not matter.
         schema: A JSON schema, or anything JSON-able that stands for one.
+        work: As `rar.work.label_of` names it.
+
+    Returns:
+        `"answer"`, `"tools:<hash>"`, `"schema:<hash>"` or `"tools:<hash>/schema:<hash>"`; of other work than answering
+        `"rephrase"`, `"rephrase/schema:<hash>"`.
     """
+    parts = []
     if tools:
-        return f"tools:{_fingerprint(sorted(_canonical(tool) for tool in tools))}"
-    return "answer" if schema is None else f"schema:{_fingerprint(_canonical(schema))}"
+        parts.append(f"tools:{_fingerprint(sorted(_canonical(tool) for tool in tools))}")
+    if schema is not None:
+        parts.append(f"schema:{_fingerprint(_canonical(schema))}")
+    return with_work("/".join(parts) or "answer", work)
+
+
+def with_work(form: str, work: str) -> str:
+    """The task of some work whose result has a form: `"answer"`, `"rephrase"`, `"rephrase/schema:<hash>"`."""
+    if work == "answer":
+        return form
+    return work if form == "answer" else f"{work}/{form}"
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return json.dumps(_plain(value), sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON has it, the same in every process: others go by their names, never by addresses."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_canonical, value))
+    name = getattr(value, "__qualname__", None)
+    return f"{value.__module__}.{name}" if isinstance(name, str) else _ADDRESS.sub("", repr(value))
 
 
 def _fingerprint(value: Any) -> str:
     return hashlib.blake2b(_canonical(value).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

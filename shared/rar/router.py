@@ -19,6 +19,7 @@ from typing import Any
 from rar.drive import Model, Models, adrive, drive
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
+from rar.embedding.unread import apart
 from rar.errors import (
     ClosedError,
     ConfigurationError,
@@ -28,6 +29,7 @@ from rar.errors import (
     UnknownModelError,
     UnknownNameError,
 )
+from rar.keys import with_work
 from rar.learning.gap import PRIOR_SUPPORT
 from rar.learning.judges import as_judge
 from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Served, Writer, obstacle, record_of
@@ -68,6 +70,11 @@ from rar.words import in_words
 logger = logging.getLogger("rar")
 
 LOOK = 2.0  # seconds that looking at what was learned waits for what is just being learned
+LONG = "long"  # in the task of a question that is longer than the embedder reads: none is like another
+_SAY = (
+    "If it is a prompt around a shorter question, say which: by `rar_query=`, `with rar.query(…):` or "
+    "`query_extractor=`, in LangChain also by `tag_query(prompt)`. This is said once."
+)
 FORCE_VARIABLE = "RAR_FORCE"  # "strong" is the kill switch: no look-up, no learning
 
 
@@ -346,10 +353,19 @@ class Router:
         if learns and self.ledger.may_learn(request.namespace, "audit", STRONG, now=evidence.now):
             evidence = replace(evidence, draw=self._random.random())
         key = request.key
+        if request.key_source == "hidden":
+            self._tell(
+                "hidden", "A prompt does not show which part of it is the question, so nothing is learned. %s", _SAY
+            )
         if key is None or self.memory is None or self.embedder is None:
             text = key if key is not None else as_text(request.messages)
             return replace(request, evidence=self._with_prior(evidence, text))
         try:
+            if not self.embedder.reads(key):
+                request = replace(request, task=with_work(LONG, request.task))
+                self._tell(
+                    "long", "A question is longer than the embedder reads, so it is only known again as it is. %s", _SAY
+                )
             found, embedding = self._search(request, key, evidence)
         except Exception as error:
             self._tell("memory", "The memory could not be searched; the strong model answers. %r", error)
@@ -371,7 +387,7 @@ class Router:
             and of_pair(own, evidence.weak_id, evidence.strong_id, evidence.since)
         ):
             return evidence, own.embedding  # it has a verdict, and nothing else counts: no need to embed or to search
-        embedding = self.embedder.embed([key])[0]
+        embedding = self._embedded(task, key)
         own_signature: str | None = None
         matches: list[Match] = [*repeated]
         for match in memory.search(embedding, namespace=namespace, task=task, limit=self._limit):
@@ -381,10 +397,13 @@ class Router:
                 own_signature = own_signature or keyed_digest(memory.secret, signature(key))
                 if match.experience.signature == own_signature:
                     match = replace(match, same=True)  # noqa: PLW2901 - the same match, better known
-            matches.append(match)
+            if match.same or not _is_long(task):
+                matches.append(match)
         near = memory.search_guides(embedding, namespace=namespace, task=task, limit=4)
         guides = self._guides_of(matches, [entry for entry in near if entry.similarity >= self._near], embedding)
         evidence = replace(evidence, matches=tuple(matches), guides=tuple(guides))
+        if _is_long(task):
+            return self._with_prior(evidence, key), embedding
         evidence = self._with_prior(evidence, key, embedding)
         return replace(evidence, learned=self._learned(request, key, embedding, evidence)), embedding
 
@@ -401,6 +420,11 @@ class Router:
             return evidence
         known = gap + doubt(min(self._prior.rows, PRIOR_SUPPORT)) if self._prior.rows else None
         return replace(evidence, prior=chance, prior_gap=gap, learned=known)
+
+    def _embedded(self, task: str, key: str) -> Vector:
+        """The key's embedding; of one that is not read to its end, a vector near to none but that of the same words."""
+        assert self.embedder is not None
+        return apart(signature(key), self.embedder.dim) if _is_long(task) else self.embedder.embed([key])[0]
 
     def _guides_of(self, matches: Sequence[Match], near: list[GuideMatch], embedding: Vector) -> list[GuideMatch]:
         """`near`, and the guides that once worked for this very request, which may come from farther away."""
@@ -554,7 +578,7 @@ class Router:
         if question is None or self.embedder is None or self.memory is None:
             return None
         namespace, task = str(facts["namespace"]), str(facts["task"])
-        embedding = self.embedder.embed([question])[0]
+        embedding = self._embedded(task, question)
         own_id = experience_id(self.memory.secret, namespace, task, question)
         weak_id, strong_id = facts.get("pair") or ("", "")
         evidence = Evidence(str(weak_id), str(strong_id), own_id)
@@ -706,6 +730,10 @@ class Router:
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         self.ledger.after_fork()
+
+
+def _is_long(task: str) -> bool:
+    return task == LONG or task.endswith(f"/{LONG}")
 
 
 class _Drafts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -14,6 +14,11 @@ from rar.errors import ConfigurationError, EmbeddingError, UnknownNameError
 from rar.values import Vector
 
 _NAMED: dict[str, Callable[[], Embedder]] = {"minilm": MiniLMEmbedder, "hashing": HashingEmbedder}
+_COMMON_LIMIT: Final = 512  # tokens that most sentence encoders read; those that do not say how many are taken for such
+_OPENAI_LIMIT: Final = 8_191
+_SPECIAL_TOKENS: Final = 2
+_ASCII_PER_TOKEN: Final = 3  # fewer than English text has, so that tokens are rather overestimated
+_LIMIT_FIELDS = ("max_seq_length", "max_length", "embedding_ctx_length")
 _MODEL_FIELDS = ("model_name", "model", "model_id", "repo_id", "azure_deployment", "deployment_name")
 
 
@@ -32,9 +37,9 @@ def as_embedder(value: object) -> Embedder:
         return _NAMED[value]()
     foreign: Any = value
     if _has(value, "embed_documents", "embed_query"):
-        return FrameworkEmbedder(_id_of(value), foreign.embed_documents)
+        return FrameworkEmbedder(_id_of(value), foreign.embed_documents, _limit_of(value))
     if _has(value, "get_text_embedding_batch", "get_query_embedding"):
-        return FrameworkEmbedder(_id_of(value), foreign.get_text_embedding_batch)
+        return FrameworkEmbedder(_id_of(value), foreign.get_text_embedding_batch, _limit_of(value))
     if _has(value, "embed"):
         return cast("Embedder", value)
     raise ConfigurationError(
@@ -48,12 +53,16 @@ class FrameworkEmbedder:
 
     Questions are compared with questions, so that all texts go through the one method, that for documents.
 
+    Args:
+        max_tokens: What it is taken to read of a text.
+
     Raises:
         EmbeddingError: From `embed` and `dim`, when what came back cannot be used.
     """
 
-    def __init__(self, id: str, embed_many: Callable[[list[str]], Any]) -> None:
+    def __init__(self, id: str, embed_many: Callable[[list[str]], Any], max_tokens: int = _COMMON_LIMIT) -> None:
         self._id = id
+        self._max_tokens = max_tokens
         self._embed_many = embed_many
         self._dim: int | None = None
 
@@ -69,6 +78,13 @@ class FrameworkEmbedder:
         if self._dim is None:
             self._dim = self.embed(["dimension"]).shape[1]
         return self._dim
+
+    def reads(self, text: str) -> bool:
+        """Whether a text is surely short enough, tokens being counted from above."""
+        if len(text) <= self._max_tokens - _SPECIAL_TOKENS:
+            return True
+        ascii_only = len(text.encode("ascii", "ignore"))
+        return ascii_only / _ASCII_PER_TOKEN + (len(text) - ascii_only) <= self._max_tokens - _SPECIAL_TOKENS
 
     def embed(self, texts: Sequence[str]) -> Vector:
         """Unit vectors, shape `(len(texts), dim)`."""
@@ -96,6 +112,16 @@ def _unit_vectors(id: str, output: Any, count: int) -> Vector:
         raise EmbeddingError(id, "a vector of zeros")
     unit: Vector = (vectors / norms).astype(np.float32)
     return unit
+
+
+def _limit_of(value: object) -> int:
+    """How many tokens of a text it reads, as far as it says so."""
+    for holder in (value, *(getattr(value, name, None) for name in ("_model", "_client", "client"))):
+        for name in _LIMIT_FIELDS:
+            limit = getattr(holder, name, None)
+            if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
+                return limit
+    return _OPENAI_LIMIT if "OpenAI" in type(value).__name__ else _COMMON_LIMIT
 
 
 def _id_of(value: object) -> str:

@@ -12,7 +12,8 @@ from rar.values import Vector
 class Embedder(Protocol):
     """Turns texts into vectors whose dot product is their similarity. Any thread may call it.
 
-    `id` names model and version: a memory refuses another one.
+    `id` names model and version: a memory refuses another one. An embedder that cuts long texts should also have a
+    method `reads(text: str) -> bool`, which says whether it reads a text to its end (`rar.embedding.unread`).
     """
 
     @property

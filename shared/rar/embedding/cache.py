@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from rar.embedding.base import Embedder
+from rar.embedding.unread import reads
 from rar.errors import ConfigurationError
 from rar.forking import Lock
 from rar.values import Vector
@@ -44,6 +45,10 @@ class CachedEmbedder:
     @property
     def dim(self) -> int:
         return self.embedder.dim
+
+    def reads(self, text: str) -> bool:
+        """Whether the embedder reads all of a text."""
+        return reads(self.embedder, text)
 
     def cached(self, text: str) -> Vector | None:
         """The text's vector, shape `(dim,)`, read-only, if it is known; never embeds."""

@@ -55,6 +55,9 @@ class HashingEmbedder:
     def dim(self) -> int:
         return self._dim
 
+    def reads(self, text: str) -> bool:
+        return len(text) <= _MAX_CHARS
+
     def embed(self, texts: Sequence[str]) -> Vector:
         """Unit vectors, shape `(len(texts), dim)`."""
         vectors = np.empty((len(texts), self._dim), np.float32)

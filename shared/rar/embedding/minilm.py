@@ -79,6 +79,15 @@ class MiniLMEmbedder:
     def dim(self) -> int:
         return _DIM
 
+    def reads(self, text: str) -> bool:
+        """Whether a text has less than `max_tokens` tokens; of one with exactly so many that is not known."""
+        if len(text) <= self.max_tokens - 3:  # a token is a character at least, and there are two special ones
+            return True
+        network = self._network()
+        return (
+            len(readable(text, self.max_tokens)) == len(text.strip()) and len(network.tokenize(text)) < self.max_tokens
+        )
+
     def embed(self, texts: Sequence[str]) -> Vector:
         """Unit vectors, shape `(len(texts), 384)`."""
         if not texts:
