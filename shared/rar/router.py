@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rar.drive import Model, Models, adrive, drive
 from rar.embedding import as_embedder
@@ -66,6 +66,9 @@ from rar.values import (
     as_text,
 )
 from rar.words import in_words
+
+if TYPE_CHECKING:
+    from rar.report import Report
 
 logger = logging.getLogger("rar")
 
@@ -684,6 +687,27 @@ class Router:
             raise ClosedError("router")
         self.flush(LOOK)
         return [dict(record.facts) for record in self.memory.decisions(limit=limit)] if self.memory is not None else []
+
+    def report(self, *, namespace: str | None = None, days: float | None = None) -> Report:
+        """What became of the calls that this router's memory keeps; a notebook shows it as a page.
+
+        Args:
+            namespace: Only this one; None for all that the memory holds.
+            days: Only so many days, today included, cut down to whole UTC days; None for all that is kept.
+
+        Raises:
+            ClosedError: The router was closed.
+            ConfigurationError: It has no memory, or `days` is not above 0.
+        """
+        from rar.report import report
+
+        if self._closed:
+            raise ClosedError("router")
+        if self.memory is None:
+            raise ConfigurationError("This router has no memory to report on. Pass `memory=` to the router.")
+        self.flush()
+        floor, prices = getattr(self.policy, "quality", None), self.ledger.prices
+        return report(self.memory, namespace=namespace, days=days, prices=prices, quality=floor, now=self._clock())
 
     def explain(self, decision_id: str) -> dict[str, Any]:
         """Why a decision was made and what was learned from it, JSON-able.

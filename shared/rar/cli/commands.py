@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 import rar
 from rar.cli import routers, tables
 from rar.cli.evaluation import eval_app
+from rar.cli.layout import show
+from rar.cli.moments import moment
 from rar.errors import (
     ConfigurationError,
     ImportFormatError,
@@ -28,9 +31,11 @@ from rar.errors import (
 )
 from rar.ledger import Prices, savings
 from rar.memory import SQLiteMemory
-from rar.memory.base import DecisionRecord, Spend
+from rar.memory.base import DecisionRecord
+from rar.report import check_out, report
+from rar.report.money import priced
 from rar.router import explained
-from rar.values import Guide, GuideState, Usage
+from rar.values import Guide, GuideState
 
 
 class _Group(TyperGroup):
@@ -61,10 +66,24 @@ app.command()(routers.calibrate)
 app.command()(routers.push)
 app.command()(routers.pull)
 
+_ALL = 50_000  # decisions; a memory keeps no more
+_USUAL = Path("rar.db")  # where a router keeps its memory if it is told nothing else
+
 Memory = Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")]
+Read = Annotated[Path, typer.Argument(metavar="[MEMORY]", help="A memory file; without one, rar.db in this folder.")]
+ReadId = Annotated[
+    list[str],
+    typer.Argument(metavar="[MEMORY] ID", help="A memory file (rar.db without one), and an id or its beginning."),
+]
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-GuideId = Annotated[str, typer.Argument(metavar="ID", help="A guide's id, or an unambiguous beginning of it.")]
+Price = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=IN/OUT",
+        help="USD per million input and output tokens of a model or role, for example strong=2/8. Repeatable.",
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -75,26 +94,15 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command()
-def stats(
-    memory: Memory,
-    namespace: Namespace = None,
-    price: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=IN/OUT",
-            help="USD per million input and output tokens of a model or role, for example strong=2/8. Repeatable.",
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+def stats(memory: Read = _USUAL, namespace: Namespace = None, price: Price = None, as_json: AsJson = False) -> None:
     """Show what a memory holds, what was spent on what, and what was saved net."""
-    prices = Prices(dict(map(_price, price or ())))
+    prices = _prices(price)
     with _reading(memory) as opened:
         counts = opened.stats(namespace)
-        if namespace is not None and namespace not in counts.namespaces:
-            raise UnknownNameError("namespace", namespace, opened.stats().namespaces)
-        spending = [_priced(spend, prices) for spend in opened.spending(namespace)]
+        _check_namespace(opened, namespace)
+        spending = [priced(spend, prices) for spend in opened.spending(namespace)]
         policies = {name: opened.policy_state(name) for name in counts.namespaces}
+        each = {name: (opened.stats(name), state) for name, state in policies.items()}
     saved = savings(spending, prices)
     if as_json:
         facts = {"memory": str(memory), "namespace": namespace, **asdict(counts)}
@@ -102,12 +110,12 @@ def stats(
         facts |= {"spending": [asdict(spend) for spend in spending]}
         _print_json(facts | {"savings": asdict(saved) | {"net_share": saved.net_share}})
     else:
-        _print(*tables.stats(str(memory), counts, policies, spending, saved))
+        show(*tables.stats(str(memory), counts, each, spending, saved))
 
 
 @guides_app.command("list")
 def list_guides(
-    memory: Memory,
+    memory: Read = _USUAL,
     namespace: Namespace = None,
     state: Annotated[
         GuideState | None,
@@ -121,67 +129,117 @@ def list_guides(
     if as_json:
         _print_json([_guide_facts(guide) for guide in found])
     else:
-        _print(tables.guides(found))
+        show(tables.guides(found))
 
 
 @guides_app.command("show")
-def show_guide(memory: Memory, id: GuideId, as_json: AsJson = False) -> None:
+def show_guide(which: ReadId, as_json: AsJson = False) -> None:
     """Show one guide, whole, with the request that it was written for."""
+    memory, id = _memory_and_id(which)
     with _reading(memory) as opened:
         guide = _find_guide(opened, id)
         origin = opened.experience(guide.origin)
     if as_json:
         _print_json(_guide_facts(guide) | {"origin_text": origin.text if origin else None})
     else:
-        _print(tables.guide(guide, origin.text if origin else None))
+        show(*tables.guide(guide, origin.text if origin else None))
 
 
 @guides_app.command("retire")
-def retire_guide(memory: Memory, id: GuideId, as_json: AsJson = False) -> None:
+def retire_guide(which: ReadId, as_json: AsJson = False) -> None:
     """Never use a guide again."""
-    _set_state(memory, id, "retired", as_json)
+    _set_state(*_memory_and_id(which), "retired", as_json)
 
 
 @guides_app.command("approve")
-def approve_guide(memory: Memory, id: GuideId, as_json: AsJson = False) -> None:
+def approve_guide(which: ReadId, as_json: AsJson = False) -> None:
     """Let a guide be used, whatever its counts say."""
-    _set_state(memory, id, "active", as_json)
+    _set_state(*_memory_and_id(which), "active", as_json)
 
 
 @app.command()
 def decisions(
-    memory: Memory,
+    memory: Read = _USUAL,
     namespace: Namespace = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="ROLE", help="Only answers of this model: weak, strong, …")
+    ] = None,
+    reason: Annotated[
+        list[str] | None, typer.Option(help="Only decisions for this reason, for example audit. Repeatable.")
+    ] = None,
+    not_learned: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Only those from which nothing was learned for this: budget, …")
+    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="AGE|DATE", help="Only since 2h, 7d or 2026-11-01.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="AGE|DATE", help="Only until then.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the latest decisions, newest first."""
+    now = time.time()
+    first, last = moment("--since", since, now), moment("--until", until, now)
     with _reading(memory) as opened:
-        found = opened.decisions(namespace=namespace, limit=limit)
+        _check_namespace(opened, namespace)
+        wanted = (
+            record
+            for record in _newest(
+                opened, namespace, first or 0.0, limit, filtered=bool(model or reason or not_learned or last)
+            )
+            if (model is None or record.model == model)
+            and (not reason or record.facts.get("reason") in reason)
+            and (not_learned is None or record.facts.get("not_learned") == not_learned)
+            and (last is None or record.at < last)
+        )
+        found = list(itertools.islice(wanted, limit))
     if as_json:
         _print_json([dict(record.facts) for record in found])
     else:
-        _print(tables.decisions(found))
+        show(tables.decisions(found))
 
 
 @app.command()
-def explain(
-    memory: Memory,
-    id: Annotated[str, typer.Argument(metavar="DECISION_ID", help="Its id, or an unambiguous beginning of it.")],
-    as_json: AsJson = False,
-) -> None:
+def explain(which: ReadId, as_json: AsJson = False) -> None:
     """Show why a call was routed as it was, and what was learned from it."""
+    memory, id = _memory_and_id(which)
     with _reading(memory) as opened:
         facts = explained(_find_decision(opened, id).facts, opened)
     if as_json:
         _print_json(facts)
     else:
-        _print(*tables.explanation(facts))
+        show(*tables.explanation(facts))
+
+
+@app.command("report")
+def write_report(
+    memory: Read = _USUAL,
+    out: Annotated[Path, typer.Option(help="The page; an older report there is replaced.")] = Path("report.html"),
+    png: Annotated[Path | None, typer.Option(help="Also one image that sums it up.")] = None,
+    namespace: Namespace = None,
+    days: Annotated[float | None, typer.Option(metavar="N", help="Only the last N days, today included.")] = None,
+    quality: Annotated[
+        float | None, typer.Option(help="The floor to compare with; else the one that was recorded.")
+    ] = None,
+    price: Price = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a page that shows what became of a memory's calls: share sent to strong, saving, quality, alarms."""
+    if not as_json:
+        check_out(out)
+    with _reading(memory) as opened:
+        _check_namespace(opened, namespace)
+        found = report(opened, namespace=namespace, days=days, prices=_prices(price), quality=quality)
+    if png is not None:
+        typer.echo(f"written: {found.png(png)}", err=True)
+    if as_json:
+        _print_json(found.as_dict())
+        return
+    typer.echo(f"written: {found.save(out)}", err=True)
+    show(tables.summary(found.facts))
 
 
 @app.command("export")
 def export_memory(
-    memory: Memory,
+    memory: Read = _USUAL,
     file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="A new file, or - for standard output.")] = "-",
     namespace: Namespace = None,
 ) -> None:
@@ -260,10 +318,23 @@ def _must_exist(memory: Path) -> None:
         raise MissingMemoryError(str(memory))
 
 
-def _print(*renderables: Any) -> None:
-    console = Console()
-    for renderable in renderables:
-        console.print(renderable)
+def _memory_and_id(which: Sequence[str]) -> tuple[Path, str]:
+    """The memory file, rar.db where only an id was given, and the id."""
+    if len(which) > 2:
+        raise ConfigurationError(f"Give a memory file and one id, or an id alone; {len(which)} words were given.")
+    return (Path(which[0]) if len(which) == 2 else _USUAL), which[-1]
+
+
+def _check_namespace(memory: SQLiteMemory, namespace: str | None) -> None:
+    if namespace is not None and namespace not in (known := memory.stats().namespaces):
+        raise UnknownNameError("namespace", namespace, known)
+
+
+def _newest(
+    memory: SQLiteMemory, namespace: str | None, since: float, limit: int, *, filtered: bool
+) -> list[DecisionRecord]:
+    """The newest decisions: as many as may be shown, or all there are where some of them may not be wanted."""
+    return memory.decisions(namespace=namespace, since=since, limit=_ALL if filtered else limit)
 
 
 def _print_json(facts: Any) -> None:
@@ -279,12 +350,8 @@ def _price(option: str) -> tuple[str, tuple[float, float]]:
     return name, (into, out)
 
 
-def _priced(spend: Spend, prices: Prices) -> Spend:
-    """`spend` at `prices` where some of its calls had none when they were made."""
-    if not spend.unpriced:
-        return spend
-    usd = prices.usd(spend.role, spend.model_id, Usage(spend.input_tokens, spend.output_tokens))
-    return spend if usd is None else replace(spend, usd=usd, unpriced=0)
+def _prices(options: Sequence[str] | None) -> Prices:
+    return Prices(dict(map(_price, options or ())))
 
 
 def _guide_facts(guide: Guide) -> dict[str, Any]:
@@ -307,7 +374,7 @@ def _find_decision(memory: SQLiteMemory, id: str) -> DecisionRecord:
     found = memory.decision(id)
     if found is not None:
         return found
-    named = [record for record in memory.decisions(limit=50_000) if record.id.startswith(id)]
+    named = [record for record in memory.decisions(limit=_ALL) if record.id.startswith(id)]
     if not named:
         raise UnknownDecisionError(id)
     _check_one(id, [record.id for record in named])

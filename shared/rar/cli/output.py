@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.text import Text
 
+from rar.cli.layout import Column, Grid, show
 from rar.evaluation import OURS
 from rar.evaluation.embeddings import Progress as Told
 from rar.evaluation.report import Sheet
@@ -21,20 +21,15 @@ _EVERY = 10.0  # seconds between two lines of progress
 
 def print_sheets(sheets: Sequence[Sheet]) -> None:
     """Print tables with their notes."""
-    console = Console()
     for sheet in sheets:
-        console.print(_table(sheet))
-        for note in sheet.notes:
-            console.print(f"[dim]{escape(note)}[/]\n")
+        show(*_parts(sheet))
+        show("")
 
 
-def _table(sheet: Sheet) -> Table:
-    table = Table(title=escape(sheet.title), title_justify="left", title_style="bold", header_style="dim")
-    for column in sheet.columns:
-        table.add_column(escape(column), overflow="fold")
-    for row in sheet.rows:
-        table.add_row(*map(escape, row), style="bold" if row[0] == OURS else None)
-    return table
+def _parts(sheet: Sheet) -> list[RenderableType]:
+    columns = tuple(Column(name) for name in sheet.columns)
+    rows = tuple(tuple(Text(cell, "bold") if row[0] == OURS else cell for cell in row) for row in sheet.rows)
+    return [Grid(sheet.title, columns, rows), *(Text(note, "dim") for note in sheet.notes)]
 
 
 @contextmanager

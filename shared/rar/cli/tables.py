@@ -1,4 +1,4 @@
-"""What the command line shows, as rich renderables. Pure functions."""
+"""What the command line shows, laid out by `rar.cli.layout`. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,50 +6,49 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from rich.markup import escape
-from rich.panel import Panel
-from rich.table import Table
+from rich.text import Text
 
+from rar.cli.layout import Column, Facts, Grid, line, paragraph
 from rar.ledger import Savings
-from rar.memory.base import DecisionRecord, MemoryStats, PolicyState, Spend
-from rar.values import Guide
+from rar.memory.base import ALARM, DecisionRecord, MemoryStats, PolicyState, Spend
+from rar.report import ReportFacts
+from rar.report.numbers import count, interval, usd
+from rar.values import STRONG, Guide
 from rar.words import NOT_LEARNED, in_words
 
 _PURPOSES = ("serve", "shadow", "guide", "judge", "audit")
-_COUNTS = ("calls", "tokens in", "tokens out", "USD", "audits", "errors", "helped", "harmed")
-_SHARES = ("threshold", "confidence", "similarity")
 _MODEL_STYLE = {"weak": "green", "strong": "magenta"}
+_ID = 10  # characters of an id that a table shows; any unambiguous beginning is understood
 
 
 def stats(
-    where: str, counts: MemoryStats, policies: Mapping[str, PolicyState], spending: Sequence[Spend], saved: Savings
+    where: str,
+    counts: MemoryStats,
+    namespaces: Mapping[str, tuple[MemoryStats, PolicyState]],
+    spending: Sequence[Spend],
+    saved: Savings,
 ) -> list[Any]:
-    """What a memory holds, and what was spent."""
-    guides = ", ".join(f"{count} {state}" for state, count in sorted(counts.guides.items())) or "none"
-    held = facts_table(
-        {
-            "memory": where,
-            "embedder": f"{counts.embedder_id}, {counts.dim} dimensions" if counts.embedder_id else "not bound yet",
-            "experiences": f"{counts.experiences:,} ({counts.evicted:,} evicted)",
-            "judged attempts": f"{counts.trials:,}",
-            "guides": guides,
-            "decisions": f"{counts.decisions:,}",
-            **_unlearned(counts, spending),
-        }
-    )
-    per_namespace = _table("Namespaces", "namespace", "threshold", "audits", "errors")
-    for name, state in policies.items():
-        threshold = "not moved yet" if state.threshold is None else f"{state.threshold:.3f}"
-        per_namespace.add_row(escape(name), threshold, f"{state.audits:,}", f"{state.errors:,}")
-    shown = [held, per_namespace] if policies else [held]
+    """What a memory holds, each of its namespaces, what was spent, and what was saved."""
+    held = {
+        "memory": where,
+        "embedder": f"{counts.embedder_id}, {counts.dim} dimensions" if counts.embedder_id else "not bound yet",
+        "experiences": f"{counts.experiences:,} ({counts.evicted:,} evicted)",
+        "judged attempts": f"{counts.trials:,}",
+        "guides": ", ".join(f"{n} {state}" for state, n in sorted(counts.guides.items())) or "none",
+        "decisions": f"{counts.decisions:,}",
+        **_unlearned(counts, spending),
+    }
+    shown: list[Any] = [Facts(held)]
+    if namespaces:
+        shown.append(_namespaces(namespaces, spending))
     return [*shown, spent(spending), saving(saved)] if spending else shown
 
 
 def _unlearned(counts: MemoryStats, spending: Iterable[Spend]) -> dict[str, str]:
     """Rows that say what kept the router from learning, and what is not known of the costs; none where nothing did."""
     rows = {
-        {"budget": "paused"}.get(code, code): f"nothing learned from {count:,} decisions: {NOT_LEARNED.get(code, code)}"
-        for code, count in sorted(counts.not_learned.items(), key=lambda item: -item[1])
+        {"budget": "paused"}.get(code, code): f"nothing learned from {n:,} decisions: {NOT_LEARNED.get(code, code)}"
+        for code, n in sorted(counts.not_learned.items(), key=lambda item: (-item[1], item[0]))
     }
     unpriced, estimated = (sum(getattr(spend, name) for spend in spending) for name in ("unpriced", "estimated"))
     if unpriced:
@@ -59,21 +58,59 @@ def _unlearned(counts: MemoryStats, spending: Iterable[Spend]) -> dict[str, str]
     return rows
 
 
-def spent(spending: Iterable[Spend]) -> Table:
-    """Calls, tokens and USD by purpose and model. A tilde stands before tokens that are estimated in part or whole."""
-    table = _table("Spending", "purpose", "role", "model", "calls", "tokens in", "tokens out", "USD")
-    for spend in sorted(spending, key=lambda spend: (_PURPOSES.index(spend.purpose), spend.role, spend.model_id)):
-        cost = f"{spend.usd:.6f}" if not spend.unpriced else f"{spend.unpriced:,} unpriced"
-        about = "~" if spend.estimated else ""
+def _namespaces(found: Mapping[str, tuple[MemoryStats, PolicyState]], spending: Sequence[Spend]) -> Grid:
+    columns = (
+        Column("namespace", cut=True),
+        Column("served", right=True),
+        Column("to strong", right=True),
+        Column("threshold", right=True),
+        Column("audits", right=True),
+        Column("failed", right=True),
+        Column("undecided", right=True),
+        Column("paused", right=True),
+        Column("drift", right=True, spare=1),
+    )
+    rows = []
+    for name, (counts, state) in found.items():
+        serve = [spend for spend in spending if spend.namespace == name and spend.purpose == "serve"]
+        served, strong = sum(s.calls for s in serve), sum(s.calls for s in serve if s.role == STRONG)
+        threshold = "-" if state.threshold is None else f"{state.threshold:.3f}"
+        missed = (f"{counts.not_learned.get(code, 0):,}" for code in ("undecided", "budget"))
+        numbers = f"{served:,}", f"{strong / served:.0%}" if served else "-", threshold
+        audits = f"{state.audits:,}", f"{state.errors:,}"
+        rows.append((line(name), *numbers, *audits, *missed, f"{state.drift / ALARM:.0%}"))
+    return Grid("Namespaces", columns, tuple(rows))
+
+
+def spent(spending: Iterable[Spend]) -> Grid:
+    """Calls, tokens and USD by namespace, purpose and model. A tilde says that tokens were estimated in part."""
+    columns = (
+        Column("namespace", cut=True, varies=True),
+        Column("purpose"),
+        Column("role"),
+        Column("model", cut=True),
+        Column("calls", right=True),
+        Column("tokens in", right=True, spare=1),
+        Column("tokens out", right=True, spare=1),
+        Column("USD", right=True),
+    )
+    found = sorted(spending, key=lambda s: (s.namespace, _PURPOSES.index(s.purpose), s.role, s.model_id))
+    rows = []
+    for spend in found:
+        cost = f"{spend.usd:.6f}" if not spend.unpriced else "unknown"
+        about = "~" * bool(spend.estimated)
         tokens = f"{about}{spend.input_tokens:,}", f"{about}{spend.output_tokens:,}"
-        table.add_row(spend.purpose, role(spend.role), escape(spend.model_id), f"{spend.calls:,}", *tokens, cost)
-    return table
+        named = line(spend.namespace), spend.purpose, role(spend.role), line(spend.model_id)
+        rows.append((*named, f"{spend.calls:,}", *tokens, cost))
+    return Grid("Spending", columns, tuple(rows))
 
 
-def saving(saved: Savings) -> Table:
+def saving(saved: Savings) -> Facts:
     """The sum under the line: served by whom, spent, and saved net of all learning."""
     share = f" ({saved.served_strong / saved.served:.0%})" if saved.served else ""
-    facts = {"served": f"{saved.served:,} calls, {saved.served_strong:,} by the strong model{share}"}
+    facts: dict[str, Text | str] = {
+        "served": f"{saved.served:,} calls, {saved.served_strong:,} by the strong model{share}"
+    }
     if saved.net_usd is None or saved.always_strong_usd is None:
         facts["net saving"] = "unknown: some prices are; pass --price strong=IN/OUT --price weak=IN/OUT"
     else:
@@ -81,85 +118,121 @@ def saving(saved: Savings) -> Table:
         facts |= {
             "always strong": f"{saved.always_strong_usd:.6f} USD",
             "spent": f"{saved.spent_usd:.6f} USD, {saved.learning_usd:.6f} of it to learn",
-            "net saving": f"[bold]{saved.net_usd:+.6f} USD{net_share}[/]",
+            "net saving": Text(f"{saved.net_usd:+.6f} USD{net_share}", style="bold"),
         }
-    return facts_table(facts)
+    return Facts(facts)
 
 
-def guides(found: Sequence[Guide]) -> Table:
+def guides(found: Sequence[Guide]) -> Grid:
     """Guides, a line each."""
-    table = _table(f"{len(found)} guides", "id", "namespace", "state", "helped", "harmed", "written", "text")
-    for guide in found:
-        counts, text = (str(guide.helpful), str(guide.harmful)), escape(cut(guide.text))
-        table.add_row(guide.id[:10], escape(guide.namespace), guide.state, *counts, when(guide.created_at), text)
-    return table
-
-
-def guide(found: Guide, origin: str | None) -> Panel:
-    """One guide, whole, with the text of the request that it was written for."""
-    about = (
-        f"{found.state}, helped {found.helpful}, harmed {found.harmful}; by {found.author}, {when(found.created_at)}\n"
-        f"written for: {origin or 'a request that is not kept'}"
+    columns = (
+        Column("id"),
+        Column("namespace", cut=True, varies=True),
+        Column("state"),
+        Column("helped", right=True),
+        Column("harmed", right=True),
+        Column("written", spare=1),
+        Column("text", cut=True),
     )
-    return Panel(f"{escape(found.text)}\n\n[dim]{escape(about)}[/]", title=f"guide {found.id}", title_align="left")
-
-
-def decisions(found: Sequence[DecisionRecord]) -> Table:
-    """Decisions, a line each."""
-    columns = ("id", "at", "model", "reason", "confidence", "similarity", "guide", "question")
-    table = _table(f"{len(found)} decisions, newest first", *columns)
-    for record in found:
-        facts = record.facts
-        table.add_row(
-            record.id[:10],
-            when(record.at),
-            role(record.model),
-            escape(str(facts.get("reason", ""))),
-            number(facts.get("confidence")),
-            number(facts.get("similarity")),
-            (record.guide_id or "")[:10],
-            escape(cut(str(facts.get("question") or ""))),
+    rows = tuple(
+        (
+            guide.id[:_ID],
+            line(guide.namespace),
+            guide.state,
+            str(guide.helpful),
+            str(guide.harmful),
+            when(guide.created_at),
+            line(guide.text),
         )
-    return table
+        for guide in found
+    )
+    return Grid(count(len(found), "guide"), columns, rows)
+
+
+def guide(found: Guide, origin: str | None) -> list[Any]:
+    """One guide, whole, with the text of the request that it was written for."""
+    about = {
+        "guide": found.id,
+        "namespace": line(f"{found.namespace}, task {found.task}"),
+        "state": f"{found.state}, helped {found.helpful}, harmed {found.harmful}",
+        "written": f"{when(found.created_at)} by {line(found.author)}",
+        "written for": paragraph(origin or "a request that is not kept"),
+    }
+    return [Facts(about), Text(paragraph(found.text))]
+
+
+def decisions(found: Sequence[DecisionRecord]) -> Grid:
+    """Decisions, a line each."""
+    columns = (
+        Column("id"),
+        Column("at", spare=3),
+        Column("namespace", cut=True, varies=True, spare=2),
+        Column("model"),
+        Column("reason"),
+        Column("confidence", right=True, spare=4),
+        Column("similarity", right=True, spare=5),
+        Column("guide", spare=6),
+        Column("question", cut=True),
+    )
+    rows = tuple(
+        (
+            record.id[:_ID],
+            when(record.at),
+            line(record.namespace),
+            role(record.model),
+            line(str(record.facts.get("reason", ""))),
+            number(record.facts.get("confidence")),
+            number(record.facts.get("similarity")),
+            (record.guide_id or "")[:_ID],
+            line(str(record.facts.get("question") or "")),
+        )
+        for record in found
+    )
+    return Grid(f"{count(len(found), 'decision')}, newest first", columns, rows)
 
 
 def explanation(facts: Mapping[str, Any]) -> list[Any]:
     """A decision, the neighbours it was made from, its guide, and what was learned."""
-    pair = facts.get("pair") or ()
-    shown = facts_table(
-        {
-            "decision": str(facts.get("decision_id")),
-            "at": when(float(facts.get("at", 0.0))),
-            "question": escape(str(facts.get("question") or "not kept")),
-            "model": role(str(facts.get("model"))),
-            "reason": f"[bold]{escape(str(facts.get('reason')))}[/]",
-            "in words": escape("\n".join(in_words(facts))),
-            "confidence": f"{number(facts.get('confidence'))}, needed {number(facts.get('threshold'))}",
-            "similarity": number(facts.get("similarity")),
-            "static router": number(facts.get("prior")),
-            "learned score": f"expects the strong answer to be better by {number(facts.get('learned_gap'))}",
-            "audits": f"{facts.get('audits', 0)}, which moved such expectations by {number(facts.get('audit_bias'))}",
-            "drift": f"{number(facts.get('drift', 0.0))} of the way to the alarm that the weak model changed",
-            "key from": escape(str(facts.get("key_source"))),
-            "namespace": escape(f"{facts.get('namespace')}, task {facts.get('task')}"),
-            "weak, strong": escape(", ".join(map(str, pair))),
-            "drafts": str(facts.get("drafts", 0)),
-            "failed over": ", ".join(facts.get("failed_over") or ()) or "-",
-        }
+    pair, needed = facts.get("pair") or (), facts.get("needed", facts.get("threshold"))
+    shown: dict[str, Text | str] = {
+        "decision": str(facts.get("decision_id")),
+        "at": when(float(facts.get("at", 0.0))),
+        "question": paragraph(str(facts.get("question") or "not kept")),
+        "model": role(str(facts.get("model"))),
+        "reason": Text(line(str(facts.get("reason"))), style="bold"),
+        "in words": "\n".join(map(line, in_words(facts))),
+        "confidence": f"{number(facts.get('confidence'))}, needed {number(needed)}",
+        "similarity": number(facts.get("similarity")),
+        "static router": number(facts.get("prior")),
+        "learned score": f"expects the strong answer to be better by {number(facts.get('learned_gap'))}",
+        "audits": f"{facts.get('audits', 0)}, which moved such expectations by {number(facts.get('audit_bias'))}",
+        "drift": f"{number(facts.get('drift', 0.0))} of the way to the alarm that the weak model changed",
+        "key from": line(str(facts.get("key_source"))),
+        "namespace": line(f"{facts.get('namespace')}, task {facts.get('task')}"),
+        "weak, strong": line(", ".join(map(str, pair))),
+        "drafts": str(facts.get("drafts", 0)),
+        "failed over": ", ".join(facts.get("failed_over") or ()) or "-",
+    }
+    return [Facts(shown), *_neighbours(facts), *_guide_used(facts), _learned(facts)]
+
+
+def _neighbours(facts: Mapping[str, Any]) -> list[Grid]:
+    columns = (
+        Column("similarity", right=True),
+        Column("same"),
+        Column("weak alone"),
+        Column("with guides"),
+        Column("text", cut=True),
     )
-    return [shown, *_neighbours(facts), *_guide_used(facts), _learned(facts)]
-
-
-def _neighbours(facts: Mapping[str, Any]) -> list[Table]:
-    table = _table("Neighbours, nearest first", "similarity", "same", "weak alone", "with guides", "text")
+    rows = []
     for entry in facts.get("neighbours") or ():
         tallies = entry.get("tallies") or ()
         alone = [tally for tally in tallies if tally["guide_id"] is None]
         guided = [tally for tally in tallies if tally["guide_id"] is not None]
-        text = escape(cut(entry.get("text") or "not kept"))
         same = "yes" if entry["same"] else ""
-        table.add_row(number(entry["similarity"]), same, _record(alone), _record(guided), text)
-    return [table] if table.row_count else []
+        text = line(entry.get("text") or "not kept")
+        rows.append((number(entry["similarity"]), same, _record(alone), _record(guided), text))
+    return [Grid("Neighbours, nearest first", columns, tuple(rows))] if rows else []
 
 
 def _record(tallies: Iterable[Mapping[str, Any]]) -> str:
@@ -167,56 +240,53 @@ def _record(tallies: Iterable[Mapping[str, Any]]) -> str:
     return f"{ok} ok, {bad} not" if ok or bad else "-"
 
 
-def _guide_used(facts: Mapping[str, Any]) -> list[Panel]:
+def _guide_used(facts: Mapping[str, Any]) -> list[Text]:
     used = facts.get("guide")
     if not used:
         return []
-    title = f"guide {facts['guide_id']}: {used['state']}, helped {used['helpful']}, harmed {used['harmful']}"
-    return [Panel(escape(used["text"]), title=title, title_align="left")]
+    title = f"Guide {facts['guide_id']}: {used['state']}, helped {used['helpful']}, harmed {used['harmful']}"
+    return [Text.assemble((title, "bold"), "\n", paragraph(used["text"]))]
 
 
-def _learned(facts: Mapping[str, Any]) -> Table:
+def _learned(facts: Mapping[str, Any]) -> Facts:
     learned = facts.get("learned") or {}
     if not learned.get("attempts") and not learned.get("stopped"):
-        return facts_table({"learned": "nothing was tried"})
+        return Facts({"learned": "nothing was tried"})
     tried = (
-        f"{'alone' if attempt['guide_id'] is None else 'with guide ' + attempt['guide_id'][:10]}: "
+        f"{'alone' if attempt['guide_id'] is None else 'with guide ' + attempt['guide_id'][:_ID]}: "
         f"{'agreed' if attempt['ok'] else 'did not agree'} (judge {attempt['judge']})"
         for attempt in learned.get("attempts") or ()
     )
     rows = {"weak model tried": "\n".join(tried) or "-"}
     for name in ("audit_agreed", "guide_written", "guide_refused", "stopped"):
         if learned.get(name) is not None:
-            rows[name.replace("_", " ")] = escape(str(learned[name]))
-    return facts_table(rows)
+            rows[name.replace("_", " ")] = line(str(learned[name]))
+    return Facts(rows)
+
+
+def summary(facts: ReportFacts) -> Facts:
+    """A report in a few lines."""
+    share, quality, net = facts.strong_share, facts.quality, facts.money.savings
+    told: dict[str, Text | str] = {
+        "calls": f"{facts.calls:,}" + ("" if share is None else f", {share:.0%} sent to the strong model"),
+        "net saving": "unknown: some prices are"
+        if net.net_usd is None
+        else f"{usd(net.net_usd)}" + ("" if net.net_share is None else f" ({net.net_share:+.1%})"),
+        "quality": "unknown: no weak answer was checked"
+        if quality.overall is None
+        else f"{quality.overall.value:.1%}, {interval(quality.overall)} by {count(quality.audits, 'check')}",
+    }
+    if facts.alarms:
+        told["attention"] = Text("\n".join(line(alarm.what) for alarm in facts.alarms), "yellow")
+    return Facts(told)
 
 
 # --- small parts ----------------------------------------------------------------------------------------------------
 
 
-def facts_table(facts: Mapping[str, str]) -> Table:
-    """Names and values in two columns, without lines. Values are markup."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(name, value)
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
-    for column in columns:
-        table.add_column(
-            column, justify="right" if column in _COUNTS + _SHARES else "left", no_wrap=column in {"id", "reason"}
-        )
-    return table
-
-
-def role(name: str) -> str:
+def role(name: str) -> Text:
     """A role in its colour."""
-    style = _MODEL_STYLE.get(name)
-    return f"[{style}]{name}[/]" if style else escape(name)
+    return Text(line(name), style=_MODEL_STYLE.get(name, ""))
 
 
 def number(value: Any) -> str:
@@ -226,8 +296,8 @@ def number(value: Any) -> str:
 
 def cut(text: str, length: int = 100) -> str:
     """The text on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
+    whole = line(text)
+    return whole if len(whole) <= length else whole[: length - 1] + "…"
 
 
 def when(at: float) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
+from rar.cli.layout import Facts, show
 from rar.demo import report
 from rar.demo.run import Result, Served, Settings, run
 
@@ -24,10 +26,7 @@ def show_demo(count: int, memory: Path, out: Path, *, seed: int, tiny: bool, as_
     if as_json:
         print(json.dumps(report.as_json(result, plot), indent=2))  # noqa: T201 - what was asked for
     else:
-        for part in report.tables(result):
-            console.print()
-            console.print(part)
-        console.print(f"\n[dim]plot[/]  {plot}")
+        show(Text(), *report.tables(result), Facts({"plot": str(plot)}), console=console)
     return len(result.served) == count and result.check is not None
 
 
@@ -36,12 +35,12 @@ def _watched(console: Console, count: int, memory: Path, settings: Settings, *, 
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Starting", total=count)
 
-        def show(entry: Served) -> None:
+        def answered(entry: Served) -> None:
             progress.update(task, advance=1, description="Asking and learning")
             if not quiet:
-                console.print(report.line(int(progress.tasks[0].completed), entry, console.width), highlight=False)
+                console.print(report.line(int(progress.tasks[0].completed), entry, console.width))
 
         def tell(what: str) -> None:
             progress.update(task, description=what)
 
-        return run(count, memory, settings=settings, weak="tiny" if tiny else "weak", tell=tell, show=show)
+        return run(count, memory, settings=settings, weak="tiny" if tiny else "weak", tell=tell, show=answered)

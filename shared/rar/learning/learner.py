@@ -168,10 +168,16 @@ class Learner:
     def _drive(self, steps: Steps[Findings], models: Models, namespace: str) -> Findings:
         gated = {name: _Gated(model, self, namespace) for name, model in models.items()}
 
+        spent: list[float | None] = []
+
         def observe(call: Call, outcome: Outcome) -> None:
             self.ledger.observe(namespace, call, outcome, now=self.clock())
+            if isinstance(outcome, Reply):
+                spent.append(self.ledger.costs(call, outcome, ())["usd"])
 
-        return drive(steps, gated, observe)
+        found = drive(steps, gated, observe)
+        found.usd = None if None in spent else sum(usd for usd in spent if usd is not None)
+        return found
 
     def _written(
         self, found: Findings, decision: Decision, weak_id: str, strong_id: str, now: float
@@ -373,4 +379,5 @@ def _facts(found: Findings, written: tuple[Guide, ...]) -> Mapping[str, Any]:
         "guide_written": written[0].id if written else None,
         "guide_refused": found.refused,
         "stopped": found.stopped,
+        "usd": found.usd,
     }

@@ -40,6 +40,7 @@ class Findings:
         refused: Why a written guide was refused, if one was.
         stopped: What ended the climb early (a failed call, the budget, a judge that cannot tell), if something did.
         ended: The same as a code of `rar.words.NOT_LEARNED`.
+        usd: What its calls cost; None if a price is not known.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Findings:
     refused: str | None = None
     stopped: str | None = None
     ended: str | None = None
+    usd: float | None = 0.0
 
     @property
     def not_learned(self) -> str | None:
