@@ -467,6 +467,8 @@ class MemoryContract:
 
         assert [record.id for record in memory.decisions()] == ["c", "b", "a"]
         assert [record.id for record in memory.decisions(since=2.0)] == ["c", "b"]
+        assert [record.id for record in memory.decisions(until=2.0)] == ["b", "a"]
+        assert [record.id for record in memory.decisions(since=2.0, until=2.0, limit=1)] == ["b"]
         assert [record.id for record in memory.decisions(limit=1)] == ["c"]
         assert [record.id for record in memory.decisions(namespace="other")] == ["b"]
         assert memory.decision("a") == decision("a", 1.0)

@@ -182,13 +182,10 @@ def decisions(
         _check_namespace(opened, namespace)
         wanted = (
             record
-            for record in _newest(
-                opened, namespace, first or 0.0, limit, filtered=bool(model or reason or not_learned or last)
-            )
+            for record in _newest(opened, namespace, first or 0.0, last)
             if (model is None or record.model == model)
             and (not reason or record.facts.get("reason") in reason)
             and (not_learned is None or record.facts.get("not_learned") == not_learned)
-            and (last is None or record.at < last)
         )
         found = list(itertools.islice(wanted, limit))
     if as_json:
@@ -330,11 +327,17 @@ def _check_namespace(memory: SQLiteMemory, namespace: str | None) -> None:
         raise UnknownNameError("namespace", namespace, known)
 
 
-def _newest(
-    memory: SQLiteMemory, namespace: str | None, since: float, limit: int, *, filtered: bool
-) -> list[DecisionRecord]:
-    """The newest decisions: as many as may be shown, or all there are where some of them may not be wanted."""
-    return memory.decisions(namespace=namespace, since=since, limit=_ALL if filtered else limit)
+def _newest(memory: SQLiteMemory, namespace: str | None, since: float, until: float | None) -> Iterator[DecisionRecord]:
+    """Decisions, newest first, read in growing parts, so that a few of the latest come at once."""
+    told: set[str] = set()
+    limit = 100
+    while True:
+        records = memory.decisions(namespace=namespace, since=since, until=until, limit=limit)
+        yield from (record for record in records if record.id not in told)
+        told |= {record.id for record in records}
+        if len(records) < limit:
+            return
+        until, limit = records[-1].at, 2 * limit
 
 
 def _print_json(facts: Any) -> None:

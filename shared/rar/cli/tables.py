@@ -65,10 +65,10 @@ def _namespaces(found: Mapping[str, tuple[MemoryStats, PolicyState]], spending: 
         Column("to strong", right=True),
         Column("threshold", right=True),
         Column("audits", right=True),
-        Column("failed", right=True),
-        Column("undecided", right=True),
-        Column("paused", right=True),
-        Column("drift", right=True, spare=1),
+        Column("failed", right=True, spare=3),
+        Column("undecided", right=True, spare=2),
+        Column("paused", right=True, spare=1),
+        Column("drift", right=True, spare=4),
     )
     rows = []
     for name, (counts, state) in found.items():
@@ -267,15 +267,16 @@ def _learned(facts: Mapping[str, Any]) -> Facts:
 def summary(facts: ReportFacts) -> Facts:
     """A report in a few lines."""
     share, quality, net = facts.strong_share, facts.quality, facts.money.savings
-    told: dict[str, Text | str] = {
-        "calls": f"{facts.calls:,}" + ("" if share is None else f", {share:.0%} sent to the strong model"),
-        "net saving": "unknown: some prices are"
-        if net.net_usd is None
-        else f"{usd(net.net_usd)}" + ("" if net.net_share is None else f" ({net.net_share:+.1%})"),
-        "quality": "unknown: no weak answer was checked"
-        if quality.overall is None
-        else f"{quality.overall.value:.1%}, {interval(quality.overall)} by {count(quality.audits, 'check')}",
-    }
+    calls = "none in this time" if share is None else f"{facts.calls:,}, {share:.0%} sent to the strong model"
+    told: dict[str, Text | str] = {"calls": calls}
+    if share is not None:
+        of = "" if net.net_share is None else f" ({net.net_share:+.1%})"
+        told["net saving"] = "unknown: some prices are" if net.net_usd is None else usd(net.net_usd) + of
+        told["quality"] = (
+            "unknown: no weak answer was checked"
+            if quality.overall is None
+            else f"{quality.overall.value:.1%}, {interval(quality.overall)} by {count(quality.audits, 'check')}"
+        )
     if facts.alarms:
         told["attention"] = Text("\n".join(line(alarm.what) for alarm in facts.alarms), "yellow")
     return Facts(told)

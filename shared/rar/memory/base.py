@@ -261,9 +261,9 @@ class Memory(Protocol):
     def decision(self, id: str) -> DecisionRecord | None: ...
 
     def decisions(
-        self, *, namespace: str | None = None, since: float = 0.0, limit: int = 1_000
+        self, *, namespace: str | None = None, since: float = 0.0, until: float | None = None, limit: int = 1_000
     ) -> list[DecisionRecord]:
-        """Newest first. A memory keeps a bounded number of them."""
+        """Those from `since` to `until`, both included, newest first. A memory keeps a bounded number of them."""
         ...
 
     def stats(self, namespace: str | None = None) -> MemoryStats: ...

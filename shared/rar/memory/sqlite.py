@@ -310,9 +310,11 @@ class SQLiteMemory:
         return row and to_decision(row)
 
     def decisions(
-        self, *, namespace: str | None = None, since: float = 0.0, limit: int = 1_000
+        self, *, namespace: str | None = None, since: float = 0.0, until: float | None = None, limit: int = 1_000
     ) -> list[DecisionRecord]:
         where, values = scope(namespace, at=since)
+        if until is not None:
+            where, values = f"{where} AND at <= ?", [*values, until]
         newest = f"SELECT {DECISION} FROM decisions {where} ORDER BY at DESC, n DESC LIMIT ?"
         with self._connection() as connection:
             return [to_decision(row) for row in connection.run(newest, [*values, limit])]

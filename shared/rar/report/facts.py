@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from rar.ledger import Prices, Savings, savings
-from rar.memory.base import ALARM, DecisionRecord, Memory, MemoryStats, PolicyState, Spend
+from rar.memory.base import ALARM, Memory, MemoryStats, PolicyState, Spend
 from rar.report.alarms import Alarm, alarms_of
 from rar.report.course import DAY, Span, lately, over_time
 from rar.report.guides import Guides, guides_of
 from rar.report.kinds import Kind, kinds_of
 from rar.report.money import Money, money_of, priced
 from rar.report.quality import Quality, quality_of
-from rar.report.served import Served, served_of
+from rar.report.served import Served, served_by
 from rar.report.words import outcome_in_words, reason_in_words
 from rar.values import STRONG, Experience
 
-_MOST_DECISIONS = 50_000  # a memory keeps no more
 _CLUSTERED = 4_000  # questions that are looked at for their kinds
 _PLACES = 40  # pairs of namespace and task that these come from, the most used
 
@@ -130,10 +129,8 @@ def gather(
     """
     prices = prices or Prices()
     since = 0.0 if days is None else (now // DAY + 1 - max(days, 1)) // 1 * DAY
-    records = memory.decisions(namespace=namespace, since=since, limit=_MOST_DECISIONS)
-    calls = [served_of(record, prices) for record in reversed(records)]
-    floor = _floor(records) if floor is None else floor
-    del records  # many times as large as what was made of them
+    calls, recorded = served_by(memory, prices, namespace=namespace, since=since)
+    floor = recorded if floor is None else floor
     held = memory.stats(namespace)
     names = [namespace] if namespace is not None else list(held.namespaces)
     policies = {name: memory.policy_state(name) for name in names}
@@ -165,12 +162,6 @@ def gather(
         namespaces=_namespaces(memory, calls, policies, prices, since),
         alarms=alarms_of(calls, quality, money, policies, since),
     )
-
-
-def _floor(records: Sequence[DecisionRecord]) -> float | None:
-    """The floor that the last decision went by; older versions did not record it."""
-    found = next((record.facts["quality"] for record in records if record.facts.get("quality") is not None), None)
-    return None if found is None else float(found)
 
 
 def _models(calls: Sequence[Served]) -> dict[str, str]:

@@ -19,7 +19,9 @@ from rar.values import Experience, Vector
 LEAST = 24  # questions below which kinds are not told apart
 _MOST_KINDS = 10
 _SAMPLE = 800  # questions that are compared with each other to choose the number of kinds
+_STARTS = 3  # of k-means, the best of which counts
 _ROUNDS = 25  # of k-means, which has come to rest long before
+_WORTH = 0.005  # of the silhouette: what a further kind must add
 _WORDS = 4  # that name a kind
 _SHARED_BY = 3  # questions that must hold a word before it may name their kind, so that no single user's does
 
@@ -124,7 +126,8 @@ class Kind:
         words: What tells them from the others, the most telling first.
         questions: Different ones among those looked at.
         alone, guided, neither: How many of the tried ones the weak model answers alone, with a guide, or not.
-        calls: Served calls that asked them, or something that was not judged itself and to which they are nearest.
+        calls: Served calls that asked them, or something that was not judged itself and to which they are nearest; of
+            the questions that were looked at, and so a share of all calls.
         strong: How many of these the strong model answered.
     """
 
@@ -202,9 +205,10 @@ def clusters(vectors: Vector) -> npt.NDArray[np.intp]:
     sample = vectors[rng.permutation(len(vectors))[:_SAMPLE]]
     best, chosen = -math.inf, vectors[:1]
     for k in range(2, min(_MOST_KINDS, len(sample) // 8) + 1):
-        centres = _centres(sample, k, rng)
+        tries = [_centres(sample, k, rng) for _ in range(_STARTS)]
+        centres = max(tries, key=lambda found: float((sample @ found.T).max(axis=1).mean()))
         told_apart = _silhouette(sample, centres)
-        if told_apart > best + 0.01:  # a further kind must be worth the reader's while
+        if told_apart > best + _WORTH:
             best, chosen = told_apart, centres
     labels = (vectors @ chosen.T).argmax(axis=1)
     return np.unique(labels, return_inverse=True)[1]

@@ -130,7 +130,10 @@ def _by_day(
     price = prices.of(STRONG, strong_id.model_id if strong_id else "")
     if price is None:
         return (), ()
-    first, last = _first_day(spending, whole, since, until), int(until // DAY)
+    calls, low, high = _calls(whole), int(since // DAY), int(until // DAY)
+    # Sums from a day on shrink once the first day has passed, and are nothing after the last one.
+    first = _last_day(low, high, lambda day: _calls(spending(day * DAY)) == calls)
+    last = _last_day(first, high, lambda day: _calls(spending(day * DAY)) > 0)
     first = max(first, last - _MOST_DAYS + 1)
     rest = [spending(day * DAY) for day in range(first, last + 2)]
     days, course = [], []
@@ -145,17 +148,19 @@ def _by_day(
     return tuple(days), tuple(course)
 
 
-def _first_day(spending: Callable[[float], list[Spend]], whole: Sequence[Spend], since: float, until: float) -> int:
-    """The first day on which anything was spent, found by halving: sums from a day on shrink once it has passed."""
-    calls = sum(spend.calls for spend in whole)
-    low, high = int(since // DAY), int(until // DAY)
+def _last_day(low: int, high: int, holds: Callable[[int], bool]) -> int:
+    """The last day from `low` to `high` on which something holds that holds at first, and never again once it ended."""
     while low < high:
         middle = (low + high + 1) // 2
-        if sum(spend.calls for spend in spending(middle * DAY)) == calls:
+        if holds(middle):
             low = middle
         else:
             high = middle - 1
     return low
+
+
+def _calls(spending: Sequence[Spend]) -> int:
+    return sum(spend.calls for spend in spending)
 
 
 def _less(more: Sequence[Spend], less: Sequence[Spend]) -> list[Spend]:

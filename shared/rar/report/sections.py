@@ -144,7 +144,7 @@ def spending(facts: ReportFacts) -> Markup:
 
 def _purpose(purpose: str, role: str) -> str:
     words = purpose_in_words(purpose, role)
-    return words if purpose == "serve" or (purpose, role) == ("guide", STRONG) else f"{words} ({role})"
+    return f"{words} ({role})" if purpose in ("audit", "judge") else words
 
 
 def reasons(facts: ReportFacts) -> Markup:
@@ -253,28 +253,28 @@ def kinds(facts: ReportFacts) -> Markup:
         few = f"Too few questions were tried to tell kinds apart: it takes {LEAST}."
         hidden = "This memory stores no text (store_text=False), so that kinds of question cannot be named."
         return section(title, el("p", few if facts.texts or not facts.held.experiences else hidden))
-    rows = (_kind(kind) for kind in facts.kinds)
+    asked = sum(kind.calls for kind in facts.kinds)
+    rows = (_kind(kind, asked) for kind in facts.kinds)
     colours = ("weak", "alone"), ("guided", "with a guide"), ("strong", "not")
     return section(
         title,
         legend(*colours),
-        _table(("kind", "questions", "weak is good enough", "calls", "to strong"), rows),
+        _table(("kind", "questions", "weak is good enough", "of calls", "to strong"), rows),
         intro="Questions that were tried, grouped by likeness and named by the words that tell the groups apart. "
         "A word names a group only if three questions share it.",
         class_="long",
     )
 
 
-def _kind(kind: Kind) -> _Row:
+def _kind(kind: Kind, asked: int) -> _Row:
     tried = kind.alone + kind.guided + kind.neither
     said = f"{kind.alone} alone, {kind.guided} with a guide, {kind.neither} not"
     parts = ((kind.alone, "weak"), (kind.guided, "guided"), (kind.neither, "strong"))
     bar = charts.parts_bar([(n / tried, colour) for n, colour in parts], said) if tried else None
     good = join("untried") if kind.weak is None else _with_interval(kind.weak)
+    calls = percent(kind.calls / asked) if asked else "–"
     share = percent(kind.strong / kind.calls) if kind.calls else "–"
-    return _row(
-        ", ".join(kind.words) or "of no common words", bar, f"{kind.questions:,}", good, f"{kind.calls:,}", share
-    )
+    return _row(", ".join(kind.words) or "of no common words", bar, f"{kind.questions:,}", good, calls, share)
 
 
 def guides(facts: ReportFacts) -> Markup:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rar.ledger import Prices
-from rar.memory.base import DecisionRecord
+from rar.memory.base import DecisionRecord, Memory
 from rar.report.words import LEARNED, NOT_RECORDED, NOTHING_DUE
 from rar.values import STRONG, WEAK, Usage
 
+_PART = 2_000  # decisions
 _NEAR = 0.35  # cosine from which questions say anything about each other, as the floor policy has it
 
 
@@ -51,6 +52,28 @@ class Served:
     @property
     def strong(self) -> bool:
         return self.model == STRONG
+
+
+def served_by(
+    memory: Memory, prices: Prices, *, namespace: str | None, since: float
+) -> tuple[list[Served], float | None]:
+    """All calls whose decisions a memory keeps from `since` on, oldest first, and the floor that the last went by.
+
+    Decisions are read a part at a time: what explains each is many times as large as what is made of it.
+    """
+    found: dict[str, Served] = {}
+    floor: float | None = None
+    until, limit = None, _PART
+    while True:
+        records = memory.decisions(namespace=namespace, since=since, until=until, limit=limit)
+        new = [record for record in records if record.id not in found]
+        found |= {record.id: served_of(record, prices) for record in new}
+        if floor is None:
+            floor = next((float(r.facts["quality"]) for r in new if r.facts.get("quality") is not None), None)
+        if len(records) < limit:
+            return list(found.values())[::-1], floor
+        # More decisions of one moment than a part holds would come again and again.
+        until, limit = records[-1].at, limit if new else 2 * limit
 
 
 def served_of(record: DecisionRecord, prices: Prices) -> Served:
@@ -144,4 +167,4 @@ def _usd(facts: Mapping[str, Any], name: str, role: str, prices: Prices) -> floa
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
