@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -275,6 +277,23 @@ class TestUsualPath:
         assert "is retired now" in rar("guides", "retire", guide["id"])
         assert "is active now" in rar("guides", "approve", "rar.db", guide["id"])
         assert "3 words" in rar("explain", "a", "b", "c", code=1)
+
+
+class TestOlderMemory:
+    def test_is_read_as_it_is_and_not_upgraded(self, tmp_path: Path) -> None:
+        path = tmp_path / "rar.db"
+        script = Path(__file__).with_name("memory_schema_2.sql").read_text(encoding="utf-8")
+        with closing(sqlite3.connect(path)) as file:
+            file.executescript(script)
+        before = path.read_bytes()
+
+        for command in (("stats",), ("guides", "list"), ("decisions",), ("export",)):
+            assert rar(*command, path)
+        facts = json.loads(rar("report", path, "--json"))
+        assert facts["memory"] == str(path)
+        assert facts["calls"] == sum(one["calls"] for one in facts["outcomes"]) > 0
+        assert path.read_bytes() == before
+        assert sorted(tmp_path.iterdir()) == [path]
 
 
 class TestStats:

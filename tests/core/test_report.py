@@ -601,6 +601,11 @@ class TestRouterReport:
         with pytest.raises(ClosedError):
             router.report()
 
+    @pytest.mark.parametrize("wrong", [{"days": 0}, {"days": -1}, {"quality": 0.0}, {"quality": 95}])
+    def test_what_is_out_of_range_is_refused(self, tmp_path: Path, wrong: dict[str, float]) -> None:
+        with SQLiteMemory(tmp_path / "rar.db") as memory, pytest.raises(ConfigurationError, match=next(iter(wrong))):
+            report(memory, **wrong)
+
     def test_what_cannot_work_is_refused(self, tmp_path: Path) -> None:
         with Router(memory=None) as router, pytest.raises(ConfigurationError, match="no memory"):
             router.report()

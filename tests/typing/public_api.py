@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -13,6 +14,7 @@ from typing_extensions import assert_type
 from langchain_rar import RouterChatModel
 from llama_index_rar import RouterLLM
 from rar import Answer, Cascade, Decision, Reply, Request, Route, Router, RouterStats, SQLiteMemory, Steps, ask
+from rar.report import Report
 
 
 def engine(request: Request) -> None:
@@ -48,6 +50,13 @@ class WeakFirst:
         draft = yield from ask("weak", request)
         assert_type(draft, Reply)
         return Answer(draft) if draft.text else Route("strong")
+
+
+def reported(router: Router) -> None:
+    report = router.report(namespace="default", days=7)
+    assert_type(report, Report)
+    assert_type(report.facts.strong_share, float | None)
+    assert_type(report.save("report.html"), Path)
 
 
 def own_strategy() -> Router:

@@ -19,20 +19,25 @@ import rar
 from rar.cli import routers, tables
 from rar.cli.evaluation import eval_app
 from rar.cli.layout import show
+from rar.cli.memories import (
+    USUAL,
+    check_namespace,
+    find_decision,
+    find_guide,
+    memory_and_id,
+    must_exist,
+    newest,
+    reading,
+)
 from rar.cli.moments import moment
 from rar.errors import (
     ConfigurationError,
     ImportFormatError,
-    MissingMemoryError,
     RarError,
-    UnknownDecisionError,
-    UnknownGuideError,
-    UnknownNameError,
 )
 from rar.ledger import Prices, savings
 from rar.memory import SQLiteMemory
-from rar.memory.base import DecisionRecord
-from rar.report import check_out, report
+from rar.report import Report, check_out, report
 from rar.report.money import priced
 from rar.router import explained
 from rar.values import Guide, GuideState
@@ -66,9 +71,6 @@ app.command()(routers.calibrate)
 app.command()(routers.push)
 app.command()(routers.pull)
 
-_ALL = 50_000  # decisions; a memory keeps no more
-_USUAL = Path("rar.db")  # where a router keeps its memory if it is told nothing else
-
 Memory = Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")]
 Read = Annotated[Path, typer.Argument(metavar="[MEMORY]", help="A memory file; without one, rar.db in this folder.")]
 ReadId = Annotated[
@@ -94,12 +96,12 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command()
-def stats(memory: Read = _USUAL, namespace: Namespace = None, price: Price = None, as_json: AsJson = False) -> None:
+def stats(memory: Read = USUAL, namespace: Namespace = None, price: Price = None, as_json: AsJson = False) -> None:
     """Show what a memory holds, what was spent on what, and what was saved net."""
     prices = _prices(price)
-    with _reading(memory) as opened:
+    with reading(memory) as opened:
         counts = opened.stats(namespace)
-        _check_namespace(opened, namespace)
+        check_namespace(opened, namespace)
         spending = [priced(spend, prices) for spend in opened.spending(namespace)]
         policies = {name: opened.policy_state(name) for name in counts.namespaces}
         each = {name: (opened.stats(name), state) for name, state in policies.items()}
@@ -115,7 +117,7 @@ def stats(memory: Read = _USUAL, namespace: Namespace = None, price: Price = Non
 
 @guides_app.command("list")
 def list_guides(
-    memory: Read = _USUAL,
+    memory: Read = USUAL,
     namespace: Namespace = None,
     state: Annotated[
         GuideState | None,
@@ -124,7 +126,7 @@ def list_guides(
     as_json: AsJson = False,
 ) -> None:
     """List the guides, oldest first."""
-    with _reading(memory) as opened:
+    with reading(memory) as opened:
         found = opened.guides(namespace=namespace, states=None if state is None else (state,))
     if as_json:
         _print_json([_guide_facts(guide) for guide in found])
@@ -135,9 +137,9 @@ def list_guides(
 @guides_app.command("show")
 def show_guide(which: ReadId, as_json: AsJson = False) -> None:
     """Show one guide, whole, with the request that it was written for."""
-    memory, id = _memory_and_id(which)
-    with _reading(memory) as opened:
-        guide = _find_guide(opened, id)
+    memory, id = memory_and_id(which)
+    with reading(memory) as opened:
+        guide = find_guide(opened, id)
         origin = opened.experience(guide.origin)
     if as_json:
         _print_json(_guide_facts(guide) | {"origin_text": origin.text if origin else None})
@@ -148,18 +150,18 @@ def show_guide(which: ReadId, as_json: AsJson = False) -> None:
 @guides_app.command("retire")
 def retire_guide(which: ReadId, as_json: AsJson = False) -> None:
     """Never use a guide again."""
-    _set_state(*_memory_and_id(which), "retired", as_json)
+    _set_state(*memory_and_id(which), "retired", as_json)
 
 
 @guides_app.command("approve")
 def approve_guide(which: ReadId, as_json: AsJson = False) -> None:
     """Let a guide be used, whatever its counts say."""
-    _set_state(*_memory_and_id(which), "active", as_json)
+    _set_state(*memory_and_id(which), "active", as_json)
 
 
 @app.command()
 def decisions(
-    memory: Read = _USUAL,
+    memory: Read = USUAL,
     namespace: Namespace = None,
     model: Annotated[
         str | None, typer.Option(metavar="ROLE", help="Only answers of this model: weak, strong, …")
@@ -178,11 +180,11 @@ def decisions(
     """List the latest decisions, newest first."""
     now = time.time()
     first, last = moment("--since", since, now), moment("--until", until, now)
-    with _reading(memory) as opened:
-        _check_namespace(opened, namespace)
+    with reading(memory) as opened:
+        check_namespace(opened, namespace)
         wanted = (
             record
-            for record in _newest(opened, namespace, first or 0.0, last)
+            for record in newest(opened, namespace, first or 0.0, last)
             if (model is None or record.model == model)
             and (not reason or record.facts.get("reason") in reason)
             and (not_learned is None or record.facts.get("not_learned") == not_learned)
@@ -197,9 +199,9 @@ def decisions(
 @app.command()
 def explain(which: ReadId, as_json: AsJson = False) -> None:
     """Show why a call was routed as it was, and what was learned from it."""
-    memory, id = _memory_and_id(which)
-    with _reading(memory) as opened:
-        facts = explained(_find_decision(opened, id).facts, opened)
+    memory, id = memory_and_id(which)
+    with reading(memory) as opened:
+        facts = explained(find_decision(opened, id).facts, opened)
     if as_json:
         _print_json(facts)
     else:
@@ -208,7 +210,7 @@ def explain(which: ReadId, as_json: AsJson = False) -> None:
 
 @app.command("report")
 def write_report(
-    memory: Read = _USUAL,
+    memory: Read = USUAL,
     out: Annotated[Path, typer.Option(help="The page; an older report there is replaced.")] = Path("report.html"),
     png: Annotated[Path | None, typer.Option(help="Also one image that sums it up.")] = None,
     namespace: Namespace = None,
@@ -222,9 +224,10 @@ def write_report(
     """Write a page that shows what became of a memory's calls: share sent to strong, saving, quality, alarms."""
     if not as_json:
         check_out(out)
-    with _reading(memory) as opened:
-        _check_namespace(opened, namespace)
+    with reading(memory) as opened:
+        check_namespace(opened, namespace)
         found = report(opened, namespace=namespace, days=days, prices=_prices(price), quality=quality)
+    found = Report(replace(found.facts, memory=str(memory)))  # which may have been read as a copy
     if png is not None:
         typer.echo(f"written: {found.png(png)}", err=True)
     if as_json:
@@ -236,12 +239,12 @@ def write_report(
 
 @app.command("export")
 def export_memory(
-    memory: Read = _USUAL,
+    memory: Read = USUAL,
     file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="A new file, or - for standard output.")] = "-",
     namespace: Namespace = None,
 ) -> None:
     """Write everything as JSON Lines, embeddings included."""
-    with _reading(memory) as opened:
+    with reading(memory) as opened:
         lines = (json.dumps(record) + "\n" for record in opened.export(namespace))
         if file == "-":
             sys.stdout.writelines(lines)
@@ -274,7 +277,7 @@ def delete(
     """Delete a namespace, or single experiences and guides, for good."""
     if namespace is None and not id:
         raise ConfigurationError("Nothing was named to delete. Pass --namespace or --id.")
-    _must_exist(memory)
+    must_exist(memory)
     with SQLiteMemory(memory) as opened:
         what = [f"namespace {namespace!r} with its spending and decisions"] if namespace is not None else []
         what += [f"{len(id)} experiences or guides"] if id else []
@@ -305,41 +308,6 @@ def demo(
 # --- small parts ----------------------------------------------------------------------------------------------------
 
 
-def _reading(memory: Path) -> SQLiteMemory:
-    _must_exist(memory)
-    return SQLiteMemory(memory, read_only=True)
-
-
-def _must_exist(memory: Path) -> None:
-    if not memory.exists():
-        raise MissingMemoryError(str(memory))
-
-
-def _memory_and_id(which: Sequence[str]) -> tuple[Path, str]:
-    """The memory file, rar.db where only an id was given, and the id."""
-    if len(which) > 2:
-        raise ConfigurationError(f"Give a memory file and one id, or an id alone; {len(which)} words were given.")
-    return (Path(which[0]) if len(which) == 2 else _USUAL), which[-1]
-
-
-def _check_namespace(memory: SQLiteMemory, namespace: str | None) -> None:
-    if namespace is not None and namespace not in (known := memory.stats().namespaces):
-        raise UnknownNameError("namespace", namespace, known)
-
-
-def _newest(memory: SQLiteMemory, namespace: str | None, since: float, until: float | None) -> Iterator[DecisionRecord]:
-    """Decisions, newest first, read in growing parts, so that a few of the latest come at once."""
-    told: set[str] = set()
-    limit = 100
-    while True:
-        records = memory.decisions(namespace=namespace, since=since, until=until, limit=limit)
-        yield from (record for record in records if record.id not in told)
-        told |= {record.id for record in records}
-        if len(records) < limit:
-            return
-        until, limit = records[-1].at, 2 * limit
-
-
 def _print_json(facts: Any) -> None:
     typer.echo(json.dumps(facts, indent=2))
 
@@ -362,38 +330,10 @@ def _guide_facts(guide: Guide) -> dict[str, Any]:
     return {name: getattr(guide, name) for name in Guide.__dataclass_fields__ if name not in hidden}
 
 
-def _find_guide(memory: SQLiteMemory, id: str) -> Guide:
-    found = memory.guide(id)
-    if found is not None:
-        return found
-    named = [guide for guide in memory.guides() if guide.id.startswith(id)]
-    if not named:
-        raise UnknownGuideError(id)
-    _check_one(id, [guide.id for guide in named])
-    return named[0]
-
-
-def _find_decision(memory: SQLiteMemory, id: str) -> DecisionRecord:
-    found = memory.decision(id)
-    if found is not None:
-        return found
-    named = [record for record in memory.decisions(limit=_ALL) if record.id.startswith(id)]
-    if not named:
-        raise UnknownDecisionError(id)
-    _check_one(id, [record.id for record in named])
-    return named[0]
-
-
-def _check_one(given: str, ids: list[str]) -> None:
-    if len(ids) > 1:
-        shown = ", ".join(ids[:3])
-        raise ConfigurationError(f"Id {given!r} is ambiguous, {len(ids)} begin so: {shown}. Give more of it.")
-
-
 def _set_state(memory: Path, id: str, state: GuideState, as_json: bool) -> None:
-    _must_exist(memory)
+    must_exist(memory)
     with SQLiteMemory(memory) as opened:
-        guide = _find_guide(opened, id)
+        guide = find_guide(opened, id)
         opened.set_guide_state(guide.id, state)
     if as_json:
         _print_json(_guide_facts(replace(guide, state=state)))

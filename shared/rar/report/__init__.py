@@ -81,9 +81,14 @@ def report(
         prices: USD per million input and output tokens by model id or role, for calls that had no price.
         quality: The floor to compare with; None for the one that the memory recorded.
         now: Seconds since the epoch; None for the clock's.
+
+    Raises:
+        ConfigurationError: `days` or `quality` is out of range.
     """
     if days is not None and not days > 0.0:
         raise ConfigurationError(f"days={days!r} is no time. Pass for example 7, or None for all that is kept.")
+    if quality is not None and not 0.0 < quality <= 1.0:
+        raise ConfigurationError(f"quality={quality!r} is not in (0, 1]. It is a share of the strong model's quality.")
     known = prices if isinstance(prices, Prices) else Prices(prices)
     at = time.time() if now is None else now
     return Report(gather(memory, now=at, namespace=namespace, days=days, prices=known, floor=quality))
