@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from rar import Router, SQLiteMemory
-from rar.errors import ClosedError, ConfigurationError
+from rar.errors import ClosedError, ConfigurationError, MissingDependencyError
 from rar.ledger import Prices
 from rar.memory.base import ALARM, Batch, DecisionRecord, PolicyStep, Spend
 from rar.report import Report, report
@@ -587,6 +588,14 @@ class TestPage:
         with SQLiteMemory(tmp_path / "rar.db") as memory:
             for place, found in enumerate((told[0], report(memory))):
                 assert found.png(tmp_path / f"{place}.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_without_matplotlib_a_figure_names_the_extra(
+        self, told: tuple[Report, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+        with pytest.raises(MissingDependencyError, match=r"rar-llm\[eval\]"):
+            told[0].png(tmp_path / "report.png")
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestRouterReport:

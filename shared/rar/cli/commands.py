@@ -72,7 +72,7 @@ app.command()(routers.push)
 app.command()(routers.pull)
 
 Memory = Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")]
-Read = Annotated[Path, typer.Argument(metavar="[MEMORY]", help="A memory file; without one, rar.db in this folder.")]
+Read = Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file; without one, rar.db in this folder.")]
 ReadId = Annotated[
     list[str],
     typer.Argument(metavar="[MEMORY] ID", help="A memory file (rar.db without one), and an id or its beginning."),
@@ -240,7 +240,7 @@ def write_report(
 @app.command("export")
 def export_memory(
     memory: Read = USUAL,
-    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="A new file, or - for standard output.")] = "-",
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="A new file, or - for standard output.")] = "-",
     namespace: Namespace = None,
 ) -> None:
     """Write everything as JSON Lines, embeddings included."""

@@ -125,11 +125,10 @@ def _fitted(
         if _total(least) <= width or spare is None:
             break
         shown.remove(spare)
-    if _total(least) > width:
-        for i in shown:
-            words = max([_word(columns[i].name), *(_word(row[i].plain) for row in rows)])
-            least[i] = min(least[i], _LEAST if columns[i].cut else words)
-    return shown, _narrowed(widths, least, width)
+    if _total(least) <= width:
+        return shown, _narrowed(widths, least, width)
+    words = {i: max([_word(columns[i].name), *(_word(row[i].plain) for row in rows)]) for i in shown}
+    return shown, _narrowed(least, {i: _LEAST if columns[i].cut else words[i] for i in shown}, width)
 
 
 def _narrowed(widths: dict[int, int], least: Mapping[int, int], width: int) -> dict[int, int]:

@@ -17,8 +17,9 @@ from rar.report.kinds import Kind, kinds_of
 from rar.report.money import Money, money_of, priced
 from rar.report.quality import Quality, quality_of
 from rar.report.served import Served, served_by
-from rar.report.words import outcome_in_words, reason_in_words
+from rar.report.words import outcome_in_words
 from rar.values import STRONG, Experience
+from rar.words import why
 
 _CLUSTERED = 4_000  # questions that are looked at for their kinds
 _PLACES = 40  # pairs of namespace and task that these come from, the most used
@@ -177,7 +178,7 @@ def _pairs(calls: Sequence[Served]) -> dict[str, tuple[str, str]]:
 def _counts(calls: Sequence[Served], name: str) -> tuple[Count, ...]:
     counted = Counter((call.model, getattr(call, name)) for call in calls)
     return tuple(
-        Count(model, code, reason_in_words(code, model) if name == "reason" else outcome_in_words(code), n)
+        Count(model, code, why(code, model) if name == "reason" else outcome_in_words(code), n)
         for (model, code), n in sorted(counted.items(), key=lambda item: (item[0][0] != STRONG, -item[1], item[0]))
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rar.words import NOT_LEARNED, why
+from rar.words import NOT_LEARNED
 
 LEARNED = "learned"
 NOTHING_DUE = "nothing_due"
@@ -29,11 +29,6 @@ _PURPOSES = {
     "judge": "judging answers",
     "audit": "checking weak answers",
 }
-
-
-def reason_in_words(reason: str, model: str) -> str:
-    """Why `model` answered, as a sentence."""
-    return why(reason, model)
 
 
 def outcome_in_words(code: str) -> str:
