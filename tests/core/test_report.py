@@ -343,7 +343,7 @@ class TestMoney:
         assert (found.facts.money.course, found.facts.money.days) == ((), ())
         assert found.facts.money.savings.net_usd is None
         assert "prices_unknown" in {alarm.code for alarm in found.facts.alarms}
-        assert "Unknown: the price of" in found.html()
+        assert "Unknown, because the price of" in found.html()
 
 
 def unit(rng: np.random.Generator, *centres: np.ndarray) -> np.ndarray:
@@ -563,7 +563,17 @@ class TestPage:
         words = "".join(Page(found.html()).words)
         assert "10 of them have no decision here" in words
         assert "Of 30 calls an older version did not record" in words
+        assert "All answers were the strong model's" in words
+
+    def test_a_floor_that_was_not_recorded_is_asked_for(self, tmp_path: Path) -> None:
+        facts = {"reason": "likely_weak", "audit": True, "learned": {"audit_agreed": True}}
+        records = tuple(DecisionRecord(f"d{n}", "default", START + n, "", None, "weak", facts) for n in range(3))
+        with SQLiteMemory(tmp_path / "rar.db", clock=lambda: START) as memory:
+            memory.write(Batch(decisions=records))
+            words = "".join(Page(report(memory, now=START + DAY).html()).words)
+
         assert "Which floor was asked for is not recorded in this memory" in words
+        assert "floor not recorded" in words
 
     def test_a_notebook_shows_it_in_a_frame_of_its_own(self, told: tuple[Report, int]) -> None:
         shown = told[0]._repr_html_()

@@ -275,6 +275,8 @@ def summary(facts: ReportFacts) -> Facts:
         told["quality"] = (
             "unknown: no weak answer was checked"
             if quality.overall is None
+            else "all answers were the strong model's"
+            if not quality.overall.n
             else f"{quality.overall.value:.1%}, {interval(quality.overall)} by {count(quality.audits, 'check')}"
         )
     if facts.alarms:

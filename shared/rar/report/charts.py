@@ -26,16 +26,17 @@ class _Axis:
 
 
 def share_over_time(course: Sequence[Span]) -> Markup:
-    """The share of strong answers, and the number of calls under it."""
+    """The share of strong answers, and the number of calls under it; of two spans or more."""
     time = _slots([span.start for span in course], course[0].seconds)
     shown = [(time.place(place), share) for place, share in settled(course)]
+    if len(shown) == 1:
+        shown = [(0.0, shown[0][1]), (1.0, shown[0][1])]
     above = _plot(
         f"Share sent to the strong model: {percent(shown[0][1])} at first, {percent(shown[-1][1])} at last",
         _SHARES,
         _Axis(time.place, ()),
         _area(shown, "strong"),
         _line(shown, "strong"),
-        *(_dot(x, y, "strong") for x, y in shown if len(shown) == 1),
         *(_tip(course, place, _said_of(span)) for place, span in enumerate(course)),
     )
     most = max(span.calls for span in course)
@@ -229,10 +230,6 @@ def _area(points: Sequence[tuple[float, float]], colour: str) -> Markup:
 
 def _between(low: Sequence[tuple[float, float]], high: Sequence[tuple[float, float]], colour: str) -> Markup:
     return el("polygon", points=_path([*low, *reversed(high)]), class_=f"a-{colour}")
-
-
-def _dot(x: float, y: float, colour: str) -> Markup:
-    return el("rect", x=_W * x - 6.0, y=_down(y) - 20.0, width=12.0, height=40.0, class_=f"f-{colour}")
 
 
 def _bar(place: int, count: int, low: float, high: float, colour: str, said: str) -> Markup:

@@ -57,15 +57,19 @@ def alarms(facts: ReportFacts) -> Markup:
 
 def course(facts: ReportFacts) -> Markup:
     """The share of strong answers over time."""
-    said = ""
+    title = "Share sent to the strong model"
+    if facts.strong_share is None:
+        return section(title, el("p", "No call was served in this time."))
+    if len(facts.course) < 2:
+        share = (
+            f"{percent(facts.strong_share)} of {count(facts.calls, 'call')}, too close together for a line over time."
+        )
+        return section(title, el("p", share))
+    said = "Below it, the number of calls. Times are UTC."
     if facts.lately is not None:
         first, last = facts.lately
-        said = f"{percent(first)} in the first quarter of the calls, {percent(last)} in the last."
-    return section(
-        "Share sent to the strong model",
-        charts.share_over_time(facts.course) if facts.course else el("p", "No call was served in this time."),
-        intro=f"{said} Below it, the number of calls. Times are UTC.".strip() if facts.course else "",
-    )
+        said = f"{percent(first)} in the first quarter of the calls, {percent(last)} in the last. {said}"
+    return section(title, charts.share_over_time(facts.course), intro=said)
 
 
 def saving(facts: ReportFacts) -> Markup:
@@ -74,7 +78,7 @@ def saving(facts: ReportFacts) -> Markup:
     if not money.savings.served:
         return section("Net saving", el("p", "Nothing was spent in this time."))
     if money.savings.net_usd is None:
-        what = f"Unknown: the price of {count(money.unpriced, 'call')} is."
+        what = f"Unknown, because the price of {count(money.unpriced, 'call')} is not known."
         how = "Pass prices= to the router, or --price strong=IN/OUT --price weak=IN/OUT to this report."
         return section("Net saving", el("p", what), el("p", how, class_="soft"))
     lines = legend(("always", "the strong model alone"), ("spent", "spent, learning included"))
@@ -191,11 +195,14 @@ def _counted(one: Count, total: int) -> _Row:
 def quality(facts: ReportFacts) -> Markup:
     """What audits say, against the floor."""
     found = facts.quality
+    title = "Quality, from audits"
+    if not facts.calls:
+        return section(title, el("p", "No call was served in this time."))
     if found.overall is None:
-        what = (
-            "Unknown: no weak answer was checked in this time." if facts.calls else "No call was served in this time."
-        )
-        return section("Quality, from audits", el("p", what), el("p", "audit_rate= sets how many are.", class_="soft"))
+        what = el("p", "Unknown: no weak answer was checked in this time.")
+        return section(title, what, el("p", "audit_rate= sets how many are.", class_="soft"))
+    if not found.overall.n:
+        return section(title, el("p", "All answers were the strong model's, so that nothing was lost."))
     shares = [found.overall, *(kind.good for kind in found.kinds if kind.good)]
     least = charts.least_of(shares, found.floor)
     rows = [
@@ -222,7 +229,7 @@ def quality(facts: ReportFacts) -> Markup:
         floor = [("floor", "the floor")] if found.floor is not None else []
         over_time.append(legend(("quality", "quality"), ("band", "95% interval"), *floor))
     return section(
-        "Quality, from audits",
+        title,
         _table(("answers", "checked", "good enough"), rows),
         *over_time,
         intro=_quality_in_words(found),
