@@ -322,6 +322,12 @@ class TestReport:
         assert "<h1>rar.db</h1>" in out.read_text(encoding="utf-8")
         assert rar("report", taught, "--out", out)
 
+    def test_a_pipe_gets_the_page(self, taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+
+        assert rar("report", taught, "--out", "-").startswith("<!doctype html>")
+        assert list(tmp_path.iterdir()) == []
+
     def test_json_is_the_facts_and_writes_nothing(self, taught: Path, tmp_path: Path) -> None:
         facts = json.loads(rar("report", taught, "--out", tmp_path / "page.html", "-n", "other", "--json"))
 

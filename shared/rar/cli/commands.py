@@ -211,7 +211,9 @@ def explain(which: ReadId, as_json: AsJson = False) -> None:
 @app.command("report")
 def write_report(
     memory: Read = USUAL,
-    out: Annotated[Path, typer.Option(help="The page; an older report there is replaced.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="The page, or - for standard output. An older report is replaced.")] = Path(
+        "report.html"
+    ),
     png: Annotated[Path | None, typer.Option(help="Also one image that sums it up.")] = None,
     namespace: Namespace = None,
     days: Annotated[float | None, typer.Option(metavar="N", help="Only the last N days, today included.")] = None,
@@ -222,7 +224,8 @@ def write_report(
     as_json: AsJson = False,
 ) -> None:
     """Write a page that shows what became of a memory's calls: share sent to strong, saving, quality, alarms."""
-    if not as_json:
+    to_stdout = out == Path("-")
+    if not (as_json or to_stdout):
         check_out(out)
     with reading(memory) as opened:
         check_namespace(opened, namespace)
@@ -232,6 +235,9 @@ def write_report(
         typer.echo(f"written: {found.png(png)}", err=True)
     if as_json:
         _print_json(found.as_dict())
+        return
+    if to_stdout:
+        sys.stdout.write(found.html())
         return
     typer.echo(f"written: {found.save(out)}", err=True)
     show(tables.summary(found.facts))
