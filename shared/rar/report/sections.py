@@ -223,13 +223,13 @@ def quality(facts: ReportFacts) -> Markup:
             _with_interval(found.overall),
         )
     )
+    floor = [("floor", f"the floor of {percent(found.floor)}")] if found.floor is not None else []
     over_time: list[Child] = []
     if found.windows:
         over_time = [el("h3", "Over time"), charts.quality_over_time(found.windows, found.floor)]
-        floor = [("floor", "the floor")] if found.floor is not None else []
-        over_time.append(legend(("quality", "quality"), ("band", "95% interval"), *floor))
     return section(
         title,
+        legend(("quality", f"quality, from {percent(least)} to 100%"), ("band", "95% interval"), *floor),
         _table(("answers", "checked", "good enough"), rows),
         *over_time,
         intro=_quality_in_words(found),
