@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ import typer
 
 import rar
 from rar import evaluation
+from rar.cli.memories import USUAL
+from rar.cli.moments import moment
 from rar.cli.output import print_sheets, progress
 from rar.cli.routers import identity_of, prior, scorers
 from rar.errors import ConfigurationError
@@ -190,11 +191,11 @@ def stages(
 
 @eval_app.command()
 def memory(
-    file: Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")],
+    file: Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file; without one, rar.db here.")] = USUAL,
     quality: Quality = None,
     price: PriceOf = None,
     weak_ratio: WeakRatio = None,
-    since: Annotated[str | None, typer.Option(metavar="AGE", help="Only calls as young as 7d, 12h or 30m.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="AGE|DATE", help="Only since 7d, 12h or 2026-11-01.")] = None,
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -203,7 +204,7 @@ def memory(
     """What would another quality floor have cost? Replays a memory's judged calls in their order, from a cold start."""
     floors = _floors(quality)
     prices = _checked(price, weak_ratio, out)
-    oldest = 0.0 if since is None else time.time() - _seconds(since)
+    oldest = moment("--since", since, time.time()) or 0.0
     past = evaluation.read_memory(file, namespace=namespace, since=oldest)
     table = _priced(past.table, prices, weak_ratio)
     results = []
@@ -314,10 +315,3 @@ def _of_past(past: Past) -> report.Sheet:
         "past did, so that it rather understates what a floor would save. Answers with guides are not replayed."
     )
     return report.Sheet("The past of this memory", columns, (row,), (note,))
-
-
-def _seconds(age: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([dhm])", age)
-    if found is None:
-        raise ConfigurationError(f"--since {age!r} is no age. Write for example 7d, 12h or 30m.")
-    return float(found[1]) * {"d": 86_400.0, "h": 3_600.0, "m": 60.0}[found[2]]

@@ -28,6 +28,4 @@ def moment(option: str, written: str | None, now: float) -> float | None:
     try:
         return datetime.fromisoformat(written.strip()).timestamp()
     except ValueError:
-        raise ConfigurationError(
-            f"{option} {written!r} is no time. Write an age (2h, 7d) or a date (2026-11-01)."
-        ) from None
+        raise ConfigurationError(f"{option} {written!r} is no time. Write for example 7d, 2h or 2026-11-01.") from None
