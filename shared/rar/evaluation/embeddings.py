@@ -18,6 +18,7 @@ import numpy as np
 from rar.embedding import Embedder, as_embedder
 from rar.errors import ConfigurationError
 from rar.evaluation.table import Table
+from rar.naming import shown
 from rar.values import Vector
 
 _CHUNK = 256  # texts after which what was embedded is on disk
@@ -53,7 +54,7 @@ class DiskCachedEmbedder:
         self._progress = progress
 
     def __repr__(self) -> str:
-        return f"DiskCachedEmbedder({self.embedder!r})"
+        return f"DiskCachedEmbedder({shown(self.embedder)})"
 
     def embed(self, texts: Sequence[str]) -> Vector:
         """As the embedder's; a stop loses at most a few hundred texts."""
