@@ -50,6 +50,8 @@ from collections.abc import Collection
 
 from rar.naming import plain, shown
 
+_NAMES_ONLY = ("learning", "model")  # options that take no object
+
 
 class RarError(Exception):
     """Base of all errors of this package."""
@@ -69,7 +71,7 @@ class UnknownNameError(ConfigurationError, LookupError):
     def __str__(self) -> str:
         return (
             f"{self.option}={shown(self.given)} is not known.{_did_you_mean(self.given, self.known)} "
-            f"Use one of {self.known}, or pass an object."
+            f"Use one of {self.known}{'' if self.option in _NAMES_ONLY else ', or pass an object'}."
         )
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from rar.errors import ConfigurationError, UnknownArgumentError, near_name
+from rar.errors import ConfigurationError, UnknownArgumentError, UnknownNameError, near_name
+from rar.learning.worker import MODES
 from rar.naming import shown
 
 C = TypeVar("C", bound=type)
@@ -53,9 +54,7 @@ class Number:
         what = "a whole number" if self.whole else "a number" if self.high < math.inf else "a finite number"
         bounds = f" above {self.low:g}" if self.above else f" of at least {self.low:g}"
         if self.high < math.inf:
-            bounds = (
-                f" above {self.low:g} and up to {self.high:g}" if self.above else f" from {self.low:g} to {self.high:g}"
-            )
+            bounds = f" {'above' if self.above else 'from'} {self.low:g} to {self.high:g}"
         meant = self._meant(value)
         advice = "" if meant is None else f" Write {name}={meant:g}."
         return f"{name}={shown(value)} is not {what}{bounds if self.low > -math.inf else ''}.{advice}"
@@ -67,7 +66,7 @@ class Number:
             number = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
         except ValueError:
             return None
-        if (self.low, self.high) == (0.0, 1.0) and 1.0 < number <= 100.0:
+        if (self.low, self.high) == (0.0, 1.0) and 2.0 <= number <= 100.0:
             number /= 100.0
         if not math.isfinite(number) or not self.low <= number <= self.high or (self.above and number == self.low):
             return None
@@ -94,6 +93,17 @@ class OneOf:
             raise ConfigurationError(f"{name}={shown(value)} is not {self.what}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Name:
+    """One of `known`."""
+
+    known: Collection[str]
+
+    def __call__(self, name: str, value: Any) -> None:
+        if type(value) is not str or value not in self.known:
+            raise UnknownNameError(name, value, self.known)
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
@@ -109,6 +119,7 @@ OPTIONS: Mapping[str, Check] = {
     "embedder": _ANY,
     "models": OneOf("a mapping of names to models", lambda value: isinstance(value, Mapping)),
     "memory": _ANY,
+    "learning": Name(MODES),
     "quality": Number(0.0, 1.0, above=True, unless="It is the share of the strong model's quality to keep."),
     "audit_rate": Number(0.0, 1.0, optional=True, unless="The share of weak answers to check; None: the policy's own."),
     "learning_budget": Number(optional=True, unless="Use 0 to learn nothing, None for no limit."),
@@ -126,6 +137,7 @@ OPTIONS: Mapping[str, Check] = {
     "record_queries": _SWITCH, "tools_to_strong": _SWITCH,
     "redact": OneOf(f"{_CALL} of a text", callable),
     "query_extractor": OneOf(f"{_CALL} of messages", callable),
+    "router": OneOf("a `rar.Router` to share", lambda value: hasattr(value, "decide") and hasattr(value, "learn")),
     "clock": OneOf(_CALL, callable, optional=False),
 }  # fmt: skip
 

@@ -217,6 +217,7 @@ class Router:
         self.memory: Memory | None = as_memory(memory)
         embeds = as_embedder("minilm" if embedder is None else embedder)
         self.embedder = CachedEmbedder(embeds) if self.memory is not None else None
+        judges = as_judge(judge, embedder=self.embedder or embeds)
         if self.memory is not None and self.embedder is not None:
             self.memory.bind(self.embedder.id, self.embedder.dim)
         static = as_static_router(static_router)
@@ -230,7 +231,7 @@ class Router:
         self._persist = self.memory is not None and not read_only
         if self.memory is not None:
             self.ledger.seed(self.memory.spending())
-            ladder = Ladder(as_judge(judge, embedder=self.embedder), write_guides=guides)
+            ladder = Ladder(judges, write_guides=guides)
             self._learner = Learner(
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text, redact, clock,
                 notices=self._tell,

@@ -11,7 +11,7 @@ from rar.naming import shown
 
 # `Path("redis://host")` has one slash left. One letter is a drive of Windows.
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]+):/")
-_FILE_ADDRESS = re.compile(r"(?:sqlite\+?\w*|file):(?P<rest>.*)", re.DOTALL)
+_FILE_ADDRESS = re.compile(r"(?P<scheme>sqlite(?:\+\w+)?|file):(?://)?(?P<path>[^?]*)", re.IGNORECASE)
 _DSN = re.compile(r"\b(?:host|dbname|hostaddr)\s*=", re.IGNORECASE)  # libpq: "host=… dbname=…"
 _ELSEWHERE: Final = (
     "Memories on servers ({name}) are not available in this version. Pass the path of a local file, such as 'rar.db'."
@@ -35,10 +35,9 @@ def path_of(given: str | os.PathLike[str]) -> str:
             f"memory={shown(path)} is no path. Pass that of a file, such as 'rar.db', or ':memory:'."
         )
     if (file := _FILE_ADDRESS.match(path)) is not None:
-        bare = re.sub(r"\?.*", "", file["rest"]).lstrip("/" if path.startswith("sqlite") else "")
-        raise AddressError(
-            _scheme(path), f"It is a path that is wanted, without what is before it: memory={shown(bare)}."
-        )
+        scheme = file["scheme"].lower()
+        bare = file["path"].removeprefix("/" if scheme != "file" else "")  # `sqlite:////x.db` is /x.db
+        raise AddressError(scheme, f"Pass the path alone, without what is before it: memory={shown(bare)}.")
     if (address := _ADDRESS.match(path)) is not None:
         scheme = address["scheme"].lower()
         postgres = scheme.startswith(("postgres", "pgsql", "timescale"))
@@ -46,7 +45,3 @@ def path_of(given: str | os.PathLike[str]) -> str:
     if _DSN.search(path) is not None:
         raise AddressError("postgresql", _POSTGRES)
     return path
-
-
-def _scheme(path: str) -> str:
-    return path.partition(":")[0].lower()

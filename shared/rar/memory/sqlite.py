@@ -66,6 +66,7 @@ from rar.memory.sqlite_rows import (
 from rar.memory.sqlite_schema import APPLICATION_ID, MIGRATIONS
 from rar.memory.sqlite_writer import DAY, KEPT_DELETIONS, Writer
 from rar.naming import shown
+from rar.options import named_arguments
 from rar.sameness import signature
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Vector
 
@@ -82,6 +83,7 @@ _CONNECTION = (
 )
 
 
+@named_arguments
 class SQLiteMemory:
     """A memory in one file, which any number of threads and processes may use at once.
 
