@@ -246,7 +246,7 @@ class ReplayError(RarError, RuntimeError):
         self.found = found
 
     def __str__(self) -> str:
-        return f"The engine failed during the replay: {self.found} Mend that first; the log has the rest."
+        return f"The engine failed during the replay: {self.found.rstrip('.')}. Mend that first."
 
 
 class MemoryStoreError(RarError):
