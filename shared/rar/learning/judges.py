@@ -37,7 +37,8 @@ from rar.answers import (
 )
 from rar.embedding.base import Embedder
 from rar.errors import ConfigurationError, UnknownNameError
-from rar.naming import fields_repr, function_name, shown
+from rar.naming import fields_repr, function_name
+from rar.naming import shown as named
 from rar.options import COSINE, named_arguments
 from rar.strategy import Steps, ask
 from rar.values import STRONG, Message, Reply, Request, as_text
@@ -250,7 +251,7 @@ class LLMJudge:
     def __post_init__(self) -> None:
         if not isinstance(self.model, str):
             raise ConfigurationError(
-                f"model={shown(self.model)} is no name. Name the model that judges: 'strong', 'weak', or of `models=`."
+                f"model={named(self.model)} is no name. Name the model that judges: 'strong', 'weak', or of `models=`."
             )
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
