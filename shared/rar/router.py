@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any
 
+from rar import order
 from rar.drive import Model, Models, adrive, drive
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
@@ -207,6 +208,7 @@ class Router:
         self._store_text = store_text
         self._random = random.Random(seed)  # noqa: S311 - draws audits, guards nothing
         self._tell = Notices()
+        self._compared: set[tuple[str, str]] = set()
         self._closed = False
         self._recent: OrderedDict[str, Decision] = OrderedDict()
         self._unseen: set[Kind] = set()
@@ -523,6 +525,7 @@ class Router:
         try:
             models = self._models_of(models)
             reply = reply if reply.model_id else replace(reply, model_id=models[decision.model].id)
+            self._check_order(models)
             if not isinstance(decision.choice, Answer):  # an accepted draft was counted when it was made
                 self.ledger.observe(decision.request.namespace, decision.call, reply, now=self._clock())
             if self._closed or not self._persist or self._writer is None:
@@ -735,6 +738,13 @@ class Router:
         if models is None:
             raise MissingModelError(WEAK, "and `strong=`, to the router or to the call")
         return models
+
+    def _check_order(self, models: Models) -> None:
+        ids = models[WEAK].id, models[STRONG].id
+        if ids not in self._compared:
+            self._compared.add(ids)
+            if (warning := order.by_price(self.ledger.prices, *ids)) is not None:
+                self._tell(f"order:{ids}", "%s", warning, advice=True)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()

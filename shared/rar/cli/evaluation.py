@@ -18,7 +18,7 @@ import typer
 
 import rar
 from rar import evaluation
-from rar.cli.output import print_sheets, progress
+from rar.cli.output import print_sheets, progress, warn_of_order
 from rar.cli.routers import identity_of, prior, scorers
 from rar.errors import ConfigurationError
 from rar.evaluation import CallPrice, Checkpoint, checkpoint, compare, report
@@ -103,6 +103,7 @@ def online(
     floors = _floors(quality)
     prices = _checked(price, weak_ratio, out)
     table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
+    warn_of_order(table)
     table = _priced(table, prices, weak_ratio)
     with _resumable(out) as parts:
         with progress() as told:
@@ -145,6 +146,7 @@ def static(
     prices = _checked(price, weak_ratio, out)
     more = scorers(router or (), embedder)
     table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
+    warn_of_order(table)
     table = _priced(table, prices, weak_ratio)
     with _resumable(out, *map(identity_of, router or ()), embedder) as parts:
         with progress() as told:
@@ -177,6 +179,7 @@ def stages(
         raise ConfigurationError("rar eval stages takes one --quality. Run it once for each, or use rar eval online.")
     prices = _checked(price, weak_ratio, out)
     table = evaluation.read_table(file, weak=weak, strong=strong, text=text, limit=limit)
+    warn_of_order(table)
     table = _priced(table, prices, weak_ratio)
     options: dict[str, Any] = {"quality": floors[0], "stages": stages, "shuffles": shuffles, "seed": seed}
     with _resumable(out) as parts:

@@ -6,15 +6,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from rar.evaluation import OURS
 from rar.evaluation.embeddings import Progress as Told
 from rar.evaluation.report import Sheet
+from rar.evaluation.table import Table
+from rar.order import by_score
+from rar.routers.outcomes import Outcomes
+
+
+def warn_of_order(outcomes: Outcomes | Table) -> None:
+    """Say on standard error where the weak model is the better one on these rows."""
+    if isinstance(outcomes, Table):
+        scores, models = np.column_stack((outcomes.weak, outcomes.strong)), (outcomes.weak_id, outcomes.strong_id)
+    else:
+        scores, models = outcomes.scores[:, [0, -1]], (outcomes.models[0], outcomes.models[-1])
+    if (warning := by_score(scores, *models)) is not None:
+        typer.echo(f"rar: {warning}", err=True)
 
 _EVERY = 10.0  # seconds between two lines of progress
 
@@ -28,8 +42,8 @@ def print_sheets(sheets: Sequence[Sheet]) -> None:
             console.print(f"[dim]{escape(note)}[/]\n")
 
 
-def _table(sheet: Sheet) -> Table:
-    table = Table(title=escape(sheet.title), title_justify="left", title_style="bold", header_style="dim")
+def _table(sheet: Sheet) -> RichTable:
+    table = RichTable(title=escape(sheet.title), title_justify="left", title_style="bold", header_style="dim")
     for column in sheet.columns:
         table.add_column(escape(column), overflow="fold")
     for row in sheet.rows:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 
-from rar.cli.output import print_sheets, progress
+from rar.cli.output import print_sheets, progress, warn_of_order
 from rar.embedding import as_embedder
 from rar.errors import ConfigurationError, TrainingDataError
 from rar.evaluation import metrics, plots, read_outcomes, read_texts
@@ -73,6 +73,7 @@ def fit(
     kind = _class(name)
     fresh = _maker(kind, embedder, _settings(kind, set or ()))
     outcomes = read_outcomes(data, models=_names(weak, strong, models), text=text, group=group, limit=limit)
+    warn_of_order(outcomes)
     with progress(quiet=quiet) as told:
         outcomes = _embedded(outcomes, fresh(), told)
         measured = _held_out(fresh, outcomes, seed, told)
@@ -128,6 +129,8 @@ def calibrate(
         else:
             outcomes = _asked(router, data, names, text, limit, told)
             texts, vectors = outcomes.texts, outcomes.vectors
+    if outcomes is not None:
+        warn_of_order(outcomes)
     router.calibrate(texts if outcomes is None else outcomes, strong_share=strong_share, max_drop=max_drop)
     assert router.calibration is not None
     router.calibration = replace(router.calibration, data=data.name)
