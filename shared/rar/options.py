@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from rar.errors import ConfigurationError, UnknownArgumentError, UnknownNameError, near_name
+from rar.errors import ROUTER_ONLY, ConfigurationError, UnknownArgumentError, UnknownNameError, near_name
 from rar.learning.worker import MODES
 from rar.naming import shown
 
@@ -179,7 +179,7 @@ def check_near_misses(owner: str, given: Collection[str], known: Collection[str]
         UnknownArgumentError: It names the argument that was probably meant.
     """
     for name in given:
-        if near_name(name, known, _NEAR) is not None:
+        if name in ROUTER_ONLY or near_name(name, known, _NEAR) is not None:
             raise UnknownArgumentError(owner, name, known)
 
 

@@ -27,9 +27,9 @@ def test_weights_and_embeddings_are_kept_in_it(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("RAR_CACHE", str(tmp_path))
 
     assert DiskCachedEmbedder(HashingEmbedder()).file.parent == tmp_path / "embeddings"
+    monkeypatch.setattr("rar.local.weights.installed_file", lambda *_: None)
+    monkeypatch.setattr("rar.local.weights.hub_file", _unreachable)
     with pytest.raises(OSError, match="No weights of") as caught:
-        monkeypatch.setattr("rar.local.weights.installed_file", lambda *_: None)
-        monkeypatch.setattr("rar.local.weights.hub_file", _unreachable)
         local_model("tiny")
     assert str(tmp_path) in str(caught.value)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 import rar
 from langchain_rar import RARMiddleware, RouterChatModel
-from rar.errors import AddressError, ConfigurationError, OverrideError, UnknownArgumentError
+from rar.errors import ROUTER_ONLY, AddressError, ConfigurationError, OverrideError, UnknownArgumentError
 from rar.options import OPTIONS, check_near_misses
 from tests.langchain.conftest import MakeModel, MakeRouter
 
@@ -41,6 +41,14 @@ def test_arguments_of_providers_are_near_none_of_ours(provider: type[BaseModel])
     made_up = {"model", "model_name"}  # what `init_chat_model` is told by the name itself
 
     check_near_misses("RouterChatModel", set(theirs) - set(ours) - made_up, ours)
+
+
+def test_all_options_of_the_engine_are_taken_but_those_that_need_a_router_of_ones_own() -> None:
+    engine, ours = (inspect.signature(it.__init__).parameters.keys() for it in (rar.Router, RouterChatModel))
+    assert engine - ours == set(ROUTER_ONLY)
+    for name in ROUTER_ONLY:
+        with pytest.raises(UnknownArgumentError, match=rf"router=rar\.Router\({name}=\.\.\.\)"):
+            RouterChatModel(WEAK, STRONG, memory=None, **{name: 1})
 
 
 def test_all_options_of_the_engine_are_checked_here_too() -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 import rar
 from llama_index_rar import RouterLLM
-from rar.errors import AddressError, ConfigurationError, OverrideError, UnknownArgumentError
+from rar.errors import ROUTER_ONLY, AddressError, ConfigurationError, OverrideError, UnknownArgumentError
 from rar.options import OPTIONS
 
 
@@ -28,6 +28,16 @@ from rar.options import OPTIONS
 def test_the_argument_that_was_meant_is_told(wrong: str, meant: str, openai: Callable[..., LLM]) -> None:
     with pytest.raises(UnknownArgumentError, match=f"RouterLLM takes no argument '{wrong}'. Did you mean '{meant}'"):
         RouterLLM(openai("small"), openai("large"), memory=None, **{wrong: 0.9})
+
+
+def test_all_options_of_the_engine_are_taken_but_those_that_need_a_router_of_ones_own(
+    openai: Callable[..., LLM],
+) -> None:
+    engine, ours = (inspect.signature(it.__init__).parameters.keys() for it in (rar.Router, RouterLLM))
+    assert engine - ours == set(ROUTER_ONLY)
+    for name in ROUTER_ONLY:
+        with pytest.raises(UnknownArgumentError, match=rf"router=rar\.Router\({name}=\.\.\.\)"):
+            RouterLLM(openai("small"), openai("large"), memory=None, **{name: 1})
 
 
 def test_all_options_of_the_engine_are_checked_here_too(openai: Callable[..., LLM]) -> None:
