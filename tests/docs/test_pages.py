@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -20,7 +21,7 @@ from tests.core.world import Scripted, easy, serve, strong_answer, weak_answer
 from tests.docs.blocks import PAGES, ROOT, blocks, commands_of, script_of
 from tests.fake_openai import FakeOpenAI
 
-tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
+tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")  # pytest brings the latter
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
