@@ -74,6 +74,7 @@ class Number:
 
 
 SHARE, COSINE = Number(0.0, 1.0), Number(-1.0, 1.0)
+POSITIVE, COUNT = Number(above=True), Number(1, whole=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,10 @@ def check_near_misses(owner: str, given: Collection[str], known: Collection[str]
 def named_arguments(cls: C) -> C:
     """Have a class say which argument was misspelt. Type checkers go on seeing the constructor as it is written."""
     make = cls.__init__  # type: ignore[misc]  # that of this very class
-    known = [name for name in inspect.signature(make).parameters if name != "self"]
+    parameters = inspect.signature(make).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return cls  # it says itself what it takes
+    known = [parameter.name for parameter in parameters if parameter.name != "self"]
 
     @functools.wraps(make)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:

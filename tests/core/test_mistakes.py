@@ -25,7 +25,7 @@ from rar.learning.judges import LLMJudge
 from rar.learning.policy import FloorPolicy, PaperPolicy
 from rar.options import OPTIONS
 from rar.overrides import NAMES, Overrides, overrides_of, without_overrides
-from rar.routers import TfidfRouter
+from rar.routers import KNNRouter, TfidfRouter
 from rar.strategies import RAR, BestOf, Cascade, Threshold
 from rar.values import question
 
@@ -159,8 +159,10 @@ class TestNumbers:
             lambda: PaperPolicy(similarity="0.9"),  # type: ignore[arg-type]
             lambda: Cascade(max, threshold="0.5"),  # type: ignore[arg-type]
             lambda: Threshold(len, threshold=50),
+            lambda: TfidfRouter(penalty="3"),  # type: ignore[arg-type]
+            lambda: TfidfRouter(penalty=math.nan),
         ):
-            with pytest.raises(ConfigurationError, match="is not a number"):
+            with pytest.raises(ConfigurationError, match="is not a (finite )?number"):
                 make()
 
     def test_numbers_of_numpy_are_numbers(self) -> None:
@@ -247,6 +249,8 @@ class TestMisspelt:
             (FloorPolicy, "qualty", "quality"),
             (PaperPolicy, "similarty", "similarity"),
             (LLMJudge, "modle", "model"),
+            (TfidfRouter, "penalti", "penalty"),
+            (KNNRouter, "embeder", "embedder"),
         ],
         ids=lambda value: getattr(value, "__name__", value),
     )

@@ -19,6 +19,7 @@ from rar.embedding import Embedder, as_embedder
 from rar.errors import ConfigurationError, NotFittedError, RouterFileError, ScoreError, TrainingDataError
 from rar.linear import Array
 from rar.naming import fields_repr, shown
+from rar.options import named_arguments
 from rar.routers import saving, thresholds
 from rar.routers.fingerprint import Sketch, share_seen, sketch
 from rar.routers.outcomes import Outcomes, paired, teachable
@@ -63,6 +64,11 @@ class LearnedRouter(ABC):
     facts: Config = MappingProxyType({})  # of the last fit, for files and model cards: rows, data, ...
     calibration: Calibration | None = None  # of the last `calibrate`; a new fit forgets it
     _sketch: Sketch | None = None  # of the texts that it was fitted to; None: unknown
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            named_arguments(cls)
 
     def fit(self, data: Outcomes | Table, *, progress: Progress | None = None) -> Self:
         """Learn from `data`, and forget what was learned before.
