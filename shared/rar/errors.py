@@ -48,7 +48,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 
-from rar.naming import plain, shown
+from rar.naming import plain, shown, without_credentials
 
 ROUTER_ONLY = ("same", "near", "retry_after", "limit", "clock")  # options of `rar.Router` that its wrappers do not take
 _NAMES_ONLY = ("learning", "model")  # options that take no object
@@ -260,8 +260,8 @@ class MemoryStoreError(RarError):
     remedy = "Pass another `memory=`."
 
     def __init__(self, where: str, found: str = "") -> None:
-        super().__init__(where, found)
-        self.where, self.found = where, found
+        self.where, self.found = without_credentials(where), found
+        super().__init__(self.where, found)
 
     def __str__(self) -> str:
         return f"Memory {self.where!r} {self.problem}{self.found and ': ' + self.found}. {self.remedy}"

@@ -18,7 +18,7 @@ from typing import Any
 _LONGEST = 60  # characters of a string
 _SHOWN_AS_THEY_ARE = (bool, int, float, type(None), type(...))
 _NAMED = re.compile(r"<[\w. ()]+>")  # what `shown` itself says of an object
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")  # of `scheme://user:password@host`
+_CREDENTIALS = re.compile(r"(:/{1,2})[^/?#\s]*@")  # of `scheme://user:password@host`; a `Path` has one slash left
 _KEY = re.compile(  # as providers begin them, or a long run of letters and digits, which no name of a model is
     r"\b(?:sk|pk|rk|hf|gsk|gh[pousr]|xox[a-z]|glpat|AIza|AKIA|eyJ)[-_A-Za-z0-9.]{7,}[-_A-Za-z0-9]"
     r"|\b(?=\w*\d)(?=\w*[A-Za-z])\w{24,}\b"
@@ -58,7 +58,12 @@ def plain(value: object) -> Any:
 
 def without_keys(text: str) -> str:
     """`text` without what looks like a key or a password."""
-    return _KEY.sub("…", _CREDENTIALS.sub("…@", text))
+    return _KEY.sub("…", without_credentials(text))
+
+
+def without_credentials(address: str) -> str:
+    """`address` without user and password; paths stay as they are."""
+    return _CREDENTIALS.sub(r"\1…@", address)
 
 
 def cause(error: BaseException) -> str:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import rar
 from rar import Router, SQLiteMemory
+from rar.cli.commands import app
 from rar.errors import (
     AddressError,
     ConfigurationError,
@@ -329,3 +331,16 @@ class TestOverrides:
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["stats", "decisions", "guides list", "export", "delete --namespace a --yes", "eval memory"],
+)
+def test_commands_say_of_an_address_what_routers_say(command: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [*command.split(), "postgresql://me:hunter2@h/db"])
+
+    assert done.exit_code == 1
+    assert "rar: memory='postgresql://…' is no path. PostgreSQL is planned" in done.stderr
+    assert "hunter2" not in done.output
+    assert list(tmp_path.iterdir()) == []

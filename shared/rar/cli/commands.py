@@ -29,6 +29,7 @@ from rar.errors import (
 from rar.ledger import Prices, savings
 from rar.memory import SQLiteMemory
 from rar.memory.base import DecisionRecord, Spend
+from rar.memory.paths import path_of
 from rar.router import explained
 from rar.values import Guide, GuideState, Usage
 
@@ -256,6 +257,7 @@ def _reading(memory: Path) -> SQLiteMemory:
 
 
 def _must_exist(memory: Path) -> None:
+    path_of(memory)
     if not memory.exists():
         raise MissingMemoryError(str(memory))
 
