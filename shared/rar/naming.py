@@ -20,8 +20,8 @@ _SHOWN_AS_THEY_ARE = (bool, int, float, type(None), type(...))
 _NAMED = re.compile(r"<[\w. ()]+>")  # what `shown` itself says of an object
 _CREDENTIALS = re.compile(r"(:/{1,2})[^/?#\s]*@")  # of `scheme://user:password@host`; a `Path` has one slash left
 _KEY = re.compile(  # as providers begin them, or a long run of letters and digits, which no name of a model is
-    r"\b(?:sk|pk|rk|hf|gsk|gh[pousr]|xox[a-z]|glpat|AIza|AKIA|eyJ)[-_A-Za-z0-9.]{7,}[-_A-Za-z0-9]"
-    r"|\b(?=\w*\d)(?=\w*[A-Za-z])\w{24,}\b"
+    r"\b(?:(?:sk|pk|rk|hf|gsk|gh[pousr]|xox[a-z]|glpat)[-_]|AIza|AKIA|eyJ)[-_A-Za-z0-9.]{15,}[-_A-Za-z0-9]"
+    r"|\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{24,}\b"
 )
 _CODE = re.compile(r"[a-z][a-z_]{1,39}|[A-Z]{1,3}\d{2,5}|\d{1,5}")  # `invalid_api_key`, `HTTP401`, `429`
 
