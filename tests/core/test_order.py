@@ -42,7 +42,7 @@ class TestByPrice:
         assert by_price(Prices(), "gpt-4o-mini", "gpt-4o") is None
 
     def test_a_router_says_it_once(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        options: dict[str, Any] = {"memory": tmp_path / "rar.db", "embedder": "hashing", "learning": "inline"}
+        options: dict[str, Any] = {"memory": tmp_path / "rar.db", "embedder": "hashing", "learning_budget": None}
         with Router(**options, prices={"weak": (3, 3), "strong": (1, 1)}) as router, caplog.at_level(logging.WARNING):
             for n in range(3):
                 serve(router, pair(), easy(n))
