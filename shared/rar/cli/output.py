@@ -30,6 +30,7 @@ def warn_of_order(outcomes: Outcomes | Table) -> None:
     if (warning := by_score(scores, *models)) is not None:
         typer.echo(f"rar: {warning}", err=True)
 
+
 _EVERY = 10.0  # seconds between two lines of progress
 
 
