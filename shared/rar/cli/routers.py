@@ -129,9 +129,9 @@ def calibrate(
         else:
             outcomes = _asked(router, data, names, text, limit, told)
             texts, vectors = outcomes.texts, outcomes.vectors
+    router.calibrate(texts if outcomes is None else outcomes, strong_share=strong_share, max_drop=max_drop)
     if outcomes is not None:
         warn_of_order(outcomes)
-    router.calibrate(texts if outcomes is None else outcomes, strong_share=strong_share, max_drop=max_drop)
     assert router.calibration is not None
     router.calibration = replace(router.calibration, data=data.name)
     if not dry_run:
