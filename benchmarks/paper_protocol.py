@@ -39,11 +39,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from rar import Message, Reply, Router
+from rar.caching import cache_folder
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
 from rar.evaluation.metrics import Interval, bootstrap, ratio
 from rar.learning.judges import LetterJudge, NumberJudge
-from rar.local.weights import cache_folder
 from rar.values import STRONG, WEAK, Call, Decision, Request
 
 Array: TypeAlias = npt.NDArray[np.float64]

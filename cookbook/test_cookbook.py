@@ -1,4 +1,4 @@
-"""Runs every recipe, and the snippets of the guides, offline and as a reader would."""
+"""Runs every recipe offline and as a reader would. `tests/docs` runs the pages of the guides."""
 
 import os
 import re
@@ -10,7 +10,6 @@ import pytest
 
 HERE = Path(__file__).parent
 RECIPES = sorted(HERE.glob("[0-9]*.py"))
-GUIDES = [HERE.parent / "docs" / name for name in ("langchain.md", "llama_index.md")]
 
 
 def run(script: Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -39,19 +38,7 @@ def test_recipe_runs_offline_and_keeps_its_claims(recipe: Path, tmp_path: Path) 
     assert not (tmp_path / "rar.db").exists(), "a recipe leaves nothing where it is run"
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
-def test_snippets_of_a_guide_run_one_after_the_other(guide: Path, tmp_path: Path) -> None:
-    snippets = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
-    script = tmp_path / "snippets.py"
-    offline = f"import sys; sys.path.append({str(HERE)!r}); import _models"
-    script.write_text("\n".join([offline, *snippets]), encoding="utf-8")
-
-    done = run(script, tmp_path)
-
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_page_of_the_guide_to_routers_runs(tmp_path: Path) -> None:
+def test_the_page_of_the_guide_to_routers_learns_what_its_log_says(tmp_path: Path) -> None:
     guide = (HERE.parent / "docs" / "routers.md").read_text(encoding="utf-8")
     page = re.findall(r"## On one page\n\n```python\n(.*?)```", guide, re.DOTALL)[0]
     for name in ("log.csv", "newer.csv"):

@@ -19,7 +19,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, model_serializer, model_validator
 from typing_extensions import Self
 
 from langchain_rar._version import __version__
@@ -31,7 +31,10 @@ from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from langchain_rar.serving import Serving, Settings
 from langchain_rar.structured import StructuredRouter
 from rar.errors import ConfigurationError, MissingModelError, RarError, SameModelError
-from rar.models import check_pair, named_models
+from rar.models import advice, check_pair, named_models
+from rar.naming import shown
+from rar.options import check_near_misses, check_options
+from rar.overrides import overrides_of, without_overrides
 from rar.router import Router
 from rar.strategy import check_models
 from rar.values import STRONG, WEAK, Guide, Request, Route
@@ -81,9 +84,11 @@ class RouterChatModel(BaseChatModel):
         ConfigurationError: Another argument cannot work.
     """
 
-    weak: SerializeAsAny[Runnable[LanguageModelInput, Any]]
-    strong: SerializeAsAny[Runnable[LanguageModelInput, Any]]
-    named: dict[str, SerializeAsAny[Runnable[LanguageModelInput, Any]]] = Field(default_factory=dict)
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may be a model with an API key
+
+    weak: SerializeAsAny[Runnable[LanguageModelInput, Any]] = Field(exclude=True)
+    strong: SerializeAsAny[Runnable[LanguageModelInput, Any]] = Field(exclude=True)
+    named: dict[str, SerializeAsAny[Runnable[LanguageModelInput, Any]]] = Field(default_factory=dict, exclude=True)
     router: Router = Field(exclude=True, repr=False)  # a field, for `configurable_fields` makes a new model per call
     temperature: float | None = None
     max_tokens: int | None = None
@@ -132,6 +137,8 @@ class RouterChatModel(BaseChatModel):
         engine = {name: given[name] for name in _ENGINE_DEFAULTS}
         fields = {name: value for name, value in kwargs.items() if name in type(self).model_fields}
         others = {name: value for name, value in kwargs.items() if name not in fields}
+        check_near_misses(type(self).__name__, others, (*_ARGUMENTS, *type(self).model_fields))
+        check_options(given | fields)
         children = {WEAK: _child(weak, WEAK, others), STRONG: _child(strong, STRONG, others)}
         if children[WEAK] is children[STRONG]:
             raise SameModelError(ChildModel(WEAK, children[WEAK]).id)
@@ -139,7 +146,8 @@ class RouterChatModel(BaseChatModel):
         named = named_models(models, lambda model, name: _child(model, name, others)) or fields.get("named", {})
         if others and not any(isinstance(child, NamedModel) for child in (children | named).values()):
             warnings.warn(
-                f"RouterChatModel ignores {sorted(others)}: give these to the weak and the strong model.", stacklevel=2
+                f"{type(self).__name__} ignores {sorted(others)}: give these to the weak and the strong model.",
+                stacklevel=2,
             )
         ports = {role: ChildModel(role, child) for role, child in (children | named).items()}
         if router is None:
@@ -302,31 +310,29 @@ class RouterChatModel(BaseChatModel):
         form: Form = PLAIN,
     ) -> Request:
         """A call in the engine's words."""
-        arguments = {**self._standing(stop), **kwargs}
+        arguments = without_overrides({**self._standing(stop), **kwargs})
         if isinstance(tools := arguments.get("tools"), BoundTools):
             form = tools
             del arguments["tools"]
         native = prompt.to_messages()
         messages = tuple(from_langchain(message) for message in native)
-        places = (kwargs, config.get("configurable", {}), config.get("metadata", {}))
-        force, query, namespace, learn = (_override(name, places) for name in _OVERRIDES)
-        for name in _OVERRIDES:
-            arguments.pop(name, None)
+        given = overrides_of(kwargs, config.get("configurable", {}), config.get("metadata", {}))
+        force = given.force
         beyond_others = self._beyond_others(form)
         if beyond_others and force is None:
             force = STRONG
         root = getattr(config.get("callbacks"), "parent_run_id", None) if self.record_queries else None
-        key = find_key(prompt, messages, given=query, root=root, extractor=self.query_extractor)
+        key = find_key(prompt, messages, given=given.query, root=root, extractor=self.query_extractor)
         return Request(
             messages,
             key.text,
             key.source,
-            namespace or self.namespace,
+            given.namespace or self.namespace,
             task_of_call(form, arguments, key.work),
             {FORM: form, ARGUMENTS: arguments},
             force=force,
             sticky=self._sticky(native),
-            learn=learn is not False and not beyond_others,
+            learn=given.learn is not False and not beyond_others,
             source="langchain",
         )
 
@@ -474,6 +480,20 @@ class RouterChatModel(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         return {**{role: model.id for role, model in self.models().items()}, **self._standing(None)}
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for role, child in self.children.items():
+            yield role, ChildModel(role, child).id  # not the child itself, whose repr may show its API key
+        yield "router", self.router
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, handler: Any) -> dict[str, Any]:
+        """Children by name only: their own dumps may hold API keys."""
+        names = {
+            role: {"class_name": type(child).__name__, "model": ChildModel(role, child).id}
+            for role, child in self.children.items()
+        }
+        return {**handler(self), **names}
+
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         return {**params, "ls_provider": "rar", "ls_model_name": params.get("ls_model_name", "rar")}
@@ -512,7 +532,7 @@ _ENGINE_DEFAULTS = {
     for name, parameter in inspect.signature(RouterChatModel.__init__).parameters.items()
     if name in inspect.signature(Router.__init__).parameters and name not in {"self", WEAK, STRONG, "models"}
 }
-_OVERRIDES = ("rar_force", "rar_query", "rar_namespace", "rar_learn")
+_ARGUMENTS = tuple(inspect.signature(RouterChatModel.__init__).parameters)[1:-1]
 
 
 def _child(given: Any, role: str, options: Mapping[str, Any]) -> Child:
@@ -524,11 +544,8 @@ def _child(given: Any, role: str, options: Mapping[str, Any]) -> Child:
         return given
     if given is None:
         raise MissingModelError(role, variable and f"or set {variable} to a name for `init_chat_model`")
-    raise ConfigurationError(f"{role}={given!r} is no model. Pass a chat model, its name, or a runnable of messages.")
-
-
-def _override(name: str, places: Sequence[Mapping[str, Any]]) -> Any:
-    return next((value for place in places if (value := place.get(name)) is not None), None)
+    hint = advice(given) or "Pass a chat model, its name, or a runnable of messages."
+    raise ConfigurationError(f"{role}={shown(given)} is no model. {hint}")
 
 
 def _lesser(weak: Any, strong: Any) -> Any:

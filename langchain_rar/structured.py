@@ -24,7 +24,7 @@ class StructuredRouter(RunnableSerializable[LanguageModelInput, Any]):
     model: SerializeAsAny[Runnable[LanguageModelInput, Any]]
     form: Schema = Field(exclude=True, repr=False)
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         return self._serving(input, config, kwargs).invoke()

@@ -24,7 +24,7 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
     MessageRole,
 )
-from llama_index.core.bridge.pydantic import Field, PrivateAttr, SerializeAsAny, model_serializer
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, SerializeAsAny, model_serializer
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM, ToolSelection
 from llama_index.core.program.utils import FlexibleModel
@@ -49,7 +49,10 @@ from rar.keys import task_of
 from rar.learning.policy import Policy
 from rar.learning.worker import Mode
 from rar.memory.base import Memory
-from rar.models import check_pair, named_models
+from rar.models import advice, check_pair, named_models
+from rar.naming import cause, shown
+from rar.options import check_arguments, check_options
+from rar.overrides import NAMES, overrides_of, without_overrides
 from rar.router import Router
 from rar.strategy import Strategy, check_models
 from rar.values import STRONG, WEAK, Answer, Choice, Decision, Message, Reply, Request, Route
@@ -57,7 +60,6 @@ from rar.values import STRONG, WEAK, Answer, Choice, Decision, Message, Reply, R
 logger = logging.getLogger("rar")
 
 _TURN = "llama_index.turn"
-_OVERRIDES = ("rar_force", "rar_query", "rar_namespace", "rar_learn")
 
 
 class RouterLLM(FunctionCallingLLM):
@@ -78,6 +80,8 @@ class RouterLLM(FunctionCallingLLM):
     Raises:
         ConfigurationError: An argument cannot work; `MissingModelError` and `SameModelError` are its kinds.
     """
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may be a model with an API key
 
     weak: SerializeAsAny[LLM] = Field(exclude=True, description="Answers what it is known to answer well.")
     strong: SerializeAsAny[LLM] = Field(exclude=True, description="Answers the rest.")
@@ -126,8 +130,8 @@ class RouterLLM(FunctionCallingLLM):
     ) -> None:
         given = locals()
         engine = {name: given[name] for name in _ENGINE}
-        if unknown := kwargs.keys() - type(self).model_fields.keys():
-            raise TypeError(f"RouterLLM takes no {sorted(unknown)}.")
+        check_arguments(type(self).__name__, kwargs, (*_ARGUMENTS, *type(self).model_fields))
+        check_options(given | kwargs)
         weak, strong = _checked(weak, WEAK), _checked(strong, STRONG)
         named = named_models(models, _checked) or kwargs.pop("named", {})  # a field, from which copies are made
         if router is None:
@@ -318,11 +322,10 @@ class RouterLLM(FunctionCallingLLM):
         """What the engine is told of a call, the same for all modes."""
         if not messages:
             raise RequestError("There are no messages to answer. Pass at least one.")
-        if origin is not None:
-            overrides = {**origin.overrides, **overrides}
+        steer = overrides_of(overrides, origin.overrides if origin is not None else {})
         mapped = to_messages(messages)
-        key, purpose = find(mapped, origin, given=overrides.get("rar_query"), extractor=self.query_extractor)
-        namespace = overrides.get("rar_namespace") or self.namespace
+        key, purpose = find(mapped, origin, given=steer.query, extractor=self.query_extractor)
+        namespace = steer.namespace or self.namespace
         task = purpose.task or _task(kind, mapped)
         turn = turn_of(mapped, namespace) if task.startswith("tools:") else None
         again = turn is not None and continues(mapped)
@@ -333,10 +336,10 @@ class RouterLLM(FunctionCallingLLM):
             namespace=namespace,
             task=task,
             options={KIND: kind, _TURN: turn},
-            force=overrides.get("rar_force") or self._only_able(kind),
+            force=steer.force or self._only_able(kind),
             sticky=self._turns.get(turn) if turn is not None and again else None,
             # What a tool loop does later depends on more than the question.
-            learn=bool(overrides.get("rar_learn", True)) and purpose.learn and not again,
+            learn=steer.learn is not False and purpose.learn and not again,
             source="llama_index",
         )
 
@@ -492,11 +495,11 @@ class RouterLLM(FunctionCallingLLM):
             return decision.choice.reply
         try:
             return kind.reply(decision.model, self._child(decision.model), result)
-        except Exception:
+        except Exception as error:
             logger.warning(
-                "A response of the %s model could not be read; nothing is learned from it.",
+                "A response of the %s model could not be read; nothing is learned from it. %s",
                 decision.model,
-                exc_info=True,
+                cause(error),
             )
             return None
 
@@ -561,6 +564,7 @@ class RouterLLM(FunctionCallingLLM):
         return state
 
 
+_ARGUMENTS = tuple(inspect.signature(RouterLLM.__init__).parameters)[1:-1]
 # The constructor's arguments that are the engine's, and their defaults.
 _ENGINE = {
     name: parameter.default
@@ -574,16 +578,15 @@ def _checked(child: LLM | None, role: str) -> LLM:
     if child is None:
         raise MissingModelError(role)
     if not isinstance(child, LLM):
-        raise ConfigurationError(f"{role}= is a {type(child).__name__}. Pass a LlamaIndex LLM.")
+        hint = advice(child) or "Pass a LlamaIndex LLM."
+        raise ConfigurationError(f"{role}={shown(child)} is no model. {hint}")
     return child
 
 
 def _overrides(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arguments for the router, and the rest."""
-    ours = {name: value for name, value in arguments.items() if name.startswith("rar_")}
-    if unknown := ours.keys() - set(_OVERRIDES):
-        raise RequestError(f"{sorted(unknown)} are no overrides. Use one of {list(_OVERRIDES)}.")
-    return ours, {name: value for name, value in arguments.items() if name not in ours}
+    overrides_of(arguments)  # a misspelt one is refused where it is given
+    return {name: arguments[name] for name in NAMES if name in arguments}, without_overrides(arguments)
 
 
 def _task(kind: Kind, messages: Sequence[Message]) -> str:

@@ -3,21 +3,25 @@
     RarError
     ├── ConfigurationError (ValueError)      what was given cannot work
     │   ├── UnknownNameError (LookupError)   a name that stands for nothing
+    │   ├── UnknownArgumentError (TypeError) an argument that is not taken, misspelt perhaps
     │   ├── UnknownModelError (LookupError)  a strategy named a model that the router was not given
     │   ├── MissingModelError                no weak or no strong model
     │   └── SameModelError                   weak and strong are one model
     ├── RequestError (ValueError)            one call's input cannot be answered
+    │   └── OverrideError                    a `rar_…` argument of a call that there is not, or of a wrong type
     ├── MissingDependencyError (ImportError) an extra is not installed
     ├── WeightsError (OSError)               model weights are missing or damaged
     ├── EmbeddingError (ValueError)          an embedder returned what are no embeddings
     ├── EvaluationDataError (ValueError)     recorded outcomes cannot be read
     ├── TrainingDataError (ValueError)       a router cannot learn from these outcomes
     ├── NotFittedError (RuntimeError)        a router was asked before it was fitted
+    ├── StrategyError (TypeError)            a strategy returned what is no decision
     ├── ScoreError (ValueError)              a static router's score is not a number
     ├── RouterFileError (ValueError)         a saved router cannot be used
     ├── HubError (OSError)                   a model hub is down, or refused
     ├── ReplayError (RuntimeError)           the engine failed while outcomes were replayed
     ├── MemoryStoreError                     the memory cannot be used
+    │   ├── AddressError (ValueError)        it is an address of a server, no path
     │   ├── MissingMemoryError               there is no such file to read
     │   ├── NotAMemoryError                  the file is something else
     │   ├── CorruptMemoryError               the file is damaged
@@ -35,12 +39,19 @@
     ├── ModelTimeoutError (TimeoutError)     a model said nothing for too long
     └── BudgetError (RuntimeError)           the learning budget is spent (never reaches a user's call)
 
-Arguments are plain values kept as fields, so that errors can be pickled and caught by what they say.
+Arguments are plain values kept as fields, so that errors can be pickled and caught by what they say. Objects that a
+user passed are kept and shown by their names only (`rar.naming`): their reprs may hold API keys.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection
+
+from rar.naming import plain, shown, without_credentials
+
+ROUTER_ONLY = ("same", "near", "retry_after", "limit", "clock")  # options of `rar.Router` that its wrappers do not take
+_NAMES_ONLY = ("learning", "model")  # options that take no object
 
 
 class RarError(Exception):
@@ -55,22 +66,41 @@ class UnknownNameError(ConfigurationError, LookupError):
     """A string option names nothing that exists."""
 
     def __init__(self, option: str, given: object, known: Collection[str]) -> None:
-        super().__init__(option, given, known)
-        self.option, self.given, self.known = option, given, known
+        self.option, self.given, self.known = option, plain(given), sorted(known)
+        super().__init__(self.option, self.given, self.known)
 
     def __str__(self) -> str:
-        return f"{self.option}={self.given!r} is not known. Use one of {sorted(self.known)}, or pass an object."
+        return (
+            f"{self.option}={shown(self.given)} is not known.{_did_you_mean(self.given, self.known)} "
+            f"Use one of {self.known}{'' if self.option in _NAMES_ONLY else ', or pass an object'}."
+        )
+
+
+class UnknownArgumentError(ConfigurationError, TypeError):
+    """A constructor was given an argument that it does not take."""
+
+    def __init__(self, owner: str, argument: str, known: Collection[str]) -> None:
+        super().__init__(owner, argument, sorted(known))
+        self.owner, self.argument, self.known = owner, argument, sorted(known)
+
+    def __str__(self) -> str:
+        if self.argument in ROUTER_ONLY and self.argument not in self.known:
+            hint = f" Give it to a router of your own: router=rar.Router({self.argument}=...)."
+        else:
+            hint = _did_you_mean(self.argument, self.known) or f" It takes {self.known}."
+        return f"{self.owner} takes no argument {self.argument!r}.{hint}"
 
 
 class UnknownModelError(ConfigurationError, LookupError):
     """A strategy or an override named a model that the router was not given."""
 
     def __init__(self, model: str, known: Collection[str]) -> None:
-        super().__init__(model, known)
-        self.model, self.known = model, known
+        self.model, self.known = plain(model), sorted(known)
+        super().__init__(self.model, self.known)
 
     def __str__(self) -> str:
-        return f"Model {self.model!r} was chosen, the router has {sorted(self.known)}. Add it, or choose one of these."
+        meant = _did_you_mean(self.model, self.known)
+        return f"Model {shown(self.model)} was chosen, the router has {self.known}.{meant} Add it, or choose one."
 
 
 class MissingModelError(ConfigurationError):
@@ -100,6 +130,19 @@ class SameModelError(ConfigurationError):
 
 class RequestError(RarError, ValueError):
     """One call's input cannot be answered by any model."""
+
+
+class OverrideError(RequestError):
+    """A call was steered by a name that does not exist, or by a value of a wrong type."""
+
+    def __init__(self, name: str, known: Collection[str], found: str = "") -> None:
+        super().__init__(name, sorted(known), found)
+        self.name, self.known, self.found = name, sorted(known), found
+
+    def __str__(self) -> str:
+        if self.found:
+            return f"{self.name}={self.found}."
+        return f"{self.name!r} is no override.{_did_you_mean(self.name, self.known)} Use one of {self.known}."
 
 
 class MissingDependencyError(RarError, ImportError):
@@ -159,6 +202,17 @@ class NotFittedError(RarError, RuntimeError):
         return f"{self.router} was not fitted yet. Call `fit(outcomes)` first, or `load` a saved router."
 
 
+class StrategyError(RarError, TypeError):
+    """A strategy returned what is neither a `Route` nor an `Answer`; the strong model answers."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found)
+        self.found = found
+
+    def __str__(self) -> str:
+        return f"The strategy returned {self.found}. It must return a `Route`, an `Answer` or a model's name."
+
+
 class ScoreError(RarError, ValueError):
     """A static router's score of a text is NaN, so that it says nothing; the strong model answers."""
 
@@ -196,7 +250,7 @@ class ReplayError(RarError, RuntimeError):
         self.found = found
 
     def __str__(self) -> str:
-        return f"The engine failed during the replay: {self.found} Mend that first; the log has the rest."
+        return f"The engine failed during the replay: {self.found.rstrip('.')}. Mend that first."
 
 
 class MemoryStoreError(RarError):
@@ -206,11 +260,21 @@ class MemoryStoreError(RarError):
     remedy = "Pass another `memory=`."
 
     def __init__(self, where: str, found: str = "") -> None:
-        super().__init__(where, found)
-        self.where, self.found = where, found
+        self.where, self.found = without_credentials(where), found
+        super().__init__(self.where, found)
 
     def __str__(self) -> str:
         return f"Memory {self.where!r} {self.problem}{self.found and ': ' + self.found}. {self.remedy}"
+
+
+class AddressError(MemoryStoreError, ConfigurationError):
+    """An address of a server or a URL was given where a path is wanted; nothing was made of it.
+
+    `where` is its scheme alone, for the rest may hold a password.
+    """
+
+    def __str__(self) -> str:
+        return f"memory='{self.where}://…' is no path. {self.found}"
 
 
 class MissingMemoryError(MemoryStoreError):
@@ -344,3 +408,16 @@ class ModelTimeoutError(RarError, TimeoutError):
 
 class BudgetError(RarError, RuntimeError):
     """The learning budget is spent. Learning pauses on it; it never reaches a user's call."""
+
+
+def near_name(name: object, known: Collection[str], alike: float = 0.6) -> str | None:
+    """The one of `known` that `name` was probably meant to be. `alike`: from 0 (any) to 1 (equal)."""
+    if not isinstance(name, str):
+        return None
+    found = difflib.get_close_matches(name.lower().replace("-", "_"), list(known), 1, alike)
+    return found[0] if found else None
+
+
+def _did_you_mean(name: object, known: Collection[str]) -> str:
+    near = near_name(name, known)
+    return "" if near is None else f" Did you mean {near!r}?"

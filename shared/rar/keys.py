@@ -16,7 +16,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rar.errors import RequestError
 from rar.followups import in_conversation, stands_alone
+from rar.naming import shown
 from rar.templates import around, history_in, instructions_in, parsed
 from rar.values import Message
 from rar.work import label_of
@@ -54,7 +56,13 @@ class Key:
 
 @contextmanager
 def query(text: str) -> Iterator[None]:
-    """Say what the user's question is, for all routed calls made inside this block, in any framework."""
+    """Say what the user's question is, for all routed calls made inside this block, in any framework.
+
+    Raises:
+        RequestError: `text` is no text, or an empty one.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise RequestError(f"rar.query got {shown(text)}. Pass the user's question, a text.")
     token = _query.set(text)
     try:
         yield

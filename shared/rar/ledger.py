@@ -10,6 +10,7 @@ What the learning budget goes by:
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from typing import Any, TypeAlias
 
 from rar.errors import ConfigurationError
 from rar.memory.base import Spend
+from rar.naming import shown
 from rar.notices import Notices
+from rar.options import check_options
 from rar.tokens import counted
 from rar.values import STRONG, WEAK, Call, Failure, Purpose, Reply, Usage
 
@@ -46,10 +49,14 @@ class Prices:
                 into, out = (float(usd) for usd in price)
             except (TypeError, ValueError):
                 raise ConfigurationError(
-                    f"prices[{name!r}]={price!r} is no pair. Give USD per million input and output tokens: (0.15, 0.6)."
+                    f"prices[{shown(name)}]={shown(price)} is no pair. Give USD per million input and output tokens: "
+                    "(0.15, 0.6)."
                 ) from None
-            if not (into >= 0.0 and out >= 0.0):
-                raise ConfigurationError(f"prices[{name!r}]={price!r} is negative or not a number.")
+            if isinstance(price, (str, bytes)) or not (0.0 <= into < math.inf and 0.0 <= out < math.inf):
+                raise ConfigurationError(
+                    f"prices[{shown(name)}]={shown(price)} is negative or not a number. Give USD per million input and "
+                    "output tokens: (0.15, 0.6)."
+                )
             self._given[name] = (into, out)
 
     def of(self, role: str, model_id: str) -> Price | None:
@@ -143,9 +150,7 @@ class Ledger:
         usd_per_day: float | None = None,
         notices: Notices | None = None,
     ) -> None:
-        for name, value in (("learning_budget", budget_share), ("learning_usd_per_day", usd_per_day)):
-            if value is not None and not value >= 0.0:
-                raise ConfigurationError(f"{name}={value!r} is negative. Use 0 to learn nothing, None for no limit.")
+        check_options({"learning_budget": budget_share, "learning_usd_per_day": usd_per_day})
         self.prices = prices
         self._share, self._usd_per_day = budget_share, usd_per_day
         self._notices = notices or Notices()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rar.drive import Model
 from rar.errors import ConfigurationError, SameModelError
 from rar.injection import messages_of
+from rar.naming import shown
 from rar.values import STRONG, WEAK, Call, Message, Reply
 
 T = TypeVar("T")
@@ -43,11 +45,22 @@ class FunctionModel:
 
 def as_model(value: Any, role: str) -> Model:
     """`value` as a model; a function of messages is known by its own name."""
-    if isinstance(value, Model):
+    if isinstance(value, Model) and not isinstance(value, type):
         return value
-    if callable(value):
-        return FunctionModel(value, getattr(value, "__name__", role))
-    raise ConfigurationError(f"{role}={value!r} is no model. Pass a `rar.drive.Model` or a function of messages.")
+    if callable(value) and not isinstance(value, type):
+        return FunctionModel(value, value.__name__ if inspect.isroutine(value) else role)
+    hint = advice(value) or "Pass a `rar.drive.Model` or a function of messages."
+    raise ConfigurationError(f"{role}={shown(value)} is no model. {hint}")
+
+
+def advice(value: Any) -> str:
+    """Where a framework's model belongs, if it is one; neither framework is imported to know it."""
+    frameworks = {base.__module__.partition(".")[0] for base in type(value).__mro__}
+    if "langchain_core" in frameworks:
+        return "Pass chat models of LangChain to `langchain_rar.RouterChatModel`."
+    if "llama_index" in frameworks:
+        return "Pass LLMs of LlamaIndex to `llama_index_rar.RouterLLM`."
+    return ""
 
 
 def named_models(models: Mapping[str, Any] | None, make: Callable[[Any, str], T]) -> dict[str, T]:
@@ -59,6 +72,8 @@ def named_models(models: Mapping[str, Any] | None, make: Callable[[Any, str], T]
     for name in models or {}:
         if name in (WEAK, STRONG):
             raise ConfigurationError(f"models= cannot hold {name!r}. Pass that model as `{name}=`.")
+        if not isinstance(name, str):
+            raise ConfigurationError(f"models= names a model {shown(name)}. Names are texts.")
     return {name: make(model, name) for name, model in (models or {}).items()}
 
 

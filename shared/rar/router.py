@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rar import order
 from rar.drive import Model, Models, adrive, drive
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
@@ -25,6 +26,7 @@ from rar.errors import (
     ConfigurationError,
     MissingModelError,
     RequestError,
+    StrategyError,
     UnknownDecisionError,
     UnknownModelError,
     UnknownNameError,
@@ -39,11 +41,13 @@ from rar.learning.scores import Kind, LearnedScores, doubt
 from rar.learning.shadow import Ladder
 from rar.learning.worker import CLOSING, Mode, Worker
 from rar.ledger import Ledger, Prices, Savings, merge, savings
-from rar.memory import SQLiteMemory
+from rar.memory.address import as_memory
 from rar.memory.base import ALARM, Memory, MemoryStats, Spend
 from rar.memory.identity import experience_id, keyed_digest
 from rar.models import as_model, check_pair, named_models
+from rar.naming import cause, shown
 from rar.notices import Notices
+from rar.options import check_options, named_arguments
 from rar.routers import as_static_router
 from rar.sameness import signature
 from rar.strategies import RAR
@@ -102,6 +106,7 @@ class RouterStats:
         return facts
 
 
+@named_arguments
 class Router:
     """Routes requests between a weak and a strong model, and learns. May be shared by many wrappers and threads.
 
@@ -193,7 +198,8 @@ class Router:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self.namespace, self.degrade, self.timeout = namespace, degrade, _seconds("timeout", timeout)
+        check_options(self._config)
+        self.namespace, self.degrade, self.timeout = namespace, degrade, timeout
         self.policy = as_policy(policy, quality=quality, audit_rate=audit_rate)
         self._weak_id, self._strong_id = weak_id, strong_id
         self._models = _models(weak, strong, models)
@@ -206,6 +212,7 @@ class Router:
         self._store_text = store_text
         self._random = random.Random(seed)  # noqa: S311 - draws audits, guards nothing
         self._tell = Notices()
+        self._compared: set[tuple[str, str]] = set()
         self._closed = False
         self._recent: OrderedDict[str, Decision] = OrderedDict()
         self._unseen: set[Kind] = set()
@@ -213,8 +220,10 @@ class Router:
         self._lock = threading.Lock()
 
         self._owns_memory = isinstance(memory, (str, os.PathLike))
-        self.memory: Memory | None = SQLiteMemory(memory) if isinstance(memory, (str, os.PathLike)) else memory
-        self.embedder = CachedEmbedder(as_embedder(embedder or "minilm")) if self.memory is not None else None
+        self.memory: Memory | None = as_memory(memory)
+        embeds = as_embedder("minilm" if embedder is None else embedder)
+        self.embedder = CachedEmbedder(embeds) if self.memory is not None else None
+        judges = as_judge(judge, embedder=self.embedder or embeds)
         if self.memory is not None and self.embedder is not None:
             self.memory.bind(self.embedder.id, self.embedder.dim)
         static = as_static_router(static_router)
@@ -228,7 +237,7 @@ class Router:
         self._persist = self.memory is not None and not read_only
         if self.memory is not None:
             self.ledger.seed(self.memory.spending())
-            ladder = Ladder(as_judge(judge, embedder=self.embedder), write_guides=guides)
+            ladder = Ladder(judges, write_guides=guides)
             self._learner = Learner(
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text, redact, clock,
                 notices=self._tell,
@@ -242,8 +251,9 @@ class Router:
         _routers.add(self)
 
     def __repr__(self) -> str:
-        where, mode = self.memory.where if self.memory is not None else None, self._worker.mode
-        return f"Router(memory={where!r}, policy={self.policy!r}, learning={mode!r}, namespace={self.namespace!r})"
+        where = shown(self.memory.where if self.memory is not None else None)
+        mode, namespace = self._worker.mode, shown(self.namespace)
+        return f"Router(memory={where}, policy={shown(self.policy)}, learning={mode!r}, namespace={namespace})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Router:
         return self  # one memory, one worker: a copied chain goes on sharing them
@@ -345,7 +355,9 @@ class Router:
         try:
             return replace(request, key=self._redact(request.key))
         except Exception as error:
-            self._tell("redact", "`redact` raised, so nothing of this request is looked up or learned. %r", error)
+            self._tell(
+                "redact", "`redact` raised, so nothing of this request is looked up or learned. %s", cause(error)
+            )
             return replace(request, key=None, learn=False)
 
     def _recall(self, request: Request, models: Models) -> Request:
@@ -371,7 +383,7 @@ class Router:
                 )
             found, embedding = self._search(request, key, evidence)
         except Exception as error:
-            self._tell("memory", "The memory could not be searched; the strong model answers. %r", error)
+            self._tell("memory", "The memory could not be searched; the strong model answers. %s", cause(error))
             return replace(request, learn=False, evidence=self._with_prior(evidence, key))
         return replace(request, embedding=embedding, evidence=found)
 
@@ -419,7 +431,7 @@ class Router:
             gap = float(self._prior.gaps(score)[0])
             chance = min(max(1.0 - float(score[0]), 0.0), 1.0)
         except Exception as error:
-            self._tell("static_router", "The static router raised; routing goes on without it. %r", error)
+            self._tell("static_router", "The static router raised; routing goes on without it. %s", cause(error))
             return evidence
         known = gap + doubt(min(self._prior.rows, PRIOR_SUPPORT)) if self._prior.rows else None
         return replace(evidence, prior=chance, prior_gap=gap, learned=known)
@@ -489,13 +501,13 @@ class Router:
         if isinstance(choice, Answer):
             return choice
         if not isinstance(choice, Route):
-            raise TypeError(f"The strategy returned {choice!r}. It must return a Route or an Answer.")
+            raise StrategyError(shown(choice))
         if choice.model not in models:
             raise UnknownModelError(choice.model, models.keys())
         return choice
 
     def _degraded(self, what: str, error: Exception) -> Route:
-        self._tell(f"{what}:{type(error).__name__}", "The %s failed; the strong model answers. %r", what, error)
+        self._tell(f"{what}:{type(error).__name__}", "The %s failed; the strong model answers. %s", what, cause(error))
         return Route(STRONG, reason=f"{what}_failed")
 
     def _decided(self, request: Request, choice: Choice, drafts: _Drafts) -> Decision:
@@ -517,6 +529,7 @@ class Router:
         try:
             models = self._models_of(models)
             reply = reply if reply.model_id else replace(reply, model_id=models[decision.model].id)
+            self._check_order(models)
             if not isinstance(decision.choice, Answer):  # an accepted draft was counted when it was made
                 self.ledger.observe(decision.request.namespace, decision.call, reply, now=self._clock())
             if self._closed or not self._persist or self._writer is None:
@@ -530,8 +543,8 @@ class Router:
             if self._worker.mode == "inline":
                 self._write_pending()
             self._worker.touch()
-        except Exception:
-            logger.exception("A reply could not be learned from; serving goes on.")
+        except Exception as error:
+            logger.error("A reply could not be learned from; serving goes on. %s", cause(error))  # noqa: TRY400
 
     def costs(self, decision: Decision, reply: Reply, models: Models | None = None) -> dict[str, Any]:
         """What is known of a served reply's cost, to be shown with `decision.as_dict()`. Never raises.
@@ -548,8 +561,8 @@ class Router:
                 reply = replace(reply, model_id=served.id)
             ids = [*([strong.id] if strong else []), *([evidence.strong_id] if evidence else [])]
             return self.ledger.costs(decision.call, reply, ids)
-        except Exception:
-            logger.exception("What a reply cost could not be told; serving goes on.")
+        except Exception as error:
+            logger.error("What a reply cost could not be told; serving goes on. %s", cause(error))  # noqa: TRY400
             return {}
 
     def feedback(self, decision_id: str, good: bool) -> None:
@@ -751,6 +764,13 @@ class Router:
             raise MissingModelError(WEAK, "and `strong=`, to the router or to the call")
         return models
 
+    def _check_order(self, models: Models) -> None:
+        ids = models[WEAK].id, models[STRONG].id
+        if ids not in self._compared:
+            self._compared.add(ids)
+            if (warning := order.by_price(self.ledger.prices, *ids)) is not None:
+                self._tell(f"order:{ids}", "%s", warning, advice=True)
+
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         self.ledger.after_fork()
@@ -795,12 +815,6 @@ def _neighbour(entry: Mapping[str, Any], memory: Memory) -> dict[str, Any]:
         for t in found.tallies
     ]
     return {**entry, "text": found.text, "tallies": tallies}
-
-
-def _seconds(name: str, value: float | None) -> float | None:
-    if value is not None and not (isinstance(value, (int, float)) and 0.0 < value < float("inf")):
-        raise ConfigurationError(f"{name}={value!r} is no positive number of seconds. Use None for no limit.")
-    return value
 
 
 def _models(weak: Any, strong: Any, others: Mapping[str, Any] | None) -> Models | None:

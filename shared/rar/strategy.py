@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rar.errors import UnknownModelError
+from rar.naming import function_name
 from rar.values import Call, Choice, Failure, Guide, Purpose, Reply, Request, Route
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ class _Function:
         self.decide = decide
 
     def __repr__(self) -> str:
-        return f"strategy({getattr(self.decide, '__name__', self.decide)!r})"
+        return f"strategy({function_name(self.decide)!r})"
 
     def steps(self, request: Request) -> Steps[Choice]:
         chosen = self.decide(request)

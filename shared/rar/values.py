@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rar.naming import cause
 from rar.words import why
 
 Vector: TypeAlias = npt.NDArray[np.float32]
@@ -281,6 +282,9 @@ class Failure:
 
     model: str
     error: Exception
+
+    def __repr__(self) -> str:
+        return f"Failure({self.model!r}, {cause(self.error)})"
 
 
 @dataclass(frozen=True, slots=True)

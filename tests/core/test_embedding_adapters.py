@@ -55,7 +55,7 @@ def test_an_embedder_is_passed_through() -> None:
 
 
 def test_anything_else_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="got int"):
+    with pytest.raises(ConfigurationError, match="embedder=42 is no embedder"):
         as_embedder(42)
 
 

@@ -123,7 +123,7 @@ def test_a_call_that_fails_ends_the_climb_and_keeps_what_was_found(model: str) -
 
     _, found = play(Ladder(ExactJudge()).steps(QUESTION, REFERENCE), answer)
 
-    assert found.stopped == "TimeoutError: slow"
+    assert found.stopped is not None and found.stopped.startswith("TimeoutError at ")
     assert len(found.attempts) == (1 if model == "strong" else 0)
 
 
@@ -138,7 +138,7 @@ def test_a_judge_that_raises_ends_the_climb_and_teaches_nothing() -> None:
     _, found = play(Ladder(Broken()).steps(QUESTION, REFERENCE), lambda call: weak(call, RIGHT))  # type: ignore[arg-type]
 
     assert found.attempts == []
-    assert found.stopped == "RuntimeError: no idea"
+    assert found.stopped is not None and found.stopped.startswith("RuntimeError at ")
 
 
 def test_an_empty_strong_answer_teaches_nothing_and_an_empty_weak_one_is_wrong() -> None:

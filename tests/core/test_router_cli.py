@@ -417,7 +417,7 @@ def test_a_weak_model_that_is_the_better_one_is_warned_of(file: Path, others: Pa
 
     for ran in (fitted, calibrated):
         assert ran.code == 0
-        assert "rar: warning: The weak model 'large' scores better (1.000) than the strong one 'small'" in ran.err
+        assert "rar: warning: The weak model 'large' scores better (1.000) than the strong one, 'small'" in ran.err
         assert "Are they exchanged?" in json.loads(ran.out)["warning"]
     assert "not measured" in run("fit", "tfidf", file, *EXCHANGED, "--out", tmp_path / "router")
 

@@ -138,8 +138,8 @@ def test_the_score_compares_the_two_models_that_were_named() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"temperature": 0.0}, "temperature=0.0 is not above 0"),
-        ({"beta": 1.1}, "beta=1.1 is not between 0 and 1"),
+        ({"temperature": 0.0}, "temperature=0.0 is not a finite number above 0"),
+        ({"beta": 1.1}, "beta=1.1 is not a number from 0 to 1"),
         ({"cost_weight": -0.1}, "cost_weight"),
         ({"prices": {"poet": -1.0}}, "prices"),
         ({"clusters": 0}, "clusters"),

@@ -121,9 +121,9 @@ class TestStacked(LearnedRouterContract):
             assert arrays["landmarks"].shape == (7, 512)
 
     def test_options_that_cannot_work_are_refused(self) -> None:
-        for options in ({"landmarks": 0}, {"penalty": 0.0}):
-            with pytest.raises(ConfigurationError, match="landmarks"):
-                StackedRouter(embedder="hashing", **options)
+        for name, value in (("landmarks", 0), ("penalty", 0.0)):
+            with pytest.raises(ConfigurationError, match=f"{name}={value} is not a"):
+                StackedRouter(embedder="hashing", **{name: value})
 
 
 def test_routers_are_known_by_name() -> None:

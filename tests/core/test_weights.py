@@ -9,7 +9,7 @@ import pytest
 
 from rar.errors import UnknownNameError, WeightsError
 from rar.local import weights
-from rar.local.weights import GGUFS, Gguf, cache_folder, hub_file, installed_file, local_model
+from rar.local.weights import GGUFS, Gguf, hub_file, installed_file, local_model
 
 PARTS = [b"GGUF" * 1000, b"second", b"third" * 500]
 WHOLE = b"".join(PARTS)
@@ -141,19 +141,6 @@ def test_a_folder_that_cannot_be_written_is_named(
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match="strong"):
         local_model("huge")  # type: ignore[arg-type]
-
-
-def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    monkeypatch.delenv("RAR_CACHE", raising=False)
-    assert cache_folder() == Path("/xdg/rar-llm")
-
-    monkeypatch.setenv("RAR_CACHE", "/own")
-    assert cache_folder() == Path("/own")
-
-    monkeypatch.delenv("RAR_CACHE")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert Path.home() in cache_folder().parents
 
 
 def test_installed_files_are_found_without_importing() -> None:

@@ -87,7 +87,7 @@ class TestConstruction:
 
     def test_what_is_no_llm_is_refused(self, openai: Callable[..., LLM]) -> None:
         weak: Any = "small"
-        with pytest.raises(ConfigurationError, match=r"weak= is a str\. Pass a LlamaIndex LLM"):
+        with pytest.raises(ConfigurationError, match=r"weak='small' is no model\. Pass a LlamaIndex LLM"):
             RouterLLM(weak, openai("large"), memory=None)
 
     def test_metadata_is_what_both_can_do(self, openai: Callable[..., LLM]) -> None:

@@ -18,6 +18,7 @@ from rar.errors import (
 )
 from rar.memory import SQLiteMemory
 from rar.memory.base import DecisionRecord
+from rar.memory.paths import path_of
 from rar.memory.sqlite_schema import MIGRATIONS
 from rar.values import Guide
 
@@ -57,6 +58,7 @@ def _opened(memory: Path) -> sqlite3.Connection:
 
 
 def must_exist(memory: Path) -> None:
+    path_of(memory)
     if not memory.exists():
         raise MissingMemoryError(str(memory))
 

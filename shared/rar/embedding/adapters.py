@@ -11,6 +11,7 @@ from rar.embedding.base import Embedder
 from rar.embedding.hashing import HashingEmbedder
 from rar.embedding.minilm import MiniLMEmbedder
 from rar.errors import ConfigurationError, EmbeddingError, UnknownNameError
+from rar.naming import shown
 from rar.values import Vector
 
 _NAMED: dict[str, Callable[[], Embedder]] = {"minilm": MiniLMEmbedder, "hashing": HashingEmbedder}
@@ -35,6 +36,8 @@ def as_embedder(value: object) -> Embedder:
         if value not in _NAMED:
             raise UnknownNameError("embedder", value, _NAMED)
         return _NAMED[value]()
+    if isinstance(value, type):
+        raise ConfigurationError(f"embedder={shown(value)} is a class. Pass an object: embedder={value.__name__}(...).")
     foreign: Any = value
     if _has(value, "embed_documents", "embed_query"):
         return FrameworkEmbedder(_id_of(value), foreign.embed_documents, _limit_of(value))
@@ -43,7 +46,7 @@ def as_embedder(value: object) -> Embedder:
     if _has(value, "embed"):
         return cast("Embedder", value)
     raise ConfigurationError(
-        f"embedder= got {type(value).__name__}. Pass one of {sorted(_NAMED)}, a LangChain `Embeddings`, a LlamaIndex "
+        f"embedder={shown(value)} is no embedder. Pass one of {sorted(_NAMED)}, a LangChain `Embeddings`, a LlamaIndex "
         "`BaseEmbedding`, or an object with `id`, `dim` and `embed`."
     )
 

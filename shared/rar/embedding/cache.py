@@ -13,6 +13,7 @@ from rar.embedding.base import Embedder
 from rar.embedding.unread import reads
 from rar.errors import ConfigurationError
 from rar.forking import Lock
+from rar.naming import shown
 from rar.values import Vector
 
 _LONG: Final = 1_024  # a longer text is known by its digest, so that the cache's size does not depend on it
@@ -33,7 +34,7 @@ class CachedEmbedder:
         self._lock = Lock()
 
     def __repr__(self) -> str:
-        return f"CachedEmbedder({self.embedder!r}, size={self.size})"
+        return f"CachedEmbedder({shown(self.embedder)}, size={self.size})"
 
     def __len__(self) -> int:
         return len(self._vectors)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import sqlite3
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -15,25 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from rar.caching import cached_file
 from rar.embedding import Embedder, as_embedder
 from rar.errors import ConfigurationError
 from rar.evaluation.table import Table
+from rar.naming import shown
 from rar.values import Vector
 
 _CHUNK = 256  # texts after which what was embedded is on disk
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
-
-
-def cache_folder() -> Path:
-    """`RAR_CACHE`, else the user's cache folder of this system."""
-    if given := os.environ.get("RAR_CACHE"):
-        return Path(given)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "rar" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "rar"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rar"
 
 
 class DiskCachedEmbedder:
@@ -42,18 +31,19 @@ class DiskCachedEmbedder:
     `id` and `dim` are the embedder's.
 
     Args:
-        folder: None for `cache_folder()`.
+        folder: None for the cache folder (`rar.caching`).
         progress: Told how many of the texts that were not known are embedded.
     """
 
     def __init__(self, embedder: Embedder, folder: Path | None = None, progress: Progress | None = None) -> None:
         self.embedder, self.id, self.dim = embedder, embedder.id, embedder.dim
         name = re.sub(r"[^\w.-]+", "_", self.id)
-        self.file = (folder or cache_folder()) / "embeddings" / f"{name}.sqlite"
+        kept = f"embeddings/{name}.sqlite"
+        self.file = cached_file(kept) if folder is None else folder / kept
         self._progress = progress
 
     def __repr__(self) -> str:
-        return f"DiskCachedEmbedder({self.embedder!r})"
+        return f"DiskCachedEmbedder({shown(self.embedder)})"
 
     def embed(self, texts: Sequence[str]) -> Vector:
         """As the embedder's; a stop loses at most a few hundred texts."""

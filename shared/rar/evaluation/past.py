@@ -14,6 +14,7 @@ from rar.learning.policy import of_pair, works
 from rar.memory import SQLiteMemory
 from rar.memory.base import Memory, Spend
 from rar.memory.following import Follower
+from rar.memory.paths import path_of
 from rar.values import STRONG, WEAK, Experience
 
 
@@ -49,7 +50,7 @@ def read_memory(path: str | Path, *, namespace: str | None = None, since: float 
         EvaluationDataError: It holds no judged call of that time.
     """
     if not Path(path).exists():
-        raise MissingMemoryError(str(path))
+        raise MissingMemoryError(path_of(path))
     with SQLiteMemory(path, read_only=True) as memory:
         return past_of(memory, namespace=namespace, since=since)
 

@@ -335,8 +335,7 @@ class _Trouble(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.name == "rar.models" or getattr(record, "advice", False):
             return
-        error = record.exc_info[1] if record.exc_info else None
-        self.first = self.first or record.getMessage() + (f" {error!r}" if error is not None else "")
+        self.first = self.first or record.getMessage()
 
 
 def _pass(

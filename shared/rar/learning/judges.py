@@ -37,6 +37,9 @@ from rar.answers import (
 )
 from rar.embedding.base import Embedder
 from rar.errors import ConfigurationError, UnknownNameError
+from rar.naming import fields_repr, function_name
+from rar.naming import shown as named
+from rar.options import COSINE, named_arguments
 from rar.strategy import Steps, ask
 from rar.values import STRONG, Message, Reply, Request, as_text
 
@@ -202,7 +205,11 @@ class EmbeddingJudge(_Local):
     disagree: float = 0.5
     name = "embedding"
 
+    __repr__ = fields_repr
+
     def __post_init__(self) -> None:
+        COSINE("agree", self.agree)
+        COSINE("disagree", self.disagree)
         if not -1.0 <= self.disagree <= self.agree <= 1.0:
             found = f"disagree={self.disagree}, agree={self.agree}"
             raise ConfigurationError(f"An embedding judge needs -1 <= disagree <= agree <= 1, got {found}.")
@@ -230,6 +237,7 @@ Think in one or two sentences, then end with a line that is exactly [[same]] or 
 _RULING = re.compile(r"\[\[(same|different)\]\]\W*\Z", re.IGNORECASE)
 
 
+@named_arguments
 @dataclass(frozen=True, slots=True)
 class LLMJudge:
     """Asks `model` in both orders whether two answers say the same; where the orders do not agree it cannot tell.
@@ -239,6 +247,12 @@ class LLMJudge:
 
     model: str = STRONG
     name = "llm"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str):
+            raise ConfigurationError(
+                f"model={named(self.model)} is no name. Name the model that judges: 'strong', 'weak', or of `models=`."
+            )
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
         if empty := _of_empty(self.name, reference, candidate):
@@ -278,6 +292,8 @@ class AutoJudge:
     embedder: Embedder | None = None
     llm: Judge | None = None
     name = "auto"
+
+    __repr__ = fields_repr
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
         if empty := _of_empty(self.name, reference, candidate):
@@ -329,9 +345,11 @@ class _SameWords(_Local):
 class _FunctionJudge(_Local):
     function: JudgeFunction
 
+    __repr__ = fields_repr
+
     @property
     def name(self) -> str:  # type: ignore[override]
-        return getattr(self.function, "__name__", "function")
+        return function_name(self.function)
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
         return self.function(request, reference, candidate), ""
@@ -360,6 +378,6 @@ def as_judge(value: str | Judge | JudgeFunction, *, embedder: Embedder | None = 
         "embedding": lambda: EmbeddingJudge(embedder),  # type: ignore[arg-type]  # checked above
         "llm": LLMJudge,
     }
-    if value not in judges:
+    if not isinstance(value, str) or value not in judges:
         raise UnknownNameError("judge", value, judges)
     return judges[value]()

@@ -18,6 +18,7 @@ from rar.learning.shadow import DRAFT, Findings, Ladder
 from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
 from rar.memory.identity import keyed_digest
+from rar.naming import cause
 from rar.notices import Notices
 from rar.sameness import signature
 from rar.strategy import Outcome, Steps
@@ -295,7 +296,7 @@ class Writer:
             if type(error) not in self._told:
                 self._told.add(type(error))
                 level = logging.WARNING if isinstance(error, ReadOnlyMemoryError) else logging.ERROR
-                logger.log(level, "What was learned could not be stored; serving goes on. %s", error)
+                logger.log(level, "What was learned could not be stored; serving goes on. %s", cause(error))
 
     def _records(self) -> tuple[DecisionRecord, ...]:
         records = []

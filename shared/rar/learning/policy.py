@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 
 from rar.errors import ConfigurationError, UnknownNameError
 from rar.memory.base import PolicyStep
+from rar.naming import shown
+from rar.options import OPTIONS, SHARE, named_arguments
 from rar.values import STRONG, WEAK, Evidence, Experience, GuideMatch, Match, Route, Tally
 
 
@@ -85,6 +87,7 @@ SETTLED = 300  # calls before which what was expected was a guess
 # --- policies -------------------------------------------------------------------------------------------------------
 
 
+@named_arguments
 @dataclass(frozen=True)
 class PaperPolicy:
     """The published rule (RAR, arXiv 2411.09837): the nearest entry over a threshold decides, else the static router.
@@ -102,8 +105,9 @@ class PaperPolicy:
     start: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_share("similarity", self.similarity)
-        _check_share("audit_rate", self.audit_rate)
+        SHARE("similarity", self.similarity)
+        SHARE("cutoff", self.cutoff)
+        SHARE("audit_rate", self.audit_rate)
 
     def choose(self, evidence: Evidence) -> Route:
         for match in evidence.matches:
@@ -119,6 +123,7 @@ class PaperPolicy:
         return None
 
 
+@named_arguments
 @dataclass(frozen=True)
 class FloorPolicy:
     """Serve by the weak model where its expected quality meets a threshold that keeps the quality floor.
@@ -163,12 +168,8 @@ class FloorPolicy:
     doubt: float = 0.03
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.quality <= 1.0:
-            raise ConfigurationError(
-                f"quality={self.quality!r} is not in (0, 1]. It is the share of the strong model's quality to keep, "
-                "for example 0.95."
-            )
-        _check_share("audit_rate", self.audit_rate)
+        OPTIONS["quality"]("quality", self.quality)
+        SHARE("audit_rate", self.audit_rate)
 
     def choose(self, evidence: Evidence) -> Route:
         for match in evidence.matches:
@@ -286,13 +287,17 @@ def as_policy(value: Policy | str, *, quality: float = 0.95, audit_rate: float |
     """A policy from its name (`"floor"`, `"paper"`), or the given object. `audit_rate` None is the policy's own."""
     # Built whatever the policy, so that a wrong `quality` is never passed over.
     floor = FloorPolicy(quality) if audit_rate is None else FloorPolicy(quality, audit_rate)
-    if value == "floor":
-        return floor
-    if value == "paper":
-        return PaperPolicy() if audit_rate is None else PaperPolicy(audit_rate=audit_rate)
+    if isinstance(value, str):
+        if value not in ("floor", "paper"):
+            raise UnknownNameError("policy", value, ("floor", "paper"))
+        return floor if value == "floor" else _paper(audit_rate)
     if isinstance(value, Policy):
         return value
-    raise UnknownNameError("policy", value, ("floor", "paper"))
+    raise ConfigurationError(f"policy={shown(value)} is no policy. Use 'floor', 'paper', or an object with `choose`.")
+
+
+def _paper(audit_rate: float | None) -> PaperPolicy:
+    return PaperPolicy() if audit_rate is None else PaperPolicy(audit_rate=audit_rate)
 
 
 def _log_ratio(residual: float, shift: float, variance: float) -> float:
@@ -323,8 +328,3 @@ def _probed(route: Route, evidence: Evidence, chance: float) -> Route:
     if checked.audit and checked.guide is None:
         return replace(checked, model=STRONG, reason=AUDIT)
     return checked
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ConfigurationError(f"{name}={value!r} is not between 0 and 1.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from rar.errors import BudgetError
 from rar.learning.guides import check_guide, guide_request, parse_guide
 from rar.learning.judges import Judge, Verdict
+from rar.naming import cause
 from rar.strategy import Steps, ask
 from rar.values import STRONG, WEAK, Guide, Purpose, Reply, Request
 
@@ -59,7 +60,7 @@ class Findings:
 
     def fail(self, error: Exception) -> None:
         """End the climb with a call that raised."""
-        self.stopped = f"{type(error).__name__}: {error}"
+        self.stopped = cause(error)
         self.ended = "budget" if isinstance(error, BudgetError) else "call_failed"
 
     def give_up(self, verdict: Verdict) -> None:

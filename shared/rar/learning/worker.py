@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from rar.errors import UnknownNameError
+from rar.naming import cause
 
 logger = logging.getLogger("rar")
 
@@ -225,7 +226,7 @@ class Worker(Generic[T]):
         except BaseException as error:  # a panic of a Rust extension, or a stray exit, must not end all learning
             if isinstance(error, KeyboardInterrupt) and self.mode == "inline":
                 raise  # it is the caller's
-            logger.exception("Learning failed for one item; serving goes on.")
+            logger.error("Learning failed for one item; serving goes on. %s", cause(error))  # noqa: TRY400
 
 
 _workers: weakref.WeakSet[Worker[Any]] = weakref.WeakSet()

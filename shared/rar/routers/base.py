@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing_extensions import Self
 from rar.embedding import Embedder, as_embedder
 from rar.errors import ConfigurationError, NotFittedError, RouterFileError, ScoreError, TrainingDataError
 from rar.linear import Array
+from rar.naming import fields_repr, shown
+from rar.options import named_arguments
 from rar.routers import saving, thresholds
 from rar.routers.fingerprint import Sketch, share_seen, sketch
 from rar.routers.outcomes import Outcomes, paired, teachable
@@ -61,6 +64,11 @@ class LearnedRouter(ABC):
     facts: Config = MappingProxyType({})  # of the last fit, for files and model cards: rows, data, ...
     calibration: Calibration | None = None  # of the last `calibrate`; a new fit forgets it
     _sketch: Sketch | None = None  # of the texts that it was fitted to; None: unknown
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            named_arguments(cls)
 
     def fit(self, data: Outcomes | Table, *, progress: Progress | None = None) -> Self:
         """Learn from `data`, and forget what was learned before.
@@ -122,7 +130,7 @@ class LearnedRouter(ABC):
             raise ConfigurationError("Give either strong_share or max_drop.")
         given = strong_share if strong_share is not None else max_drop
         if given is None or not 0.0 <= given <= 1.0:
-            raise ConfigurationError(f"A share between 0 and 1 is needed, got {given!r}.")
+            raise ConfigurationError(f"A share between 0 and 1 is needed, got {shown(given)}.")
         outcomes = paired(data) if hasattr(data, "texts") else None  # type: ignore[arg-type]
         if outcomes is None and max_drop is not None:
             raise ConfigurationError("max_drop needs outcomes, not only texts: nothing else tells what is lost.")
@@ -291,7 +299,7 @@ class LearnedRouter(ABC):
             raise NotFittedError(type(self).__name__)
 
     def __repr__(self) -> str:
-        given = "".join(f"{name}={getattr(self, name)!r}, " for name in self.parameters)
+        given = "".join(f"{name}={shown(getattr(self, name))}, " for name in self.parameters)
         of = " < ".join(self.models) if self.pair else ", ".join(self.models)
         return f"<{type(self).__name__}({given.removesuffix(', ')}) {'of ' + of if self.models else 'not fitted'}>"
 
@@ -345,6 +353,8 @@ class RankingRouter(ABC):
 class _Function:
     chance: Callable[[str], float]
 
+    __repr__ = fields_repr
+
     def score(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         return _numbers(np.array([float(self.chance(text)) for text in texts]), self)
 
@@ -368,14 +378,22 @@ def as_static_router(value: Any, option: str = "static_router") -> StaticRouter 
     if callable(value):
         return _Function(value)
     raise ConfigurationError(
-        f"{option}={value!r} has no `score(texts)`. Pass a static router or a function from a text to a chance."
+        f"{option}={shown(value)} has no `score(texts)`. Pass a static router or a function from a text to a "
+        f"chance{loading(value)}."
     )
+
+
+def loading(value: Any) -> str:
+    """What to do with a path that was given in place of the router saved there; nothing of anything else."""
+    if not isinstance(value, (str, os.PathLike)) or isinstance(value, type):
+        return ""
+    return f"; one that was saved is loaded by `rar.routers.load({shown(value)})`"
 
 
 def _numbers(scores: Array, router: object) -> Array:
     missing = np.flatnonzero(np.isnan(scores))
     if len(missing):
-        raise ScoreError(repr(router), int(missing[0]))
+        raise ScoreError(shown(router), int(missing[0]))
     return scores
 
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from rar.errors import ConfigurationError, TrainingDataError
 from rar.linear import Array, SoftmaxModel, softmax
+from rar.naming import shown
+from rar.options import COUNT, POSITIVE, SHARE, Number
 from rar.routers.base import Arrays, EmbeddingRouter, Progress, RankingRouter
 from rar.routers.outcomes import Outcomes
 from rar.routers.saving import Saved
@@ -58,16 +60,13 @@ class RewardDistilledRouter(EmbeddingRouter, RankingRouter):
         embedder: Any = "minilm",
     ) -> None:
         super().__init__(embedder=embedder)
-        for option, value, fits, bounds in (
-            ("temperature", temperature, temperature > 0.0, "above 0"),
-            ("beta", beta, 0.0 <= beta <= 1.0, "between 0 and 1"),
-            ("cost_weight", cost_weight, cost_weight >= 0.0, "0 or more"),
-            ("prices", prices, prices is None or _priced(prices), "a number of 0 or more for each model"),
-            ("clusters", clusters, clusters >= 1, "1 or more"),
-            ("penalty", penalty, penalty > 0.0, "above 0"),
-        ):
-            if not fits:
-                raise ConfigurationError(f"{option}={value!r} is not {bounds}.")
+        POSITIVE("temperature", temperature)
+        SHARE("beta", beta)
+        Number()("cost_weight", cost_weight)
+        COUNT("clusters", clusters)
+        POSITIVE("penalty", penalty)
+        if prices is not None and not _priced(prices):
+            raise ConfigurationError(f"prices={shown(prices)} is not a number of 0 or more for each model.")
         self.temperature, self.beta, self.cost_weight = temperature, beta, cost_weight
         self.prices = dict(prices) if prices is not None else None
         self.clusters, self.penalty, self.seed = clusters, penalty, seed

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rar.errors import ConfigurationError, TrainingDataError
+from rar.errors import TrainingDataError
 from rar.linear import Array, softmax
+from rar.options import POSITIVE, Number
 from rar.routers.base import Progress, RankingRouter
 from rar.routers.neighbours import NeighbourRouter
 from rar.routers.outcomes import Outcomes, teachable
@@ -49,8 +50,8 @@ class SimilarityEloRouter(NeighbourRouter, RankingRouter):
         strong: str | None = None,
     ) -> None:
         super().__init__(embedder=embedder)
-        if not gamma >= 1.0 or not prior > 0.0:
-            raise ConfigurationError(f"gamma must be at least 1 and prior above 0, got {gamma=} and {prior=}.")
+        Number(1.0)("gamma", gamma)
+        POSITIVE("prior", prior)
         self.gamma, self.prior, self.weak, self.strong = gamma, prior, weak, strong
 
     def _fit(self, data: Outcomes, progress: Progress) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from rar.errors import ConfigurationError, TrainingDataError, UnknownNameError
+from rar.errors import TrainingDataError, UnknownNameError
 from rar.linear import Array, SoftmaxModel, softmax
+from rar.options import POSITIVE
 from rar.routers.base import Arrays, Config, EmbeddingRouter, Progress
 from rar.routers.outcomes import Outcomes
 from rar.routers.saving import Saved
@@ -72,8 +73,7 @@ class HybridRouter(EmbeddingRouter):
         super().__init__(embedder=embedder)
         if mode not in _MODES:
             raise UnknownNameError("mode", mode, _MODES)
-        if not penalty > 0.0:
-            raise ConfigurationError(f"penalty={penalty!r} is not above 0.")
+        POSITIVE("penalty", penalty)
         self.mode, self.penalty, self.single_sample = mode, penalty, single_sample
         self.t_star_ = 0.0  # how much worse a weak answer may be and still count as good enough
 

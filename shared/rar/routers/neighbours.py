@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import Self
 
-from rar.errors import ConfigurationError, TrainingDataError
+from rar.errors import TrainingDataError
 from rar.linear import Array
+from rar.options import COUNT
 from rar.routers.base import Arrays, EmbeddingRouter, Progress
 from rar.routers.fingerprint import merged, sketch
 from rar.routers.outcomes import Outcomes
@@ -98,8 +99,7 @@ class KNNRouter(NeighbourRouter):
 
     def __init__(self, *, embedder: Any = "minilm", k: int = 40) -> None:
         super().__init__(embedder=embedder)
-        if k < 1:
-            raise ConfigurationError(f"k must be at least 1, got {k}.")
+        COUNT("k", k)
         self.k = k
 
     def _facts(self, data: Outcomes) -> Vector:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rar.errors import TrainingDataError
 from rar.linear import Array
+from rar.order import by_score
 from rar.values import Vector
 
 if TYPE_CHECKING:
@@ -227,16 +228,9 @@ def paired(data: Outcomes | Table) -> Outcomes:
 
 
 def exchanged(data: Outcomes | Table) -> str | None:
-    """A warning where the weak one of two models has the higher mean score; None where it has not."""
+    """A warning where the weak one of two models scored better by more than chance; None where it did not."""
     outcomes = _outcomes(data)
-    weak, strong = (float(np.nanmean(outcomes.scores[:, at])) for at in (0, -1))
-    if not weak > strong:
-        return None
-    weak_id, strong_id = outcomes.models[0], outcomes.models[-1]
-    return (
-        f"The weak model {weak_id!r} scores better ({weak:.3f}) than the strong one {strong_id!r} ({strong:.3f}) on "
-        f"{outcomes.name}. Are they exchanged? If not, the weak model alone is cheaper and better."
-    )
+    return by_score(outcomes.scores[:, [0, -1]], outcomes.models[0], outcomes.models[-1])
 
 
 def _outcomes(data: Any) -> Outcomes:

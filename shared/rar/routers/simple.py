@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rar.errors import ConfigurationError
 from rar.linear import BUCKETS, Array, Design, ridge
+from rar.options import POSITIVE
 from rar.routers.base import Arrays, LearnedRouter, Progress
 from rar.routers.outcomes import Outcomes
 from rar.routers.saving import Saved
@@ -53,8 +53,7 @@ class TfidfRouter(LearnedRouter):
     parameters = ("penalty",)
 
     def __init__(self, *, penalty: float = 3.0) -> None:
-        if not penalty > 0.0:
-            raise ConfigurationError(f"penalty={penalty!r} is not above 0.")
+        POSITIVE("penalty", penalty)
         self.penalty = penalty
         self._mean, self._idf, self._weights = 0.0, np.zeros(0), np.zeros(0)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rar.errors import ConfigurationError
 from rar.linear import BUCKETS, Array, Design, ridge
+from rar.options import COUNT, POSITIVE
 from rar.routers.base import Arrays, EmbeddingRouter, Progress
 from rar.routers.neighbours import in_blocks
 from rar.routers.outcomes import Outcomes
@@ -41,8 +41,8 @@ class StackedRouter(EmbeddingRouter):
         self, *, embedder: Any = "minilm", landmarks: int = 1_000, penalty: float = 8.0, seed: int = 0
     ) -> None:
         super().__init__(embedder=embedder)
-        if landmarks < 1 or not penalty > 0.0:
-            raise ConfigurationError(f"landmarks must be at least 1 and penalty above 0, got {landmarks}, {penalty}.")
+        COUNT("landmarks", landmarks)
+        POSITIVE("penalty", penalty)
         self.landmarks, self.penalty, self.seed = landmarks, penalty, seed
         self._mean, self._idf, self._words, self._dense = 0.0, np.zeros(0), np.zeros(0), np.zeros(0)
         self._places: Vector = np.zeros((0, 0), np.float32)  # landmarks

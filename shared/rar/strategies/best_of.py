@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from rar.errors import ConfigurationError, NotFittedError, ScoreError, UnknownModelError
-from rar.routers.base import EmbeddingRouter, RankingRouter
+from rar.naming import fields_repr, shown
+from rar.options import check_names, named_arguments
+from rar.routers.base import EmbeddingRouter, RankingRouter, loading
 from rar.strategy import Steps
 from rar.values import Choice, Request, Route, as_text
 
 
+@named_arguments
 @dataclass(frozen=True)
 class BestOf:
     """Route each request to the model that `router` prefers, weighed against costs where it has `choose`.
@@ -33,10 +36,14 @@ class BestOf:
     models: Sequence[str] | Mapping[str, str]
     router: RankingRouter
 
+    __repr__ = fields_repr
+
     def __post_init__(self) -> None:
+        check_names("models", self.models)
         if not isinstance(self.router, RankingRouter):
             raise ConfigurationError(
-                f"router={self.router!r} cannot rank models. Pass a RankingRouter, such as RewardDistilledRouter."
+                f"router={shown(self.router)} cannot rank models. Pass a fitted RankingRouter, such as "
+                f"RewardDistilledRouter{loading(self.router)}."
             )
         if not self.router.models:
             raise NotFittedError(type(self.router).__name__)
@@ -62,7 +69,7 @@ class BestOf:
         vectors = self.router.embedder.embed(texts) if isinstance(self.router, EmbeddingRouter) else None
         scores = self.router.scores(texts, vectors)[0]
         if np.isnan(scores).any():
-            raise ScoreError(repr(self.router))  # the strong model answers
+            raise ScoreError(shown(self.router))  # the strong model answers
         chances = dict(zip(self.router.models, scores, strict=True))
         choose = getattr(self.router, "choose", None)
         best = max(chances, key=chances.__getitem__) if choose is None else choose(texts, vectors)[0]

@@ -6,10 +6,13 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from rar.errors import ConfigurationError
+from rar.naming import fields_repr, shown
+from rar.options import SHARE, check_names, named_arguments
 from rar.strategy import Steps, ask_all
 from rar.values import STRONG, WEAK, Answer, Call, Choice, Reply, Request, Route
 
 
+@named_arguments
 @dataclass(frozen=True)
 class Cascade:
     """Ask `models` in turn; the last one is routed to, not asked, so that its answer can stream.
@@ -25,7 +28,15 @@ class Cascade:
     models: Sequence[str] = (WEAK, STRONG)
     threshold: float = 0.5
 
+    __repr__ = fields_repr
+
     def __post_init__(self) -> None:
+        check_names("models", self.models)
+        SHARE("threshold", self.threshold)
+        if not callable(self.accept):
+            raise ConfigurationError(
+                f"accept={shown(self.accept)} is no function. Pass one of a request and a draft: is it good enough?"
+            )
         if len(self.models) < 2:
             raise ConfigurationError(f"A cascade needs at least two models, got {list(self.models)}.")
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rar.errors import ConfigurationError
+from rar.naming import fields_repr
+from rar.options import SHARE, named_arguments
 from rar.routers.base import LearnedRouter, StaticRouter, as_static_router
 from rar.strategy import Steps
 from rar.values import STRONG, WEAK, Choice, Request, Route, as_text
@@ -14,6 +16,7 @@ from rar.values import STRONG, WEAK, Choice, Request, Route, as_text
 _EVEN = 0.5  # the strong answer is as likely to be the better one as not
 
 
+@named_arguments
 @dataclass(frozen=True)
 class Threshold:
     """Send a request to the strong model where the static router's chance that it is needed is at least `threshold`.
@@ -34,9 +37,11 @@ class Threshold:
     _static: StaticRouter = field(init=False, repr=False, compare=False)
     _least: float = field(init=False, repr=False, compare=False)  # score that goes to the strong model
 
+    __repr__ = fields_repr
+
     def __post_init__(self) -> None:
-        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
-            raise ConfigurationError(f"threshold={self.threshold!r} is not between 0 and 1.")
+        if self.threshold is not None:
+            SHARE("threshold", self.threshold)
         static = as_static_router(self.router, "router")
         if static is None:
             raise ConfigurationError("router=None decides nothing. Pass a static router.")

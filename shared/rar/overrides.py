@@ -1,0 +1,71 @@
+"""What steers a single call in both frameworks: `rar_force`, `rar_query`, `rar_namespace`, `rar_learn`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from rar.errors import OverrideError, near_name
+from rar.naming import shown
+
+PREFIX = "rar_"
+_ALIKE = 0.85  # `ra_force` is meant for us, `namespace` is not
+_STAMPS = ("rar_model", "rar_decision_id")  # what a router says of itself in the metadata of its runs
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Those of one call; None where the call says nothing."""
+
+    force: str | None = None
+    query: str | None = None
+    namespace: str | None = None
+    learn: bool | None = None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+_KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "rar_force": ('the name of a model, such as "weak" or "strong"', _is_text),
+    "rar_query": ("the user's question, a text", _is_text),
+    "rar_namespace": ("a name", _is_text),
+    "rar_learn": ("True or False", lambda value: isinstance(value, bool)),
+}
+NAMES = tuple(_KINDS)
+
+
+def overrides_of(*places: Mapping[str, Any]) -> Overrides:
+    """The overrides in `places`, the first that has one counting. None counts as not given.
+
+    Raises:
+        OverrideError: A name is misspelt or a value is of the wrong type; it says what was probably meant.
+    """
+    for place in places:
+        for name in place:
+            if isinstance(name, str) and _misspelt(name):
+                raise OverrideError(name, NAMES)
+    return Overrides(*(_value(name, places) for name in NAMES))
+
+
+def without_overrides(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """`arguments` for the model: without what is the router's."""
+    return {name: value for name, value in arguments.items() if name not in _KINDS}
+
+
+@lru_cache(1_024)
+def _misspelt(name: str) -> bool:
+    if name in _KINDS or name in _STAMPS:
+        return False
+    return name.lower().replace("-", "_").startswith(PREFIX) or near_name(name, NAMES, _ALIKE) is not None
+
+
+def _value(name: str, places: Sequence[Mapping[str, Any]]) -> Any:
+    value = next((found for place in places if (found := place.get(name)) is not None), None)
+    what, fits = _KINDS[name]
+    if value is not None and not fits(value):
+        raise OverrideError(name, NAMES, f"{shown(value)} is not {what}")
+    return value
