@@ -282,7 +282,7 @@ def test_static_says_what_a_score_saves_net(file: Path) -> None:
 def test_what_is_no_share_is_refused_before_anything_is_read(quality: str, tmp_path: Path) -> None:
     said = refused("online", tmp_path / "none.csv", *COLUMNS, "--quality", quality)
 
-    assert "--quality" in said and "share" in said
+    assert "--quality" in said and quality.strip(",") in said
 
 
 def test_stages_take_one_floor(file: Path) -> None:
