@@ -26,10 +26,11 @@ from langchain_rar._version import __version__
 from langchain_rar.children import Child, NamedModel, bare, inheriting
 from langchain_rar.forms import PLAIN, BoundTools, Form, Schema, task_of_call
 from langchain_rar.keys import QueryExtractor, find_key, recorder
-from langchain_rar.messages import decision_of_turn, from_langchain
+from langchain_rar.messages import from_langchain
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from langchain_rar.serving import Serving, Settings
 from langchain_rar.structured import StructuredRouter
+from langchain_rar.turns import OpenTurn, turn_of
 from rar.errors import ConfigurationError, MissingModelError, RarError, SameModelError
 from rar.models import check_pair, named_models
 from rar.router import Router
@@ -317,16 +318,20 @@ class RouterChatModel(BaseChatModel):
             force = STRONG
         root = getattr(config.get("callbacks"), "parent_run_id", None) if self.record_queries else None
         key = find_key(prompt, messages, given=query, root=root, extractor=self.query_extractor)
+        namespace = namespace or self.namespace
+        turn = turn_of(native, final=getattr(form, "final", ()))
+        sticky = None if turn is None else self._sticky(turn, namespace)
         return Request(
             messages,
             key.text,
             key.source,
-            namespace or self.namespace,
+            namespace,
             task_of_call(form, arguments, key.work),
             {FORM: form, ARGUMENTS: arguments},
             force=force,
-            sticky=self._sticky(native),
-            learn=learn is not False and not beyond_others,
+            sticky=sticky,
+            # In the middle of a turn whose model is not known any more, the last question is an old one.
+            learn=learn is not False and not beyond_others and (turn is None or sticky is not None),
             source="langchain",
         )
 
@@ -359,20 +364,23 @@ class RouterChatModel(BaseChatModel):
         }
         return {name: value for name, value in standing.items() if value is not None}
 
-    def _sticky(self, messages: Sequence[BaseMessage]) -> Route | None:
-        """The route of the turn whose tool loop this call continues: the blocks of two providers do not mix."""
-        facts = decision_of_turn(messages)
-        if facts is None or facts.get("model") not in self.children:
+    def _sticky(self, turn: OpenTurn, namespace: str) -> Route | None:
+        """The route that a turn began with. What says so came with the messages, so that it may name no other model."""
+        facts = turn.facts or {}
+        model = facts.get("model")
+        if not isinstance(model, str) or model not in self.children:
             return None
-        return Route(facts["model"], self._guide(facts.get("guide_id")), reason="sticky")
+        return Route(model, self._guide(facts.get("guide_id"), namespace), reason="sticky")
 
-    def _guide(self, id: str | None) -> Guide | None:
-        if id is None or self.router.memory is None:
+    def _guide(self, id: Any, namespace: str) -> Guide | None:
+        """The guide of that id, if it may be used here; the turn goes on without it else."""
+        if not isinstance(id, str) or self.router.memory is None:
             return None
         try:
-            return self.router.memory.guide(id)
+            guide = self.router.memory.guide(id)
         except RarError:
-            return None  # the turn goes on without it
+            return None
+        return guide if guide is not None and guide.namespace == namespace and guide.state == "active" else None
 
     # --- other ways in, which wrappers and older chains use ---------------------------------------------------------
 

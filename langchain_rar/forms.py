@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.retry import RunnableRetry
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import TypeAdapter
 
@@ -98,6 +98,11 @@ class BoundTools(list[dict[str, Any]]):
         return bound.bind(**arguments) if arguments else bound
 
     asking = serving
+
+    @property
+    def final(self) -> frozenset[str]:
+        """Names of the tools whose result is the answer, so that it ends the turn."""
+        return frozenset(tool.name for tool in self.originals if isinstance(tool, BaseTool) and _is_final(tool))
 
     def message_in(self, output: Any) -> Any:
         return output
@@ -192,6 +197,12 @@ def with_model(runnable: Child, model: Child) -> Child:
 
     changed = map_models(runnable, change)
     return changed if found else model
+
+
+def _is_final(tool: BaseTool) -> bool:
+    # An agent declares the schema of its answer as a tool that does nothing.
+    does_nothing = isinstance(tool, StructuredTool) and tool.func is None and tool.coroutine is None
+    return tool.return_direct or does_nothing
 
 
 def _shown(tool: Any) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from langchain_core.runnables import ensure_config
 from langchain_rar.chat_model import RouterChatModel
 from langchain_rar.children import Child, NamedModel, playback
 from langchain_rar.forms import BoundTools
-from langchain_rar.messages import message_of, stamped, to_langchain
+from langchain_rar.messages import message_of, stamped
 from langchain_rar.serving import Serving
 from rar.errors import ConfigurationError, MissingDependencyError
 from rar.forking import Lock
-from rar.injection import messages_of
 from rar.router import Router
 from rar.timeouts import awithin, within
 from rar.values import Answer, Decision
@@ -138,11 +137,11 @@ def _flaw(serving: Serving, decision: Decision, response: ModelResponse[Any]) ->
 
 
 def _routed(request: ModelRequest[Any], serving: Serving, decision: Decision) -> ModelRequest[Any]:
-    child = serving.models[decision.model].child
-    model: Any = child
+    chosen = serving.models[decision.model]
+    model: Any = chosen.child
     if isinstance(decision.choice, Answer):
-        model = playback(message_of(decision.choice.reply), child)
-    messages: list[Any] = [to_langchain(message) for message in messages_of(decision.call)]
+        model = playback(message_of(decision.choice.reply), chosen.child)
+    messages: list[Any] = chosen.messages(decision.call)
     if isinstance(messages[0], SystemMessage):
         return request.override(model=model, system_message=messages[0], messages=messages[1:])
     return request.override(model=model, messages=messages)

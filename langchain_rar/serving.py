@@ -36,11 +36,9 @@ from langchain_rar.messages import (
     message_of,
     reply_of,
     stamped,
-    to_langchain,
 )
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from rar.errors import EmptyReplyError, UnparsedReplyError
-from rar.injection import messages_of
 from rar.router import Router
 from rar.timeouts import astream_within, awithin, stream_within, within
 from rar.turn import Attempt, Turn
@@ -194,7 +192,7 @@ class Serving:
             callbacks.add_handler(seen, inherit=True)
         metadata = {**self.config.get("metadata", {}), "rar_model": decision.model, "rar_decision_id": decision.id}
         config: RunnableConfig = {**patch_config(self.config, callbacks=callbacks), "metadata": metadata}
-        return ChildCall(child, [to_langchain(message) for message in messages_of(decision.call)], config, seen)
+        return ChildCall(child, model.messages(decision.call), config, seen)
 
     def whole(self, output: Any) -> Any:
         return output if self.form.parsed else as_message(output)
