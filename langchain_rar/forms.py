@@ -113,8 +113,11 @@ class BoundTools(list[dict[str, Any]]):
                 "A model wrapped by `.with_retry()` cannot bind tools. Give the router the model itself, and call "
                 "`.with_retry()` on the router."
             )
+        return _mapped(child, self._bound, "bind tools")
+
+    def _bound(self, model: Any) -> Child:
         options = self.options if self.tool_choice is None else {**self.options, "tool_choice": self.tool_choice}
-        return _mapped(child, lambda model: model.bind_tools(self.originals, **options), "bind tools")
+        return model.bind_tools(self.originals, **options)  # type: ignore[no-any-return]
 
 
 class Schema:

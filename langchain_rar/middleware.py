@@ -15,7 +15,6 @@ from langchain_core.runnables import ensure_config
 
 from langchain_rar.chat_model import RouterChatModel
 from langchain_rar.children import Child, NamedModel, playback
-from langchain_rar.forms import BoundTools
 from langchain_rar.messages import message_of, stamped
 from langchain_rar.serving import Serving
 from rar.errors import ConfigurationError, MissingDependencyError
@@ -29,6 +28,8 @@ try:
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
 except ModuleNotFoundError as error:
     raise MissingDependencyError("langchain, which RARMiddleware needs,", "agents") from error
+
+from langchain_rar.agents import AgentForm  # after it is known that there is a langchain
 
 
 class RARMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -90,12 +91,10 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _serving(self, request: ModelRequest[Any]) -> Serving:
         system = [] if request.system_message is None else [request.system_message]
-        arguments = dict(request.model_settings)
-        schema = getattr(request.response_format, "schema", None)
-        if request.tools or schema is not None:
-            # An agent has its final answer given as one more tool, or by a provider in its place.
-            tools = [*request.tools, *([] if schema is None else [schema])]
-            arguments["tools"] = BoundTools(tools, request.tool_choice if schema is None else "any")
+        settings = request.model_settings
+        arguments = dict(settings)
+        if request.tools or request.response_format is not None:
+            arguments = {"tools": AgentForm(request.tools, request.tool_choice, request.response_format, settings)}
         prompt = ChatPromptValue(messages=[*system, *request.messages])
         return self._planner.serving(prompt, ensure_config(), arguments)
 
