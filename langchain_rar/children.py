@@ -180,15 +180,28 @@ def inheriting(child: Child, settings: Mapping[str, Any]) -> Child:
 
 
 def silent(child: Child) -> Child:
-    """`child` without the callbacks that were given to it, so that nobody sees its calls."""
+    """`child` without the callbacks and listeners that were given to it, so that nobody sees its calls."""
 
     def change(model: Child) -> Child:
         return model.model_copy(update={"callbacks": None}) if isinstance(model, BaseChatModel) else model
 
     def unheard(binding: Binding) -> Child:
-        return binding.model_copy(update={"config": {**binding.config, "callbacks": None}})
+        factories = [_without_callbacks(factory) for factory in binding.config_factories]
+        update = {"config": {**binding.config, "callbacks": None}, "config_factories": factories}
+        return binding.model_copy(update=update)
 
     return map_models(child, change, unheard)
+
+
+def _without_callbacks(
+    factory: Callable[[RunnableConfig], RunnableConfig],
+) -> Callable[[RunnableConfig], RunnableConfig]:
+    def made(config: RunnableConfig) -> RunnableConfig:
+        own = factory(config).copy()
+        own.pop("callbacks", None)
+        return own
+
+    return made
 
 
 def sampling(child: Child) -> Child:

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import RunnableConfig
 
 from langchain_rar.authors import readable
 from langchain_rar.children import Child, NamedModel, model_id, sampling, silent, warmed
 from langchain_rar.forms import PLAIN, Form
 from langchain_rar.messages import as_message, reply_of, to_langchain
+from langchain_rar.silence import unseen
 from rar.injection import messages_of
 from rar.values import Call, Reply
 
@@ -49,10 +49,12 @@ class ChildModel:
         return await contextvars.Context().run(loop.create_task, self._acall(call))
 
     def _call(self, call: Call) -> Reply:
-        return self._reply(call, self._asking(call).invoke(self.messages(call), _silence()))
+        with unseen() as config:
+            return self._reply(call, self._asking(call).invoke(self.messages(call), config))
 
     async def _acall(self, call: Call) -> Reply:
-        return self._reply(call, await self._asking(call).ainvoke(self.messages(call), _silence()))
+        with unseen() as config:
+            return self._reply(call, await self._asking(call).ainvoke(self.messages(call), config))
 
     def _asking(self, call: Call) -> Child:
         options = call.request.options
@@ -76,7 +78,3 @@ class ChildModel:
 def _form(call: Call) -> Form:
     form: Form = call.request.options.get(FORM, PLAIN)
     return form
-
-
-def _silence() -> RunnableConfig:
-    return {"callbacks": [], "tags": ["rar:shadow", "nostream"]}
