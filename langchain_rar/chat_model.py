@@ -31,11 +31,11 @@ from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from langchain_rar.serving import Serving, Settings
 from langchain_rar.structured import StructuredRouter
 from langchain_rar.turns import OpenTurn, turn_of
-from rar.errors import ConfigurationError, MissingModelError, RarError, SameModelError
+from rar.errors import ConfigurationError, MissingModelError, SameModelError
 from rar.models import check_pair, named_models
 from rar.router import Router
 from rar.strategy import check_models
-from rar.values import STRONG, WEAK, Guide, Request, Route
+from rar.values import STRONG, WEAK, Request, Route
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -320,7 +320,8 @@ class RouterChatModel(BaseChatModel):
         key = find_key(prompt, messages, given=query, root=root, extractor=self.query_extractor)
         namespace = namespace or self.namespace
         turn = turn_of(native, final=getattr(form, "final", ()))
-        sticky = None if turn is None else self._sticky(turn, namespace)
+        sticky = None if turn is None else self._sticky(turn)
+        guide_id = turn.facts.get("guide_id") if turn is not None and turn.facts is not None else None
         return Request(
             messages,
             key.text,
@@ -330,6 +331,7 @@ class RouterChatModel(BaseChatModel):
             {FORM: form, ARGUMENTS: arguments},
             force=force,
             sticky=sticky,
+            sticky_guide=guide_id if isinstance(guide_id, str) else None,
             # In the middle of a turn whose model is not known any more, the last question is an old one.
             learn=learn is not False and not beyond_others and (turn is None or sticky is not None),
             source="langchain",
@@ -364,23 +366,10 @@ class RouterChatModel(BaseChatModel):
         }
         return {name: value for name, value in standing.items() if value is not None}
 
-    def _sticky(self, turn: OpenTurn, namespace: str) -> Route | None:
+    def _sticky(self, turn: OpenTurn) -> Route | None:
         """The route that a turn began with. What says so came with the messages, so that it may name no other model."""
-        facts = turn.facts or {}
-        model = facts.get("model")
-        if not isinstance(model, str) or model not in self.children:
-            return None
-        return Route(model, self._guide(facts.get("guide_id"), namespace), reason="sticky")
-
-    def _guide(self, id: Any, namespace: str) -> Guide | None:
-        """The guide of that id, if it may be used here; the turn goes on without it else."""
-        if not isinstance(id, str) or self.router.memory is None:
-            return None
-        try:
-            guide = self.router.memory.guide(id)
-        except RarError:
-            return None
-        return guide if guide is not None and guide.namespace == namespace and guide.state == "active" else None
+        model = (turn.facts or {}).get("model")
+        return Route(model) if isinstance(model, str) and model in self.children else None
 
     # --- other ways in, which wrappers and older chains use ---------------------------------------------------------
 

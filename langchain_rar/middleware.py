@@ -72,6 +72,7 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
                     routed = _routed(request, serving, attempt.decision)
                     response = within(*serving.limit(attempt), lambda: handler(routed))  # noqa: B023
                     attempt.refuse(_flaw(serving, attempt.decision, response))
+        serving.learn(turn.decision, _answer(response))
         return _finished(response, serving, turn.decision)
 
     async def awrap_model_call(
@@ -87,6 +88,7 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
                     routed = _routed(request, serving, attempt.decision)
                     response = await awithin(*serving.limit(attempt), handler(routed))
                     attempt.refuse(_flaw(serving, attempt.decision, response))
+        await serving.alearn(turn.decision, _answer(response))
         return _finished(response, serving, turn.decision)
 
     def _serving(self, request: ModelRequest[Any]) -> Serving:
@@ -152,7 +154,6 @@ def _answer(response: ModelResponse[Any]) -> AIMessage | None:
 
 def _finished(response: ModelResponse[Any], serving: Serving, decision: Decision) -> ModelResponse[Any]:
     answer = _answer(response)
-    serving.learn(decision, answer)
     facts = serving.facts(decision, answer)
     result: list[BaseMessage] = [
         stamped(message, facts) if message is answer else message for message in response.result
