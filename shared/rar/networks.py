@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +62,37 @@ class Once(Generic[T]):
             # Freeing it would wait for threads that only the parent has, so it is never freed, not even at exit.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made))
         self._made, self._lock = None, threading.Lock()
+
+
+class _Shared(Once[T]):
+    def __init__(self, make: Callable[..., T], *arguments: Hashable) -> None:
+        super().__init__(partial(make, *arguments))
+        self._key = (make, *arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return shared, self._key
+
+
+_known: WeakValueDictionary[Hashable, _Shared[Any]] = WeakValueDictionary()
+_finding = [threading.Lock()]
+
+
+def shared(make: Callable[..., T], *arguments: Hashable) -> Once[T]:
+    """The process's only `Once` of `make(*arguments)` for as long as somebody has it, since networks are large."""
+    key = (make, *arguments)
+    with _finding[0]:
+        once = _known.get(key)
+        if once is None:
+            once = _known[key] = _Shared(make, *arguments)
+        return once
+
+
+def _after_fork() -> None:
+    _finding[0] = threading.Lock()  # a thread that is gone may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def readable(text: str, max_tokens: int) -> str:
