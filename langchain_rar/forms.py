@@ -12,6 +12,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import TypeAdapter
 
 from langchain_rar.children import Binding, Child, map_models
+from langchain_rar.raw import WithRaw
 from rar.errors import ConfigurationError
 from rar.keys import task_of, with_work
 
@@ -135,17 +136,26 @@ class Schema:
         return with_arguments(self._served(child, lambda child: self._make(child, self.include_raw)), arguments)
 
     def asking(self, child: Child, arguments: Mapping[str, Any]) -> Child:
-        return with_arguments(self._asked(child, lambda child: self._make(child, True)), arguments)
+        made = self._asked(child, self._make_with_raw)
+        return (
+            WithRaw(with_arguments(made.child, arguments))
+            if isinstance(made, WithRaw)
+            else with_arguments(made, arguments)
+        )
 
     def message_in(self, output: Any) -> Any:
         return output["raw"]
 
     def _make(self, child: Child, include_raw: bool) -> Child:
-        return _mapped(
-            child,
-            lambda model: model.with_structured_output(self.schema, include_raw=include_raw, **self.options),
-            "give structured output",
-        )
+        options = {**self.options, "include_raw": True} if include_raw else self.options
+        what = "give structured output"
+        return _mapped(child, lambda model: model.with_structured_output(self.schema, **options), what)
+
+    def _make_with_raw(self, child: Child) -> Child:
+        try:
+            return self._make(child, True)
+        except (TypeError, ValueError, NotImplementedError):  # it knows no `include_raw`
+            return WithRaw(self._make(child, False))
 
 
 def _mapped(child: Child, change: Callable[[Any], Child], what: str) -> Child:
