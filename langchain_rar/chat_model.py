@@ -10,7 +10,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
@@ -23,8 +23,9 @@ from pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny, model_valida
 from typing_extensions import Self
 
 from langchain_rar._version import __version__
-from langchain_rar.children import Child, NamedModel, bare, inheriting
+from langchain_rar.children import Child, NamedModel, bare, inheriting, provider
 from langchain_rar.forms import PLAIN, BoundTools, Form, Schema, task_of_call
+from langchain_rar.generations import configs, result
 from langchain_rar.keys import QueryExtractor, find_key, recorder
 from langchain_rar.messages import from_langchain
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
@@ -253,12 +254,13 @@ class RouterChatModel(BaseChatModel):
         run_id: uuid.UUID | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        configs = _configs(
+        calls = configs(
             len(messages), callbacks=callbacks, tags=tags, metadata=metadata, run_name=run_name, run_id=run_id
         )
-        return _result(
-            [self.invoke(one, config, stop=stop, **kwargs) for one, config in zip(messages, configs, strict=True)]
-        )
+        served = [
+            self.invoke(one, config, stop=stop, **kwargs) for one, (config, _) in zip(messages, calls, strict=True)
+        ]
+        return result(served, calls, self.children)
 
     async def agenerate(
         self,
@@ -272,11 +274,13 @@ class RouterChatModel(BaseChatModel):
         run_id: uuid.UUID | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        configs = _configs(
+        calls = configs(
             len(messages), callbacks=callbacks, tags=tags, metadata=metadata, run_name=run_name, run_id=run_id
         )
-        calls = [self.ainvoke(one, config, stop=stop, **kwargs) for one, config in zip(messages, configs, strict=True)]
-        return _result(await asyncio.gather(*calls))
+        waiting = [
+            self.ainvoke(one, config, stop=stop, **kwargs) for one, (config, _) in zip(messages, calls, strict=True)
+        ]
+        return result(await asyncio.gather(*waiting), calls, self.children)
 
     def serving(
         self,
@@ -380,7 +384,8 @@ class RouterChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self.invoke(messages, stop=stop, **kwargs))])
+        made = self.generate([messages], stop, **kwargs)
+        return ChatResult(generations=cast("list[ChatGeneration]", made.generations[0]), llm_output=made.llm_output)
 
     async def _agenerate(
         self,
@@ -389,8 +394,8 @@ class RouterChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        message = await self.ainvoke(messages, stop=stop, **kwargs)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        made = await self.agenerate([messages], stop, **kwargs)
+        return ChatResult(generations=cast("list[ChatGeneration]", made.generations[0]), llm_output=made.llm_output)
 
     def _stream(
         self,
@@ -473,7 +478,10 @@ class RouterChatModel(BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        return {**params, "ls_provider": "rar", "ls_model_name": params.get("ls_model_name", "rar")}
+        # What compares a message's provider with its model's finds them equal, where all models are of one provider.
+        providers = {provider(child) for child in self.children.values()}
+        name = providers.pop() if len(providers) == 1 else None
+        return {**params, "ls_provider": name or "rar", "ls_model_name": params.get("ls_model_name", "rar")}
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """What all models can do; None where that is not known of all."""
@@ -498,7 +506,7 @@ class RouterChatModel(BaseChatModel):
     def _counting(self) -> BaseChatModel:
         """The model whose way of counting tokens stands for both."""
         for child in (self.strong, self.weak):
-            model = bare(child.made if isinstance(child, NamedModel) else child)
+            model = bare(child)
             if isinstance(model, BaseChatModel):
                 return model
         raise ConfigurationError("Neither model can count tokens. Give the router a chat model.")
@@ -535,23 +543,3 @@ def _lesser(weak: Any, strong: Any) -> Any:
     if isinstance(weak, int) and isinstance(strong, int):
         return min(weak, strong)
     return weak if weak == strong else None
-
-
-def _configs(
-    count: int,
-    *,
-    callbacks: Callbacks,
-    tags: list[str] | None,
-    metadata: dict[str, Any] | None,
-    run_name: str | None,
-    run_id: uuid.UUID | None,
-) -> list[RunnableConfig]:
-    config = RunnableConfig(callbacks=callbacks, tags=tags or [], metadata=metadata or {})
-    if run_name is not None:
-        config["run_name"] = run_name
-    first = config if run_id is None else RunnableConfig(**config, run_id=run_id)  # an id names one run
-    return [first if index == 0 else config for index in range(count)]
-
-
-def _result(messages: Sequence[AIMessage]) -> LLMResult:
-    return LLMResult(generations=[[ChatGeneration(message=message)] for message in messages], llm_output={})
