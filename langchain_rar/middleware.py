@@ -143,7 +143,7 @@ def _routed(request: ModelRequest[Any], serving: Serving, decision: Decision) ->
     if isinstance(decision.choice, Answer):
         model = playback(message_of(decision.choice.reply), chosen.child)
     messages: list[Any] = chosen.messages(decision.call)
-    if isinstance(messages[0], SystemMessage):
+    if messages and isinstance(messages[0], SystemMessage):
         return request.override(model=model, system_message=messages[0], messages=messages[1:])
     return request.override(model=model, messages=messages)
 
