@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from rar.forking import in_forked_child
+from rar.forking import Lock, in_forked_child
 
 T = TypeVar("T")
 
@@ -74,25 +74,17 @@ class _Shared(Once[T]):
 
 
 _known: WeakValueDictionary[Hashable, _Shared[Any]] = WeakValueDictionary()
-_finding = [threading.Lock()]
+_finding = Lock()
 
 
 def shared(make: Callable[..., T], *arguments: Hashable) -> Once[T]:
     """The process's only `Once` of `make(*arguments)` for as long as somebody has it, since networks are large."""
     key = (make, *arguments)
-    with _finding[0]:
+    with _finding:
         once = _known.get(key)
         if once is None:
             once = _known[key] = _Shared(make, *arguments)
         return once
-
-
-def _after_fork() -> None:
-    _finding[0] = threading.Lock()  # a thread that is gone may have held it
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def readable(text: str, max_tokens: int) -> str:
