@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
+import uuid
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +19,7 @@ from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
 
 from langchain_rar import RouterChatModel
+from rar import Router
 
 _MODULES = ("tests.unit_tests.agents.model", "tests.unit_tests.chat_model", "tests.model")
 _DATABASES = (
@@ -30,6 +31,7 @@ _DATABASES = (
     "langgraph.checkpoint.sqlite.aio",
     "langgraph.store.postgres",
 )
+_IDS: dict[str, Any] = {"weak_id": "small", "strong_id": "large"}
 _NAMES = ("FakeToolCallingModel", "GenericFakeChatModel")
 
 
@@ -53,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
     how = os.environ.get("RAR_COMPAT", "")
     if not how:
         return
+    if how == "learning":
+        _engines.append(_engine())
     BaseMessage.__eq__ = _equal  # type: ignore[method-assign]
     fake_chat_models.GenericFakeChatModel = routed(fake_chat_models.GenericFakeChatModel, how)  # type: ignore[misc]
     for name in _MODULES:
@@ -96,9 +100,16 @@ def _twins(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return {**fields, "messages": iter(said)}, {**fields, "messages": iter(said)}
 
 
+_engines: list[Router] = []
+
+
 def _options(how: str) -> dict[str, Any]:
-    ids: dict[str, Any] = {"weak_id": "small", "strong_id": "large"}
-    if how == "learning":
-        return {**ids, "memory": ":memory:", "embedder": "hashing", "learning": "inline", "learning_budget": None}
-    choose: Callable[[Any], str] = lambda request: how  # noqa: E731 - what a user would write
-    return {**ids, "memory": None, "strategy": choose}
+    if (
+        how == "learning"
+    ):  # each model in a namespace of its own of one router, which no test may open in its event loop
+        return {"router": _engines[0], "namespace": uuid.uuid4().hex}
+    return {**_IDS, "memory": None, "strategy": lambda request: how}
+
+
+def _engine() -> Router:
+    return Router(**_IDS, memory=":memory:", embedder="hashing", learning="inline", learning_budget=None)
