@@ -10,7 +10,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
@@ -23,21 +23,23 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, 
 from typing_extensions import Self
 
 from langchain_rar._version import __version__
-from langchain_rar.children import Child, NamedModel, bare, inheriting
+from langchain_rar.children import Child, NamedModel, bare, inheriting, provider
 from langchain_rar.forms import PLAIN, BoundTools, Form, Schema, task_of_call
+from langchain_rar.generations import configs, result
 from langchain_rar.keys import QueryExtractor, find_key, recorder
-from langchain_rar.messages import decision_of_turn, from_langchain
+from langchain_rar.messages import from_langchain
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from langchain_rar.serving import Serving, Settings
 from langchain_rar.structured import StructuredRouter
-from rar.errors import ConfigurationError, MissingModelError, RarError, SameModelError
+from langchain_rar.turns import OpenTurn, turn_of
+from rar.errors import ConfigurationError, MissingModelError, SameModelError
 from rar.models import advice, check_pair, named_models
 from rar.naming import shown
 from rar.options import check_near_misses, check_options
 from rar.overrides import overrides_of, without_overrides
 from rar.router import Router
 from rar.strategy import check_models
-from rar.values import STRONG, WEAK, Guide, Request, Route
+from rar.values import STRONG, WEAK, Request, Route
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -260,12 +262,13 @@ class RouterChatModel(BaseChatModel):
         run_id: uuid.UUID | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        configs = _configs(
+        calls = configs(
             len(messages), callbacks=callbacks, tags=tags, metadata=metadata, run_name=run_name, run_id=run_id
         )
-        return _result(
-            [self.invoke(one, config, stop=stop, **kwargs) for one, config in zip(messages, configs, strict=True)]
-        )
+        served = [
+            self.invoke(one, config, stop=stop, **kwargs) for one, (config, _) in zip(messages, calls, strict=True)
+        ]
+        return result(served, calls, self.children)
 
     async def agenerate(
         self,
@@ -279,11 +282,13 @@ class RouterChatModel(BaseChatModel):
         run_id: uuid.UUID | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        configs = _configs(
+        calls = configs(
             len(messages), callbacks=callbacks, tags=tags, metadata=metadata, run_name=run_name, run_id=run_id
         )
-        calls = [self.ainvoke(one, config, stop=stop, **kwargs) for one, config in zip(messages, configs, strict=True)]
-        return _result(await asyncio.gather(*calls))
+        waiting = [
+            self.ainvoke(one, config, stop=stop, **kwargs) for one, (config, _) in zip(messages, calls, strict=True)
+        ]
+        return result(await asyncio.gather(*waiting), calls, self.children)
 
     def serving(
         self,
@@ -323,16 +328,22 @@ class RouterChatModel(BaseChatModel):
             force = STRONG
         root = getattr(config.get("callbacks"), "parent_run_id", None) if self.record_queries else None
         key = find_key(prompt, messages, given=given.query, root=root, extractor=self.query_extractor)
+        namespace = given.namespace or self.namespace
+        turn = turn_of(native, final=getattr(form, "final", ()))
+        sticky = None if turn is None else self._sticky(turn)
+        guide_id = turn.facts.get("guide_id") if turn is not None and turn.facts is not None else None
         return Request(
             messages,
             key.text,
             key.source,
-            given.namespace or self.namespace,
+            namespace,
             task_of_call(form, arguments, key.work),
             {FORM: form, ARGUMENTS: arguments},
             force=force,
-            sticky=self._sticky(native),
-            learn=given.learn is not False and not beyond_others,
+            sticky=sticky,
+            sticky_guide=guide_id if isinstance(guide_id, str) else None,
+            # In the middle of a turn whose model is not known any more, the last question is an old one.
+            learn=given.learn is not False and not beyond_others and (turn is None or sticky is not None),
             source="langchain",
         )
 
@@ -365,20 +376,10 @@ class RouterChatModel(BaseChatModel):
         }
         return {name: value for name, value in standing.items() if value is not None}
 
-    def _sticky(self, messages: Sequence[BaseMessage]) -> Route | None:
-        """The route of the turn whose tool loop this call continues: the blocks of two providers do not mix."""
-        facts = decision_of_turn(messages)
-        if facts is None or facts.get("model") not in self.children:
-            return None
-        return Route(facts["model"], self._guide(facts.get("guide_id")), reason="sticky")
-
-    def _guide(self, id: str | None) -> Guide | None:
-        if id is None or self.router.memory is None:
-            return None
-        try:
-            return self.router.memory.guide(id)
-        except RarError:
-            return None  # the turn goes on without it
+    def _sticky(self, turn: OpenTurn) -> Route | None:
+        """The route that a turn began with. What says so came with the messages, so that it may name no other model."""
+        model = (turn.facts or {}).get("model")
+        return Route(model) if isinstance(model, str) and model in self.children else None
 
     # --- other ways in, which wrappers and older chains use ---------------------------------------------------------
 
@@ -389,7 +390,8 @@ class RouterChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self.invoke(messages, stop=stop, **kwargs))])
+        made = self.generate([messages], stop, **kwargs)
+        return ChatResult(generations=cast("list[ChatGeneration]", made.generations[0]), llm_output=made.llm_output)
 
     async def _agenerate(
         self,
@@ -398,8 +400,8 @@ class RouterChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        message = await self.ainvoke(messages, stop=stop, **kwargs)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        made = await self.agenerate([messages], stop, **kwargs)
+        return ChatResult(generations=cast("list[ChatGeneration]", made.generations[0]), llm_output=made.llm_output)
 
     def _stream(
         self,
@@ -496,7 +498,10 @@ class RouterChatModel(BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        return {**params, "ls_provider": "rar", "ls_model_name": params.get("ls_model_name", "rar")}
+        # What compares a message's provider with its model's finds them equal, where all models are of one provider.
+        providers = {provider(child) for child in self.children.values()}
+        name = providers.pop() if len(providers) == 1 else None
+        return {**params, "ls_provider": name or "rar", "ls_model_name": params.get("ls_model_name", "rar")}
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """What all models can do; None where that is not known of all."""
@@ -521,7 +526,7 @@ class RouterChatModel(BaseChatModel):
     def _counting(self) -> BaseChatModel:
         """The model whose way of counting tokens stands for both."""
         for child in (self.strong, self.weak):
-            model = bare(child.made if isinstance(child, NamedModel) else child)
+            model = bare(child)
             if isinstance(model, BaseChatModel):
                 return model
         raise ConfigurationError("Neither model can count tokens. Give the router a chat model.")
@@ -555,23 +560,3 @@ def _lesser(weak: Any, strong: Any) -> Any:
     if isinstance(weak, int) and isinstance(strong, int):
         return min(weak, strong)
     return weak if weak == strong else None
-
-
-def _configs(
-    count: int,
-    *,
-    callbacks: Callbacks,
-    tags: list[str] | None,
-    metadata: dict[str, Any] | None,
-    run_name: str | None,
-    run_id: uuid.UUID | None,
-) -> list[RunnableConfig]:
-    config = RunnableConfig(callbacks=callbacks, tags=tags or [], metadata=metadata or {})
-    if run_name is not None:
-        config["run_name"] = run_name
-    first = config if run_id is None else RunnableConfig(**config, run_id=run_id)  # an id names one run
-    return [first if index == 0 else config for index in range(count)]
-
-
-def _result(messages: Sequence[AIMessage]) -> LLMResult:
-    return LLMResult(generations=[[ChatGeneration(message=message)] for message in messages], llm_output={})

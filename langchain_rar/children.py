@@ -161,9 +161,21 @@ def model_id(child: Child) -> str | None:
 
 def bare(child: Child) -> Child:
     """The model under `child`'s bindings and fallbacks, which knows how it counts tokens and what it can do."""
+    if isinstance(child, NamedModel):
+        return child.made
     if isinstance(child, RunnableBindingBase):
         return bare(child.bound)
     return bare(child.runnable) if isinstance(child, RunnableWithFallbacks) else child
+
+
+def provider(child: Child) -> str | None:
+    """The name under which traces know the provider of `child`'s model; None where there is none to be found."""
+    try:
+        model = bare(child)
+    except Exception:  # a model by name that cannot be made yet, for want of a key
+        return None
+    # To be had from no public method.
+    return model._get_ls_params().get("ls_provider") if isinstance(model, BaseChatModel) else None  # noqa: SLF001
 
 
 def inheriting(child: Child, settings: Mapping[str, Any]) -> Child:
@@ -180,15 +192,28 @@ def inheriting(child: Child, settings: Mapping[str, Any]) -> Child:
 
 
 def silent(child: Child) -> Child:
-    """`child` without the callbacks that were given to it, so that nobody sees its calls."""
+    """`child` without the callbacks and listeners that were given to it, so that nobody sees its calls."""
 
     def change(model: Child) -> Child:
         return model.model_copy(update={"callbacks": None}) if isinstance(model, BaseChatModel) else model
 
     def unheard(binding: Binding) -> Child:
-        return binding.model_copy(update={"config": {**binding.config, "callbacks": None}})
+        factories = [_without_callbacks(factory) for factory in binding.config_factories]
+        update = {"config": {**binding.config, "callbacks": None}, "config_factories": factories}
+        return binding.model_copy(update=update)
 
     return map_models(child, change, unheard)
+
+
+def _without_callbacks(
+    factory: Callable[[RunnableConfig], RunnableConfig],
+) -> Callable[[RunnableConfig], RunnableConfig]:
+    def made(config: RunnableConfig) -> RunnableConfig:
+        own = factory(config).copy()
+        own.pop("callbacks", None)
+        return own
+
+    return made
 
 
 def sampling(child: Child) -> Child:

@@ -123,7 +123,7 @@ async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
         await run.on_chain_error(error)
         raise
     await run.on_chain_end(output)
-    serving.learn(turn.decision, output)
+    await serving.alearn(turn.decision, output)
     yield _marked(opened.finish, facts)
 
 

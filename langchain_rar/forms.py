@@ -7,11 +7,12 @@ from typing import Any, Protocol
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.retry import RunnableRetry
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import TypeAdapter
 
 from langchain_rar.children import Binding, Child, map_models
+from langchain_rar.raw import WithRaw
 from rar.errors import ConfigurationError
 from rar.keys import task_of, with_work
 
@@ -99,6 +100,11 @@ class BoundTools(list[dict[str, Any]]):
 
     asking = serving
 
+    @property
+    def final(self) -> frozenset[str]:
+        """Names of the tools whose result is the answer, so that it ends the turn."""
+        return frozenset(tool.name for tool in self.originals if isinstance(tool, BaseTool) and _is_final(tool))
+
     def message_in(self, output: Any) -> Any:
         return output
 
@@ -108,8 +114,11 @@ class BoundTools(list[dict[str, Any]]):
                 "A model wrapped by `.with_retry()` cannot bind tools. Give the router the model itself, and call "
                 "`.with_retry()` on the router."
             )
+        return _mapped(child, self._bound, "bind tools")
+
+    def _bound(self, model: Any) -> Child:
         options = self.options if self.tool_choice is None else {**self.options, "tool_choice": self.tool_choice}
-        return _mapped(child, lambda model: model.bind_tools(self.originals, **options), "bind tools")
+        return model.bind_tools(self.originals, **options)  # type: ignore[no-any-return]
 
 
 class Schema:
@@ -127,17 +136,26 @@ class Schema:
         return with_arguments(self._served(child, lambda child: self._make(child, self.include_raw)), arguments)
 
     def asking(self, child: Child, arguments: Mapping[str, Any]) -> Child:
-        return with_arguments(self._asked(child, lambda child: self._make(child, True)), arguments)
+        made = self._asked(child, self._make_with_raw)
+        return (
+            WithRaw(with_arguments(made.child, arguments))
+            if isinstance(made, WithRaw)
+            else with_arguments(made, arguments)
+        )
 
     def message_in(self, output: Any) -> Any:
         return output["raw"]
 
     def _make(self, child: Child, include_raw: bool) -> Child:
-        return _mapped(
-            child,
-            lambda model: model.with_structured_output(self.schema, include_raw=include_raw, **self.options),
-            "give structured output",
-        )
+        options = {**self.options, "include_raw": True} if include_raw else self.options
+        what = "give structured output"
+        return _mapped(child, lambda model: model.with_structured_output(self.schema, **options), what)
+
+    def _make_with_raw(self, child: Child) -> Child:
+        try:
+            return self._make(child, True)
+        except (TypeError, ValueError, NotImplementedError):  # it knows no `include_raw`
+            return WithRaw(self._make(child, False))
 
 
 def _mapped(child: Child, change: Callable[[Any], Child], what: str) -> Child:
@@ -192,6 +210,12 @@ def with_model(runnable: Child, model: Child) -> Child:
 
     changed = map_models(runnable, change)
     return changed if found else model
+
+
+def _is_final(tool: BaseTool) -> bool:
+    # An agent declares the schema of its answer as a tool that does nothing.
+    does_nothing = isinstance(tool, StructuredTool) and tool.func is None and tool.coroutine is None
+    return tool.return_direct or does_nothing
 
 
 def _shown(tool: Any) -> dict[str, Any]:

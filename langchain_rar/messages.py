@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import (
@@ -13,7 +13,6 @@ from langchain_core.messages import (
     ChatMessage,
     HumanMessage,
     SystemMessage,
-    ToolMessage,
 )
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
@@ -146,17 +145,6 @@ def stamped(output: Any, facts: Mapping[str, Any]) -> Any:
     if isinstance(output, dict) and isinstance(output.get("raw"), BaseMessage):
         return {**output, "raw": stamped(output["raw"], facts)}
     return output
-
-
-def decision_of_turn(messages: Sequence[BaseMessage]) -> Mapping[str, Any] | None:
-    """The decision that the tool loop we are in began with; None where the last message is no tool's result."""
-    if not messages or not isinstance(messages[-1], ToolMessage):
-        return None
-    for message in reversed(messages):
-        if isinstance(message, AIMessage):
-            facts = message.response_metadata.get(DECISION)
-            return facts if isinstance(facts, Mapping) else None
-    return None
 
 
 _THOUGHTS = {"reasoning", "thinking", "redacted_thinking", "reasoning_content"}

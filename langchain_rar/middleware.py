@@ -15,12 +15,10 @@ from langchain_core.runnables import ensure_config
 
 from langchain_rar.chat_model import RouterChatModel
 from langchain_rar.children import Child, NamedModel, playback
-from langchain_rar.forms import BoundTools
-from langchain_rar.messages import message_of, stamped, to_langchain
+from langchain_rar.messages import message_of, stamped
 from langchain_rar.serving import Serving
 from rar.errors import ConfigurationError, MissingDependencyError
 from rar.forking import Lock
-from rar.injection import messages_of
 from rar.router import Router
 from rar.timeouts import awithin, within
 from rar.values import Answer, Decision
@@ -30,6 +28,8 @@ try:
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
 except ModuleNotFoundError as error:
     raise MissingDependencyError("langchain, which RARMiddleware needs,", "agents") from error
+
+from langchain_rar.agents import AgentForm  # after it is known that there is a langchain
 
 
 class RARMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -72,6 +72,7 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
                     routed = _routed(request, serving, attempt.decision)
                     response = within(*serving.limit(attempt), lambda: handler(routed))  # noqa: B023
                     attempt.refuse(_flaw(serving, attempt.decision, response))
+        serving.learn(turn.decision, _answer(response))
         return _finished(response, serving, turn.decision)
 
     async def awrap_model_call(
@@ -87,16 +88,15 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
                     routed = _routed(request, serving, attempt.decision)
                     response = await awithin(*serving.limit(attempt), handler(routed))
                     attempt.refuse(_flaw(serving, attempt.decision, response))
+        await serving.alearn(turn.decision, _answer(response))
         return _finished(response, serving, turn.decision)
 
     def _serving(self, request: ModelRequest[Any]) -> Serving:
         system = [] if request.system_message is None else [request.system_message]
-        arguments = dict(request.model_settings)
-        schema = getattr(request.response_format, "schema", None)
-        if request.tools or schema is not None:
-            # An agent has its final answer given as one more tool, or by a provider in its place.
-            tools = [*request.tools, *([] if schema is None else [schema])]
-            arguments["tools"] = BoundTools(tools, request.tool_choice if schema is None else "any")
+        settings = request.model_settings
+        arguments = dict(settings)
+        if request.tools or request.response_format is not None:
+            arguments = {"tools": AgentForm(request.tools, request.tool_choice, request.response_format, settings)}
         prompt = ChatPromptValue(messages=[*system, *request.messages])
         return self._planner.serving(prompt, ensure_config(), arguments)
 
@@ -138,12 +138,12 @@ def _flaw(serving: Serving, decision: Decision, response: ModelResponse[Any]) ->
 
 
 def _routed(request: ModelRequest[Any], serving: Serving, decision: Decision) -> ModelRequest[Any]:
-    child = serving.models[decision.model].child
-    model: Any = child
+    chosen = serving.models[decision.model]
+    model: Any = chosen.child
     if isinstance(decision.choice, Answer):
-        model = playback(message_of(decision.choice.reply), child)
-    messages: list[Any] = [to_langchain(message) for message in messages_of(decision.call)]
-    if isinstance(messages[0], SystemMessage):
+        model = playback(message_of(decision.choice.reply), chosen.child)
+    messages: list[Any] = chosen.messages(decision.call)
+    if messages and isinstance(messages[0], SystemMessage):
         return request.override(model=model, system_message=messages[0], messages=messages[1:])
     return request.override(model=model, messages=messages)
 
@@ -154,7 +154,6 @@ def _answer(response: ModelResponse[Any]) -> AIMessage | None:
 
 def _finished(response: ModelResponse[Any], serving: Serving, decision: Decision) -> ModelResponse[Any]:
     answer = _answer(response)
-    serving.learn(decision, answer)
     facts = serving.facts(decision, answer)
     result: list[BaseMessage] = [
         stamped(message, facts) if message is answer else message for message in response.result

@@ -9,11 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import RunnableConfig
 
+from langchain_rar.authors import readable
 from langchain_rar.children import Child, NamedModel, model_id, sampling, silent, warmed
 from langchain_rar.forms import PLAIN, Form
 from langchain_rar.messages import as_message, reply_of, to_langchain
+from langchain_rar.silence import unseen
 from rar.injection import messages_of
 from rar.values import Call, Reply
 
@@ -35,6 +36,10 @@ class ChildModel:
         """The runnable to call; a model that was given by name is made when it is first asked for."""
         return self._given.made if isinstance(self._given, NamedModel) else self._given
 
+    def messages(self, call: Call) -> list[BaseMessage]:
+        """What the call sends to this model, for whom other models' messages are without what only they can read."""
+        return [to_langchain(message) for message in readable(messages_of(call), self.role, self.id)]
+
     def call(self, call: Call) -> Reply:
         # In a context of its own, the call inherits no callbacks, no tracing parent and no stream writer.
         return contextvars.Context().run(self._call, call)
@@ -44,10 +49,12 @@ class ChildModel:
         return await contextvars.Context().run(loop.create_task, self._acall(call))
 
     def _call(self, call: Call) -> Reply:
-        return self._reply(call, self._asking(call).invoke(_messages(call), _silence()))
+        with unseen() as config:
+            return self._reply(call, self._asking(call).invoke(self.messages(call), config))
 
     async def _acall(self, call: Call) -> Reply:
-        return self._reply(call, await self._asking(call).ainvoke(_messages(call), _silence()))
+        with unseen() as config:
+            return self._reply(call, await self._asking(call).ainvoke(self.messages(call), config))
 
     def _asking(self, call: Call) -> Child:
         options = call.request.options
@@ -71,11 +78,3 @@ class ChildModel:
 def _form(call: Call) -> Form:
     form: Form = call.request.options.get(FORM, PLAIN)
     return form
-
-
-def _messages(call: Call) -> list[BaseMessage]:
-    return [to_langchain(message) for message in messages_of(call)]
-
-
-def _silence() -> RunnableConfig:
-    return {"callbacks": [], "tags": ["rar:shadow", "nostream"]}

@@ -36,11 +36,9 @@ from langchain_rar.messages import (
     message_of,
     reply_of,
     stamped,
-    to_langchain,
 )
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from rar.errors import EmptyReplyError, UnparsedReplyError
-from rar.injection import messages_of
 from rar.router import Router
 from rar.timeouts import astream_within, awithin, stream_within, within
 from rar.turn import Attempt, Turn
@@ -119,7 +117,7 @@ class Serving:
             await run.on_chain_error(error)
             raise
         await run.on_chain_end(output)
-        self.learn(turn.decision, call.message(output))
+        await self.alearn(turn.decision, call.message(output))
         return output
 
     def stream(self) -> Generator[Any, None, None]:
@@ -162,7 +160,7 @@ class Serving:
             raise
         output = merged(passed.chunks)
         await run.on_chain_end(output)
-        self.learn(turn.decision, call.message(output))
+        await self.alearn(turn.decision, call.message(output))
 
     # --- what the modes share ---------------------------------------------------------------------------------------
 
@@ -194,7 +192,7 @@ class Serving:
             callbacks.add_handler(seen, inherit=True)
         metadata = {**self.config.get("metadata", {}), "rar_model": decision.model, "rar_decision_id": decision.id}
         config: RunnableConfig = {**patch_config(self.config, callbacks=callbacks), "metadata": metadata}
-        return ChildCall(child, [to_langchain(message) for message in messages_of(decision.call)], config, seen)
+        return ChildCall(child, model.messages(decision.call), config, seen)
 
     def whole(self, output: Any) -> Any:
         return output if self.form.parsed else as_message(output)
@@ -234,11 +232,21 @@ class Serving:
         return reply_of(model.role, message, model.id)
 
     def learn(self, decision: Decision, message: AIMessage | None) -> None:
+        if (lesson := self._lesson(decision, message)) is not None:
+            self.router.learn(*lesson)
+
+    async def alearn(self, decision: Decision, message: AIMessage | None) -> None:
+        if (lesson := self._lesson(decision, message)) is not None:
+            await self.router.alearn(*lesson)
+
+    def _lesson(
+        self, decision: Decision, message: AIMessage | None
+    ) -> tuple[Decision, Reply, Mapping[str, ChildModel]] | None:
         if message is None or is_cached(message):
-            return
+            return None
         if is_blank(message):  # it cost something, and teaches nothing
             decision = replace(decision, request=replace(decision.request, learn=False))
-        self.router.learn(decision, self.reply(decision, message), self.models)
+        return decision, self.reply(decision, message), self.models
 
     def _inputs(self) -> dict[str, Any]:
         return {"messages": [message.native for message in self.request.messages]}

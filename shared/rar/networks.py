@@ -5,14 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from rar.forking import in_forked_child
+from rar.forking import Lock, in_forked_child
 
 T = TypeVar("T")
 
@@ -60,6 +62,29 @@ class Once(Generic[T]):
             # Freeing it would wait for threads that only the parent has, so it is never freed, not even at exit.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made))
         self._made, self._lock = None, threading.Lock()
+
+
+class _Shared(Once[T]):
+    def __init__(self, make: Callable[..., T], *arguments: Hashable) -> None:
+        super().__init__(partial(make, *arguments))
+        self._key = (make, *arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return shared, self._key
+
+
+_known: WeakValueDictionary[Hashable, _Shared[Any]] = WeakValueDictionary()
+_finding = Lock()
+
+
+def shared(make: Callable[..., T], *arguments: Hashable) -> Once[T]:
+    """The process's only `Once` of `make(*arguments)` for as long as somebody has it, since networks are large."""
+    key = (make, *arguments)
+    with _finding:
+        once = _known.get(key)
+        if once is None:
+            once = _known[key] = _Shared(make, *arguments)
+        return once
 
 
 def readable(text: str, max_tokens: int) -> str:

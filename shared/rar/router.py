@@ -213,7 +213,7 @@ class Router:
         self._random = random.Random(seed)  # noqa: S311 - draws audits, guards nothing
         self._tell = Notices()
         self._compared: set[tuple[str, str]] = set()
-        self._closed = False
+        self._closed = self._prices_read = False
         self._recent: OrderedDict[str, Decision] = OrderedDict()
         self._unseen: set[Kind] = set()
         self._changes: set[tuple[str, float]] = set()
@@ -273,6 +273,8 @@ class Router:
         models = self._models_of(models)
         request, choice = self._given(request, models)
         drafts = _Drafts(self.ledger, request.namespace, self._clock)
+        if request.sticky_guide is not None:
+            choice = self._with_guide(request, choice)
         if choice is None:
             request = self._recall(request, models)
             try:
@@ -282,13 +284,16 @@ class Router:
         return self._decided(request, choice, drafts)
 
     async def adecide(self, request: Request, models: Models | None = None) -> Decision:
-        """`decide` for callers with an event loop: an embedding that is not cached is made in a thread."""
+        """`decide` for callers with an event loop: what reads files, embeds or predicts does so in a thread."""
         models = self._models_of(models)
+        if not self._prices_read:
+            await asyncio.to_thread(self._read_prices, models)
         request, choice = self._given(request, models)
         drafts = _Drafts(self.ledger, request.namespace, self._clock)
+        if request.sticky_guide is not None:
+            choice = await asyncio.to_thread(self._with_guide, request, choice)
         if choice is None:
-            cached = self.embedder is None or request.key is None or self.embedder.cached(request.key) is not None
-            if cached:
+            if self.memory is None and self._prior is None:
                 request = self._recall(request, models)
             else:
                 request = await asyncio.to_thread(self._recall, request, models)
@@ -348,6 +353,18 @@ class Router:
         if request.sticky is not None and request.sticky.model in models:
             return request, replace(request.sticky, reason="sticky", audit=False)
         return request, None
+
+    def _with_guide(self, request: Request, choice: Choice | None) -> Choice | None:
+        """A turn's route with the turn's guide, if that may be used here and now; the turn goes on without it else."""
+        if not (isinstance(choice, Route) and choice.reason == "sticky") or self.memory is None:
+            return choice
+        try:
+            guide = self.memory.guide(request.sticky_guide or "")
+        except Exception as error:
+            self._tell("memory", "The memory could not be searched; a turn goes on without its guide. %r", error)
+            return choice
+        usable = guide is not None and guide.namespace == request.namespace and guide.state == "active"
+        return replace(choice, guide=guide) if usable else choice
 
     def _redacted(self, request: Request) -> Request:
         if self._redact is None or request.key is None:
@@ -564,6 +581,19 @@ class Router:
         except Exception as error:
             logger.error("What a reply cost could not be told; serving goes on. %s", cause(error))  # noqa: TRY400
             return {}
+
+    def _read_prices(self, models: Models) -> None:
+        """Load what prices come from, which is read from files at the first use."""
+        for role, model in models.items():
+            self.ledger.prices.of(role, model.id)
+        self._prices_read = True
+
+    async def alearn(self, decision: Decision, reply: Reply, models: Models | None = None) -> None:
+        """`learn` for callers with an event loop: learning that is done at once is done in a thread."""
+        if self._worker.mode == "inline":
+            await asyncio.to_thread(self.learn, decision, reply, models)
+        else:
+            self.learn(decision, reply, models)
 
     def feedback(self, decision_id: str, good: bool) -> None:
         """Say whether an answer was good: a bad weak answer demotes what it was served by, like an audit that failed.

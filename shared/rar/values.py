@@ -220,6 +220,7 @@ class Request:
         options: The framework's own call arguments. Opaque to the engine, handed back in every `Call`.
         force: Name of the model that the caller insists on.
         sticky: The route of the turn that this call continues (a tool loop keeps its model and guide).
+        sticky_guide: Id of that turn's guide, where only the id is known. It is used if it is active in `namespace`.
         learn: False keeps this request out of the memory.
         source: Framework that sent it, for example `"langchain"`.
         embedding: The key's embedding, once recalled.
@@ -233,6 +234,7 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     force: str | None = None
     sticky: Route | None = None
+    sticky_guide: str | None = None
     learn: bool = True
     source: str = ""
     embedding: Vector | None = field(default=None, compare=False, repr=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import pickle
 import subprocess
@@ -13,7 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from rar.networks import Once, by_length, padded, readable
+from rar import Router
+from rar.embedding import MiniLMEmbedder
+from rar.networks import Once, by_length, padded, readable, shared
 
 
 def test_many_threads_make_it_once() -> None:
@@ -59,6 +62,51 @@ def test_a_copy_makes_its_own() -> None:
         assert copied() is copied()
         assert copied() is not lock
     assert once() is lock
+
+
+def test_what_is_shared_is_made_once_and_let_go_with_its_last_user() -> None:
+    made: list[tuple[int, ...]] = []
+
+    def make(*arguments: int) -> threading.Lock:
+        made.append(arguments)
+        return threading.Lock()
+
+    first = shared(make, 1)
+    others = shared(make, 1), copy.deepcopy(first)
+    assert {id(once()) for once in (first, *others)} == {id(first())}
+    assert shared(make, 2)() is not first()
+    assert made == [(1,), (2,)]
+
+    del first, others
+    shared(make, 1)()
+    assert made == [(1,), (2,), (1,)]
+
+
+def test_any_number_of_routers_have_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    sessions: list[object] = []
+    make = onnxruntime.InferenceSession
+
+    def counted(*arguments: object, **options: object) -> object:
+        sessions.append(make(*arguments, **options))
+        return sessions[-1]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", counted)
+    gc.collect()
+    before = MiniLMEmbedder(threads=2)  # another number of threads than the other tests have
+    before.embed(["warm"])
+
+    routers = [Router(memory=":memory:", embedder=MiniLMEmbedder(threads=2), learning="off") for _ in range(200)]
+    for length, router in enumerate(routers[:8], start=8):
+        MiniLMEmbedder(threads=2, max_tokens=length).embed(["as long as may be"])
+        assert router.embedder is not None
+        router.embedder.embed([f"question {length}"])
+    pickle.loads(pickle.dumps(before)).embed(["copied"])
+
+    assert len(sessions) == 1
+    for router in routers:
+        router.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +18,7 @@ import numpy as np
 from rar.errors import ConfigurationError, WeightsError
 from rar.forking import NUMERIC
 from rar.local.weights import check, hub_file, installed_file, sha256_of
-from rar.networks import Once, by_length, onnx_session, padded, readable
+from rar.networks import Once, by_length, onnx_session, padded, readable, shared
 from rar.values import Vector
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class MiniLMEmbedder:
     """Sentence embeddings of all-MiniLM-L6-v2, 384 long. Weights are loaded at the first use.
 
     `id` tells weight files apart (fp32 and int8 give slightly different vectors), so it loads them too. A text's vector
-    does not depend on the texts that are embedded with it. Safe between threads; a forked child loads its own copy.
+    does not depend on the texts that are embedded with it. Safe between threads. All embedders of a process share one
+    copy of the weights; a forked child loads its own.
 
     Args:
         path: Folder with `model.onnx` and `tokenizer.json`.
@@ -65,7 +66,7 @@ class MiniLMEmbedder:
         self.path = None if path is None else Path(path)
         self.threads = threads
         self.max_tokens = max_tokens
-        self._network = Once(partial(_load, self.path, threads, max_tokens))
+        self._network = Once(partial(_network, self.path, threads, max_tokens))
 
     def __repr__(self) -> str:
         given = "" if self.path is None else f"{str(self.path)!r}, "
@@ -104,12 +105,13 @@ class MiniLMEmbedder:
 
 @dataclass(frozen=True, slots=True)
 class _Network:
-    session: Any
+    session: Once[Any]  # shared by all networks of one file, which may cut texts at other lengths
     inputs: frozenset[str]
     output: str
     tokenizer: Tokenizer
     max_tokens: int
     sha256: str
+    shared: Once[_Network] | None = None  # kept, so that the next embedder finds it
 
     def tokenize(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(readable(text, self.max_tokens)).ids
@@ -122,25 +124,47 @@ class _Network:
             return self._pooled(feed, mask)
 
     def _pooled(self, feed: dict[str, Any], mask: Any) -> Vector:
-        (hidden,) = self.session.run([self.output], {name: feed[name] for name in self.inputs})
+        (hidden,) = self.session().run([self.output], {name: feed[name] for name in self.inputs})
         sums = (mask[:, None, :].astype(np.float32) @ hidden)[:, 0]  # the mean's divisor goes with the norm
         vectors: Vector = sums / np.linalg.norm(sums, axis=1, keepdims=True)
         return vectors
 
 
-def _load(path: Path | None, threads: int, max_tokens: int) -> _Network:
+@dataclass(frozen=True)
+class _File:
+    """A file as it is now: another one may take its place."""
+
+    path: Path
+    age: int
+    size: int
+
+
+def _network(path: Path | None, threads: int, max_tokens: int) -> _Network:
+    model, tokenizer, sha256 = _find(path)
+    try:
+        stat = model.stat()
+    except OSError as error:
+        raise WeightsError(f"Cannot read {model}: {error}. {_REMEDIES}") from error
+    file = _File(model, stat.st_mtime_ns, stat.st_size)
+    once = shared(_load, file, tokenizer, sha256, threads, max_tokens)
+    return replace(once(), shared=once)
+
+
+def _load(file: _File, tokenizer_file: Path, sha256: str | None, threads: int, max_tokens: int) -> _Network:
     from tokenizers import Tokenizer  # noqa: PLC0415 - slow, and only where it is used
 
-    model, tokenizer_file = _find(path)
+    model = file.path
+    if sha256 is not None:
+        check(model, sha256)
     try:
-        session = onnx_session(model, threads)
+        session = shared(_session, file, threads)
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
         network = _Network(
             session,
-            frozenset(i.name for i in session.get_inputs()),
-            session.get_outputs()[0].name,
+            frozenset(i.name for i in session().get_inputs()),
+            session().get_outputs()[0].name,
             tokenizer,
             max_tokens,
             sha256_of(model),
@@ -153,8 +177,12 @@ def _load(path: Path | None, threads: int, max_tokens: int) -> _Network:
     return network
 
 
-def _find(path: Path | None) -> tuple[Path, Path]:
-    """The network's and the tokenizer's file."""
+def _session(file: _File, threads: int) -> Any:
+    return onnx_session(file.path, threads)
+
+
+def _find(path: Path | None) -> tuple[Path, Path, str | None]:
+    """The network's and the tokenizer's file, and the digest that the network's must have."""
     if path is None and "RAR_MINILM" in os.environ:
         path = Path(os.environ["RAR_MINILM"])
     if path is not None:
@@ -162,12 +190,11 @@ def _find(path: Path | None) -> tuple[Path, Path]:
         for file in files:
             if not file.is_file():
                 raise WeightsError(f"There is no file {file}. {_REMEDIES}")
-        return files
+        return *files, None
     model = installed_file(*_WHEEL_MODEL[:2])
     if model is not None:
-        check(model, _WHEEL_MODEL[2])
-        return model, TOKENIZER
+        return model, TOKENIZER, _WHEEL_MODEL[2]
     try:
-        return hub_file(_HUB, "onnx/model.onnx"), TOKENIZER
+        return hub_file(_HUB, "onnx/model.onnx"), TOKENIZER, None
     except WeightsError as error:
         raise WeightsError(f"No weights of all-MiniLM-L6-v2 were found: {error} {_REMEDIES}") from error

@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from rar.errors import ConfigurationError, MissingDependencyError, RouterFileError, WeightsError
 from rar.linear import Array
 from rar.local.weights import check, installed_file
-from rar.networks import Once, by_length, onnx_session, padded, readable
+from rar.networks import by_length, onnx_session, padded, readable, shared
 from rar.routers._torch import (
     EXTRA,
     Device,
@@ -185,7 +184,7 @@ class _Scorer:
 
     def __init__(self, model: bytes, tokenizer: bytes, max_tokens: int, threads: int) -> None:
         self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
-        self._loaded = Once(partial(_loaded, model, tokenizer, threads))
+        self._loaded = shared(_loaded, model, tokenizer, threads)
 
     def chances(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Of "strong wins", "tie" and "weak wins", shape `(n, 3)`."""
