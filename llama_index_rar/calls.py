@@ -23,19 +23,25 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
+from llama_index.core.base.llms.generic_utils import (
+    astream_completion_response_to_chat_response,
+    completion_response_to_chat_response,
+    stream_completion_response_to_chat_response,
+)
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole
 from llama_index.core.bridge.pydantic import BaseModel
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMCompletionEndEvent
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from llama_index.core.llms.llm import LLM
-from llama_index.core.prompts import ChatPromptTemplate
+from llama_index.core.llms.llm import LLM, ToolSelection
+from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate, PromptTemplate
 from llama_index_instrumentation import get_dispatcher
 
-from llama_index_rar.messages import as_completion, as_prompt, to_reply, usage_of
+from llama_index_rar.filled import Filled, parsed
+from llama_index_rar.hiding import OwnHandler
+from llama_index_rar.messages import as_completion, as_prompt, model_name, says_something, to_reply, usage_of
 from llama_index_rar.usage import ASKED, Held, asks
-from rar.errors import ConfigurationError
+from rar.errors import ConfigurationError, EmptyReplyError, UnparsedReplyError
 from rar.keys import task_of
 from rar.values import Reply, ToolCall, Usage
 
@@ -47,10 +53,11 @@ def can_call_tools(child: LLM) -> bool:
 
 
 class Kind(ABC):
-    """One kind of call. `extends` says that the child's own system prompt applies, as in the child's own `predict`."""
+    """One kind of call. `filled` is the template it came of, to which the child's own settings for prompts apply."""
 
-    extends: bool = False
+    filled: Filled | None = None
     needs_tools: bool = False
+    has_turns: bool = False  # whether later calls may go on with what this one began
 
     @property
     def task(self) -> str:
@@ -68,27 +75,34 @@ class Kind(ABC):
     @abstractmethod
     async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[Any]: ...
 
+    def solid(self, child: LLM, result: Any) -> bool:
+        """Whether a response, or a chunk of one, holds an answer or the beginning of one."""
+        return says_something(result)
+
+    def nothing(self, role: str) -> Exception:
+        """What is wrong with a result that holds nothing solid."""
+        return EmptyReplyError(role)
+
     def stamped(self, result: Any, facts: Mapping[str, Any]) -> Any:
         """A copy of `result` that carries the decision: results may be shared, for example by a cache."""
         return result.model_copy(update={"additional_kwargs": {**result.additional_kwargs, "rar": dict(facts)}})
+
+    def add_costs(self, chunk: Any, costs: Mapping[str, Any]) -> None:
+        """Complete the last chunk of a stream, which its reader has by now: what it cost is known at its end only."""
+        chunk.additional_kwargs["rar"].update(costs)
 
     def reply(self, role: str, child: LLM, result: Any) -> Reply:
         """What the engine learns from: the whole result, or the last chunk of a stream, which holds the whole text."""
         return to_reply(role, result, model_name(child))
 
 
-def model_name(child: LLM) -> str:
-    """The provider's name of the model; the class's where it has none."""
-    name = child.metadata.model_name
-    return name if name and name != "unknown" else child.class_name()
-
-
 @dataclass(frozen=True)
 class Chat(Kind):
-    """A chat call, with tools or without."""
+    """A chat call, with tools or without. A template is completed by a model that does not chat, as it would itself."""
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    extends: bool = False
+    filled: Filled | None = None
+    has_turns = True
 
     @property
     def task(self) -> str:
@@ -98,16 +112,35 @@ class Chat(Kind):
         )
 
     def call(self, child: LLM, messages: Messages) -> ChatResponse:
-        return child.chat(messages, **self.arguments)
+        if self._completes(child):
+            completion = child.complete(as_prompt(messages), formatted=True, **self.arguments)
+            response = completion_response_to_chat_response(completion)
+        else:
+            response = child.chat(messages, **self.arguments)
+        return parsed(child, response) if self.filled else response
 
     async def acall(self, child: LLM, messages: Messages) -> ChatResponse:
-        return await child.achat(messages, **self.arguments)
+        if self._completes(child):
+            completion = await child.acomplete(as_prompt(messages), formatted=True, **self.arguments)
+            response = completion_response_to_chat_response(completion)
+        else:
+            response = await child.achat(messages, **self.arguments)
+        return parsed(child, response) if self.filled else response
 
     def stream(self, child: LLM, messages: Messages) -> Iterator[ChatResponse]:
+        if self._completes(child):
+            chunks = child.stream_complete(as_prompt(messages), formatted=True, **self.arguments)
+            return stream_completion_response_to_chat_response(chunks)
         return _streamed(child, partial(child.stream_chat, messages), self.arguments)
 
     async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[ChatResponse]:
+        if self._completes(child):
+            chunks = await child.astream_complete(as_prompt(messages), formatted=True, **self.arguments)
+            return astream_completion_response_to_chat_response(chunks)
         return await _astreamed(child, partial(child.astream_chat, messages), self.arguments)
+
+    def _completes(self, child: LLM) -> bool:
+        return self.filled is not None and not child.metadata.is_chat_model
 
 
 @dataclass(frozen=True)
@@ -116,6 +149,7 @@ class Tools(Kind):
 
     tools: Sequence[Any]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    has_turns = True
 
     @property
     def needs_tools(self) -> bool:  # type: ignore[override]
@@ -139,10 +173,16 @@ class Tools(Kind):
         stream = partial(_able(child).astream_chat_with_tools, self.tools, chat_history=messages)
         return await _astreamed(child, stream, self.arguments)
 
+    def solid(self, child: LLM, result: Any) -> bool:
+        return says_something(result) or bool(self._selected(child, result))
+
     def reply(self, role: str, child: LLM, result: Any) -> Reply:
-        selections = _able(child).get_tool_calls_from_response(result, error_on_no_tool_call=False)
+        selections = self._selected(child, result)
         calls = tuple(ToolCall(selection.tool_name, selection.tool_kwargs) for selection in selections)
         return _with_calls(to_reply(role, result, model_name(child)), calls)
+
+    def _selected(self, child: LLM, result: Any) -> list[ToolSelection]:
+        return _able(child).get_tool_calls_from_response(result, error_on_no_tool_call=False)
 
 
 def _with_calls(reply: Reply, calls: tuple[ToolCall, ...]) -> Reply:
@@ -192,17 +232,21 @@ class Complete(Kind):
 
     formatted: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    extends: bool = False
+    filled: Filled | None = None
 
     def call(self, child: LLM, messages: Messages) -> CompletionResponse:
         if child.metadata.is_chat_model:
-            return as_completion(child.chat(messages, **self.arguments))
-        return child.complete(as_prompt(messages), formatted=self.formatted, **self.arguments)
+            response = as_completion(child.chat(messages, **self.arguments))
+        else:
+            response = child.complete(as_prompt(messages), formatted=self.formatted, **self.arguments)
+        return parsed(child, response) if self.filled else response
 
     async def acall(self, child: LLM, messages: Messages) -> CompletionResponse:
         if child.metadata.is_chat_model:
-            return as_completion(await child.achat(messages, **self.arguments))
-        return await child.acomplete(as_prompt(messages), formatted=self.formatted, **self.arguments)
+            response = as_completion(await child.achat(messages, **self.arguments))
+        else:
+            response = await child.acomplete(as_prompt(messages), formatted=self.formatted, **self.arguments)
+        return parsed(child, response) if self.filled else response
 
     def stream(self, child: LLM, messages: Messages) -> Iterator[CompletionResponse]:
         if child.metadata.is_chat_model:
@@ -297,20 +341,20 @@ class Structured(Kind):
 
     def call(self, child: LLM, messages: Messages) -> _Object:
         with _collected() as responses:
-            return _Object(child.structured_predict(**self._arguments(messages)), responses)
+            return _Object(child.structured_predict(**self._arguments(child, messages)), responses)
 
     async def acall(self, child: LLM, messages: Messages) -> _Object:
         with _collected() as responses:
-            return _Object(await child.astructured_predict(**self._arguments(messages)), responses)
+            return _Object(await child.astructured_predict(**self._arguments(child, messages)), responses)
 
     def stream(self, child: LLM, messages: Messages) -> Iterator[_Object]:
         responses: list[Response] = []
-        chunks = child.stream_structured_predict(**self._arguments(messages))
+        chunks = child.stream_structured_predict(**self._arguments(child, messages))
         try:
             while True:
                 with _collected(responses):  # not across a `yield`: the context is the consumer's
-                    chunk = next(chunks, None)
-                if chunk is None:
+                    chunk = next(chunks, _END)
+                if chunk is _END:
                     return
                 yield _Object(chunk, responses)
         finally:
@@ -318,27 +362,42 @@ class Structured(Kind):
 
     async def astream(self, child: LLM, messages: Messages) -> AsyncIterator[_Object]:
         with _collected() as responses:
-            chunks = await child.astream_structured_predict(**self._arguments(messages))
+            chunks = await child.astream_structured_predict(**self._arguments(child, messages))
         return self._aobjects(chunks, responses)
 
     async def _aobjects(self, chunks: AsyncIterator[Any], responses: list[Response]) -> AsyncIterator[_Object]:
         try:
             while True:
                 with _collected(responses):
-                    chunk = await anext(chunks, None)
-                if chunk is None:
+                    chunk = await anext(chunks, _END)
+                if chunk is _END:
                     return
                 yield _Object(chunk, responses)
         finally:
             await aclose(chunks)
 
-    def _arguments(self, messages: Messages) -> dict[str, Any]:
+    def _arguments(self, child: LLM, messages: Messages) -> dict[str, Any]:
         # Filled-in messages as a template without variables, as the framework's own StructuredLLM does it.
-        prompt = ChatPromptTemplate(message_templates=messages)
+        prompt: BasePromptTemplate = ChatPromptTemplate(message_templates=messages)
+        if not child.metadata.is_chat_model and [message.role for message in messages] == [MessageRole.USER]:
+            prompt = PromptTemplate("{prompt}", prompt=as_prompt(messages))  # which is text alone too
         return {"output_cls": self.output_cls, "prompt": prompt, "llm_kwargs": dict(self.arguments)}
+
+    def solid(self, child: LLM, result: Any) -> bool:
+        value = result.value
+        if isinstance(value, list):
+            return bool(value)
+        # Until something is parsed, streams give an object of another class with nothing in it.
+        return isinstance(value, BaseModel) and (isinstance(value, self.output_cls) or bool(value.model_fields_set))
+
+    def nothing(self, role: str) -> Exception:
+        return UnparsedReplyError(role)
 
     def stamped(self, result: Any, facts: Mapping[str, Any]) -> Any:
         return result.value  # the user's own class, with no place for the decision
+
+    def add_costs(self, chunk: Any, costs: Mapping[str, Any]) -> None:
+        pass
 
     def reply(self, role: str, child: LLM, result: Any) -> Reply:
         usage = sum((usage_of(response) for response in result.responses), Usage())
@@ -349,6 +408,7 @@ class Structured(Kind):
         )
 
 
+_END = object()
 Response = ChatResponse | CompletionResponse
 
 
@@ -372,7 +432,7 @@ def _collected(responses: list[Response] | None = None) -> Iterator[list[Respons
         _responses.reset(token)
 
 
-class _Collector(BaseEventHandler):
+class _Collector(OwnHandler):
     @classmethod
     def class_name(cls) -> str:
         return "rar.ResponseCollector"

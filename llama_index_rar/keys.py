@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate, PromptTemplate, PromptType
 
+from llama_index_rar.filled import Filled
 from rar.keys import Key, ambient_query, last_question
 from rar.values import Message
 
@@ -57,12 +58,14 @@ class Prompted:
     Args:
         query: The user's query, if a variable held it.
         boilerplate: The text is nothing but context and instructions, and must not be taken for a question.
+        filled: The template itself and what it was filled in with.
     """
 
     query: str | None = None
     purpose: Purpose = ANSWER
     boilerplate: bool = False
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    filled: Filled | None = None
 
 
 class PromptedMessages(list[ChatMessage]):

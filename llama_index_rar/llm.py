@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import copy
 import inspect
-import logging
 import os
 import pickle
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -25,13 +25,16 @@ from llama_index.core.base.llms.types import (
     MessageRole,
 )
 from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, SerializeAsAny, model_serializer
+from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM, ToolSelection
 from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model
 
-from llama_index_rar.calls import Chat, Complete, Kind, Structured, Tools, aclose, can_call_tools, close, model_name
+from llama_index_rar.authors import Audience
+from llama_index_rar.calls import Chat, Complete, Kind, Structured, Tools, can_call_tools
+from llama_index_rar.filled import Filled, wraps_prompts
 from llama_index_rar.keys import (
     Prompted,
     PromptedMessages,
@@ -41,25 +44,23 @@ from llama_index_rar.keys import (
     prompted,
     react_tools,
 )
-from llama_index_rar.messages import from_messages, to_messages
-from llama_index_rar.ports import KIND, Playback, Port, kind_of, sent
-from llama_index_rar.turns import Turns, continues, turn_of
-from rar.errors import ConfigurationError, EmptyReplyError, MissingModelError, RequestError
+from llama_index_rar.messages import model_name, to_messages
+from llama_index_rar.ports import AUDIENCE, KIND, Port
+from llama_index_rar.rooms import UNLIMITED, room_for_prompt
+from llama_index_rar.serving import Seen, Serving
+from llama_index_rar.turns import asked, continues, traces
+from rar.errors import ConfigurationError, MissingModelError, RequestError
 from rar.keys import task_of
 from rar.learning.policy import Policy
 from rar.learning.worker import Mode
 from rar.memory.base import Memory
 from rar.models import advice, check_pair, named_models
-from rar.naming import cause, shown
+from rar.naming import shown
 from rar.options import check_arguments, check_options
 from rar.overrides import NAMES, overrides_of, without_overrides
 from rar.router import Router
 from rar.strategy import Strategy, check_models
-from rar.values import STRONG, WEAK, Answer, Choice, Decision, Message, Reply, Request, Route
-
-logger = logging.getLogger("rar")
-
-_TURN = "llama_index.turn"
+from rar.values import STRONG, WEAK, Choice, Message, Request
 
 
 class RouterLLM(FunctionCallingLLM):
@@ -92,7 +93,6 @@ class RouterLLM(FunctionCallingLLM):
     namespace: str = Field(default="default", description="What is learned stays in it.")
     query_extractor: QueryExtractor | None = Field(default=None, exclude=True, repr=False)
 
-    _turns: Turns = PrivateAttr(default_factory=Turns)
     _ports: dict[str, tuple[LLM, Port]] = PrivateAttr(default_factory=dict)
     _reporting: dict[str, LLM] = PrivateAttr(default_factory=dict)
 
@@ -154,14 +154,19 @@ class RouterLLM(FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What all children can do at least; tools and chat are there if any has them."""
+        """What all children can do at least; tools and chat are there if any has them.
+
+        The window less the output is the room for a prompt, which is that of the child with the least.
+        """
         children = self._children.values()
         each = [child.metadata for child in children]
-        outputs = [one.num_output for one in each if one.num_output > 0]  # -1: no limit known
+        window = min(one.context_window for one in each)
+        room = min(map(room_for_prompt, children))
+        unlimited = all(one.num_output == UNLIMITED for one in each) and window - room == DEFAULT_NUM_OUTPUTS
         same_role = len({one.system_role for one in each}) == 1
         return LLMMetadata(
-            context_window=min(one.context_window for one in each),
-            num_output=min(outputs, default=-1),
+            context_window=window,
+            num_output=UNLIMITED if unlimited else window - room,
             is_chat_model=any(one.is_chat_model for one in each),
             is_function_calling_model=any(map(can_call_tools, children)),
             model_name=f"rar({', '.join(map(model_name, children))})",
@@ -175,28 +180,28 @@ class RouterLLM(FunctionCallingLLM):
     # --- the framework's calls --------------------------------------------------------------------------------------
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        return self._call(self._chat_request(messages, kwargs))  # type: ignore[no-any-return]
+        return self._serving(self._chat_request(messages, kwargs)).call()  # type: ignore[no-any-return]
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        return await self._acall(self._chat_request(messages, kwargs))  # type: ignore[no-any-return]
+        return await self._serving(self._chat_request(messages, kwargs)).acall()  # type: ignore[no-any-return]
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        return self._stream(self._chat_request(messages, kwargs))
+        return self._serving(self._chat_request(messages, kwargs)).stream()
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        return await self._astream(self._chat_request(messages, kwargs))
+        return await self._serving(self._chat_request(messages, kwargs)).astream()
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return self._call(self._completion_request(prompt, formatted, kwargs))  # type: ignore[no-any-return]
+        return self._serving(self._completion_request(prompt, formatted, kwargs)).call()  # type: ignore[no-any-return]
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return await self._acall(self._completion_request(prompt, formatted, kwargs))  # type: ignore[no-any-return]
+        return await self._serving(self._completion_request(prompt, formatted, kwargs)).acall()  # type: ignore[no-any-return]
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        return self._stream(self._completion_request(prompt, formatted, kwargs))
+        return self._serving(self._completion_request(prompt, formatted, kwargs)).stream()
 
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
-        return await self._astream(self._completion_request(prompt, formatted, kwargs))
+        return await self._serving(self._completion_request(prompt, formatted, kwargs)).astream()
 
     def structured_predict(
         self,
@@ -205,9 +210,7 @@ class RouterLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Model:
-        return self._call(  # type: ignore[no-any-return]
-            self._structured_request(output_cls, prompt, llm_kwargs, prompt_args)
-        )
+        return self._serving(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args)).call()  # type: ignore[no-any-return]
 
     async def astructured_predict(
         self,
@@ -216,9 +219,7 @@ class RouterLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Model:
-        return await self._acall(  # type: ignore[no-any-return]
-            self._structured_request(output_cls, prompt, llm_kwargs, prompt_args)
-        )
+        return await self._serving(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args)).acall()  # type: ignore[no-any-return]
 
     def stream_structured_predict(
         self,
@@ -227,7 +228,7 @@ class RouterLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Generator[Model | FlexibleModel, None, None]:
-        return self._stream(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args))
+        return self._serving(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args)).stream()
 
     async def astream_structured_predict(
         self,
@@ -236,7 +237,7 @@ class RouterLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> AsyncGenerator[Model | FlexibleModel, None]:
-        return await self._astream(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args))
+        return await self._serving(self._structured_request(output_cls, prompt, llm_kwargs, prompt_args)).astream()
 
     def _prepare_chat_with_tools(
         self,
@@ -279,11 +280,18 @@ class RouterLLM(FunctionCallingLLM):
 
     def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> PromptedMessages:
         overrides, values = _overrides(prompt_args)
-        return PromptedMessages(super()._get_messages(prompt, **values), prompted(prompt, values, overrides))
+        messages = super()._get_messages(prompt, **values)
+        filled = Filled(prompt, values, messages, self)
+        return PromptedMessages(messages, replace(prompted(prompt, values, overrides), filled=filled))
 
     def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> PromptedText:
         overrides, values = _overrides(prompt_args)
-        return PromptedText(super()._get_prompt(prompt, **values), prompted(prompt, values, overrides))
+        text = super()._get_prompt(prompt, **values)
+        if wraps_prompts(self):
+            filled = Filled(None, values, [_user(text)], self)
+        else:
+            filled = Filled(prompt, values, super()._get_messages(prompt, **values), self)
+        return PromptedText(text, replace(prompted(prompt, values, overrides), filled=filled))
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -296,14 +304,14 @@ class RouterLLM(FunctionCallingLLM):
             return self._request(Tools(tools, {**how, **arguments}), messages, origin, overrides)
         if how:
             arguments.pop("tool_choice", None)  # of no tools
-        return self._request(Chat(arguments, extends=origin is not None), messages, origin, overrides)
+        return self._request(Chat(arguments, origin.filled if origin else None), messages, origin, overrides)
 
     def _completion_request(self, prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> Request:
         overrides, arguments = _overrides(kwargs)
         origin = prompt.prompted if isinstance(prompt, PromptedText) else None
-        message = ChatMessage(role=MessageRole.USER, content=str(prompt))
-        kind = Complete(formatted, arguments, extends=origin is not None)
-        return self._request(kind, [message], origin, overrides)
+        filled = origin.filled if origin else None
+        messages = filled.messages if filled else [_user(str(prompt))]
+        return self._request(Complete(formatted, arguments, filled), messages, origin, overrides)
 
     def _structured_request(
         self, output_cls: Any, prompt: Any, llm_kwargs: Mapping[str, Any] | None, prompt_args: dict[str, Any]
@@ -324,20 +332,19 @@ class RouterLLM(FunctionCallingLLM):
             raise RequestError("There are no messages to answer. Pass at least one.")
         steer = overrides_of(overrides, origin.overrides if origin is not None else {})
         mapped = to_messages(messages)
-        key, purpose = find(mapped, origin, given=steer.query, extractor=self.query_extractor)
+        question = asked(mapped) if kind.has_turns else mapped
+        key, purpose = find(question, origin, given=steer.query, extractor=self.query_extractor)
         namespace = steer.namespace or self.namespace
-        task = purpose.task or _task(kind, mapped)
-        turn = turn_of(mapped, namespace) if task.startswith("tools:") else None
-        again = turn is not None and continues(mapped)
+        seen, again = Seen.through(self.router), kind.has_turns and continues(mapped)
         return Request(
             messages=mapped,
             key=key.text,
             key_source=key.source,
             namespace=namespace,
-            task=task,
-            options={KIND: kind, _TURN: turn},
+            task=purpose.task or _task(kind, mapped),
+            options={KIND: kind, AUDIENCE: Audience(seen.authors, tuple(self._children.values()))},
             force=steer.force or self._only_able(kind),
-            sticky=self._turns.get(turn) if turn is not None and again else None,
+            sticky=seen.turns.first(traces(mapped, namespace)) if again else None,
             # What a tool loop does later depends on more than the question.
             learn=steer.learn is not False and purpose.learn and not again,
             source="llama_index",
@@ -354,123 +361,17 @@ class RouterLLM(FunctionCallingLLM):
             return None
         return STRONG if STRONG in able else able[0]
 
-    # --- making the call: all modes are one loop --------------------------------------------------------------------
+    # --- making the call --------------------------------------------------------------------------------------------
 
-    def _call(self, request: Request) -> Any:
+    def _serving(self, request: Request) -> Serving:
         models = self._models()
-        if self.rate_limiter is not None:
-            self.rate_limiter.acquire()
-        decision = self.router.decide(request, models)
-        kind = kind_of(decision.call)
-        while True:
-            try:
-                result = kind.call(*self._target(decision))
-            except Exception as error:
-                decision = self.router.failover(decision, error)
-                continue
-            reply = self._reply(kind, decision, result)
-            after = self._after_empty(decision, reply)
-            if after is None:
-                self._served(decision, reply)
-                return kind.stamped(result, decision.as_dict())
-            decision = after
-
-    async def _acall(self, request: Request) -> Any:
-        models = self._models()
-        if self.rate_limiter is not None:
-            await self.rate_limiter.async_acquire()
-        decision = await self.router.adecide(request, models)
-        kind = kind_of(decision.call)
-        while True:
-            try:
-                result = await kind.acall(*self._target(decision))
-            except Exception as error:
-                decision = self.router.failover(decision, error)
-                continue
-            reply = self._reply(kind, decision, result)
-            after = self._after_empty(decision, reply)
-            if after is None:
-                self._served(decision, reply)
-                return kind.stamped(result, decision.as_dict())
-            decision = after
-
-    def _stream(self, request: Request) -> Generator[Any, None, None]:
-        models = self._models()
-        if self.rate_limiter is not None:
-            self.rate_limiter.acquire()
-        return self._relay(*self._open(self.router.decide(request, models)))
-
-    def _open(self, decision: Decision) -> tuple[Decision, Iterator[Any]]:
-        while True:
-            try:
-                return decision, kind_of(decision.call).stream(*self._target(decision))
-            except Exception as error:
-                decision = self.router.failover(decision, error)
-
-    def _relay(self, decision: Decision, chunks: Iterator[Any]) -> Generator[Any, None, None]:
-        kind = kind_of(decision.call)
-        while True:
-            try:
-                chunk = next(chunks, None)
-                break
-            except Exception as error:  # nothing was passed on yet
-                decision, chunks = self._open(self.router.failover(decision, error))
-        last, facts = None, decision.as_dict()
-        try:
-            while chunk is not None:
-                last = chunk
-                yield kind.stamped(chunk, facts)
-                chunk = next(chunks, None)
-        finally:
-            close(chunks)
-        if last is not None:
-            self._served(decision, self._reply(kind, decision, last))
-
-    async def _astream(self, request: Request) -> AsyncGenerator[Any, None]:
-        models = self._models()
-        if self.rate_limiter is not None:
-            await self.rate_limiter.async_acquire()
-        return self._arelay(*await self._aopen(await self.router.adecide(request, models)))
-
-    async def _aopen(self, decision: Decision) -> tuple[Decision, AsyncIterator[Any]]:
-        while True:
-            try:
-                return decision, await kind_of(decision.call).astream(*self._target(decision))
-            except Exception as error:
-                decision = self.router.failover(decision, error)
-
-    async def _arelay(self, decision: Decision, chunks: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-        kind = kind_of(decision.call)
-        while True:
-            try:
-                chunk = await anext(chunks, None)
-                break
-            except Exception as error:
-                decision, chunks = await self._aopen(self.router.failover(decision, error))
-        last, facts = None, decision.as_dict()
-        try:
-            while chunk is not None:
-                last = chunk
-                yield kind.stamped(chunk, facts)
-                chunk = await anext(chunks, None)
-        finally:
-            await aclose(chunks)
-        if last is not None:
-            self._served(decision, self._reply(kind, decision, last))
-
-    def _target(self, decision: Decision) -> tuple[LLM, list[ChatMessage]]:
-        """The child to call and what to send to it; an answer that is already had is played back as by a child."""
-        child = self._child(decision.model)
-        if isinstance(decision.choice, Answer):
-            reply, manager = decision.choice.reply, child.callback_manager
-            player = Playback(reply=reply, played=child.metadata, callback_manager=manager)
-            return player, from_messages(decision.request.messages, child.metadata.system_role)
-        return child, sent(decision.call, child)
+        return Serving(self.router, request, models, self._child, Seen.through(self.router), self.rate_limiter)
 
     def _child(self, role: str) -> LLM:
-        """The child that serves. One without callback handlers reports to this LLM's, which may be set at any time."""
-        child = self._children[role]
-        if child.callback_manager.handlers or not self.callback_manager.handlers:
+        """The child that serves. One without callback handlers of its own reports to this LLM's, set at any time."""
+        child, ours = self._children[role], self.callback_manager.handlers
+        theirs = child.callback_manager.handlers  # a global handler is in both
+        if len(theirs) >= len(ours) or any(handler not in ours for handler in theirs):
             return child
         known = self._reporting.get(role)
         if known is None or not _up_to_date(known, child, self.callback_manager):
@@ -488,37 +389,6 @@ class RouterLLM(FunctionCallingLLM):
         if known is None or known[0] is not child:
             known = self._ports[role] = (child, Port(child))
         return known[1]
-
-    def _reply(self, kind: Kind, decision: Decision, result: Any) -> Reply | None:
-        """What the engine learns from; None where it cannot be read, which must not cost the user the answer."""
-        if isinstance(decision.choice, Answer):
-            return decision.choice.reply
-        try:
-            return kind.reply(decision.model, self._child(decision.model), result)
-        except Exception as error:
-            logger.warning(
-                "A response of the %s model could not be read; nothing is learned from it. %s",
-                decision.model,
-                cause(error),
-            )
-            return None
-
-    def _after_empty(self, decision: Decision, reply: Reply | None) -> Decision | None:
-        """Who is to be asked after a model that returned nothing; None where that must be passed on as it is."""
-        if reply is None or not reply.empty:
-            return None
-        try:
-            return self.router.failover(decision, EmptyReplyError(decision.model))
-        except EmptyReplyError:
-            return None
-
-    def _served(self, decision: Decision, reply: Reply | None) -> None:
-        """Remember the turn, and learn, once the user has the whole answer."""
-        turn = decision.request.options[_TURN]
-        if turn is not None:
-            self._turns.put(turn, Route(decision.model, decision.guide))
-        if reply is not None:
-            self.router.learn(decision, reply, self._models())
 
     # --- copies and looks -------------------------------------------------------------------------------------------
 
@@ -587,6 +457,10 @@ def _overrides(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     """The arguments for the router, and the rest."""
     overrides_of(arguments)  # a misspelt one is refused where it is given
     return {name: arguments[name] for name in NAMES if name in arguments}, without_overrides(arguments)
+
+
+def _user(text: str) -> ChatMessage:
+    return ChatMessage(text, role=MessageRole.USER)
 
 
 def _task(kind: Kind, messages: Sequence[Message]) -> str:

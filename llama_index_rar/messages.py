@@ -13,8 +13,10 @@ from llama_index.core.base.llms.types import (
     ContentBlock,
     MessageRole,
     TextBlock,
+    ThinkingBlock,
     ToolCallBlock,
 )
+from llama_index.core.llms.llm import LLM
 
 from rar.tokens import field_of, reported
 from rar.values import Message, Reply, Role, ToolCall, Usage
@@ -33,15 +35,26 @@ _NATIVE_ROLES: Mapping[Role, MessageRole] = {
     "assistant": MessageRole.ASSISTANT,
     "tool": MessageRole.TOOL,
 }
+# How the messages begin that agents write to their model in the user's name: a tool's result, or what it did wrong.
+_INNER = (
+    "Observation:", "Result of executing the code given:", "Error while parsing the output:",
+    "Error: Could not parse output", "FAILURE: Your previous response was empty.",
+)  # fmt: skip
+
+
+def model_name(child: LLM) -> str:
+    """The provider's name of the model; the class's where it has none."""
+    name = child.metadata.model_name
+    return name if name and name != "unknown" else child.class_name()
 
 
 def to_messages(messages: Iterable[ChatMessage]) -> tuple[Message, ...]:
-    """The engine's view of `messages`. A ReAct agent's observation, which it sends as the user, is a tool's result."""
+    """The engine's view of `messages`. What an agent writes to its model in the user's name is a tool's result."""
     mapped: list[Message] = []
     for message in messages:
         role = _ROLES.get(message.role, "user")
         text = message.content or ""
-        if role == "user" and text.startswith("Observation:") and mapped and mapped[-1].role == "assistant":
+        if role == "user" and text.startswith(_INNER) and mapped and mapped[-1].role in ("assistant", "tool"):
             role = "tool"
         mapped.append(Message(role, text, message))
     return tuple(mapped)
@@ -89,8 +102,40 @@ def as_completion(response: ChatResponse) -> CompletionResponse:
 
 def tool_calls_of(response: ChatResponse) -> tuple[ToolCall, ...]:
     """The tool calls in a response's blocks; arguments that are not a JSON object are given as `{"": text}`."""
-    blocks = (block for block in response.message.blocks if isinstance(block, ToolCallBlock))
-    return tuple(ToolCall(block.tool_name, _arguments(block.tool_kwargs)) for block in blocks)
+    return tuple(call for _, call in calls_of(response.message))
+
+
+def calls_of(message: ChatMessage) -> tuple[tuple[str | None, ToolCall], ...]:
+    """The tool calls in a message's blocks, each with its id."""
+    blocks = (block for block in message.blocks if isinstance(block, ToolCallBlock))
+    return tuple((block.tool_call_id, ToolCall(block.tool_name, _arguments(block.tool_kwargs))) for block in blocks)
+
+
+# Where integrations put what is an answer and no block.
+_ANSWERS = ("tool_calls", "function_call", "refusal", "built_in_tool_calls")
+
+
+def says_something(response: ChatResponse | CompletionResponse) -> bool:
+    """Whether there is an answer: text, a tool call, an image, a refusal. Thoughts and blanks are none."""
+    if isinstance(response, CompletionResponse):
+        return _has_text(response.text) or _answers(response.additional_kwargs)
+    return (
+        any(_is_solid(block) for block in response.message.blocks)
+        or _answers(response.message.additional_kwargs)
+        or _answers(response.additional_kwargs)
+    )
+
+
+def _is_solid(block: ContentBlock) -> bool:
+    return _has_text(block.text) if isinstance(block, TextBlock) else not isinstance(block, ThinkingBlock)
+
+
+def _has_text(text: str) -> bool:
+    return bool(text) and not text.isspace()  # which looks no further than it must: streams ask for every chunk
+
+
+def _answers(extras: Mapping[str, Any]) -> bool:
+    return any(extras.get(name) for name in _ANSWERS)
 
 
 def _arguments(given: dict[str, Any] | str) -> dict[str, Any]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,14 +26,17 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
-from llama_index_instrumentation.dispatcher import instrument_tags
 
-from llama_index_rar.calls import Chat, Kind, model_name
-from llama_index_rar.messages import from_messages
+from llama_index_rar.authors import Audience
+from llama_index_rar.calls import Chat, Kind
+from llama_index_rar.filled import extended
+from llama_index_rar.hiding import unseen
+from llama_index_rar.messages import from_messages, model_name, to_messages
 from rar.injection import messages_of
-from rar.values import Call, Message, Reply
+from rar.values import Call, Reply
 
 KIND = "llama_index.kind"  # where `Request.options` holds how the user made the call
+AUDIENCE = "llama_index.audience"  # and who may read what of the conversation
 _FRESH_TEMPERATURE = 0.7
 
 
@@ -47,14 +48,24 @@ def kind_of(call: Call) -> Kind:
 
 def sent(call: Call, child: LLM) -> list[ChatMessage]:
     """What `call` sends to `child`, as a list of its own: children append to the list they are given."""
-    if kind_of(call).extends and child.system_prompt:
-        own = Message("system", child.system_prompt)
-        call = replace(call, request=replace(call.request, messages=(own, *call.request.messages)))
-    return from_messages(messages_of(call), child.metadata.system_role)
+    filled, audience = kind_of(call).filled, call.request.options.get(AUDIENCE)
+    metadata = child.metadata
+    chats = metadata.is_chat_model
+    if filled is not None:
+        own = filled.messages_for(child)
+        call = replace(
+            call, request=replace(call.request, messages=to_messages(extended(own, child) if chats else own))
+        )
+    messages = from_messages(messages_of(call), metadata.system_role)
+    if isinstance(audience, Audience):
+        messages = audience.readable(messages, child)
+    if filled is not None and not chats:
+        messages = [ChatMessage(filled.text_for(child, messages), role=MessageRole.USER)]
+    return messages
 
 
 class Port:
-    """A child LLM as a `rar.drive.Model`: called in an empty context, without callbacks, and tagged as shadow."""
+    """A child LLM as a `rar.drive.Model`: called in an empty context, seen by no callback, event or span handler."""
 
     def __init__(self, child: LLM) -> None:
         self._child = child
@@ -77,12 +88,12 @@ class Port:
 
     def _call(self, call: Call) -> Reply:
         kind, child = kind_of(call), self._silent(call.fresh)
-        with _unseen():
+        with unseen():
             return kind.reply(call.model, child, kind.call(child, sent(call, child)))
 
     async def _acall(self, call: Call) -> Reply:
         kind, child = kind_of(call), self._silent(call.fresh)
-        with _unseen():
+        with unseen():
             return kind.reply(call.model, child, await kind.acall(child, sent(call, child)))
 
     def _silent(self, fresh: bool) -> LLM:
@@ -100,23 +111,6 @@ def silent(child: LLM, fresh: bool = False) -> LLM:
     if fresh and "temperature" in type(child).model_fields:
         update["temperature"] = _FRESH_TEMPERATURE
     return child.model_copy(update=update)
-
-
-@contextmanager
-def _unseen() -> Iterator[None]:
-    """Events cannot be kept from global handlers: they are tagged, and OpenTelemetry is told to look away."""
-    with instrument_tags({"rar": "shadow"}):
-        if "opentelemetry.context" not in sys.modules:
-            yield
-            return
-        from opentelemetry import context  # noqa: PLC0415 - only where the application has loaded it
-        from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY  # noqa: PLC0415 - likewise
-
-        token = context.attach(context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-        try:
-            yield
-        finally:
-            context.detach(token)
 
 
 class Playback(FunctionCallingLLM):

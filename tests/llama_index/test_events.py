@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import llama_index.core
 import pytest
 from llama_index.core import Document, Settings, SummaryIndex
-from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler, TokenCountingHandler
+from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.instrumentation.events.llm import LLMChatStartEvent
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.llms.llm import LLM
@@ -169,18 +171,33 @@ class TestShadowCalls:
         assert counter.total_llm_token_count == 0
         assert traced.get_finished_spans() == ()
 
-    def test_events_are_tagged(self, port: Port, recorded: Recorded) -> None:
-        port.call(Call("weak", request("Hello"), purpose="judge"))
-
-        assert {event.tags.get("rar") for event in recorded.of(*STARTS, *ENDS)} == {"shadow"}
-
-    def test_spans_are_not_below_the_users(self, port: Port, router: RouterLLM, spans: SimpleSpanHandler) -> None:
+    async def test_event_and_span_handlers_are_told_of_the_users_calls_alone(
+        self, port: Port, router: RouterLLM, recorded: Recorded, spans: SimpleSpanHandler
+    ) -> None:
         dispatcher = get_dispatcher(__name__)
-        dispatcher.span(lambda: port.call(Call("weak", request("Hello"))))()
+        dispatcher.span(lambda: port.call(Call("weak", request("Hello"), purpose="judge")))()
+        await port.acall(Call("weak", request("Hello"), purpose="shadow"))
 
-        (users,) = [span for span in spans.completed_spans if "lambda" in span.id_]
-        assert users.id_ not in {span.parent_id for span in of(spans, "OpenAILike.chat")}
-        assert None in {span.parent_id for span in of(spans, "OpenAILike.chat")}
+        assert recorded.events == []
+        assert [span.id_.partition(".")[0] for span in spans.completed_spans] == ["TestShadowCalls"]
+        router.chat([user("Hello")])
+        assert len(recorded.of(*STARTS)) == len(of(spans, "RouterLLM.chat")) == 1
+        assert of(spans, "OpenAILike.chat")
+
+    def test_handlers_that_come_and_go_are_as_they_were(
+        self, port: Port, router: RouterLLM, spans: SimpleSpanHandler
+    ) -> None:
+        port.call(Call("weak", request("Hello")))
+        root, late = get_dispatcher(), SimpleSpanHandler()
+        root.add_span_handler(late)
+        port.call(Call("weak", request("Hello")))
+        router.chat([user("Hello")])
+
+        assert len(of(late, "RouterLLM.chat")) == len(of(spans, "RouterLLM.chat")) == 1
+        root.span_handlers[:] = filter(lambda handler: handler is not late, root.span_handlers)
+        router.chat([user("Hello")])
+        assert len(of(late, "RouterLLM.chat")) == 1
+        assert len(of(spans, "RouterLLM.chat")) == 2
 
     def test_the_users_arguments_are_honoured(self, port: Port, fake_openai: FakeOpenAI) -> None:
         options = {KIND: Chat({"stop": ["!"], "temperature": 0.2})}
@@ -218,3 +235,83 @@ class TestShadowCalls:
         assert untagged[0].model_dict["model_name"] == "small"
         assert counter.total_llm_token_count == TOKENS
         assert tokens_in(traced) == TOKENS
+
+
+class Legacy(BaseCallbackHandler):
+    """A callback handler as langfuse's and others' are: it is told of every event."""
+
+    def __init__(self) -> None:
+        super().__init__([], [])
+        self.started: list[CBEventType] = []
+
+    def on_event_start(self, event_type: CBEventType, *args: Any, **kwargs: Any) -> str:
+        self.started.append(event_type)
+        return "id"
+
+    def on_event_end(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def start_trace(self, trace_id: str | None = None) -> None: ...
+
+    def end_trace(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+@pytest.fixture
+def legacy() -> Iterator[Legacy]:
+    llama_index.core.global_handler = handler = Legacy()
+    yield handler
+    llama_index.core.global_handler = None
+
+
+class TestLearningIsUnseen:
+    """A router that learns, judges and writes guides beside every call: observers see the calls of its user alone."""
+
+    @pytest.fixture
+    def learning(self, openai: Callable[..., LLM], fake_openai: FakeOpenAI) -> Iterator[Callable[[str], RouterLLM]]:
+        made: list[RouterLLM] = []
+        fake_openai.script("small", "A wrong answer.")
+
+        def make(mode: str) -> RouterLLM:
+            options: dict[str, Any] = {"memory": ":memory:", "embedder": "hashing", "learning_budget": None}
+            made.append(RouterLLM(openai("small"), openai("large"), learning=mode, judge="llm", **options))
+            return made[-1]
+
+        yield make
+        for router in made:
+            router.router.close()
+
+    @pytest.mark.parametrize("mode", ["background", "inline"])
+    async def test_by_every_observer(
+        self,
+        mode: str,
+        learning: Callable[[str], RouterLLM],
+        counter: TokenCountingHandler,
+        legacy: Legacy,
+        recorded: Recorded,
+        spans: SimpleSpanHandler,
+        traced: InMemorySpanExporter,
+        fake_openai: FakeOpenAI,
+    ) -> None:
+        debug = LlamaDebugHandler(print_trace_on_end=False)
+        Settings.callback_manager = CallbackManager([counter, debug])
+        router = learning(mode)
+        router.callback_manager = Settings.callback_manager
+
+        router.chat([user("Which colour has the lamp in the hall?")])
+        await router.achat([user("Who wrote the letter to the mayor?")])
+        list(router.stream_chat([user("When does the ferry leave in winter?")]))
+        async for _ in await router.astream_chat([user("Why is the bridge closed today?")]):
+            pass
+        router.structured_predict(City, CITY_PROMPT, **CITY)
+        await router.router.aflush()
+
+        served = 5
+        assert len(fake_openai.calls()) > 2 * served
+        assert len(recorded.of(*STARTS)) == len(recorded.of(*ENDS)) == served
+        assert len(debug.get_event_pairs(CBEventType.LLM)) == len(counter.llm_token_counts) == served
+        assert legacy.started.count(CBEventType.LLM) == served
+        asked = {"chat", "achat", "stream_chat", "astream_chat", "structured_predict"}
+        assert {span.id_.partition("-")[0] for span in spans.completed_spans if not span.parent_id} == {
+            f"RouterLLM.{name}" for name in asked
+        }
+        roots = [span.name for span in traced.get_finished_spans() if span.parent is None]
+        assert sorted(roots) == sorted(f"RouterLLM.{name}" for name in asked)

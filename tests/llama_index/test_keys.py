@@ -10,8 +10,7 @@ from llama_index.core.prompts.default_prompts import DEFAULT_REFINE_PROMPT, DEFA
 from llama_index.core.selectors.prompts import DEFAULT_SINGLE_PYD_SELECT_PROMPT_TMPL
 
 from llama_index_rar.keys import ANSWER, REFINE, _known, prompted, react_tools, recognise
-from llama_index_rar.turns import Turns, continues, turn_of
-from rar.values import Message, Route
+from rar.values import Message
 
 
 def origin(template: str, prompt_type: str = PromptType.CUSTOM, **values: Any) -> Any:
@@ -98,37 +97,3 @@ class TestRecognition:
 
         assert react_tools(conversation(("system", header), ("user", "q"))) == ["add", "multiply"]
         assert react_tools(conversation(("user", header))) == []
-
-
-class TestTurns:
-    def test_a_turn_is_known_by_the_conversation_up_to_the_user(self) -> None:
-        asked = conversation(("system", "s"), ("user", "q"))
-        later = [*asked, *conversation(("assistant", "calling"), ("tool", "42"))]
-
-        assert turn_of(asked, "n") == turn_of(later, "n")
-        assert continues(later) and not continues(asked)
-
-    def test_turns_differ_by_conversation_and_namespace(self) -> None:
-        turns = [
-            turn_of(conversation(("user", "q")), "n"),
-            turn_of(conversation(("user", "q")), "other"),
-            turn_of(conversation(("user", "other")), "n"),
-            turn_of(conversation(("user", "p"), ("assistant", "a"), ("user", "q")), "n"),
-            turn_of(conversation(("system", "q"), ("user", "q")), "n"),
-        ]
-        assert len(set(turns)) == len(turns)
-
-    def test_without_a_user_there_is_no_turn(self) -> None:
-        assert turn_of(conversation(("system", "s")), "n") is None
-
-    def test_lone_surrogates_have_a_turn(self) -> None:
-        assert turn_of(conversation(("user", "\ud83d")), "n") is not None
-
-    def test_the_least_recently_used_turn_is_forgotten(self) -> None:
-        turns = Turns(limit=2)
-        turns.put("a", Route("weak"))
-        turns.put("b", Route("weak"))
-        assert turns.get("a") == Route("weak")
-        turns.put("c", Route("strong"))
-
-        assert [turns.get(turn) for turn in "abc"] == [Route("weak"), None, Route("strong")]

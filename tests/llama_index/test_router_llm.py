@@ -91,10 +91,10 @@ class TestConstruction:
             RouterLLM(weak, openai("large"), memory=None)
 
     def test_metadata_is_what_both_can_do(self, openai: Callable[..., LLM]) -> None:
-        weak = openai("small", max_tokens=100, is_function_calling_model=False)
+        weak = openai("small", max_tokens=1000, is_function_calling_model=False)
         metadata = RouterLLM(weak, openai("large"), memory=None).metadata
 
-        assert (metadata.context_window, metadata.num_output) == (8000, 100)
+        assert (metadata.context_window, metadata.num_output) == (8000, 1000)
         assert metadata.is_chat_model and metadata.is_function_calling_model
         assert metadata.model_name == "rar(small, large)"
 
@@ -206,6 +206,33 @@ class TestDecision:
 
         assert {rar(chunk)["model"] for chunk in [*chunks, *achunks]} == {"weak"}
         assert len({rar(chunk)["decision_id"] for chunk in achunks}) == 1
+
+    async def test_a_response_says_what_it_cost(self, openai: Callable[..., LLM]) -> None:
+        prices = {"weak": (1.0, 2.0), "strong": (10.0, 20.0)}
+        router = RouterLLM(openai("small"), openai("large"), memory=None, strategy=lambda _: "weak", prices=prices)
+        cost = {"usd": 25e-6, "strong_usd": 250e-6, "input_tokens": 11, "output_tokens": 7, "estimated": False}
+
+        for response in (
+            router.chat([user("Hello")]),
+            await router.achat([user("Hello")]),
+            router.complete("Hello"),
+            router.chat_with_tools([MULTIPLY], user_msg="Hello"),
+        ):
+            assert {name: rar(response)[name] for name in cost} == pytest.approx(cost)
+
+    async def test_the_last_chunk_of_a_stream_says_what_it_cost(self, openai: Callable[..., LLM]) -> None:
+        prices = {"weak": (1.0, 2.0), "strong": (10.0, 20.0)}
+        router = RouterLLM(openai("small"), openai("large"), memory=None, strategy=lambda _: "weak", prices=prices)
+
+        for chunks in (
+            list(router.stream_chat([user("Hello")])),
+            [chunk async for chunk in await router.astream_chat([user("Hello")])],
+            list(router.stream_complete("Hello")),
+        ):
+            *before, last = map(rar, chunks)
+            assert last["usd"] > 0 and last["strong_usd"] == pytest.approx(10 * last["usd"])
+            assert last["estimated"]  # this endpoint reports no tokens of streams
+            assert all("usd" not in facts for facts in before)
 
     def test_it_is_stamped_on_a_copy(self, openai: Callable[..., LLM]) -> None:
         kept = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content="cached"))
@@ -405,7 +432,7 @@ class TestFailover:
         for chunk in [*router.stream_chat([user("Hello")]), *achunks]:
             assert rar(chunk)["failed_over"] == ["weak"]
 
-    async def test_a_stream_of_nothing_is_no_failure(self, openai: Callable[..., LLM], lessons: Lessons) -> None:
+    async def test_a_stream_of_nothing_is_taken_over(self, openai: Callable[..., LLM], lessons: Lessons) -> None:
         class Silent(MockLLM):
             def stream_chat(self, messages: Any, **kwargs: Any) -> Any:
                 return iter(())
@@ -418,9 +445,11 @@ class TestFailover:
                 return nothing()
 
         router = RouterLLM(Silent(), openai("large"), router=lessons)
-        assert list(router.stream_chat([user("Hello")])) == []
-        assert [chunk async for chunk in await router.astream_chat([user("Hello")])] == []
-        assert lessons.lessons == []
+        achunks = [chunk async for chunk in await router.astream_chat([user("Hello")])]
+        for chunks in (list(router.stream_chat([user("Hello")])), achunks):
+            assert chunks[-1].message.content == "You said: Hello"
+        assert lessons.texts == ["You said: Hello"] * 2
+        assert list(RouterLLM(openai("small"), Silent(), memory=None).stream_chat([user("Hello")])) == []
 
     async def test_strong_answers_when_weak_returns_nothing_async(
         self, router: RouterLLM, fake_openai: FakeOpenAI

@@ -1,0 +1,235 @@
+"""One call through a router: one decision, and one call of the chosen child in the caller's own context.
+
+Call and stream, sync and async, chat, completion, tools and objects all come here; they differ only in how the child
+is called. A stream's model is chosen, and its stream opened, before the first chunk is read.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import aclosing, closing
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.llms.llm import LLM
+from llama_index.core.rate_limiter import BaseRateLimiter
+
+from llama_index_rar.authors import Authors
+from llama_index_rar.calls import Kind
+from llama_index_rar.messages import from_messages, model_name, to_messages
+from llama_index_rar.ports import KIND, Playback, Port, sent
+from llama_index_rar.recent import Recent
+from llama_index_rar.turns import left_by
+from rar.naming import cause
+from rar.router import Router
+from rar.timeouts import astream_within, awithin, stream_within, within
+from rar.turn import Attempt, Turn
+from rar.values import Answer, Decision, Reply, Request, Route
+
+logger = logging.getLogger("rar")
+
+_OPENED: Any = object()  # what a stream yields once, when it was opened
+
+
+_TURNS = 8192  # fingerprints of recent turns that are kept, a few for each call
+
+
+class Seen:
+    """What this process saw of the calls through one router. Agents that hand over may have LLMs of their own."""
+
+    def __init__(self) -> None:
+        self.turns: Recent[Route] = Recent(_TURNS)  # the routes of turns, by what was seen of them
+        self.authors = Authors()
+
+    @classmethod
+    def through(cls, router: Router) -> Seen:
+        return _seen.get(router) or _seen.setdefault(router, cls())
+
+
+_seen: WeakKeyDictionary[Router, Seen] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A call that is about to be served.
+
+    Args:
+        models: The engine's own access to the children.
+        child: The one of a role, as it serves users.
+    """
+
+    router: Router
+    request: Request
+    models: Mapping[str, Port]
+    child: Callable[[str], LLM]
+    seen: Seen
+    limiter: BaseRateLimiter | None
+
+    @property
+    def kind(self) -> Kind:
+        kind: Kind = self.request.options[KIND]
+        return kind
+
+    # --- the four modes ---------------------------------------------------------------------------------------------
+
+    def call(self) -> Any:
+        if self.limiter is not None:
+            self.limiter.acquire()
+        turn = self.turn(self.router.decide(self.request, self.models))
+        for attempt in turn:
+            with attempt:
+                target = self.target(attempt.decision)
+                result = within(*self.limit(attempt), lambda: self.kind.call(*target))  # noqa: B023
+                attempt.refuse(self.flaw(attempt.decision, result))
+        decision, reply = self.served(turn.decision, result)
+        self.learn(decision, reply)
+        return self.kind.stamped(result, {**decision.as_dict(), **self.costs(decision, reply)})
+
+    async def acall(self) -> Any:
+        if self.limiter is not None:
+            await self.limiter.async_acquire()
+        turn = self.turn(await self.router.adecide(self.request, self.models))
+        for attempt in turn:
+            with attempt:
+                result = await awithin(*self.limit(attempt), self.kind.acall(*self.target(attempt.decision)))
+                attempt.refuse(self.flaw(attempt.decision, result))
+        decision, reply = self.served(turn.decision, result)
+        self.learn(decision, reply)
+        return self.kind.stamped(result, {**decision.as_dict(), **self.costs(decision, reply)})
+
+    def stream(self) -> Generator[Any, None, None]:
+        if self.limiter is not None:
+            self.limiter.acquire()
+        chunks = self._chunks(self.turn(self.router.decide(self.request, self.models)))
+        next(chunks)
+        return chunks
+
+    def _chunks(self, turn: Turn) -> Generator[Any, None, None]:
+        last = given = None
+        planned = False
+        for attempt in turn:
+            facts = attempt.decision.as_dict()
+            with attempt:
+                limit, target = self.limit(attempt), self.target(attempt.decision)
+                opened = within(*limit, lambda: self.kind.stream(*target))  # noqa: B023
+                with closing(stream_within(*limit, lambda: opened)) as source:  # noqa: B023
+                    if not planned:
+                        planned = True
+                        yield _OPENED
+                    for chunk in source:
+                        for last in attempt.admit(chunk, self.solid(attempt.decision, chunk)):
+                            yield (given := self.kind.stamped(last, facts))
+                for last in attempt.rest(self.kind.nothing(attempt.decision.model)):
+                    yield (given := self.kind.stamped(last, facts))
+        if last is not None:
+            decision, reply = self.served(turn.decision, last)
+            self.learn(decision, reply)
+            self.kind.add_costs(given, self.costs(decision, reply))
+
+    async def astream(self) -> AsyncGenerator[Any, None]:
+        if self.limiter is not None:
+            await self.limiter.async_acquire()
+        chunks = self._achunks(self.turn(await self.router.adecide(self.request, self.models)))
+        await anext(chunks)
+        return chunks
+
+    async def _achunks(self, turn: Turn) -> AsyncGenerator[Any, None]:
+        last = given = None
+        planned = False
+        for attempt in turn:
+            facts = attempt.decision.as_dict()
+            with attempt:
+                limit, target = self.limit(attempt), self.target(attempt.decision)
+                opened = await awithin(*limit, self.kind.astream(*target))
+                async with aclosing(astream_within(*limit, opened)) as source:
+                    if not planned:
+                        planned = True
+                        yield _OPENED
+                    async for chunk in source:
+                        for last in attempt.admit(chunk, self.solid(attempt.decision, chunk)):
+                            yield (given := self.kind.stamped(last, facts))
+                for last in attempt.rest(self.kind.nothing(attempt.decision.model)):
+                    yield (given := self.kind.stamped(last, facts))
+        if last is not None:
+            decision, reply = self.served(turn.decision, last)
+            self.learn(decision, reply)
+            self.kind.add_costs(given, self.costs(decision, reply))
+
+    # --- what the modes share ---------------------------------------------------------------------------------------
+
+    def turn(self, decision: Decision) -> Turn:
+        return Turn(self.router, decision, passes=is_control_flow)
+
+    def limit(self, attempt: Attempt) -> tuple[float | None, str]:
+        """How long the attempt's model may be silent, and its name."""
+        return self.router.timeout, attempt.decision.model
+
+    def target(self, decision: Decision) -> tuple[LLM, list[ChatMessage]]:
+        """The child to call and what to send to it; an answer that is already had is played back as by a child."""
+        child = self.child(decision.model)
+        if isinstance(decision.choice, Answer):
+            reply, manager = decision.choice.reply, child.callback_manager
+            player = Playback(reply=reply, played=child.metadata, callback_manager=manager)
+            return player, from_messages(decision.request.messages, child.metadata.system_role)
+        return child, sent(decision.call, child)
+
+    def solid(self, decision: Decision, result: Any) -> bool:
+        """Whether a result is worth passing on; one that cannot be read is, for it may be read elsewhere."""
+        try:
+            return self.kind.solid(self.child(decision.model), result)
+        except Exception:
+            return True
+
+    def flaw(self, decision: Decision, result: Any) -> Exception | None:
+        """What is wrong with an answer that came without an error; None if it may be kept."""
+        return None if self.solid(decision, result) else self.kind.nothing(decision.model)
+
+    def served(self, decision: Decision, result: Any) -> tuple[Decision, Reply | None]:
+        """Remember the turn and the author of a whole answer. Returns what there is to learn from it."""
+        message = result.message if isinstance(result, ChatResponse) else None
+        if self.kind.has_turns:
+            step = to_messages([message])[0] if message is not None else None
+            for trace in left_by(self.request.messages, step, self.request.namespace):
+                self.seen.turns.put(trace, Route(decision.model, decision.guide))
+        if message is not None:
+            self.seen.authors.remember(message, model_name(self.child(decision.model)))
+        if not self.solid(decision, result):  # it cost something, and teaches nothing
+            decision = replace(decision, request=replace(decision.request, learn=False))
+        return decision, self.reply(decision, result)
+
+    def learn(self, decision: Decision, reply: Reply | None) -> None:
+        if reply is not None:
+            self.router.learn(decision, reply, self.models)
+
+    def costs(self, decision: Decision, reply: Reply | None) -> dict[str, Any]:
+        return {} if reply is None else self.router.costs(decision, reply, self.models)
+
+    def reply(self, decision: Decision, result: Any) -> Reply | None:
+        """What the engine learns from; None where it cannot be read, which must not cost the user the answer."""
+        if isinstance(decision.choice, Answer):
+            return decision.choice.reply
+        try:
+            return self.kind.reply(decision.model, self.child(decision.model), result)
+        except Exception as error:
+            message = "A response of the %s model could not be read; nothing is learned from it. %s"
+            logger.warning(message, decision.model, cause(error))
+            return None
+
+
+# What pauses or leaves a workflow or a graph in which a model runs, by the module that defines it.
+_CONTROL_FLOW = (
+    ("workflows.errors", "WorkflowCancelledByUser"),
+    ("workflows.errors", "WorkflowDone"),
+    ("workflows.runtime.types.results", "WaitingForEvent"),
+    ("langgraph.errors", "GraphBubbleUp"),
+)
+
+
+def is_control_flow(error: Exception) -> bool:
+    """Whether an exception is a framework's way of pausing or leaving what it runs, which is no failure of a model."""
+    kinds = (getattr(sys.modules.get(module), name, None) for module, name in _CONTROL_FLOW)
+    return any(isinstance(error, kind) for kind in kinds if kind is not None)
