@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent, ReActAgent
-from llama_index.core.base.llms.types import ChatMessage, MessageRole, ToolCallBlock
+from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, CodeActAgent, FunctionAgent, ReActAgent
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, ToolCallBlock
 from llama_index.core.llms.llm import LLM
 from llama_index.core.llms.mock import MockLLM
+from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.prompts import PromptTemplate
 
 from llama_index_rar import RouterLLM
 from rar.errors import ConfigurationError, RequestError
+from rar.router import Router
+from rar.values import Route
 from tests.contract.llama_index_llm import CITY, CITY_PROMPT, MULTIPLY, City, user
 from tests.fake_openai import FakeOpenAI, Reply
 from tests.llama_index.conftest import Observer
@@ -24,6 +29,10 @@ CALL = Reply(tool_calls=[("multiply", {"a": 6, "b": 7})])
 
 def tool_result(text: str, call_id: str = "call_0_multiply") -> ChatMessage:
     return ChatMessage(role=MessageRole.TOOL, content=text, additional_kwargs={"tool_call_id": call_id})
+
+
+def asked_of(fake: FakeOpenAI) -> list[str]:
+    return [sent.model for sent in fake.calls()]
 
 
 class TestAgents:
@@ -122,6 +131,184 @@ class TestTurns:
         other = router.chat_with_tools([MULTIPLY], chat_history=history, rar_namespace="b")
 
         assert other.additional_kwargs["rar"]["model"] == "weak"
+
+
+def look() -> str:
+    """Look at the lamp."""
+    return "red"
+
+
+class CopyingMemory(ChatMemoryBuffer):
+    """Gives copies, as a memory in a database does, into which an agent then renders its state."""
+
+    def get(self, *args: Any, **kwargs: Any) -> list[ChatMessage]:
+        return [message.model_copy(deep=True) for message in super().get(*args, **kwargs)]
+
+
+REACT_CALL = "Thought: I need a tool.\nAction: look\nAction Input: {}"
+REACT_ANSWER = "Thought: I can answer.\nAnswer: red"
+STATES = {
+    "no state": {},
+    "state": {"initial_state": {"visits": 0}},
+    "own words": {"initial_state": {"visits": 0}, "state_prompt": "<state>{state}</state>\n{msg}"},
+}
+
+
+class TestTurnsOfAgents:
+    """A strategy that would send each call elsewhere is asked once a turn, for the user's own question."""
+
+    @pytest.fixture(autouse=True)
+    def alternating(self, observer: Observer) -> None:
+        observer.routes = ["strong", "weak"]
+
+    @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+    @pytest.mark.parametrize("memory", [CopyingMemory, ChatMemoryBuffer])
+    @pytest.mark.parametrize("streaming", [True, False])
+    async def test_with_state(
+        self, streaming: bool, memory: Any, state: dict[str, Any], router: RouterLLM, fake_openai: FakeOpenAI
+    ) -> None:
+        fake_openai.script("large", Reply(tool_calls=[("look", {})]), Reply(tool_calls=[("look", {})]), "It is red.")
+        agent = FunctionAgent(tools=[look], llm=router, streaming=streaming, **state)
+
+        assert str(await agent.run("Which colour?", memory=memory.from_defaults())) == "It is red."
+        assert asked_of(fake_openai) == ["large"] * 3
+
+    @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+    async def test_react(
+        self, state: dict[str, Any], router: RouterLLM, observer: Observer, fake_openai: FakeOpenAI
+    ) -> None:
+        fake_openai.script("large", REACT_CALL, REACT_CALL, REACT_ANSWER)
+        agent = ReActAgent(tools=[look], llm=router, **state)
+
+        assert str(await agent.run("Which colour?", memory=CopyingMemory.from_defaults())) == "red"
+        assert asked_of(fake_openai) == ["large"] * 3
+        if "state_prompt" not in state:
+            assert observer.keys == ["Which colour?"]
+
+    async def test_react_retries_what_it_could_not_read(
+        self, router: RouterLLM, observer: Observer, fake_openai: FakeOpenAI
+    ) -> None:
+        fake_openai.script("large", REACT_CALL, "Thought: hm.\nAction: look", REACT_CALL, REACT_ANSWER)
+
+        await ReActAgent(tools=[look], llm=router).run("Which colour?")
+        assert asked_of(fake_openai) == ["large"] * 4
+        assert observer.keys == ["Which colour?"]
+
+    async def test_code_act(self, router: RouterLLM, observer: Observer, fake_openai: FakeOpenAI) -> None:
+        fake_openai.script("large", "<execute>look()</execute>", "<execute>look()</execute>", "It is red.")
+        agent = CodeActAgent(code_execute_fn=lambda code: "red", tools=[look], llm=router)
+
+        assert str(await agent.run("Which colour?")) == "It is red."
+        assert asked_of(fake_openai) == ["large"] * 3
+        assert observer.keys == ["Which colour?"]
+
+    @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+    async def test_early_stopping(
+        self, state: dict[str, Any], router: RouterLLM, observer: Observer, fake_openai: FakeOpenAI
+    ) -> None:
+        fake_openai.script("large", Reply(tool_calls=[("look", {})]), Reply(tool_calls=[("look", {})]), "It is red.")
+        agent = FunctionAgent(tools=[look], llm=router, early_stopping_method="generate", **state)
+
+        run = agent.run("Which colour?", memory=CopyingMemory.from_defaults(), max_iterations=2)
+        assert str(await run) == "It is red."
+        assert asked_of(fake_openai) == ["large"] * 3
+        assert len(observer.requests) == 1
+
+    @pytest.mark.parametrize("kind", [FunctionAgent, ReActAgent])
+    async def test_hand_offs(self, kind: Any, router: RouterLLM, fake_openai: FakeOpenAI) -> None:
+        reason = {"to_agent": "looker", "reason": "it looks"}
+        calls: list[Any] = [Reply(tool_calls=[("handoff", reason)]), Reply(tool_calls=[("look", {})]), "It is red."]
+        if kind is ReActAgent:
+            handoff = f"Thought: another knows.\nAction: handoff\nAction Input: {json.dumps(reason)}"
+            calls = [handoff, REACT_CALL, REACT_ANSWER]
+        fake_openai.script("large", *calls)
+        first = kind(name="first", description="asks", tools=[], llm=router, system_prompt="You ask.")
+        looker = kind(name="looker", description="looks", tools=[look], llm=router, system_prompt="You look.")
+
+        await AgentWorkflow(agents=[first, looker], root_agent="first").run("Which colour?")
+        assert asked_of(fake_openai) == ["large"] * 3
+
+    async def test_hand_offs_between_llms_that_share_a_router(
+        self, observer: Observer, openai: Callable[..., LLM], fake_openai: FakeOpenAI
+    ) -> None:
+        shared = Router(memory=None, strategy=observer)
+        one, other = (RouterLLM(openai("small"), openai("large"), router=shared) for _ in range(2))
+        reason = {"to_agent": "looker", "reason": "it looks"}
+        fake_openai.script("large", Reply(tool_calls=[("handoff", reason)]), Reply(tool_calls=[("look", {})]), "Red.")
+        first = FunctionAgent(name="first", description="asks", llm=one)
+        looker = FunctionAgent(name="looker", description="looks", tools=[look], llm=other)
+
+        await AgentWorkflow(agents=[first, looker], root_agent="first").run("Which colour?")
+        assert asked_of(fake_openai) == ["large"] * 3
+
+    async def test_a_tool_that_asks_the_same_llm_does_not_end_the_turn(
+        self, router: RouterLLM, observer: Observer, fake_openai: FakeOpenAI
+    ) -> None:
+        async def ask() -> str:
+            """Ask the LLM."""
+            return str(await router.acomplete("What is a lamp?"))
+
+        fake_openai.script("large", Reply(tool_calls=[("ask", {})]), "It is red.")
+        await FunctionAgent(tools=[ask], llm=router).run("Which colour?")
+
+        assert asked_of(fake_openai) == ["large", "small", "large"]
+        assert observer.keys == ["Which colour?", "What is a lamp?"]
+
+    async def test_two_runs_at_a_time_keep_their_own_models(self, router: RouterLLM, fake_openai: FakeOpenAI) -> None:
+        for model in ("large", "small"):
+            fake_openai.script(model, Reply(tool_calls=[("look", {"of": model})]), f"It is {model}.")
+        agent = FunctionAgent(tools=[look], llm=router, initial_state={"visits": 0})
+
+        answers = await asyncio.gather(
+            *(agent.run("Which colour?", memory=CopyingMemory.from_defaults()) for _ in range(2))
+        )
+        assert {str(answer) for answer in answers} == {"It is large.", "It is small."}
+
+    async def test_the_next_question_is_decided_anew(
+        self, router: RouterLLM, observer: Observer, fake_openai: FakeOpenAI
+    ) -> None:
+        for model in ("large", "small"):
+            fake_openai.script(model, Reply(tool_calls=[("look", {})]), "It is red.")
+        agent, memory = FunctionAgent(tools=[look], llm=router), CopyingMemory.from_defaults()
+        await agent.run("Which colour?", memory=memory)
+        await agent.run("And the lamp in the hall?", memory=memory)
+
+        assert asked_of(fake_openai) == ["large", "large", "small", "small"]
+        assert len(observer.requests) == 2
+
+
+class TestOtherLoops:
+    """Loops that people write themselves."""
+
+    @pytest.mark.parametrize(
+        "after",
+        [
+            ChatMessage("<reminder>Be quick.</reminder>", role="user"),
+            ChatMessage("Be quick.", role="system"),
+            ChatMessage(role="user", blocks=[ImageBlock(url="http://127.0.0.1/shot.png")]),
+        ],
+        ids=["user", "system", "image"],
+    )
+    def test_whatever_follows_a_result_goes_on_with_the_turn(
+        self, after: ChatMessage, router: RouterLLM, observer: Observer, fake_openai: FakeOpenAI
+    ) -> None:
+        observer.routes = [Route("strong", reason="told"), "weak"]
+        first = router.chat_with_tools([MULTIPLY], chat_history=[user(QUESTION)])
+        again = router.chat_with_tools(
+            [MULTIPLY], chat_history=[user(QUESTION), first.message, tool_result("42"), after]
+        )
+
+        assert again.additional_kwargs["rar"]["reason"] == "sticky"
+        assert asked_of(fake_openai) == ["large", "large"]
+
+    def test_a_loop_that_nobody_knows_is_asked_for_by_its_question(self, router: RouterLLM, observer: Observer) -> None:
+        call = ChatMessage(role="assistant", blocks=[ToolCallBlock(tool_call_id="1", tool_name="multiply")])
+        router.chat_with_tools(
+            [MULTIPLY], chat_history=[user(QUESTION), call, tool_result("42"), user("<reminder>Be quick.</reminder>")]
+        )
+
+        assert observer.keys == [QUESTION]
+        assert not observer.last.learn
 
 
 class TestWhoCanCallTools:
