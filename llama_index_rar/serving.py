@@ -98,7 +98,7 @@ class Serving:
                 result = await awithin(*self.limit(attempt), self.kind.acall(*self.target(attempt.decision)))
                 attempt.refuse(self.flaw(attempt.decision, result))
         decision, reply = self.served(turn.decision, result)
-        self.learn(decision, reply)
+        await self.alearn(decision, reply)
         return self.kind.stamped(result, {**decision.as_dict(), **self.costs(decision, reply)})
 
     def stream(self) -> Generator[Any, None, None]:
@@ -156,7 +156,7 @@ class Serving:
                     yield (given := self.kind.stamped(last, facts))
         if last is not None:
             decision, reply = self.served(turn.decision, last)
-            self.learn(decision, reply)
+            await self.alearn(decision, reply)
             self.kind.add_costs(given, self.costs(decision, reply))
 
     # --- what the modes share ---------------------------------------------------------------------------------------
@@ -204,6 +204,10 @@ class Serving:
     def learn(self, decision: Decision, reply: Reply | None) -> None:
         if reply is not None:
             self.router.learn(decision, reply, self.models)
+
+    async def alearn(self, decision: Decision, reply: Reply | None) -> None:
+        if reply is not None:
+            await self.router.alearn(decision, reply, self.models)
 
     def costs(self, decision: Decision, reply: Reply | None) -> dict[str, Any]:
         return {} if reply is None else self.router.costs(decision, reply, self.models)

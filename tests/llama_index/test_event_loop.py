@@ -25,10 +25,10 @@ def look() -> str:
     return "red"
 
 
-@pytest.fixture(params=["floor", "paper"])
+@pytest.fixture(params=["background", "inline"])
 def learning(request: Any, openai: Callable[..., LLM], tmp_path: Path) -> Iterator[RouterLLM]:
     options: dict[str, Any] = {"memory": tmp_path / "rar.db", "embedder": "hashing", "learning_budget": None}
-    llm = RouterLLM(openai("small"), openai("large"), policy=request.param, **options)
+    llm = RouterLLM(openai("small"), openai("large"), learning=request.param, **options)
     yield llm
     llm.router.close()
 
