@@ -1,53 +1,81 @@
-"""The key in LlamaIndex: the user's query, which most prompts carry as a template variable, and what the prompt is for.
+"""The key in LlamaIndex: the user's own question, what the call does with it, and whether that is learned.
 
-Only answers to users are learned. Prompts by which the framework does its own work (selectors, evaluators, extractors,
-condensing a follow-up) have tasks of their own and stay out of the memory. Prompts that reach the model as bare text
-are recognised by the framework's own templates.
+Only what answers the user shares one memory. A step that a framework takes on the way (selecting, rephrasing, ranking)
+has a task of its own, and nothing is learned from it where its result hangs on more than the question. The framework's
+own prompts are known by name (`llama_index_rar.prompts`), a user's by type, variables and wording.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate, PromptTemplate, PromptType
+from llama_index.core.output_parsers.pydantic import PYDANTIC_FORMAT_TMPL
+from llama_index.core.output_parsers.selection import FORMAT_STR
+from llama_index.core.prompts import (
+    BasePromptTemplate,
+    ChatPromptTemplate,
+    PromptType,
+    RichPromptTemplate,
+    SelectorPromptTemplate,
+)
+from llama_index.core.schema import QueryBundle
 
+from llama_index_rar.prompts import ANSWER, QUERY_VARIABLES, REFINE, Purpose, Recognised, own_work, recognise
 from rar.keys import Key, ambient_query, last_question
 from rar.values import Message
+from rar.work import label_of
 
 QueryExtractor: TypeAlias = Callable[[Sequence[ChatMessage]], str | None]
 
-_QUERY_VARIABLES = ("query_str", "question", "query", "user_query", "user_question")
-_CONTEXT_VARIABLES = {"context_str", "context_msg", "context", "context_list", "text"}
-_REFINE_VARIABLES = {"existing_answer"}
-# Prompts with these ask about an answer or a conversation instead of asking for an answer.
-_WORK_VARIABLES = {
-    "generated_answer", "reference_answer", "response", "answer", "answer_1", "answer_2", "second_answer",
-    "reference_contexts", "guidelines", "chat_history",
+_CONTEXT_VARIABLES = {
+    "context_str", "context_msg", "context_messages", "context", "context_list", "retrieved_context", "documents",
+    "text",
 }  # fmt: skip
-_ANSWER_TYPES = {PromptType.QUESTION_ANSWER, PromptType.SUMMARY, PromptType.SIMPLE_INPUT, PromptType.CONVERSATION}
+_HISTORY_VARIABLES = ("chat_history", "chat_history_str", "history", "conversation", "conversation_history")
+_REFINE_VARIABLES = {"existing_answer"}
+# Prompts with these are about an answer that was given, so that their verdict is no verdict about the question.
+_REVIEW_VARIABLES = {
+    "generated_answer", "reference_answer", "response", "answer", "answer_1", "answer_2", "second_answer",
+    "reference_contexts", "guidelines", "feedback",
+}  # fmt: skip
+# What only one kind of the framework's components fills in tells the work, whatever words a user gave the template.
+_TELLING: Sequence[tuple[Purpose, AbstractSet[str]]] = (
+    (ANSWER, {"sql_response_str", "kg_response_str", "json_path_value", "query_engine_response_str"}),
+    (own_work("select"), {"num_choices", "context_list", "max_outputs", "branching_factor", "num_chunks"}),
+    (own_work("query"), {"dialect", "table_schema", "schema_str", "info_str"}),
+    (own_work("extract"), {"max_knowledge_triplets", "max_triplets_per_chunk", "existing_facts", "class_name"}),
+    (own_work("expand"), {"num_queries", "max_keywords"}),
+    (own_work("decompose"), {"tools_str", "prev_reasoning"}),
+)
+_TYPES: Mapping[str, Purpose] = {
+    kind.value: purpose
+    for purpose, kinds in (
+        (ANSWER, (PromptType.QUESTION_ANSWER, PromptType.SIMPLE_INPUT, PromptType.CONVERSATION, PromptType.SUMMARY)),
+        (ANSWER, (PromptType.SQL_RESPONSE_SYNTHESIS, PromptType.SQL_RESPONSE_SYNTHESIS_V2)),
+        (REFINE, (PromptType.REFINE,)),
+        (own_work("select"), (PromptType.SINGLE_SELECT, PromptType.MULTI_SELECT, PromptType.TREE_INSERT)),
+        (own_work("select"), (PromptType.TREE_SELECT, PromptType.TREE_SELECT_MULTIPLE)),
+        (own_work("rank"), (PromptType.CHOICE_SELECT, PromptType.RANKGPT_RERANK)),
+        (own_work("query"), (PromptType.TEXT_TO_SQL, PromptType.TEXT_TO_GRAPH_QUERY, PromptType.PANDAS)),
+        (own_work("query"), (PromptType.JSON_PATH, PromptType.VECTOR_STORE_QUERY)),
+        (own_work("expand"), (PromptType.QUERY_KEYWORD_EXTRACT,)),
+        (own_work("extract"), (PromptType.KEYWORD_EXTRACT, PromptType.SCHEMA_EXTRACT)),
+        (own_work("extract"), (PromptType.KNOWLEDGE_TRIPLET_EXTRACT,)),
+        (own_work("summarise"), (PromptType.TABLE_CONTEXT,)),
+        (own_work("decompose"), (PromptType.SUB_QUESTION, PromptType.DECOMPOSE)),
+    )
+    for kind in kinds
+}
+_BOUND_WORKS = {"rank", "select", "evaluate"}  # their verdict hangs on all that was chosen from
 
 
-@dataclass(frozen=True, slots=True)
-class Purpose:
-    """What a prompt is for. `task` is None where it asks for an answer to the user; only those are learned from."""
-
-    task: str | None = None
-    learn: bool = True
-
-
-ANSWER = Purpose()
-REFINE = Purpose(learn=False)  # the same question again, about a draft: it uses what is known and adds nothing
-
-
-def _work(name: str) -> Purpose:
-    return Purpose(f"llama_index:{name}", learn=False)
+# --- what a template tells ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +84,15 @@ class Prompted:
 
     Args:
         query: The user's query, if a variable held it.
+        purpose: None where the template does not tell, so that the text must.
         boilerplate: The text is nothing but context and instructions, and must not be taken for a question.
+        history: The conversation before a query that is to be answered, if a variable held it.
     """
 
     query: str | None = None
-    purpose: Purpose = ANSWER
+    purpose: Purpose | None = None
     boilerplate: bool = False
+    history: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -88,23 +119,96 @@ class PromptedText(str):
 def prompted(prompt: BasePromptTemplate, arguments: Mapping[str, Any], overrides: Mapping[str, Any]) -> Prompted:
     """What `prompt`, filled in with `arguments` (its partials count too), says about the call."""
     values = {**prompt.kwargs, **arguments}
-    query = next((values[name] for name in _QUERY_VARIABLES if isinstance(values.get(name), str)), None)
-    purpose = _purpose(prompt.metadata.get("prompt_type", PromptType.CUSTOM), values.keys())
-    boilerplate = query is None and (purpose is not ANSWER or bool(_CONTEXT_VARIABLES & values.keys()))
-    return Prompted(query, purpose, boilerplate, overrides)
+    for name, mapped in (prompt.template_var_mappings or {}).items():
+        if mapped in values:
+            values.setdefault(name, values[mapped])
+    query = next((text for name in QUERY_VARIABLES if (text := _text(values.get(name))) is not None), None)
+    purpose = _purpose(prompt, values.keys(), asks=query is not None)
+    history = next((text for name in _HISTORY_VARIABLES if (text := _text(values.get(name)))), "")
+    boilerplate = query is None and (
+        purpose not in {ANSWER, None}
+        or not _CONTEXT_VARIABLES.isdisjoint(values)
+        or not _REVIEW_VARIABLES.isdisjoint(values)
+    )
+    return Prompted(query, purpose, boilerplate, history if purpose is ANSWER else "", overrides)
 
 
-def _purpose(prompt_type: str, variables: AbstractSet[str]) -> Purpose:
-    kind = getattr(prompt_type, "value", str(prompt_type))
-    if kind == PromptType.REFINE.value:
-        return REFINE
-    if kind in {answer.value for answer in _ANSWER_TYPES}:
-        return ANSWER
+def _text(value: Any) -> str | None:
+    """What a variable says: people fill in queries, messages and lists of these too."""
+    if isinstance(value, QueryBundle):
+        return value.query_str
+    if isinstance(value, ChatMessage):
+        return value.content
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return "\n".join(text for item in value if (text := _text(item)))
+    return value if isinstance(value, str) else None
+
+
+def _purpose(prompt: BasePromptTemplate, variables: AbstractSet[str], *, asks: bool) -> Purpose | None:
+    kind = prompt.metadata.get("prompt_type", PromptType.CUSTOM)
+    kind = getattr(kind, "value", str(kind))
+    if kind == PromptType.SUMMARY.value and not asks:
+        return own_work("summarise")
     if kind != PromptType.CUSTOM.value:
-        return _work(kind)
-    if _WORK_VARIABLES & variables:
-        return _work("custom")
-    return REFINE if _REFINE_VARIABLES & variables else ANSWER
+        return _TYPES.get(kind, own_work(f"other:{kind}"))
+    told = next((purpose for purpose, names in _TELLING if not names.isdisjoint(variables)), None)
+    if told is not None:
+        return told
+    return _purpose_by_words(_instructions(prompt), variables) if asks else None
+
+
+def _purpose_by_words(instructions: str, variables: AbstractSet[str]) -> Purpose:
+    """What a template that no table knows is for."""
+    work = label_of(instructions)
+    if not _REFINE_VARIABLES.isdisjoint(variables):
+        return REFINE if work == "answer" else own_work(work)
+    if not _REVIEW_VARIABLES.isdisjoint(variables):
+        return own_work("evaluate" if work == "answer" else work)
+    if work == "answer":
+        return ANSWER
+    bound = work in _BOUND_WORKS or not _CONTEXT_VARIABLES.isdisjoint(variables) or _has_history(variables)
+    return Purpose(work, learn=not bound)
+
+
+def _has_history(variables: AbstractSet[str]) -> bool:
+    return not variables.isdisjoint(_HISTORY_VARIABLES)
+
+
+def _instructions(prompt: BasePromptTemplate) -> str:
+    """The developer's own words in a template: neither what is filled in nor the conversation before its end."""
+    if isinstance(prompt, SelectorPromptTemplate):
+        return _instructions(prompt.default_template)
+    if isinstance(prompt, ChatPromptTemplate):
+        *before, last = prompt.message_templates
+        texts = [message.content or "" for message in before if message.role in {"system", "developer"}]
+        return _without_variables("\n\n".join([*texts, last.content or ""]))
+    return _without_variables(prompt.template_str if isinstance(prompt, RichPromptTemplate) else prompt.get_template())
+
+
+_VARIABLE = re.compile(r"\{\{[^{}]*\}\}|\{%[^%]*%\}|\{[A-Za-z_][\w.]*\}")
+
+
+@lru_cache(maxsize=256)
+def _without_variables(template: str) -> str:
+    return _VARIABLE.sub(" ", template)
+
+
+# --- the ladder ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of a call.
+
+    Args:
+        format: What an output parser appended to the prompt to say how the answer is to be written; None for free text.
+        continues: The call goes on with a turn that began before: it answers a tool, or ends a loop.
+    """
+
+    key: Key
+    purpose: Purpose
+    format: str | None = None
+    continues: bool = False
 
 
 def find(
@@ -113,22 +217,57 @@ def find(
     *,
     given: str | None = None,
     extractor: QueryExtractor | None = None,
-) -> tuple[Key, Purpose]:
+) -> Found:
     """The key and the purpose of a call. The first rung of the ladder that knows the question gives the key."""
-    text = next((message.text for message in reversed(messages) if message.role == "user"), "")
-    known = recognise(text)
+    at = max((i for i, message in enumerate(messages) if message.role == "user"), default=len(messages))
+    text, format = _formatted(messages[at].text) if at < len(messages) else ("", None)
+    known = _recognised(text, messages, prompted)
+    said = [_said(message) for message in messages[:at]]
+    if at < len(messages):
+        said.append(replace(messages[at], text=text))
+    key = _key(said, prompted, known, given, extractor)
+    purpose = _purpose_of(prompted, known)
+    return Found(key, purpose, format, any(message.role in {"assistant", "tool"} for message in messages[at + 1 :]))
+
+
+def _recognised(text: str, messages: Sequence[Message], prompted: Prompted | None) -> Recognised | None:
+    """The framework's prompt in the call: in its last user message, its system messages, or sent as a query."""
+    if (known := recognise(text) or (_stated(text) if prompted is None else None)) is not None:
+        return known
+    if prompted is not None and prompted.query is not None and (known := recognise(prompted.query)) is not None:
+        return known
+    return next(
+        (found for message in messages if message.role == "system" and (found := recognise(message.text))), None
+    )
+
+
+def _said(message: Message) -> Message:
+    """What a user said, out of the prompt that the framework put around it."""
+    known = recognise(message.text) or _stated(message.text) if message.role == "user" else None
+    return message if known is None or known.query is None else replace(message, text=known.query)
+
+
+def _stated(text: str) -> Recognised | None:
+    """A user's message beside an agent's state."""
+    if _STATE.search(text, 0, _STATE_WITHIN) is None:
+        return None
+    labels = list(_MESSAGE.finditer(text))
+    return Recognised(ANSWER, True, text[labels[-1].end() :].strip() or None) if labels else None
+
+
+def _purpose_of(prompted: Prompted | None, known: Recognised | None) -> Purpose:
     # Evaluators send their own prompts through a query engine's "answer" prompts: the text knows better.
-    if known is not None and (prompted is None or known.purpose.task):
-        purpose = known.purpose
-    else:
-        purpose = prompted.purpose if prompted else ANSWER
-    return _key(messages, prompted, known, given, extractor), purpose
+    if known is not None and (known.purpose is not ANSWER or prompted is None or prompted.purpose is None):
+        return known.purpose
+    if prompted is not None and prompted.purpose is not None:
+        return prompted.purpose
+    return ANSWER
 
 
 def _key(
     messages: Sequence[Message],
     prompted: Prompted | None,
-    known: Prompted | None,
+    known: Recognised | None,
     given: str | None,
     extractor: QueryExtractor | None,
 ) -> Key:
@@ -136,101 +275,60 @@ def _key(
         return Key(given, "given")
     if (ambient := ambient_query()) is not None:
         return Key(ambient, "query_block")
+    if known is not None and not known.asks:
+        return Key(None, "none")
     if prompted is not None and prompted.query is not None:
-        return Key(prompted.query, "template_variable")
+        inner = recognise(prompted.query)
+        query = inner.query if inner is not None and inner.query else prompted.query
+        return _in_conversation(query, "template_variable", messages, prompted.history)
     if extractor is not None:
         natives = [message.native for message in messages if isinstance(message.native, ChatMessage)]
         if (extracted := extractor(natives)) is not None:
             return Key(extracted, "query_extractor")
-    if known is not None:
-        return Key(known.query, "template" if known.query else "none")
+    if known is not None and known.query is not None:
+        return _in_conversation(known.query, "template", messages)
     if prompted is not None and prompted.boilerplate:
         return Key(None, "none")
     return last_question(messages)
 
 
-_VARIABLE = re.compile(r"\{(\w+)\}")
-_REACT_TOOL = re.compile(r"^> Tool Name: (.+)$", re.MULTILINE)
-_SELECT, _CONDENSE, _EVALUATE, _REWRITE = map(_work, ("select", "condense", "evaluate", "rewrite"))
-_TEMPLATES: Sequence[tuple[Purpose, str, Sequence[str]]] = (
-    (ANSWER, "prompts.default_prompts", ("DEFAULT_TEXT_QA_PROMPT_TMPL", "DEFAULT_TREE_SUMMARIZE_TMPL")),
-    (REFINE, "prompts.default_prompts", ("DEFAULT_REFINE_PROMPT_TMPL",)),
-    (REFINE, "prompts.chat_prompts", ("CHAT_REFINE_PROMPT",)),
-    (_SELECT, "selectors.prompts", ("DEFAULT_SINGLE_PYD_SELECT_PROMPT_TMPL", "DEFAULT_MULTI_PYD_SELECT_PROMPT_TMPL")),
-    (_SELECT, "selectors.prompts", ("DEFAULT_SINGLE_SELECT_PROMPT_TMPL", "DEFAULT_MULTI_SELECT_PROMPT_TMPL")),
-    (_CONDENSE, "chat_engine.condense_plus_context", ("DEFAULT_CONDENSE_PROMPT_TEMPLATE",)),
-    (_CONDENSE, "chat_engine.condense_question", ("DEFAULT_TEMPLATE",)),
-    (_REWRITE, "retrievers.fusion_retriever", ("QUERY_GEN_PROMPT",)),
-    (
-        _EVALUATE,
-        "evaluation.faithfulness",
-        ("DEFAULT_EVAL_TEMPLATE", "DEFAULT_REFINE_TEMPLATE", "LLAMA3_8B_EVAL_TEMPLATE"),
-    ),
-    (_EVALUATE, "evaluation.relevancy", ("DEFAULT_EVAL_TEMPLATE", "DEFAULT_REFINE_TEMPLATE")),
-    (_EVALUATE, "evaluation.context_relevancy", ("DEFAULT_EVAL_TEMPLATE", "DEFAULT_REFINE_TEMPLATE")),
-    (_EVALUATE, "evaluation.answer_relevancy", ("DEFAULT_EVAL_TEMPLATE",)),
-    (_EVALUATE, "evaluation.guideline", ("DEFAULT_EVAL_TEMPLATE",)),
-    (_EVALUATE, "evaluation.correctness", ("DEFAULT_USER_TEMPLATE",)),
-    (_EVALUATE, "evaluation.pairwise", ("DEFAULT_USER_TEMPLATE",)),
+def _in_conversation(query: str, source: str, messages: Sequence[Message], history: str = "") -> Key:
+    """`query` as the last turn of its conversation, of which a short one needs some to mean one thing."""
+    before = messages[:-1] if messages and messages[-1].role == "user" else messages
+    told = [Message("assistant", history)] if history else []
+    key = last_question([*before, *told, Message("user", query)])
+    return Key(key.text, f"{source}+history" if key.source.endswith("+history") else source)
+
+
+# --- agents and output parsers --------------------------------------------------------------------------------------
+
+# How what an output parser appends begins; LangChain's are used in LlamaIndex too.
+_FORMATS = (
+    PYDANTIC_FORMAT_TMPL.partition("{")[0].strip(),
+    FORMAT_STR.partition("\n")[0],
+    "The output should be formatted as a JSON instance that conforms to the JSON schema below.",
 )
+# A custom `state_prompt` mostly reads like the framework's: "Current state: … User message: …".
+_STATE = re.compile(r"\bstate\b[^\n:]{0,40}:", re.IGNORECASE)
+_MESSAGE = re.compile(
+    r"\b(?:user|current|new|latest)(?:'s)? (?:message|request|question|query|input)[ \t]*:", re.IGNORECASE
+)
+_STATE_WITHIN = 120  # characters at the start of a prompt that holds an agent's state
+_REACT_TOOL = re.compile(r"^> Tool Name: (.+)$", re.MULTILINE)
+_CODE_TOOL = re.compile(r"^(?:async )?def (\w+)\(", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A template of the framework, cut at its variables: `variables[i]` stands behind `literals[i]`."""
-
-    literals: tuple[str, ...]
-    variables: tuple[str, ...]
-    purpose: Purpose
-
-    def match(self, text: str) -> Prompted | None:
-        """What the template was filled in with, if it made the start of `text`. Linear in the length of `text`."""
-        if not text.startswith(self.literals[0]):
-            return None
-        places = [len(text)]  # of the literals, from the end: what may hold anything (context) mostly comes first
-        for literal in reversed(self.literals[1:]):
-            places.append(text.rfind(literal, len(self.literals[0]), places[-1]))
-            if places[-1] < 0:
-                return None
-        ends = places[:0:-1]
-        starts = [0, *ends]
-        values = {
-            name: text[start + len(literal) : end]
-            for name, literal, start, end in zip(self.variables, self.literals, starts, ends, strict=False)
-        }
-        return Prompted(next((values[name] for name in _QUERY_VARIABLES if name in values), None), self.purpose)
+def _formatted(text: str) -> tuple[str, str | None]:
+    """A prompt without what an output parser appended to it, and that; None where there is nothing of the kind."""
+    at = max(text.rfind(opening) for opening in _FORMATS)
+    return (text[:at].rstrip(), text[at:]) if at > 0 else (text, None)
 
 
-@cache
-def _known() -> tuple[_Known, ...]:
-    return tuple(_cut(text, purpose) for purpose, module, names in _TEMPLATES for text in _texts(module, names))
-
-
-def _texts(module: str, names: Sequence[str]) -> Iterator[str]:
-    """The templates' texts. One that this version of the framework does not have is left out."""
-    found = importlib.import_module(f"llama_index.core.{module}")
-    for name in names:
-        template = getattr(found, name, None)
-        if isinstance(template, ChatPromptTemplate):
-            yield template.message_templates[-1].content or ""
-        elif isinstance(template, PromptTemplate):
-            yield template.template
-        elif isinstance(template, str):
-            yield template
-
-
-def _cut(text: str, purpose: Purpose) -> _Known:
-    parts = _VARIABLE.split(text)
-    return _Known(tuple(parts[::2]), tuple(parts[1::2]), purpose)
-
-
-def recognise(text: str) -> Prompted | None:
-    """What made `text`, if it was one of the framework's own templates."""
-    return next((found for known in _known() if (found := known.match(text))), None)
-
-
-def react_tools(messages: Sequence[Message]) -> list[str]:
-    """The tools of a ReAct agent, which tells the model of them in its system message; empty for any other call."""
-    if not messages or messages[0].role != "system" or "Action Input:" not in messages[0].text:
-        return []
-    return _REACT_TOOL.findall(messages[0].text) or ["react"]
+def agent_tools(messages: Sequence[Message]) -> list[str]:
+    """The tools of an agent that tells the model of them in its system message; empty for any other call."""
+    text = messages[0].text if messages and messages[0].role == "system" else ""
+    if "Action Input:" in text:
+        return _REACT_TOOL.findall(text) or ["react"]
+    if "<execute>" in text:
+        return ["execute", *_CODE_TOOL.findall(text)]
+    return []

@@ -37,22 +37,21 @@ from llama_index_rar.keys import (
     PromptedMessages,
     PromptedText,
     QueryExtractor,
+    agent_tools,
     find,
     prompted,
-    react_tools,
 )
 from llama_index_rar.messages import from_messages, to_messages
 from llama_index_rar.ports import KIND, Playback, Port, kind_of, sent
 from llama_index_rar.turns import Turns, continues, turn_of
 from rar.errors import ConfigurationError, EmptyReplyError, MissingModelError, RequestError
-from rar.keys import task_of
 from rar.learning.policy import Policy
 from rar.learning.worker import Mode
 from rar.memory.base import Memory
 from rar.models import check_pair, named_models
 from rar.router import Router
 from rar.strategy import Strategy, check_models
-from rar.values import STRONG, WEAK, Answer, Choice, Decision, Message, Reply, Request, Route
+from rar.values import STRONG, WEAK, Answer, Choice, Decision, Reply, Request, Route
 
 logger = logging.getLogger("rar")
 
@@ -321,22 +320,22 @@ class RouterLLM(FunctionCallingLLM):
         if origin is not None:
             overrides = {**origin.overrides, **overrides}
         mapped = to_messages(messages)
-        key, purpose = find(mapped, origin, given=overrides.get("rar_query"), extractor=self.query_extractor)
+        found = find(mapped, origin, given=overrides.get("rar_query"), extractor=self.query_extractor)
         namespace = overrides.get("rar_namespace") or self.namespace
-        task = purpose.task or _task(kind, mapped)
-        turn = turn_of(mapped, namespace) if task.startswith("tools:") else None
+        task = kind.task_of(found.purpose.work, agent_tools(mapped), found.format)
+        turn = turn_of(mapped, namespace) if "tools:" in task else None
         again = turn is not None and continues(mapped)
         return Request(
             messages=mapped,
-            key=key.text,
-            key_source=key.source,
+            key=found.key.text,
+            key_source=found.key.source,
             namespace=namespace,
             task=task,
             options={KIND: kind, _TURN: turn},
             force=overrides.get("rar_force") or self._only_able(kind),
             sticky=self._turns.get(turn) if turn is not None and again else None,
             # What a tool loop does later depends on more than the question.
-            learn=bool(overrides.get("rar_learn", True)) and purpose.learn and not again,
+            learn=bool(overrides.get("rar_learn", True)) and found.purpose.learn and not found.continues,
             source="llama_index",
         )
 
@@ -584,11 +583,6 @@ def _overrides(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     if unknown := ours.keys() - set(_OVERRIDES):
         raise RequestError(f"{sorted(unknown)} are no overrides. Use one of {list(_OVERRIDES)}.")
     return ours, {name: value for name, value in arguments.items() if name not in ours}
-
-
-def _task(kind: Kind, messages: Sequence[Message]) -> str:
-    tools = react_tools(messages)
-    return task_of(tools=tools) if tools and kind.task == "answer" else kind.task
 
 
 def _up_to_date(known: LLM, child: LLM, manager: Any) -> bool:

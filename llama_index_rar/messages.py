@@ -33,15 +33,20 @@ _NATIVE_ROLES: Mapping[Role, MessageRole] = {
     "assistant": MessageRole.ASSISTANT,
     "tool": MessageRole.TOOL,
 }
+# How the messages begin that agents write to their model in the user's name: a tool's result, or what it did wrong.
+_INNER = (
+    "Observation:", "Result of executing the code given:", "Error while parsing the output:",
+    "Error: Could not parse output", "FAILURE: Your previous response was empty.",
+)  # fmt: skip
 
 
 def to_messages(messages: Iterable[ChatMessage]) -> tuple[Message, ...]:
-    """The engine's view of `messages`. A ReAct agent's observation, which it sends as the user, is a tool's result."""
+    """The engine's view of `messages`. What an agent writes to its model in the user's name is a tool's result."""
     mapped: list[Message] = []
     for message in messages:
         role = _ROLES.get(message.role, "user")
         text = message.content or ""
-        if role == "user" and text.startswith("Observation:") and mapped and mapped[-1].role == "assistant":
+        if role == "user" and text.startswith(_INNER) and mapped and mapped[-1].role == "assistant":
             role = "tool"
         mapped.append(Message(role, text, message))
     return tuple(mapped)
