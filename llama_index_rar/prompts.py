@@ -234,7 +234,7 @@ def _index() -> tuple[dict[str, tuple[Known, ...]], tuple[Known, ...]]:
     """The templates by how they begin, and those that begin too shortly for that."""
     indexed: dict[str, tuple[Known, ...]] = {}
     others: list[Known] = []
-    for known in known_prompts():
+    for known in sorted(known_prompts(), key=lambda known: -sum(map(len, known.literals))):  # the most telling first
         start = known.literals[0][:_INDEXED]
         if len(start) == _INDEXED:
             indexed[start] = (*indexed.get(start, ()), known)
@@ -265,6 +265,6 @@ def _filled(template: Any) -> Iterator[str]:
         values |= {name: [ChatMessage(value)] for name, value in values.items() if name.endswith("messages")}
     messages = template.format_messages(**values)
     texts = [messages[-1].content or ""]
-    if len(messages) > 1 or isinstance(template, RichPromptTemplate):
+    if not isinstance(template, PromptTemplate):
         texts.append(template.format(**values))
     yield from (text for text in texts if text.strip(f"{_OPEN}{_CLOSE}\n") not in template.template_vars)
