@@ -44,6 +44,7 @@ _REVIEW_VARIABLES = {
     "generated_answer", "reference_answer", "response", "answer", "answer_1", "answer_2", "second_answer",
     "reference_contexts", "guidelines", "feedback",
 }  # fmt: skip
+_MATERIAL = _CONTEXT_VARIABLES | _REVIEW_VARIABLES
 # What only one kind of the framework's components fills in tells the work, whatever words a user gave the template.
 _TELLING: Sequence[tuple[Purpose, AbstractSet[str]]] = (
     (ANSWER, {"sql_response_str", "kg_response_str", "json_path_value", "query_engine_response_str"}),
@@ -125,11 +126,7 @@ def prompted(prompt: BasePromptTemplate, arguments: Mapping[str, Any], overrides
     query = next((text for name in QUERY_VARIABLES if (text := _text(values.get(name))) is not None), None)
     purpose = _purpose(prompt, values.keys(), asks=query is not None)
     history = next((text for name in _HISTORY_VARIABLES if (text := _text(values.get(name)))), "")
-    boilerplate = query is None and (
-        purpose not in {ANSWER, None}
-        or not _CONTEXT_VARIABLES.isdisjoint(values)
-        or not _REVIEW_VARIABLES.isdisjoint(values)
-    )
+    boilerplate = query is None and (purpose not in {ANSWER, None} or not _MATERIAL.isdisjoint(values))
     return Prompted(query, purpose, boilerplate, history if purpose is ANSWER else "", overrides)
 
 
@@ -154,7 +151,9 @@ def _purpose(prompt: BasePromptTemplate, variables: AbstractSet[str], *, asks: b
     told = next((purpose for purpose, names in _TELLING if not names.isdisjoint(variables)), None)
     if told is not None:
         return told
-    return _purpose_by_words(_instructions(prompt), variables) if asks else None
+    if asks or not _MATERIAL.isdisjoint(variables):
+        return _purpose_by_words(_instructions(prompt), variables)
+    return None  # all that it says is in the text
 
 
 def _purpose_by_words(instructions: str, variables: AbstractSet[str]) -> Purpose:
@@ -220,48 +219,55 @@ def find(
 ) -> Found:
     """The key and the purpose of a call. The first rung of the ladder that knows the question gives the key."""
     at = max((i for i, message in enumerate(messages) if message.role == "user"), default=len(messages))
-    text, format = _formatted(messages[at].text) if at < len(messages) else ("", None)
-    known = _recognised(text, messages, prompted)
     said = [_said(message) for message in messages[:at]]
+    text, format = _formatted(_without_memory(messages[at].text)) if at < len(messages) else ("", None)
     if at < len(messages):
         said.append(replace(messages[at], text=text))
+    known = _recognised(text, messages, prompted)
     key = _key(said, prompted, known, given, extractor)
-    purpose = _purpose_of(prompted, known)
+    purpose = _told(prompted, known) or _worded(said, key)
     return Found(key, purpose, format, any(message.role in {"assistant", "tool"} for message in messages[at + 1 :]))
 
 
 def _recognised(text: str, messages: Sequence[Message], prompted: Prompted | None) -> Recognised | None:
-    """The framework's prompt in the call: in its last user message, its system messages, or sent as a query."""
-    if (known := recognise(text) or (_stated(text) if prompted is None else None)) is not None:
+    """The framework's prompt in a call: its last user message, the query in that, or a system message beside it."""
+    known = recognise(text) or (_stated(text) if prompted is None else None)
+    query = prompted.query if prompted is not None and prompted.query is not None else known.query if known else None
+    if query is not None and (inner := recognise(query)) is not None:
+        if known is not None and (known.purpose.work != "answer" or inner.purpose is ANSWER):
+            return replace(known, query=inner.query)
+        return inner
+    if known is not None:
         return known
-    if prompted is not None and prompted.query is not None and (known := recognise(prompted.query)) is not None:
-        return known
-    return next(
-        (found for message in messages if message.role == "system" and (found := recognise(message.text))), None
-    )
+    beside = (recognise(message.text) for message in messages if message.role == "system")
+    return next((found for found in beside if found is not None), None)
 
 
 def _said(message: Message) -> Message:
     """What a user said, out of the prompt that the framework put around it."""
-    known = recognise(message.text) or _stated(message.text) if message.role == "user" else None
-    return message if known is None or known.query is None else replace(message, text=known.query)
+    if message.role != "user":
+        return message
+    text = _without_memory(message.text)
+    known = recognise(text) or _stated(text)
+    return replace(message, text=known.query if known is not None and known.query is not None else text)
 
 
-def _stated(text: str) -> Recognised | None:
-    """A user's message beside an agent's state."""
-    if _STATE.search(text, 0, _STATE_WITHIN) is None:
-        return None
-    labels = list(_MESSAGE.finditer(text))
-    return Recognised(ANSWER, True, text[labels[-1].end() :].strip() or None) if labels else None
-
-
-def _purpose_of(prompted: Prompted | None, known: Recognised | None) -> Purpose:
+def _told(prompted: Prompted | None, known: Recognised | None) -> Purpose | None:
+    """What the template, or the text that it made, is known to be for."""
+    told = None if prompted is None else prompted.purpose
     # Evaluators send their own prompts through a query engine's "answer" prompts: the text knows better.
-    if known is not None and (known.purpose is not ANSWER or prompted is None or prompted.purpose is None):
-        return known.purpose
-    if prompted is not None and prompted.purpose is not None:
-        return prompted.purpose
-    return ANSWER
+    return known.purpose if known is not None and (known.purpose is not ANSWER or told is None) else told
+
+
+def _worded(messages: Sequence[Message], key: Key) -> Purpose:
+    """What a call is for by the developer's words: the system message, and what stands around the question."""
+    if agent_tools(messages):
+        return ANSWER  # an agent's instructions speak of all that it may do
+    words = [_without_memory(message.text) for message in messages if message.role == "system"]
+    if key.source == "template" and key.text is not None and messages[-1].role == "user":
+        words.append(messages[-1].text.replace(key.text, " "))
+    work = label_of("\n\n".join(words))
+    return ANSWER if work == "answer" else Purpose(work, learn=work not in _BOUND_WORKS)
 
 
 def _key(
@@ -279,25 +285,43 @@ def _key(
         return Key(None, "none")
     if prompted is not None and prompted.query is not None:
         inner = recognise(prompted.query)
-        query = inner.query if inner is not None and inner.query else prompted.query
-        return _in_conversation(query, "template_variable", messages, prompted.history)
+        query = inner.query if inner is not None and inner.query is not None else prompted.query
+        return _in_conversation(query, "template_variable", messages, prompted, known)
     if extractor is not None:
         natives = [message.native for message in messages if isinstance(message.native, ChatMessage)]
         if (extracted := extractor(natives)) is not None:
             return Key(extracted, "query_extractor")
     if known is not None and known.query is not None:
-        return _in_conversation(known.query, "template", messages)
+        return _in_conversation(known.query, "template", messages, prompted, known)
     if prompted is not None and prompted.boilerplate:
         return Key(None, "none")
     return last_question(messages)
 
 
-def _in_conversation(query: str, source: str, messages: Sequence[Message], history: str = "") -> Key:
-    """`query` as the last turn of its conversation, of which a short one needs some to mean one thing."""
+def _in_conversation(
+    query: str, source: str, messages: Sequence[Message], prompted: Prompted | None, known: Recognised | None
+) -> Key:
+    """`query` as the last turn of its conversation, of which an answer to a short one depends."""
+    if (_told(prompted, known) or ANSWER).work != "answer":
+        return Key(query, source)
     before = messages[:-1] if messages and messages[-1].role == "user" else messages
-    told = [Message("assistant", history)] if history else []
+    told = [Message("assistant", prompted.history)] if prompted is not None and prompted.history else []
     key = last_question([*before, *told, Message("user", query)])
     return Key(key.text, f"{source}+history" if key.source.endswith("+history") else source)
+
+
+def _stated(text: str) -> Recognised | None:
+    """A user's message beside an agent's state."""
+    if _STATE.search(text, 0, _STATE_WITHIN) is None:
+        return None
+    labels = list(_MESSAGE.finditer(text))
+    return Recognised(ANSWER, True, text[labels[-1].end() :].strip() or None) if labels else None
+
+
+def _without_memory(text: str) -> str:
+    """A message without what the framework's memory put before it."""
+    start, end = text.find(_MEMORY[0]), text.rfind(_MEMORY[1])
+    return text if start < 0 or end < start else f"{text[:start]}{text[end + len(_MEMORY[1]) :]}".strip()
 
 
 # --- agents and output parsers --------------------------------------------------------------------------------------
@@ -313,6 +337,7 @@ _STATE = re.compile(r"\bstate\b[^\n:]{0,40}:", re.IGNORECASE)
 _MESSAGE = re.compile(
     r"\b(?:user|current|new|latest)(?:'s)? (?:message|request|question|query|input)[ \t]*:", re.IGNORECASE
 )
+_MEMORY = ("<memory>", "</memory>")
 _STATE_WITHIN = 120  # characters at the start of a prompt that holds an agent's state
 _REACT_TOOL = re.compile(r"^> Tool Name: (.+)$", re.MULTILINE)
 _CODE_TOOL = re.compile(r"^(?:async )?def (\w+)\(", re.MULTILINE)

@@ -157,6 +157,7 @@ _LITERAL_PROMPTS: Sequence[tuple[Purpose, str, str | None]] = (
     (_SUMMARISE, "Here is the chunk we want to situate within the whole document:\n<chunk>{chunk}", None),
     (_EXTRACT, "<current_conversation>{messages}Given the conversation, format the output according to the", None),
     (_EXTRACT, "You are a Teacher/Professor. Your task is to setup {number} questions for an upcoming", None),
+    (_RANK, "You are RankGPT, an intelligent assistant that can rank passages", None),
     (_REDACT, "Mask out the PII, replace each PII with a tag, and return the text.", None),
     (
         REFINE,
