@@ -332,10 +332,10 @@ _FORMATS = (
     FORMAT_STR.partition("\n")[0],
     "The output should be formatted as a JSON instance that conforms to the JSON schema below.",
 )
-# A custom `state_prompt` mostly reads like the framework's: "Current state: … User message: …".
-_STATE = re.compile(r"\bstate\b[^\n:]{0,40}:", re.IGNORECASE)
+# A custom `state_prompt` mostly reads like the framework's: "Current state: {'visits': 0}. User message: …".
+_STATE = re.compile(r"\bstate\b[^\n{]{0,40}\s{0,4}\{", re.IGNORECASE)
 _MESSAGE = re.compile(
-    r"\b(?:user|current|new|latest)(?:'s)? (?:message|request|question|query|input)[ \t]*:", re.IGNORECASE
+    r"\b(?:message|msg|request|question|query|input|user|human|task)\b[^\n:{}'\"]{0,24}:(?=\s)", re.IGNORECASE
 )
 _MEMORY = ("<memory>", "</memory>")
 _STATE_WITHIN = 120  # characters at the start of a prompt that holds an agent's state
