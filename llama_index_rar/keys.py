@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.base.llms.types import AudioBlock, ChatMessage, DocumentBlock, ImageBlock, VideoBlock
 from llama_index.core.output_parsers.pydantic import PYDANTIC_FORMAT_TMPL
 from llama_index.core.output_parsers.selection import FORMAT_STR
 from llama_index.core.prompts import (
@@ -27,7 +27,8 @@ from llama_index.core.prompts import (
 from llama_index.core.schema import QueryBundle
 
 from llama_index_rar.prompts import ANSWER, QUERY_VARIABLES, REFINE, Purpose, Recognised, own_work, recognise
-from rar.keys import Key, ambient_query, last_question
+from rar.followups import digest
+from rar.keys import Key, ambient_query, known_question, last_question
 from rar.values import Message
 from rar.work import label_of
 
@@ -73,6 +74,7 @@ _TYPES: Mapping[str, Purpose] = {
     )
     for kind in kinds
 }
+_MEDIA = (ImageBlock, AudioBlock, VideoBlock, DocumentBlock)
 _BOUND_WORKS = {"rank", "select", "evaluate"}  # their verdict hangs on all that was chosen from
 
 
@@ -225,7 +227,7 @@ def find(
         said.append(replace(messages[at], text=text))
     known = _recognised(text, messages, prompted)
     key = _key(said, prompted, known, given, extractor)
-    purpose = _told(prompted, known) or _worded(said, key)
+    purpose = _told(prompted, known) or _worded(key, messages)
     return Found(key, purpose, format, any(message.role in {"assistant", "tool"} for message in messages[at + 1 :]))
 
 
@@ -259,15 +261,11 @@ def _told(prompted: Prompted | None, known: Recognised | None) -> Purpose | None
     return known.purpose if known is not None and (known.purpose is not ANSWER or told is None) else told
 
 
-def _worded(messages: Sequence[Message], key: Key) -> Purpose:
-    """What a call is for by the developer's words: the system message, and what stands around the question."""
-    if agent_tools(messages):
-        return ANSWER  # an agent's instructions speak of all that it may do
-    words = [_without_memory(message.text) for message in messages if message.role == "system"]
-    if key.source == "template" and key.text is not None and messages[-1].role == "user":
-        words.append(messages[-1].text.replace(key.text, " "))
-    work = label_of("\n\n".join(words))
-    return ANSWER if work == "answer" else Purpose(work, learn=work not in _BOUND_WORKS)
+def _worded(key: Key, messages: Sequence[Message]) -> Purpose:
+    """What a call is for by the developer's words around its question."""
+    if key.work == "answer" or agent_tools(messages):  # an agent's instructions speak of all that it may do
+        return ANSWER
+    return Purpose(key.work, learn=key.work not in _BOUND_WORKS)
 
 
 def _key(
@@ -278,9 +276,9 @@ def _key(
     extractor: QueryExtractor | None,
 ) -> Key:
     if given is not None:
-        return Key(given, "given")
+        return known_question(Key(given, "given"), messages)
     if (ambient := ambient_query()) is not None:
-        return Key(ambient, "query_block")
+        return known_question(Key(ambient, "query_block"), messages)
     if known is not None and not known.asks:
         return Key(None, "none")
     if prompted is not None and prompted.query is not None:
@@ -290,24 +288,35 @@ def _key(
     if extractor is not None:
         natives = [message.native for message in messages if isinstance(message.native, ChatMessage)]
         if (extracted := extractor(natives)) is not None:
-            return Key(extracted, "query_extractor")
+            return known_question(Key(extracted, "query_extractor"), messages, attached)
     if known is not None and known.query is not None:
         return _in_conversation(known.query, "template", messages, prompted, known)
     if prompted is not None and prompted.boilerplate:
         return Key(None, "none")
-    return last_question(messages)
+    return last_question(messages, attached)
 
 
 def _in_conversation(
     query: str, source: str, messages: Sequence[Message], prompted: Prompted | None, known: Recognised | None
 ) -> Key:
-    """`query` as the last turn of its conversation, of which an answer to a short one depends."""
+    """`query` as the last turn of its conversation, which the answer to a short one hangs on."""
     if (_told(prompted, known) or ANSWER).work != "answer":
         return Key(query, source)
-    before = messages[:-1] if messages and messages[-1].role == "user" else messages
-    told = [Message("assistant", prompted.history)] if prompted is not None and prompted.history else []
-    key = last_question([*before, *told, Message("user", query)])
-    return Key(key.text, f"{source}+history" if key.source.endswith("+history") else source)
+    *before, last = messages if messages and messages[-1].role == "user" else [*messages, Message("user", query)]
+    if prompted is not None and prompted.history:
+        before.append(Message("assistant", prompted.history))
+    # What is attached to a filled-in prompt was retrieved, like its context.
+    native = last.native if last.text.strip() == query.strip() else None
+    key = last_question([*before, Message("user", query, native)], attached)
+    return replace(key, source=f"{source}+history" if key.source.endswith("+history") else source)
+
+
+def attached(message: Message) -> str:
+    """A digest of what a message holds beside its text: images, audio, video, files. Empty where that is nothing."""
+    if not isinstance(message.native, ChatMessage):
+        return ""
+    blocks = [block for block in message.native.blocks if isinstance(block, _MEDIA)]
+    return digest(*(block.model_dump_json(exclude={"cache_control"}) for block in blocks)) if blocks else ""
 
 
 def _stated(text: str) -> Recognised | None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Optional, TypedDict, TypeVar, Union
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 
 import pytest
 from llama_index.core.tools import FunctionTool
@@ -57,10 +57,11 @@ class Record:
 
 
 SCHEMAS: list[Any] = [
-    Lamp, Hinge, Titled, Pair[int], Pair[str], Lamps, Names, RootModel[Lamp], RootModel[Lamp | Hinge], Opaque, Row, Record,
-    Lamp | Hinge, Union[Lamp, str], Optional[Lamp], list[Lamp], list[Hinge], dict[str, Lamp], Literal["a", "b"], Literal["a"],
-    create_model("Made", watts=(int, ...)), create_model("Made", watts=(str, ...)), {"type": "object", "title": "Lamp"},
-    {"type": "object", "properties": {"title": {"type": "string"}}}, {"type": "json_object"}, {"anyOf": [{"type": "string"}]},
+    Lamp, Hinge, Titled, Pair[int], Pair[str], Lamps, Names, RootModel[Lamp], RootModel[Lamp | Hinge], Opaque, Row,
+    Record, Lamp | Hinge, Lamp | str, Lamp | None, list[Lamp], list[Hinge], dict[str, Lamp], Literal["a", "b"],
+    Literal["a"], create_model("Made", watts=(int, ...)), create_model("Made", watts=(str, ...)),
+    {"type": "object", "title": "Lamp"}, {"type": "object", "properties": {"title": {"type": "string"}}},
+    {"type": "json_object"}, {"anyOf": [{"type": "string"}]},
 ]  # fmt: skip
 
 
@@ -141,8 +142,9 @@ def test_tools_of_any_kind_are_told_apart_and_none_breaks_a_call() -> None:
         return str(watts)
 
     kinds: list[Any] = [
-        {"type": "web_search"}, {"type": "code_interpreter", "container": {"type": "auto"}}, "torch", light, Lamp, Hinge,
-        {"function_declarations": [{"name": "light", "parameters": PARAMETERS}]}, {"google_search": {}}, object(),
+        {"type": "web_search"}, {"type": "code_interpreter", "container": {"type": "auto"}}, "torch", light, Lamp,
+        {"function_declarations": [{"name": "light", "parameters": PARAMETERS}]}, {"google_search": {}}, Hinge,
+        object(),
         {"type": "computer_20250124", "name": "computer", "display_width_px": 1}, FunctionTool.from_defaults(light),
         {"name": "light", "parameter_definitions": {"watts": {"type": "int"}}},
     ]  # fmt: skip
