@@ -48,7 +48,7 @@ _REVIEW_VARIABLES = {
 _MATERIAL = _CONTEXT_VARIABLES | _REVIEW_VARIABLES
 # What only one kind of the framework's components fills in tells the work, whatever words a user gave the template.
 _TELLING: Sequence[tuple[Purpose, AbstractSet[str]]] = (
-    (ANSWER, {"sql_response_str", "kg_response_str", "json_path_value", "query_engine_response_str"}),
+    (ANSWER, {"sql_query", "sql_response_str", "kg_response_str", "json_path_value", "query_engine_response_str"}),
     (own_work("select"), {"num_choices", "context_list", "max_outputs", "branching_factor", "num_chunks"}),
     (own_work("query"), {"dialect", "table_schema", "schema_str", "info_str"}),
     (own_work("extract"), {"max_knowledge_triplets", "max_triplets_per_chunk", "existing_facts", "class_name"}),
@@ -153,26 +153,38 @@ def _purpose(prompt: BasePromptTemplate, variables: AbstractSet[str], *, asks: b
     told = next((purpose for purpose, names in _TELLING if not names.isdisjoint(variables)), None)
     if told is not None:
         return told
-    if asks or not _MATERIAL.isdisjoint(variables):
-        return _purpose_by_words(_instructions(prompt), variables)
-    return None  # all that it says is in the text
+    if not asks and _MATERIAL.isdisjoint(variables):
+        return None  # all that it says is in the text
+    purpose = _purpose_by_words(_instructions(prompt), variables)
+    return purpose if asks else replace(purpose, learn=False)
 
 
 def _purpose_by_words(instructions: str, variables: AbstractSet[str]) -> Purpose:
     """What a template that no table knows is for."""
-    work = label_of(instructions)
+    with_context = not _CONTEXT_VARIABLES.isdisjoint(variables)
+    work = label_of(instructions) if with_context else _named(instructions)
     if not _REFINE_VARIABLES.isdisjoint(variables):
         return REFINE if work == "answer" else own_work(work)
     if not _REVIEW_VARIABLES.isdisjoint(variables):
         return own_work("evaluate" if work == "answer" else work)
     if work == "answer":
         return ANSWER
-    bound = work in _BOUND_WORKS or not _CONTEXT_VARIABLES.isdisjoint(variables) or _has_history(variables)
-    return Purpose(work, learn=not bound)
+    by_material = not work.startswith("other") and not _CONTEXT_VARIABLES.isdisjoint(variables)
+    return Purpose(
+        work, learn=not (by_material or work in _BOUND_WORKS or not variables.isdisjoint(_HISTORY_VARIABLES))
+    )
 
 
-def _has_history(variables: AbstractSet[str]) -> bool:
-    return not variables.isdisjoint(_HISTORY_VARIABLES)
+def _named(instructions: str) -> str:
+    """The work that a template of only a question orders; one of its own where its words do not ask for an answer.
+
+    Its key is but a variable, so that "Write a poem about {query}" must not share what is learned of questions.
+    """
+    work = label_of(instructions)
+    if work != "answer" or _ANSWERS.search(instructions):
+        return work
+    words = " ".join(word for word in _MANNERS.sub(" ", instructions).split() if word.isalpha())
+    return f"other:{digest(words.lower())}" if words else work
 
 
 def _instructions(prompt: BasePromptTemplate) -> str:
@@ -186,6 +198,19 @@ def _instructions(prompt: BasePromptTemplate) -> str:
     return _without_variables(prompt.template_str if isinstance(prompt, RichPromptTemplate) else prompt.get_template())
 
 
+# Words by which a template asks for an answer, in some languages; and what asks for nothing: labels, roles, manners.
+_ANSWERS = re.compile(
+    r"\b(?:answer|respond|respons|repl(?:y|ies)\b|assist|help|explain|antwort|beantwort|répon|respu|rispo|respost|odpow"
+    r"|antwoord|ответ|відпов)|回答|回复|答|응답|대답|답변|उत्तर|جواب|أجب",
+    re.IGNORECASE,
+)
+_MANNERS = re.compile(
+    r"^\W{0,12}\w{1,24}(?: \w{1,24})?[:：]|<[^<>\n]{0,60}>"
+    r"|^[^\n:]{0,40}\b(?:context|information|documents?|sources?|passages?|chunks?|history|conversation)\b[^\n:]{0,30}:"
+    r"|\b(?:you are|you're|act as|today|the (?:current )?date|be|please be|always|never|do not|don't|if|use|keep|think"
+    r"|speak|write in)\b[^.!?\n]*",
+    re.IGNORECASE | re.MULTILINE,
+)
 _VARIABLE = re.compile(r"\{\{[^{}]*\}\}|\{%[^%]*%\}|\{[A-Za-z_][\w.]*\}")
 
 
@@ -242,7 +267,7 @@ def _recognised(text: str, messages: Sequence[Message], prompted: Prompted | Non
     if known is not None:
         return known
     beside = (recognise(message.text) for message in messages if message.role == "system")
-    return next((found for found in beside if found is not None), None)
+    return next((replace(found, query=None) for found in beside if found is not None), None)
 
 
 def _said(message: Message) -> Message:
@@ -257,8 +282,9 @@ def _said(message: Message) -> Message:
 def _told(prompted: Prompted | None, known: Recognised | None) -> Purpose | None:
     """What the template, or the text that it made, is known to be for."""
     told = None if prompted is None else prompted.purpose
-    # Evaluators send their own prompts through a query engine's "answer" prompts: the text knows better.
-    return known.purpose if known is not None and (known.purpose is not ANSWER or told is None) else told
+    # The text knows better: evaluators send their own prompts through a query engine's "answer" prompts. But how a
+    # draft is refined may be put like the prompt that made it.
+    return told if known is None or (known.purpose is ANSWER and told is REFINE) else known.purpose
 
 
 def _worded(key: Key, messages: Sequence[Message]) -> Purpose:
@@ -346,6 +372,8 @@ _STATE = re.compile(r"\bstate\b[^\n{]{0,40}\s{0,4}\{", re.IGNORECASE)
 _MESSAGE = re.compile(
     r"\b(?:message|msg|request|question|query|input|user|human|task)\b[^\n:{}'\"]{0,24}:(?=\s)", re.IGNORECASE
 )
+# The marks of a chat model's own format, by which some write prompts for `complete`.
+_MARKS = re.compile(r"\[/?INST\]|<</?SYS>>|</?s>|<\|[\w ]{1,30}\|>")
 _MEMORY = ("<memory>", "</memory>")
 _STATE_WITHIN = 120  # characters at the start of a prompt that holds an agent's state
 _REACT_TOOL = re.compile(r"^> Tool Name: (.+)$", re.MULTILINE)
@@ -354,6 +382,8 @@ _CODE_TOOL = re.compile(r"^(?:async )?def (\w+)\(", re.MULTILINE)
 
 def _formatted(text: str) -> tuple[str, str | None]:
     """A prompt without what an output parser appended to it, and that; None where there is nothing of the kind."""
+    if "[INST]" in text or "<|" in text:
+        text = _MARKS.sub("", text).strip()
     at = max(text.rfind(opening) for opening in _FORMATS)
     return (text[:at].rstrip(), text[at:]) if at > 0 else (text, None)
 

@@ -218,7 +218,8 @@ class Known:
             if name == self.question:
                 end = starts[at + 1]
                 return Recognised(self.purpose, True, text[starts[at] + len(self.literals[at]) : end].strip() or None)
-        return Recognised(self.purpose, self.question is not None)
+        behind = text[starts[-1] + len(self.literals[-1]) :].strip() if self.question == _ANY else ""
+        return Recognised(self.purpose, self.question is not None, behind or None)
 
 
 def _cut(text: str, purpose: Purpose, question: str | None) -> Known:
