@@ -162,7 +162,7 @@ def _purpose(prompt: BasePromptTemplate, variables: AbstractSet[str], *, asks: b
 def _purpose_by_words(instructions: str, variables: AbstractSet[str]) -> Purpose:
     """What a template that no table knows is for."""
     with_context = not _CONTEXT_VARIABLES.isdisjoint(variables)
-    work = label_of(instructions) if with_context else _named(instructions)
+    work = _label(instructions) if with_context else _named(instructions)
     if not _REFINE_VARIABLES.isdisjoint(variables):
         return REFINE if work == "answer" else own_work(work)
     if not _REVIEW_VARIABLES.isdisjoint(variables):
@@ -175,12 +175,16 @@ def _purpose_by_words(instructions: str, variables: AbstractSet[str]) -> Purpose
     )
 
 
+_label = lru_cache(maxsize=256)(label_of)  # a template's words are the same call by call
+
+
+@lru_cache(maxsize=256)
 def _named(instructions: str) -> str:
     """The work that a template of only a question orders; one of its own where its words do not ask for an answer.
 
     Its key is but a variable, so that "Write a poem about {query}" must not share what is learned of questions.
     """
-    work = label_of(instructions)
+    work = _label(instructions)
     if work != "answer" or _ANSWERS.search(instructions):
         return work
     words = " ".join(word for word in _MANNERS.sub(" ", instructions).split() if word.isalpha())
@@ -243,8 +247,13 @@ def find(
     *,
     given: str | None = None,
     extractor: QueryExtractor | None = None,
+    has_tools: bool = False,
 ) -> Found:
-    """The key and the purpose of a call. The first rung of the ladder that knows the question gives the key."""
+    """The key and the purpose of a call. The first rung of the ladder that knows the question gives the key.
+
+    Args:
+        has_tools: Whether the call brings tools, which then tell its task better than an agent's long instructions.
+    """
     at = max((i for i, message in enumerate(messages) if message.role == "user"), default=len(messages))
     said = [_said(message) for message in messages[:at]]
     text, format = _formatted(_without_memory(messages[at].text)) if at < len(messages) else ("", None)
@@ -252,7 +261,8 @@ def find(
         said.append(replace(messages[at], text=text))
     known = _recognised(text, messages, prompted)
     key = _key(said, prompted, known, given, extractor)
-    purpose = _told(prompted, known) or _worded(key, messages)
+    is_agent = has_tools or bool(agent_tools(messages))
+    purpose = _told(prompted, known) or (ANSWER if is_agent else _worded(key))
     return Found(key, purpose, format, any(message.role in {"assistant", "tool"} for message in messages[at + 1 :]))
 
 
@@ -287,10 +297,8 @@ def _told(prompted: Prompted | None, known: Recognised | None) -> Purpose | None
     return told if known is None or (known.purpose is ANSWER and told is REFINE) else known.purpose
 
 
-def _worded(key: Key, messages: Sequence[Message]) -> Purpose:
+def _worded(key: Key) -> Purpose:
     """What a call is for by the developer's words around its question."""
-    if key.work == "answer" or agent_tools(messages):  # an agent's instructions speak of all that it may do
-        return ANSWER
     return Purpose(key.work, learn=key.work not in _BOUND_WORKS)
 
 
@@ -334,7 +342,9 @@ def _in_conversation(
     # What is attached to a filled-in prompt was retrieved, like its context.
     native = last.native if last.text.strip() == query.strip() else None
     key = last_question([*before, Message("user", query, native)], attached)
-    return replace(key, source=f"{source}+history" if key.source.endswith("+history") else source)
+    if not key.source.startswith("last_user_message"):  # a user's words that look like a template are not taken apart
+        return Key(query, source)
+    return replace(key, source=key.source.replace("last_user_message", source))
 
 
 def attached(message: Message) -> str:

@@ -320,7 +320,13 @@ class RouterLLM(FunctionCallingLLM):
         if origin is not None:
             overrides = {**origin.overrides, **overrides}
         mapped = to_messages(messages)
-        found = find(mapped, origin, given=overrides.get("rar_query"), extractor=self.query_extractor)
+        found = find(
+            mapped,
+            origin,
+            given=overrides.get("rar_query"),
+            extractor=self.query_extractor,
+            has_tools=bool(kind.shapes),
+        )
         namespace = overrides.get("rar_namespace") or self.namespace
         task = kind.task_of(found.purpose.work, agent_tools(mapped), found.format)
         turn = turn_of(mapped, namespace) if "tools:" in task else None
