@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from llama_index.core.base.llms.types import AudioBlock, ChatMessage, DocumentBlock, ImageBlock, VideoBlock
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.output_parsers.pydantic import PYDANTIC_FORMAT_TMPL
 from llama_index.core.output_parsers.selection import FORMAT_STR
 from llama_index.core.prompts import (
@@ -74,7 +74,7 @@ _TYPES: Mapping[str, Purpose] = {
     )
     for kind in kinds
 }
-_MEDIA = (ImageBlock, AudioBlock, VideoBlock, DocumentBlock)
+_NO_MEDIA = {"text", "thinking", "tool_call", "cache", "citation"}
 _BOUND_WORKS = {"rank", "select", "evaluate"}  # their verdict hangs on all that was chosen from
 
 
@@ -139,7 +139,7 @@ def _text(value: Any) -> str | None:
     if isinstance(value, ChatMessage):
         return value.content
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return "\n".join(text for item in value if (text := _text(item)))
+        return "\n".join(text for item in value if (text := _text(item))) or None
     return value if isinstance(value, str) else None
 
 
@@ -169,10 +169,9 @@ def _purpose_by_words(instructions: str, variables: AbstractSet[str]) -> Purpose
         return own_work("evaluate" if work == "answer" else work)
     if work == "answer":
         return ANSWER
-    by_material = not work.startswith("other") and not _CONTEXT_VARIABLES.isdisjoint(variables)
-    return Purpose(
-        work, learn=not (by_material or work in _BOUND_WORKS or not variables.isdisjoint(_HISTORY_VARIABLES))
-    )
+    by_material = with_context and not work.startswith("other")
+    bound = by_material or work in _BOUND_WORKS or not variables.isdisjoint(_HISTORY_VARIABLES)
+    return Purpose(work, learn=not bound)
 
 
 _label = lru_cache(maxsize=256)(label_of)  # a template's words are the same call by call
@@ -282,10 +281,10 @@ def _recognised(text: str, messages: Sequence[Message], prompted: Prompted | Non
 
 def _said(message: Message) -> Message:
     """What a user said, out of the prompt that the framework put around it."""
-    if message.role != "user":
+    if message.role not in {"user", "system"}:
         return message
     text = _without_memory(message.text)
-    known = recognise(text) or _stated(text)
+    known = recognise(text) or _stated(text) if message.role == "user" else None
     return replace(message, text=known.query if known is not None and known.query is not None else text)
 
 
@@ -349,10 +348,11 @@ def _in_conversation(
 
 def attached(message: Message) -> str:
     """A digest of what a message holds beside its text: images, audio, video, files. Empty where that is nothing."""
-    if not isinstance(message.native, ChatMessage):
-        return ""
-    blocks = [block for block in message.native.blocks if isinstance(block, _MEDIA)]
-    return digest(*(block.model_dump_json(exclude={"cache_control"}) for block in blocks)) if blocks else ""
+    blocks = message.native.blocks if isinstance(message.native, ChatMessage) else ()
+    held = [value for block in blocks if block.block_type not in _NO_MEDIA for _, value in block]
+    return (
+        digest(*(value.decode("latin-1") if isinstance(value, bytes) else str(value) for value in held)) if held else ""
+    )
 
 
 def _stated(text: str) -> Recognised | None:

@@ -215,6 +215,10 @@ class TestRecognition:
         )
 
         assert (found.key.text, found.purpose) == ("How bright is the lamp in the hall?", ANSWER)
+        beside = asked(
+            ChatMessage(role="system", blocks=[remembered]), ChatMessage("How bright is the lamp in the hall?")
+        )
+        assert (beside.key.text, beside.purpose) == ("How bright is the lamp in the hall?", ANSWER)
 
     @pytest.mark.parametrize(
         "prompt",
