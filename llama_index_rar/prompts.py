@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
@@ -184,8 +183,7 @@ class Recognised:
 def recognise(text: str) -> Recognised | None:
     """What made `text`, if it was one of the framework's own prompts. Linear in the length of `text`."""
     text = text.lstrip()
-    indexed, others = _index()
-    candidates = (*indexed.get(text[:_INDEXED], ()), *others)
+    candidates = (*_BY_START.get(text[:_INDEXED], ()), *_OTHERS)
     return next((found for known in candidates if (found := known.match(text)) is not None), None)
 
 
@@ -231,24 +229,13 @@ def _cut(text: str, purpose: Purpose, question: str | None) -> Known:
     return Known(literals, variables, purpose, question)
 
 
-@cache
-def _index() -> tuple[dict[str, tuple[Known, ...]], tuple[Known, ...]]:
-    """The templates by how they begin, and those that begin too shortly for that."""
-    indexed: dict[str, tuple[Known, ...]] = {}
-    others: list[Known] = []
-    for known in sorted(known_prompts(), key=lambda known: -sum(map(len, known.literals))):  # the most telling first
-        start = known.literals[0][:_INDEXED]
-        if len(start) == _INDEXED:
-            indexed[start] = (*indexed.get(start, ()), known)
-        else:
-            others.append(known)
-    return indexed, tuple(others)
-
-
 def known_prompts() -> Iterator[Known]:
     """All prompts of the installed version, cut. What is all variable, and would match any text, is left out."""
     for prompt in PROMPTS:
-        module = importlib.import_module(f"llama_index.core.{prompt.module}")
+        try:
+            module = importlib.import_module(f"llama_index.core.{prompt.module}")
+        except ModuleNotFoundError:
+            continue
         for name in prompt.names.split():
             for text in _filled(getattr(module, name, None)):
                 yield _cut(text, prompt.purpose, prompt.question)
@@ -270,3 +257,20 @@ def _filled(template: Any) -> Iterator[str]:
     if not isinstance(template, PromptTemplate):
         texts.append(template.format(**values))
     yield from (text for text in texts if text.strip(f"{_OPEN}{_CLOSE}\n") not in template.template_vars)
+
+
+def _index() -> tuple[dict[str, tuple[Known, ...]], tuple[Known, ...]]:
+    """The templates by how they begin, and those that begin too shortly for that."""
+    indexed: dict[str, tuple[Known, ...]] = {}
+    others: list[Known] = []
+    for known in sorted(known_prompts(), key=lambda known: -sum(map(len, known.literals))):  # the most telling first
+        start = known.literals[0][:_INDEXED]
+        if len(start) == _INDEXED:
+            indexed[start] = (*indexed.get(start, ()), known)
+        else:
+            others.append(known)
+    return indexed, tuple(others)
+
+
+# Once, at import: reading modules must not block an event loop.
+_BY_START, _OTHERS = _index()
