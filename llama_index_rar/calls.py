@@ -20,7 +20,7 @@ from collections.abc import (
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from llama_index.core.base.llms.generic_utils import (
@@ -40,6 +40,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_rar.filled import Filled, parsed
 from llama_index_rar.hiding import OwnHandler
 from llama_index_rar.messages import as_completion, as_prompt, model_name, says_something, to_reply, usage_of
+from llama_index_rar.shapes import format_shape, schema_shape, tool_shape
 from llama_index_rar.usage import ASKED, Held, asks
 from rar.errors import ConfigurationError, EmptyReplyError, UnparsedReplyError
 from rar.keys import task_of
@@ -60,8 +61,22 @@ class Kind(ABC):
     has_turns: bool = False  # whether later calls may go on with what this one began
 
     @property
+    def shapes(self) -> Sequence[Any]:
+        """The tools that a call brings, as a task knows them."""
+        return ()
+
+    @property
+    def schema(self) -> Any:
+        """The form that its arguments want the answer in; None for free text."""
+        return None
+
+    @property
     def task(self) -> str:
-        return "answer"
+        return self.task_of()
+
+    def task_of(self, work: str = "answer", tools: Sequence[Any] = (), schema: Any = None) -> str:
+        """The task of a call of this kind, whose prompt says what work it is, and may name tools and a form as well."""
+        return task_of(work=work, tools=self.shapes or tools, schema=schema if self.schema is None else self.schema)
 
     @abstractmethod
     def call(self, child: LLM, messages: Messages) -> Any: ...
@@ -105,11 +120,12 @@ class Chat(Kind):
     has_turns = True
 
     @property
-    def task(self) -> str:
-        return task_of(
-            tools=[_tool_shape(tool) for tool in self.arguments.get("tools") or ()],
-            schema=self.arguments.get("response_format"),
-        )
+    def shapes(self) -> Sequence[Any]:
+        return [tool_shape(tool) for tool in self.arguments.get("tools") or self.arguments.get("functions") or ()]
+
+    @property
+    def schema(self) -> Any:
+        return format_shape(self.arguments)
 
     def call(self, child: LLM, messages: Messages) -> ChatResponse:
         if self._completes(child):
@@ -156,8 +172,12 @@ class Tools(Kind):
         return bool(self.tools)
 
     @property
-    def task(self) -> str:
-        return task_of(tools=[_tool_shape(tool) for tool in self.tools])
+    def shapes(self) -> Sequence[Any]:
+        return [tool_shape(tool) for tool in self.tools]
+
+    @property
+    def schema(self) -> Any:
+        return format_shape(self.arguments)
 
     def call(self, child: LLM, messages: Messages) -> ChatResponse:
         return _able(child).chat_with_tools(self.tools, chat_history=messages, **self.arguments)
@@ -197,35 +217,6 @@ def _able(child: LLM) -> FunctionCallingLLM:
     return child
 
 
-def _tool_shape(tool: Any) -> Any:
-    """A tool's name and parameters, as they are known through other frameworks too."""
-    if isinstance(tool, Mapping):  # a provider's own format, given to `chat(tools=...)`
-        function = tool.get("function", tool)
-        return {"name": function.get("name"), "parameters": function.get("parameters")} if "name" in function else tool
-    schema = tool.metadata.fn_schema
-    parameters = tool.metadata.get_parameters_dict() if schema is None else _parameters(schema)
-    return {"name": tool.metadata.get_name(), "parameters": parameters}
-
-
-def _title(schema: type[BaseModel]) -> str:
-    return schema.model_config.get("title") or schema.__name__
-
-
-@lru_cache(maxsize=512)
-def _parameters(schema: type[BaseModel]) -> dict[str, Any]:
-    whole = schema.model_json_schema()
-    return {name: _untitled(whole[name]) for name in ("type", "properties", "required", "$defs") if name in whole}
-
-
-def _untitled(schema: Any) -> Any:
-    """`schema` without the titles that Pydantic makes of names; a property of the name "title" is no string."""
-    if isinstance(schema, list):
-        return [_untitled(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {key: _untitled(value) for key, value in schema.items() if key != "title" or not isinstance(value, str)}
-
-
 @dataclass(frozen=True)
 class Complete(Kind):
     """A completion. A chat model is asked by one user message, as its own `complete` would."""
@@ -233,6 +224,10 @@ class Complete(Kind):
     formatted: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
     filled: Filled | None = None
+
+    @property
+    def schema(self) -> Any:
+        return format_shape(self.arguments)
 
     def call(self, child: LLM, messages: Messages) -> CompletionResponse:
         if child.metadata.is_chat_model:
@@ -336,8 +331,8 @@ class Structured(Kind):
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def task(self) -> str:
-        return task_of(schema={"name": _title(self.output_cls), "parameters": _parameters(self.output_cls)})
+    def schema(self) -> Any:
+        return schema_shape(self.output_cls)
 
     def call(self, child: LLM, messages: Messages) -> _Object:
         with _collected() as responses:

@@ -40,9 +40,9 @@ from llama_index_rar.keys import (
     PromptedMessages,
     PromptedText,
     QueryExtractor,
+    agent_tools,
     find,
     prompted,
-    react_tools,
 )
 from llama_index_rar.messages import model_name, to_messages
 from llama_index_rar.ports import AUDIENCE, KIND, Port
@@ -50,7 +50,6 @@ from llama_index_rar.rooms import UNLIMITED, room_for_prompt
 from llama_index_rar.serving import Seen, Serving
 from llama_index_rar.turns import asked, continues, traces
 from rar.errors import ConfigurationError, MissingModelError, RequestError
-from rar.keys import task_of
 from rar.learning.policy import Policy
 from rar.learning.worker import Mode
 from rar.memory.base import Memory
@@ -60,7 +59,7 @@ from rar.options import check_arguments, check_options
 from rar.overrides import NAMES, overrides_of, without_overrides
 from rar.router import Router
 from rar.strategy import Strategy, check_models
-from rar.values import STRONG, WEAK, Choice, Message, Request
+from rar.values import STRONG, WEAK, Choice, Request
 
 
 class RouterLLM(FunctionCallingLLM):
@@ -332,21 +331,26 @@ class RouterLLM(FunctionCallingLLM):
             raise RequestError("There are no messages to answer. Pass at least one.")
         steer = overrides_of(overrides, origin.overrides if origin is not None else {})
         mapped = to_messages(messages)
-        question = asked(mapped) if kind.has_turns else mapped
-        key, purpose = find(question, origin, given=steer.query, extractor=self.query_extractor)
+        found = find(
+            asked(mapped) if kind.has_turns else mapped,
+            origin,
+            given=steer.query,
+            extractor=self.query_extractor,
+            has_tools=bool(kind.shapes),
+        )
         namespace = steer.namespace or self.namespace
         seen, again = Seen.through(self.router), kind.has_turns and continues(mapped)
         return Request(
             messages=mapped,
-            key=key.text,
-            key_source=key.source,
+            key=found.key.text,
+            key_source=found.key.source,
             namespace=namespace,
-            task=purpose.task or _task(kind, mapped),
+            task=kind.task_of(found.purpose.work, agent_tools(mapped), found.format),
             options={KIND: kind, AUDIENCE: Audience(seen.authors, tuple(self._children.values()))},
             force=steer.force or self._only_able(kind),
             sticky=seen.turns.first(traces(mapped, namespace)) if again else None,
             # What a tool loop does later depends on more than the question.
-            learn=steer.learn is not False and purpose.learn and not again,
+            learn=steer.learn is not False and found.purpose.learn and not again,
             source="llama_index",
         )
 
@@ -461,11 +465,6 @@ def _overrides(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
 def _user(text: str) -> ChatMessage:
     return ChatMessage(text, role=MessageRole.USER)
-
-
-def _task(kind: Kind, messages: Sequence[Message]) -> str:
-    tools = react_tools(messages)
-    return task_of(tools=tools) if tools and kind.task == "answer" else kind.task
 
 
 def _up_to_date(known: LLM, child: LLM, manager: Any) -> bool:

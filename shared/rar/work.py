@@ -348,6 +348,7 @@ _ROLES: Mapping[str, Work] = cast("Mapping[str, Work]", _table({
 }))  # fmt: skip
 _BETTER = _set("search retrieval better improved clearer rewritten")
 _SAID = frozenset(_forms("answer respond reply beantworte antworte réponds répondez responde rispondi responda"))
+_LENGTHS = _set("sentence sentences paragraph paragraphs line lines")
 _FORMS = _set("format style tone rules guidelines json markdown steps structure order instructions example")
 
 
@@ -379,7 +380,7 @@ def _answered(behind: Words) -> str | None:
     """To "answer the question" is an order; "answer briefly" and "answer in French" only say how."""
     if "yes" in behind[:4] or "true" in behind[:4]:
         return "classify"
-    if behind and behind[0] in {"with", "only", "in"} and _QUESTIONS.isdisjoint(behind[:5]):
+    if behind and behind[0] in {"with", "only", "in"} and (_QUESTIONS | _LENGTHS).isdisjoint(behind[:5]):
         made = _made(behind)
         return None if made == "answer" else made
     return "answer"

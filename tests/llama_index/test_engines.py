@@ -202,21 +202,24 @@ class TestChatEngines:
         engine.chat("And the second largest?")
         condensing = observer.requests[1]
         assert condensing.key == "And the second largest?"
-        assert (condensing.task, condensing.learn) == ("llama_index:condense", False)
+        assert (condensing.task, condensing.learn) == ("rephrase", False)
 
     def test_condense_plus_context(self, index: SummaryIndex, router: RouterLLM, observer: Observer) -> None:
         engine = CondensePlusContextChatEngine.from_defaults(
             retriever=index.as_retriever(), llm=router, memory=ChatMemoryBuffer.from_defaults(llm=router)
         )
-        engine.chat(QUESTION)
+        answer = engine.chat(QUESTION).response
         asked_only(observer)
         answering = len(observer.requests)
 
         engine.chat("And the second largest?")
         condensing, *rest = observer.requests[answering:]
         assert condensing.key == "And the second largest?"
-        assert (condensing.task, condensing.learn) == ("llama_index:condense", False)
-        assert {request.key for request in rest} == {"And the second largest?"}
+        assert (condensing.task, condensing.learn) == ("rephrase", False)
+        # What "the second largest" is of, only the conversation says.
+        key = rest[-1].key
+        assert key is not None and key.startswith(f"{QUESTION}\n{answer}\nAnd the second largest?\n[conversation ")
+        assert {request.key for request in rest} == {key}
 
 
 class TestTheFrameworksOwnWork:
@@ -237,7 +240,8 @@ class TestTheFrameworksOwnWork:
 
         assert str(RouterQueryEngine(selector, tools, llm=router).query(QUESTION)) == "Ulm"
         selecting, answering = observer.requests
-        assert (selecting.key, selecting.task, selecting.learn) == (QUESTION, "llama_index:select", False)
+        assert (selecting.key, selecting.learn) == (QUESTION, False)
+        assert selecting.task.startswith("select/schema:")  # the parser's instructions say the form
         assert (answering.key, answering.task, answering.learn) == (QUESTION, "answer", True)
 
     @pytest.mark.parametrize("selector", [PydanticSingleSelector, PydanticMultiSelector])
@@ -249,8 +253,8 @@ class TestTheFrameworksOwnWork:
         selected = selector.from_defaults(llm=router).select([tool.metadata for tool in tools], QUESTION)
 
         assert isinstance(selected, SelectorResult)
-        assert (observer.last.key, observer.last.task) == (QUESTION, "llama_index:select")
-        assert not observer.last.learn
+        assert (observer.last.key, observer.last.learn) == (QUESTION, False)
+        assert observer.last.task.startswith("select/tools:")
 
     async def test_pydantic_selector_async(
         self, tools: list[QueryEngineTool], router: RouterLLM, observer: Observer
@@ -273,7 +277,7 @@ class TestTheFrameworksOwnWork:
 
         assert str(engine.query(QUESTION)) == "Ulm"
         splitting, sub, whole = observer.requests
-        assert (splitting.key, splitting.task, splitting.learn) == (QUESTION, "llama_index:sub_question", False)
+        assert (splitting.key, splitting.task, splitting.learn) == (QUESTION, "decompose", False)
         assert (sub.key, sub.task) == ("How large is Ulm?", "answer")
         assert (whole.key, whole.task) == (QUESTION, "answer")
 
@@ -283,7 +287,7 @@ class TestTheFrameworksOwnWork:
 
         assert result.score == 4.5
         assert (observer.last.key, observer.last.learn) == (QUESTION, False)
-        assert observer.last.task == "llama_index:evaluate"
+        assert observer.last.task == "evaluate"
 
     @pytest.mark.parametrize("evaluator", [FaithfulnessEvaluator, RelevancyEvaluator])
     async def test_evaluators_through_query_engines(
@@ -294,14 +298,14 @@ class TestTheFrameworksOwnWork:
         result = await evaluator(llm=router).aevaluate(QUESTION, "Ulm", contexts=contexts)
 
         assert result.passing
-        assert {request.task for request in observer.requests} == {"llama_index:evaluate"}
+        assert {request.task for request in observer.requests} == {"evaluate"}
         assert not any(request.learn for request in observer.requests)
 
     def test_query_rewriting(self, index: SummaryIndex, router: RouterLLM, observer: Observer) -> None:
         fusion = QueryFusionRetriever([index.as_retriever()], llm=router, num_queries=2, use_async=False)
         fusion.retrieve(QUESTION)
 
-        assert (observer.last.key, observer.last.task, observer.last.learn) == (QUESTION, "llama_index:rewrite", False)
+        assert (observer.last.key, observer.last.task, observer.last.learn) == (QUESTION, "expand", False)
 
     def test_prompts_without_a_question_have_no_key(self, router: RouterLLM, observer: Observer) -> None:
         router.predict(PromptTemplate("{context_str}. Give a title for this document."), context_str="A long text")
