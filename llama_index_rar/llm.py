@@ -327,8 +327,6 @@ class RouterLLM(FunctionCallingLLM):
         overrides: Mapping[str, Any],
     ) -> Request:
         """What the engine is told of a call, the same for all modes."""
-        if not messages:
-            raise RequestError("There are no messages to answer. Pass at least one.")
         steer = overrides_of(overrides, origin.overrides if origin is not None else {})
         mapped = to_messages(messages)
         found = find(

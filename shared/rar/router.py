@@ -25,7 +25,6 @@ from rar.errors import (
     ClosedError,
     ConfigurationError,
     MissingModelError,
-    RequestError,
     StrategyError,
     UnknownDecisionError,
     UnknownModelError,
@@ -267,7 +266,6 @@ class Router:
         """Choose who answers. Trouble of ours is logged once and leaves the strong model to answer.
 
         Raises:
-            RequestError: There are no messages.
             UnknownModelError: The caller forces a model that does not exist.
         """
         models = self._models_of(models)
@@ -337,8 +335,6 @@ class Router:
 
     def _given(self, request: Request, models: Models) -> tuple[Request, Choice | None]:
         """What is decided without looking anything up, if anything is."""
-        if not request.messages:
-            raise RequestError("There are no messages to answer. Pass at least one.")
         request = self._redacted(request)  # first of all: decisions that look nothing up are remembered too
         forced = os.environ.get(FORCE_VARIABLE)
         if forced:
@@ -347,6 +343,8 @@ class Router:
             if request.force not in models:
                 raise UnknownModelError(request.force, models.keys())
             return request, Route(request.force, reason="forced")
+        if not request.messages:  # what a model says of that is for its own client to say
+            return replace(request, learn=False), Route(STRONG, reason="no_messages")
         if self._closed:
             self._tell("closed", "This router is closed; the strong model answers everything.")
             return replace(request, learn=False), Route(STRONG, reason="closed")

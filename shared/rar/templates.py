@@ -105,7 +105,12 @@ _COLON = re.compile(r"[:：](?=\s|['\"{<]|[\u3000-\u9fff])")
 _MATERIAL_LED = re.compile(
     r"[^\n]{0,60}\b(?:context|documents?|information|sources?|passages?|text)\b[^\n]{0,20}:\s", re.IGNORECASE
 )
-_BASED = re.compile(r"\s(?:based|using|given|relying|from|with)\b[^\n]{0,80}$")
+# "…, based on the context below:": the question before it may say "from" and "with" itself.
+_BASED = re.compile(
+    r"\s(?:based|using|given|relying|from|with)\b[^\n]{0,60}\b(?:context|information|documents?|passages?|sources?|texts?"
+    r"|excerpts?|snippets?|articles?|material|data|above|below|following)\b[^\n]{0,20}$",
+    re.IGNORECASE,
+)
 _RULE = re.compile(
     r"(?m)^[ \t]*(?:\[/[A-Za-z _]{1,30}\]|[-=_*~#]{3,}|>>>|<<<|\"\"\"|```\w{0,12})[ \t]*$|<\|[a-z_]{1,20}\|>"
 )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 REASONS: Mapping[str, str] = {
+    "no_messages": "There was nothing to answer, so the strong model was asked as it is",
     "no_evidence": "Nothing like this question is known yet, so the strong model answers",
     "memory_weak": "This question was asked before, and the weak model's answer agreed with the strong one's",
     "memory_guided": "This question was asked before, and with this guide the weak model agreed with the strong one",

@@ -25,7 +25,6 @@ from rar.errors import (
     ConfigurationError,
     EmbedderMismatchError,
     MissingModelError,
-    RequestError,
     SameModelError,
     UnknownDecisionError,
     UnknownModelError,
@@ -454,9 +453,10 @@ class TestDegradation:
 
 
 class TestBadInput:
-    def test_no_messages_is_an_error_that_says_so(self, router: Router) -> None:
-        with pytest.raises(RequestError, match="no messages"):
-            router.decide(Request(()), pair())
+    def test_no_messages_are_left_to_the_strong_model(self, router: Router) -> None:
+        decision = router.decide(Request(()), pair())
+
+        assert (decision.model, decision.choice.reason, decision.request.learn) == ("strong", "no_messages", False)
 
     def test_forcing_an_unknown_model_is_the_callers_error(self, router: Router) -> None:
         with pytest.raises(UnknownModelError, match="huge"):

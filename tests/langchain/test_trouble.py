@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langgraph.errors import GraphInterrupt
 
 from langchain_rar import RouterChatModel
-from rar.errors import ConfigurationError, ModelTimeoutError, RequestError
+from rar.errors import ConfigurationError, ModelTimeoutError
 from rar.values import Request
 from tests.fake_openai import FakeOpenAI, Reply
 from tests.langchain.conftest import MakeModel, MakeRouter, Notes
@@ -24,18 +24,20 @@ pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decora
 OUT_OF_ORDER = Reply("out of order", status=500)
 
 
-async def _structured(model: RouterChatModel) -> Any:
-    return model.with_structured_output({"title": "T", "type": "object", "properties": {}}).invoke([])
+async def _stream(model: RouterChatModel) -> AIMessage:
+    first, *rest = model.stream([])
+    return first + rest
 
 
-async def _stream(model: RouterChatModel) -> Any:
-    return list(model.stream([]))
+@pytest.mark.parametrize("call", [lambda model: model.ainvoke([]), _stream])
+async def test_no_messages_are_for_the_strong_models_client_to_answer(
+    call: Any, routed: MakeRouter, fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.script("large", "What do you mean?")
 
+    message = await call(routed())
 
-@pytest.mark.parametrize("call", [lambda model: model.ainvoke([]), _stream, _structured])
-async def test_no_messages_is_an_error_that_says_what_to_do(call: Any, routed: MakeRouter) -> None:
-    with pytest.raises(RequestError, match="no messages to answer. Pass at least one"):
-        await call(routed())
+    assert (message.text, message.response_metadata["rar"]["reason"]) == ("What do you mean?", "no_messages")
 
 
 @every_mode

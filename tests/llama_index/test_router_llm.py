@@ -311,10 +311,15 @@ class TestOverrides:
 
 class TestInput:
     @pytest.mark.parametrize("messages", [[], ()])
-    def test_no_messages_are_an_error(self, messages: Any, router: RouterLLM, fake_openai: FakeOpenAI) -> None:
-        with pytest.raises(RequestError, match="no messages"):
-            router.chat(messages)
-        assert fake_openai.calls() == []
+    def test_no_messages_are_for_the_strong_models_client_to_answer(
+        self, messages: Any, router: RouterLLM, fake_openai: FakeOpenAI
+    ) -> None:
+        fake_openai.script("large", "What do you mean?")
+
+        response = router.chat(messages)
+
+        assert response.message.content == "What do you mean?"
+        assert response.additional_kwargs["rar"]["reason"] == "no_messages"
 
     def test_messages_without_text_have_no_key(self, router: RouterLLM, observer: Observer) -> None:
         image = ChatMessage(role=MessageRole.USER, blocks=[ImageBlock(url="http://127.0.0.1/cat.png")])
