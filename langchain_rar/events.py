@@ -86,10 +86,10 @@ def _events(serving: Serving) -> Generator[Mapping[str, Any], None, None]:
                         for ready in attempt.admit(event, _solid(event)):
                             if ready["event"] != "message-finish":
                                 yield ready
-                for ready in attempt.rest(serving.nothing(attempt.decision)):
+                output = opened.stream.output
+                for ready in attempt.rest(*serving.refusal(attempt.decision, call, output)):
                     if ready["event"] != "message-finish":
                         yield ready
-        output = opened.stream.output
         facts = serving.facts(turn.decision, output)
         output = stamped(output, facts)
     except BaseException as error:
@@ -113,10 +113,10 @@ async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
                         for ready in attempt.admit(event, _solid(event)):
                             if ready["event"] != "message-finish":
                                 yield ready
-                for ready in attempt.rest(serving.nothing(attempt.decision)):
+                output = await opened.stream
+                for ready in attempt.rest(*serving.refusal(attempt.decision, call, output)):
                     if ready["event"] != "message-finish":
                         yield ready
-        output = await opened.stream
         facts = serving.facts(turn.decision, output)
         output = stamped(output, facts)
     except BaseException as error:

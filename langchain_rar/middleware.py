@@ -21,7 +21,7 @@ from rar.errors import ConfigurationError, MissingDependencyError
 from rar.forking import Lock
 from rar.router import Router
 from rar.timeouts import awithin, within
-from rar.values import Answer, Decision
+from rar.values import Answer, Decision, Reply
 
 try:
     from langchain.agents.middleware import AgentMiddleware
@@ -71,7 +71,7 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
                 with attempt:
                     routed = _routed(request, serving, attempt.decision)
                     response = within(*serving.limit(attempt), lambda: handler(routed))  # noqa: B023
-                    attempt.refuse(_flaw(serving, attempt.decision, response))
+                    attempt.refuse(*_flaw(serving, attempt.decision, response))
         serving.learn(turn.decision, _answer(response))
         return _finished(response, serving, turn.decision)
 
@@ -87,7 +87,7 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
                 with attempt:
                     routed = _routed(request, serving, attempt.decision)
                     response = await awithin(*serving.limit(attempt), handler(routed))
-                    attempt.refuse(_flaw(serving, attempt.decision, response))
+                    attempt.refuse(*_flaw(serving, attempt.decision, response))
         await serving.alearn(turn.decision, _answer(response))
         return _finished(response, serving, turn.decision)
 
@@ -129,12 +129,17 @@ class _Failures:
         return failed is not None and failed.state is request.state and failed.model is not request.model
 
 
-def _flaw(serving: Serving, decision: Decision, response: ModelResponse[Any]) -> Exception | None:
-    """What is wrong with a response; None if it may be kept. A structured response without text is none."""
+def _flaw(
+    serving: Serving, decision: Decision, response: ModelResponse[Any]
+) -> tuple[Exception | None, Callable[[], Reply | None]]:
+    """What is wrong with a response, None if it may be kept, and how the engine sees it.
+
+    A structured response without text is none.
+    """
     answer = _answer(response)
     if response.structured_response is not None or answer is None:
-        return None
-    return serving.flaw(decision, answer)
+        return None, lambda: None
+    return serving.flaw_of(decision, answer), lambda: serving.reply(decision, answer)
 
 
 def _routed(request: ModelRequest[Any], serving: Serving, decision: Decision) -> ModelRequest[Any]:

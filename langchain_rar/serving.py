@@ -6,8 +6,7 @@ A router that was itself an LLM run above another LLM run would count every toke
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -94,7 +93,7 @@ class Serving:
                 with attempt:
                     call = self.prepared(attempt.decision, run.get_child())
                     output = self.whole(within(*self.limit(attempt), lambda: call.child.invoke(*call.sent)))  # noqa: B023
-                    attempt.refuse(self.flaw(attempt.decision, output))
+                    attempt.refuse(*self.flaw(attempt.decision, call, output))
             output = stamped(output, self.facts(turn.decision, call.message(output)))
         except BaseException as error:
             run.on_chain_error(error)
@@ -111,7 +110,7 @@ class Serving:
                 with attempt:
                     call = self.prepared(attempt.decision, run.get_child())
                     output = self.whole(await awithin(*self.limit(attempt), call.child.ainvoke(*call.sent)))
-                    attempt.refuse(self.flaw(attempt.decision, output))
+                    attempt.refuse(*self.flaw(attempt.decision, call, output))
             output = stamped(output, self.facts(turn.decision, call.message(output)))
         except BaseException as error:
             await run.on_chain_error(error)
@@ -132,7 +131,7 @@ class Serving:
                         for chunk in source:
                             for ready in attempt.admit(chunk, self.solid(chunk)):
                                 yield passed.on(ready)
-                    for ready in attempt.rest(self.nothing(attempt.decision)):
+                    for ready in attempt.rest(*self.refusal(attempt.decision, call)):
                         yield passed.on(ready)
         except BaseException as error:
             run.on_chain_error(error)
@@ -153,7 +152,7 @@ class Serving:
                         async for chunk in source:
                             for ready in attempt.admit(chunk, self.solid(chunk)):
                                 yield passed.on(ready)
-                    for ready in attempt.rest(self.nothing(attempt.decision)):
+                    for ready in attempt.rest(*self.refusal(attempt.decision, call)):
                         yield passed.on(ready)
         except BaseException as error:
             await run.on_chain_error(error)
@@ -175,7 +174,7 @@ class Serving:
         return await manager.on_chain_start(None, self._inputs(), name=self._run_name(), run_id=self._run_id())
 
     def turn(self, decision: Decision) -> Turn:
-        return Turn(self.router, decision, passes=is_control_flow)
+        return Turn(self.router, decision)
 
     def limit(self, attempt: Attempt) -> tuple[float | None, str]:
         """How long the attempt's model may be silent, and its name."""
@@ -205,7 +204,13 @@ class Serving:
         """What is wrong with an answer that holds nothing solid."""
         return (UnparsedReplyError if self.form.parsed else EmptyReplyError)(decision.model)
 
-    def flaw(self, decision: Decision, output: Any) -> Exception | None:
+    def flaw(
+        self, decision: Decision, call: ChildCall, output: Any
+    ) -> tuple[Exception | None, Callable[[], Reply | None]]:
+        """What is wrong with an output, if anything is, and how the engine sees it."""
+        return self.flaw_of(decision, output), lambda: self.view(decision, call, output)
+
+    def flaw_of(self, decision: Decision, output: Any) -> Exception | None:
         """What is wrong with an answer that came without an error; None if it may be kept."""
         if not self.form.parsed:
             return self.nothing(decision) if is_blank(output) else None
@@ -213,6 +218,22 @@ class Serving:
         if isinstance(found, Exception):
             return found
         return None if self._has_object(output) else self.nothing(decision)
+
+    def refusal(
+        self, decision: Decision, call: ChildCall, output: Any = None
+    ) -> tuple[Exception, Callable[[list[Any]], Reply | None]]:
+        """What is wrong with a stream that held nothing solid, and how the engine sees its chunks or their `output`."""
+
+        def view(held: list[Any]) -> Reply | None:
+            whole = output or merged(held if self.form.parsed else [as_chunk(chunk) for chunk in held])
+            return self.view(decision, call, whole)
+
+        return self.nothing(decision), view
+
+    def view(self, decision: Decision, call: ChildCall, output: Any) -> Reply | None:
+        """How the engine sees an output; None where no message of the model was seen."""
+        message = call.message(output)
+        return None if message is None else self.reply(decision, message)
 
     def _has_object(self, output: Any) -> bool:
         """Whether structured output, or the `include_raw` map around it, holds what was asked for."""
@@ -314,12 +335,6 @@ class _Passed:
             chunk = stamped(chunk, self._serving.costs(self._decision, merged([*self.chunks, chunk])))
         self.chunks.append(chunk)
         return chunk
-
-
-def is_control_flow(error: Exception) -> bool:
-    """Whether an exception is LangGraph's way of pausing or leaving a graph, which is no failure of a model."""
-    graph_errors = sys.modules.get("langgraph.errors")
-    return graph_errors is not None and isinstance(error, graph_errors.GraphBubbleUp)
 
 
 def merged(chunks: list[Any]) -> Any:

@@ -7,7 +7,6 @@ is called. A stream's model is chosen, and its stream opened, before the first c
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
@@ -84,7 +83,7 @@ class Serving:
             with attempt:
                 target = self.target(attempt.decision)
                 result = within(*self.limit(attempt), lambda: self.kind.call(*target))  # noqa: B023
-                attempt.refuse(self.flaw(attempt.decision, result))
+                attempt.refuse(*self.flaw(attempt.decision, result))
         decision, reply = self.served(turn.decision, result)
         self.learn(decision, reply)
         return self.kind.stamped(result, {**decision.as_dict(), **self.costs(decision, reply)})
@@ -96,7 +95,7 @@ class Serving:
         for attempt in turn:
             with attempt:
                 result = await awithin(*self.limit(attempt), self.kind.acall(*self.target(attempt.decision)))
-                attempt.refuse(self.flaw(attempt.decision, result))
+                attempt.refuse(*self.flaw(attempt.decision, result))
         decision, reply = self.served(turn.decision, result)
         await self.alearn(decision, reply)
         return self.kind.stamped(result, {**decision.as_dict(), **self.costs(decision, reply)})
@@ -123,7 +122,7 @@ class Serving:
                     for chunk in source:
                         for last in attempt.admit(chunk, self.solid(attempt.decision, chunk)):
                             yield (given := self.kind.stamped(last, facts))
-                for last in attempt.rest(self.kind.nothing(attempt.decision.model)):
+                for last in attempt.rest(*self.nothing(attempt.decision)):
                     yield (given := self.kind.stamped(last, facts))
         if last is not None:
             decision, reply = self.served(turn.decision, last)
@@ -152,7 +151,7 @@ class Serving:
                     async for chunk in source:
                         for last in attempt.admit(chunk, self.solid(attempt.decision, chunk)):
                             yield (given := self.kind.stamped(last, facts))
-                for last in attempt.rest(self.kind.nothing(attempt.decision.model)):
+                for last in attempt.rest(*self.nothing(attempt.decision)):
                     yield (given := self.kind.stamped(last, facts))
         if last is not None:
             decision, reply = self.served(turn.decision, last)
@@ -162,7 +161,7 @@ class Serving:
     # --- what the modes share ---------------------------------------------------------------------------------------
 
     def turn(self, decision: Decision) -> Turn:
-        return Turn(self.router, decision, passes=is_control_flow)
+        return Turn(self.router, decision)
 
     def limit(self, attempt: Attempt) -> tuple[float | None, str]:
         """How long the attempt's model may be silent, and its name."""
@@ -184,9 +183,14 @@ class Serving:
         except Exception:
             return True
 
-    def flaw(self, decision: Decision, result: Any) -> Exception | None:
-        """What is wrong with an answer that came without an error; None if it may be kept."""
-        return None if self.solid(decision, result) else self.kind.nothing(decision.model)
+    def flaw(self, decision: Decision, result: Any) -> tuple[Exception | None, Callable[[], Reply | None]]:
+        """What is wrong with an answer that came without an error, if anything is, and how the engine sees it."""
+        flaw = None if self.solid(decision, result) else self.kind.nothing(decision.model)
+        return flaw, lambda: self.reply(decision, result)
+
+    def nothing(self, decision: Decision) -> tuple[Exception, Callable[[list[Any]], Reply | None]]:
+        """What is wrong with a stream that held nothing solid, and how the engine sees its chunks."""
+        return self.kind.nothing(decision.model), lambda held: self.reply(decision, held[-1])
 
     def served(self, decision: Decision, result: Any) -> tuple[Decision, Reply | None]:
         """Remember the turn and the author of a whole answer. Returns what there is to learn from it."""
@@ -222,18 +226,3 @@ class Serving:
             message = "A response of the %s model could not be read; nothing is learned from it. %s"
             logger.warning(message, decision.model, cause(error))
             return None
-
-
-# What pauses or leaves a workflow or a graph in which a model runs, by the module that defines it.
-_CONTROL_FLOW = (
-    ("workflows.errors", "WorkflowCancelledByUser"),
-    ("workflows.errors", "WorkflowDone"),
-    ("workflows.runtime.types.results", "WaitingForEvent"),
-    ("langgraph.errors", "GraphBubbleUp"),
-)
-
-
-def is_control_flow(error: Exception) -> bool:
-    """Whether an exception is a framework's way of pausing or leaving what it runs, which is no failure of a model."""
-    kinds = (getattr(sys.modules.get(module), name, None) for module, name in _CONTROL_FLOW)
-    return any(isinstance(error, kind) for kind in kinds if kind is not None)

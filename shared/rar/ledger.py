@@ -32,6 +32,7 @@ _Key: TypeAlias = tuple[str, str, str, str]  # namespace, purpose, role, model
 _NOMINAL: Price = (1.0, 1.0)  # of the strong model
 _WEAK_SHARE = 0.1  # the weak model's, as a share of the strong one's: about what pairs of one provider differ by
 _GUIDE_ANSWERS = 5.0  # before a first guide was paid for, it is taken to cost as much as so many answers
+SERVING: tuple[Purpose, ...] = ("serve", "draft")  # for the user's answer, not for learning
 _ROUNDING = 1e-9  # of a call: a fifth of five is one
 
 
@@ -73,12 +74,12 @@ class Savings:
     """What was spent against sending every served call to the strong model.
 
     `always_strong_usd` prices the tokens of weak answers as the strong model's; `net_usd` is that less all that was
-    really spent, learning included. All are None unless every call could be priced.
+    really spent, learning and drafts that were not accepted included. All are None unless every call could be priced.
     """
 
     served: int
     served_strong: int
-    strong_calls: int  # serving, guides, judging and audits
+    strong_calls: int  # serving, drafts, guides, judging and audits
     spent_usd: float | None
     learning_usd: float | None
     always_strong_usd: float | None
@@ -104,7 +105,7 @@ class Account:
 def account(spending: Collection[Spend], prices: Prices) -> Account:
     """The account of one namespace. Audits do not count: their own rate bounds them."""
     strong = [spend for spend in spending if spend.purpose == "serve" and spend.role == STRONG]
-    learning = [spend for spend in spending if spend.purpose not in ("serve", "audit")]
+    learning = [spend for spend in spending if spend.purpose not in (*SERVING, "audit")]
     nominal = _nominal(spending, prices)
     earned = sum(_charged(spend, prices, nominal) for spend in strong)
     if strong and not earned:
@@ -175,7 +176,7 @@ class Ledger:
             known = self._known.setdefault(namespace, {})
             _put(known, spend)
             cost = _charged(spend, self.prices, _nominal(known.values(), self.prices))
-            if purpose == "serve":
+            if purpose in SERVING:
                 if role == STRONG:
                     self._usual.setdefault(("guide", STRONG), _GUIDE_ANSWERS * cost)
             else:
@@ -334,7 +335,7 @@ def savings(spending: Sequence[Spend], prices: Prices) -> Savings:
         served_strong=served_strong,
         strong_calls=sum(spend.calls for spend in strong),
         spent_usd=spent if priced else None,
-        learning_usd=sum(spend.usd for spend in spending if spend.purpose != "serve") if priced else None,
+        learning_usd=sum(spend.usd for spend in spending if spend.purpose not in SERVING) if priced else None,
         always_strong_usd=always if priced else None,
         net_usd=always - spent if priced else None,
     )

@@ -62,9 +62,11 @@ from rar.values import (
     Failure,
     GuideMatch,
     Match,
+    Purpose,
     Reply,
     Request,
     Route,
+    Usage,
     Vector,
     as_text,
 )
@@ -513,7 +515,7 @@ class Router:
         return evidence.learned if expected is None else expected
 
     def _checked(self, choice: Choice, models: Models) -> Choice:
-        if isinstance(choice, Answer):
+        if isinstance(choice, Answer) and isinstance(choice.reply, Reply):
             return choice
         if not isinstance(choice, Route):
             raise StrategyError(shown(choice))
@@ -526,6 +528,7 @@ class Router:
         return Route(STRONG, reason=f"{what}_failed")
 
     def _decided(self, request: Request, choice: Choice, drafts: _Drafts) -> Decision:
+        drafts.settle(choice)
         floor = getattr(self.policy, "quality", None)
         decision = Decision(uuid.uuid4().hex, request, choice, self._clock(), drafts.count, floor=floor)
         with self._lock:
@@ -560,6 +563,16 @@ class Router:
             self._worker.touch()
         except Exception as error:
             logger.error("A reply could not be learned from; serving goes on. %s", cause(error))  # noqa: TRY400
+
+    def refused(self, decision: Decision, reply: Reply) -> None:
+        """Count a reply that was paid for and is not served, since it holds no answer. Never raises."""
+        if isinstance(decision.choice, Answer):
+            return  # counted when it was made
+        try:
+            call = replace(decision.call, purpose="draft")
+            self.ledger.observe(decision.request.namespace, call, reply, now=self._clock())
+        except Exception as error:
+            logger.error("What a refused reply cost could not be counted; serving goes on. %s", cause(error))  # noqa: TRY400
 
     def costs(self, decision: Decision, reply: Reply, models: Models | None = None) -> dict[str, Any]:
         """What is known of a served reply's cost, to be shown with `decision.as_dict()`. Never raises.
@@ -809,15 +822,29 @@ def _is_long(task: str) -> bool:
 
 
 class _Drafts:
-    """Counts the calls that a strategy makes before it decides."""
+    """The calls that a strategy makes before it decides. A request is served once, by the accepted draft if any."""
 
     def __init__(self, ledger: Ledger, namespace: str, clock: Callable[[], float]) -> None:
-        self.count = 0
+        self._made: list[tuple[Call, Outcome]] = []
         self._ledger, self._namespace, self._clock = ledger, namespace, clock
 
+    @property
+    def count(self) -> int:
+        return len(self._made)
+
     def observe(self, call: Call, outcome: Outcome) -> None:
-        self.count += 1
-        self._ledger.observe(self._namespace, call, outcome, now=self._clock())
+        self._made.append((call, outcome))
+
+    def settle(self, choice: Choice) -> None:
+        """Count what was made, now that it is known whether one of it is served."""
+        accepted = choice.reply if isinstance(choice, Answer) else None
+        for call, outcome in self._made:
+            served = accepted is not None and outcome is accepted
+            purpose: Purpose = "serve" if served else "draft" if call.purpose == "serve" else call.purpose
+            self._ledger.observe(self._namespace, replace(call, purpose=purpose), outcome, now=self._clock())
+            accepted = None if served else accepted
+        if accepted is not None:  # an answer made of several: its parts are paid for
+            self._ledger.add(self._namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())
 
 
 def explained(facts: Mapping[str, Any], memory: Memory | None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Strategy(Protocol):
 
 
 def ask(
-    model: str, request: Request, *, guide: Guide | None = None, purpose: Purpose = "serve", fresh: bool = False
+    model: str, request: Request, *, guide: Guide | None = None, purpose: Purpose = "draft", fresh: bool = False
 ) -> Steps[Reply]:
     """Have one call made and return its reply.
 

@@ -22,12 +22,13 @@ The same body serves sync and async, since nothing here waits.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
 from rar.router import Router
-from rar.values import Decision
+from rar.values import Decision, Reply
 
 
 class Turn:
@@ -35,16 +36,13 @@ class Turn:
 
     Args:
         decision: The first; afterwards the one whose model answered.
-        passes: Tells exceptions that are no failure of a model, such as a framework's interrupts. The caller gets them.
+        passes: Tells exceptions that are no failure of a model; the caller gets them. None: `is_control_flow`.
     """
 
     def __init__(self, router: Router, decision: Decision, passes: Callable[[Exception], bool] | None = None) -> None:
         self.router, self.decision = router, decision
-        self._passes = passes
+        self.passes = passes or is_control_flow
         self.ended = False
-
-    def is_control_flow(self, error: Exception) -> bool:
-        return self._passes is not None and self._passes(error)
 
     def __iter__(self) -> Iterator[Attempt]:
         while not self.ended:
@@ -70,16 +68,22 @@ class Attempt:
             return True
         if error is None:
             self._turn.ended = True
-        elif isinstance(error, Exception) and not self._open and not self._turn.is_control_flow(error):
+        elif isinstance(error, Exception) and not self._open and not self._turn.passes(error):
             return self._give_up(error)
         return False
 
-    def refuse(self, flaw: Exception | None) -> None:
+    def refuse(self, flaw: Exception | None, reply: Callable[[], Reply | None] | None = None) -> None:
         """End this attempt because of a `flaw` in a whole answer, if there is one and another model may answer.
 
         Otherwise what there is goes to the user, as it would without us.
+
+        Args:
+            reply: Makes the engine's view of what is refused, which was paid for all the same.
         """
         if flaw is not None and not self._open and self._give_up(flaw):
+            refused = reply() if reply is not None else None
+            if refused is not None:
+                self._turn.router.refused(self.decision, refused)
             raise _Refused
 
     def admit(self, chunk: Any, solid: bool) -> list[Any]:
@@ -88,9 +92,14 @@ class Attempt:
         self._open = self._open or solid
         return self._released() if self._open else []
 
-    def rest(self, flaw: Exception) -> list[Any]:
-        """What is still held back when a stream has ended without anything solid, unless another model may answer."""
-        self.refuse(flaw)
+    def rest(self, flaw: Exception, reply: Callable[[list[Any]], Reply | None] | None = None) -> list[Any]:
+        """What is still held back when a stream has ended without anything solid, unless another model may answer.
+
+        Args:
+            reply: As in `refuse`, of the chunks held back, of which there is at least one.
+        """
+        held = list(self._held)
+        self.refuse(flaw, None if reply is None or not held else lambda: reply(held))
         return self._released()
 
     def _released(self) -> list[Any]:
@@ -103,6 +112,21 @@ class Attempt:
         if after is not None:
             self._turn.decision = after
         return after is not None
+
+
+# By which frameworks pause or leave what a model runs in, by the module that defines it. None is imported for this.
+_CONTROL_FLOW = (
+    ("langgraph.errors", "GraphBubbleUp"),
+    ("workflows.errors", "WorkflowCancelledByUser"),
+    ("workflows.errors", "WorkflowDone"),
+    ("workflows.runtime.types.results", "WaitingForEvent"),
+)
+
+
+def is_control_flow(error: Exception) -> bool:
+    """Whether an exception is a framework's way of pausing or leaving what it runs, which is no failure of a model."""
+    kinds = (getattr(sys.modules.get(module), name, None) for module, name in _CONTROL_FLOW)
+    return any(isinstance(error, kind) for kind in kinds if kind is not None)
 
 
 class _Refused(Exception):  # noqa: N818 - no error: it leaves an attempt

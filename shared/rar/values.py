@@ -17,7 +17,7 @@ from rar.words import why
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
-Purpose: TypeAlias = Literal["serve", "shadow", "guide", "judge", "audit"]
+Purpose: TypeAlias = Literal["serve", "draft", "shadow", "guide", "judge", "audit"]
 GuideState: TypeAlias = Literal["candidate", "active", "retired", "quarantined"]
 
 WEAK = "weak"

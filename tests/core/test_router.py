@@ -34,7 +34,7 @@ from rar.learning.policy import FloorPolicy
 from rar.router import FORCE_VARIABLE
 from rar.routers import LengthRouter, Outcomes
 from rar.strategies import Cascade
-from rar.values import Answer, Message, Reply, Request, Route, question
+from rar.values import Answer, Call, Failure, Message, Reply, Request, Route, Usage, question
 from tests.core.world import GUIDES, Scripted, easy, harbour, orchard, pair, serve, strong_answer, weak_answer
 
 
@@ -582,7 +582,57 @@ class TestLooking:
             router.decide(harbour(3), models)
 
             assert decision.drafts == 1
-            assert [(s.role, s.calls) for s in router.stats().spending] == [("weak", 2)]
+            spending = [(s.purpose, s.role, s.calls) for s in router.stats().spending]
+            assert spending == [("draft", "weak", 1), ("serve", "weak", 1)]
+
+    @pytest.mark.parametrize(("accepted", "net"), [(False, -0.1), (True, 0.9)])
+    def test_a_request_is_served_counted_and_priced_once_whatever_was_drafted(
+        self, accepted: bool, net: float, path: Path
+    ) -> None:
+        prices = {"weak": (1.0, 1.0), "strong": (10.0, 10.0)}
+        cascade = Cascade(accept=lambda request, draft: accepted)
+        models = {
+            "weak": Scripted("small-1", lambda call: "red"),
+            "strong": Scripted("big-1", lambda call: "red"),
+        }
+        with make(path, strategy=cascade, prices=prices, learning="off") as router:
+            for n in range(10):
+                decision = router.decide(question(f"colour {n}"), models)
+                if isinstance(decision.choice, Answer):
+                    router.learn(decision, decision.choice.reply, models)
+                else:
+                    router.learn(decision, models[decision.model].call(decision.call), models)
+            saved = router.stats().savings
+
+        assert (saved.served, saved.served_strong) == (10, 0 if accepted else 10)
+        assert saved.net_share == pytest.approx(net)
+        assert saved.learning_usd == 0.0
+
+    def test_an_answer_made_of_several_drafts_is_one_served_request(self, path: Path) -> None:
+        class Fused:
+            def steps(self, request: Request) -> Any:
+                drafts = yield [Call("weak", request), Call("strong", request)]
+                return Answer(Reply("strong", " and ".join(draft.text for draft in drafts)), "fused")
+
+        with make(path, strategy=Fused()) as router:
+            router.decide(easy(1), pair())
+
+            spending = {(s.purpose, s.role): s.calls for s in router.stats().spending}
+            assert spending == {("draft", "weak"): 1, ("draft", "strong"): 1, ("serve", "strong"): 1}
+
+    def test_a_refused_reply_is_paid_for_and_served_nobody(self, path: Path) -> None:
+        with make(path, strategy=lambda _: "weak") as router:
+            decision = router.decide(easy(1), pair())
+            router.refused(decision, Reply("weak", "", usage=Usage(10, 0), model_id="small-1"))
+
+            assert [(s.purpose, s.role, s.calls) for s in router.stats().spending] == [("draft", "weak", 1)]
+
+    def test_an_answer_that_is_no_reply_is_refused(self, path: Path) -> None:
+        def failed(request: Request) -> Any:
+            return Answer(Failure("weak", ConnectionError("down")))  # type: ignore[arg-type]
+
+        with make(path, strategy=failed) as router:
+            assert router.decide(easy(1), pair()).choice.reason == "strategy_failed"
 
 
 class TestSharing:

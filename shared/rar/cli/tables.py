@@ -16,7 +16,7 @@ from rar.report.numbers import count, interval, usd
 from rar.values import STRONG, Guide
 from rar.words import NOT_LEARNED, in_words
 
-_PURPOSES = ("serve", "shadow", "guide", "judge", "audit")
+_PURPOSES = ("serve", "draft", "shadow", "guide", "judge", "audit")
 _MODEL_STYLE = {"weak": "green", "strong": "magenta"}
 _ID = 10  # characters of an id that a table shows; any unambiguous beginning is understood
 

@@ -17,7 +17,8 @@ _MOST_POINTS = 300  # that a line is drawn through
 Part: TypeAlias = tuple[Purpose, str]  # what for, and by which role
 # In the order in which a bar shows them.
 PARTS: tuple[Part, ...] = (
-    ("serve", "strong"), ("serve", "weak"), ("guide", "strong"), ("audit", "strong"), ("judge", "strong"),
+    ("serve", "strong"), ("serve", "weak"), ("draft", "strong"), ("draft", "weak"),
+    ("guide", "strong"), ("audit", "strong"), ("judge", "strong"),
     ("shadow", "weak"), ("guide", "weak"), ("audit", "weak"), ("judge", "weak"),
 )  # fmt: skip
 

@@ -24,6 +24,7 @@ _ADVICE = {
 }
 
 _PURPOSES = {
+    "draft": "drafts that were not used",
     "shadow": "trying the weak model",
     "guide": "trying new guides",
     "judge": "judging answers",
