@@ -140,6 +140,7 @@ class Lock:
 
 _gates: weakref.WeakSet[Gate] = weakref.WeakSet()
 _passage = _Passage()
+LOADING = Gate()  # around what is imported at first use: a module that is half loaded stays so in the child
 NUMERIC = Gate()  # around numeric libraries, whose threads and locks do not survive a fork that finds them at work
 
 

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from rar.errors import ConfigurationError
+from rar.forking import LOADING
 from rar.memory.base import Spend
 from rar.naming import shown
 from rar.notices import Notices
@@ -349,13 +350,14 @@ def _cost(price: Price, input_tokens: int, output_tokens: int) -> float:
 def _public_price(model_id: str) -> Price | None:
     if not model_id:
         return None
-    from genai_prices import Usage as PricedUsage
-    from genai_prices import calc_price
+    with LOADING:
+        from genai_prices import Usage as PricedUsage
+        from genai_prices import calc_price
 
-    try:
-        # Real prices may have tiers: a call of ordinary size stands for all.
-        into = calc_price(PricedUsage(input_tokens=1_000, output_tokens=0), model_ref=model_id)
-        out = calc_price(PricedUsage(input_tokens=0, output_tokens=1_000), model_ref=model_id)
-    except LookupError:
-        return None
+        try:
+            # Real prices may have tiers: a call of ordinary size stands for all.
+            into = calc_price(PricedUsage(input_tokens=1_000, output_tokens=0), model_ref=model_id)
+            out = calc_price(PricedUsage(input_tokens=0, output_tokens=1_000), model_ref=model_id)
+        except LookupError:
+            return None
     return float(into.total_price) * 1e3, float(out.total_price) * 1e3

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from rar.forking import Lock, in_forked_child
+from rar.forking import LOADING, Lock, in_forked_child
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class Once(Generic[T]):
     def __call__(self) -> T:
         made = self._made
         if made is None:
-            with self._lock:
+            with LOADING, self._lock:
                 made = self._made = self._make() if self._made is None else self._made
         return made
 
