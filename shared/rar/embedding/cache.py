@@ -51,6 +51,11 @@ class CachedEmbedder:
         """Whether the embedder reads all of a text."""
         return reads(self.embedder, text)
 
+    def clear(self) -> None:
+        """Forget all texts."""
+        with self._lock:
+            self._vectors.clear()
+
     def cached(self, text: str) -> Vector | None:
         """The text's vector, shape `(dim,)`, read-only, if it is known; never embeds."""
         return self._get(_key(text))
