@@ -41,6 +41,11 @@ class Recent:
             kept = self._kept.get(decision_id)
         return kept[0] if kept else None
 
+    def values(self) -> list[Decision]:
+        """All that is kept, oldest first."""
+        with self._lock:
+            return [decision for decision, _ in self._kept.values()]
+
     def forget(self, gone: Gone) -> None:
         """Drop decisions about what was deleted."""
         with self._lock:

@@ -745,10 +745,11 @@ class Router:
             self._remember(lesson.left("call_failed"))
             raise
         self._writer.write(batch)
-        if any(trial.guide_id is None for trial in batch.trials):
+        task = lesson.decision.request.task
+        if any(trial.guide_id is None for trial in batch.trials) and not _is_long(task):  # none of those is expected
             request, evidence = lesson.decision.request, lesson.decision.request.evidence
             assert evidence is not None
-            kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id, evidence.since)
+            kind = Kind(request.namespace, task, evidence.weak_id, evidence.strong_id, evidence.since)
             self._scores.learned(kind)
             self._scores.refresh(kind)
 
