@@ -45,7 +45,6 @@ from rar.learning.shadow import Ladder
 from rar.learning.worker import CLOSING, Mode, Worker
 from rar.learning.writer import Writer
 from rar.ledger import Ledger, Prices, Savings, merge, savings
-from rar.memory import SQLiteMemory
 from rar.memory.address import as_memory
 from rar.memory.base import ALARM, DecisionRecord, Memory, MemoryStats, Spend
 from rar.memory.forgetting import Gone
@@ -263,8 +262,8 @@ class Router:
         self._worker: Worker[Lesson] = Worker(
             self._study, self._write_pending, mode=mode, drop=self._dropped, weigh=Lesson.size
         )
-        if isinstance(self.memory, SQLiteMemory):
-            self.memory.watch(self._forget)
+        if (watch := getattr(self.memory, "watch", None)) is not None:
+            watch(self._forget)
         _routers.add(self)
 
     def __repr__(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextvars
 import logging
 import os
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from rar.errors import UnknownNameError
+from rar.exits import SECONDS, at_end, forget
 from rar.naming import cause
 
 logger = logging.getLogger("rar")
@@ -23,7 +23,7 @@ Mode: TypeAlias = Literal["background", "inline", "off"]
 MODES = ("background", "inline", "off")
 
 STANDSTILL = 120.0  # seconds without progress after which `flush` waits no longer
-CLOSING = 5.0  # seconds that closing, and the end of the process for all workers together, wait for what is unfinished
+CLOSING = SECONDS  # that closing waits for what is unfinished; as long as the end of a process, for all workers
 
 
 class Worker(Generic[T]):
@@ -67,8 +67,8 @@ class Worker(Generic[T]):
         self._weigh, self._limit_bytes = weigh, limit_bytes
         self.reset()
         _workers.add(self)
-        # Registered anew for each worker: exit hooks run last first, so a worker is heard before its older memory goes.
-        atexit.register(_exit, weakref.ref(self))
+        # Those who came last end first, so that a worker is heard before its older memory goes.
+        at_end(_End(self))
 
     def reset(self) -> None:
         """Forget all items and the threads; for a forked child, in which no other thread lives on."""
@@ -248,7 +248,6 @@ class Worker(Generic[T]):
 
 
 _workers: weakref.WeakSet[Worker[Any]] = weakref.WeakSet()
-_deadlines: list[float] = []  # of the process's end, once it has begun
 
 
 def _after_fork() -> None:
@@ -256,12 +255,16 @@ def _after_fork() -> None:
         worker.reset()
 
 
-def _exit(reference: weakref.ref[Worker[Any]]) -> None:
-    worker = reference()
-    if worker is not None:
-        if not _deadlines:
-            _deadlines.append(time.monotonic() + CLOSING)
-        worker.exit(max(_deadlines[0] - time.monotonic(), 0.0))
+class _End:
+    """What the end of the process does with a worker, if that is still there."""
+
+    def __init__(self, worker: Worker[Any]) -> None:
+        self._worker = weakref.ref(worker, lambda _: forget(self))
+
+    def __call__(self, seconds: float) -> None:
+        worker = self._worker()
+        if worker is not None:
+            worker.exit(seconds)
 
 
 if hasattr(os, "register_at_fork"):

@@ -441,6 +441,7 @@ class SQLiteMemory:
         self._writing, self._replacing = threading.Lock(), threading.Lock()
         self._writes = 0
         self._unscrubbed = False
+        self._log: tuple[int, int] | None = None
         self._index = FaissIndex(self.changes)
         self._cache = Cache()
 
@@ -478,6 +479,10 @@ class SQLiteMemory:
             self._forsaken.detach()
             self._index.close()
             close_all(self._idle)
+            if self._log is not None and identity(f"{self._path}-wal") == self._log:
+                # SQLite would play the old file's log into the new one.
+                for beside in ("-wal", "-shm"):
+                    Path(f"{self._path}{beside}").unlink(missing_ok=True)
             self._start()
             self._find_file()
             _LOG.warning(
@@ -538,9 +543,13 @@ class SQLiteMemory:
 
     def _open(self) -> Connection:
         try:
-            return connect_to_read(self._path) if self.read_only else connect(f"{Path(self._path).as_uri()}?mode=rw")
+            if self.read_only:
+                return connect_to_read(self._path)
+            connection = connect(f"{Path(self._path).as_uri()}?mode=rw")
         except sqlite3.Error as error:
             fail(self.where, error)
+        self._log = identity(f"{self._path}-wal")
+        return connection
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
