@@ -225,18 +225,18 @@ def test_an_extractor_that_fails_costs_no_answer_in_llama_index(
 
 
 def test_what_a_provider_says_is_not_kept(tmp_path: Path) -> None:
-    class Refused(Exception):
+    class RefusedError(Exception):
         status_code = 400
 
     def refuses(messages: Sequence[Any]) -> str:
-        raise Refused(f"400: your prompt was {SECRET}")
+        raise RefusedError(f"400: your prompt was {SECRET}")
 
     file = tmp_path / "rar.db"
     with router(file, store_text=False) as asked:
         ask(asked, TEXT, models(refuses))
         assert asked.flush(WAIT)
         (facts,) = asked.decisions()
-        assert facts["learned"]["stopped"].startswith("Refused (400)")
+        assert facts["learned"]["stopped"].startswith("RefusedError (400)")
     assert on_disk(file) == []
 
 

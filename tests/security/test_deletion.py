@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -127,10 +128,8 @@ def test_feedback_on_an_answer_does_not_bring_its_question_back(file: Path) -> N
         assert again.model == "weak"
         assert asked.flush(WAIT)
         other.delete(namespace="t1")  # as another process does: nobody here knows yet
-        try:
+        with contextlib.suppress(UnknownDecisionError):
             asked.feedback(again.id, False)
-        except UnknownDecisionError:
-            pass
         assert asked.flush(WAIT)
         assert on_disk(file) == []
         assert other.stats("t1").experiences == 0
