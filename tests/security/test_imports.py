@@ -225,3 +225,22 @@ def test_honest_arrays_are_read(tmp_path: Path) -> None:
     found = arrays.load(tmp_path / "weights.npz")
     assert found.keys() == kept.keys()
     assert all(np.array_equal(found[name], kept[name]) for name in kept)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, {"a.npy": header_of((1,)) + b"\0" * 8})
+    private = tmp_path / "id_rsa"
+    private.write_text("private")
+    (folder / "tokenizer.json").symlink_to(private)
+    with pytest.raises(RouterFileError, match=r"tokenizer\.json is a link"):
+        read(folder)
+
+
+def test_the_links_of_a_hubs_cache_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "blobs").mkdir()
+    folder = folder_with(tmp_path / "snapshots", {"a.npy": header_of((1,)) + b"\0" * 8})
+    for file in list(folder.iterdir()):
+        file.rename(tmp_path / "blobs" / file.name)
+        file.symlink_to(Path("../../blobs", file.name))
+    assert read(folder).arrays["a"].tolist() == [0.0]

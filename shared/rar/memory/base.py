@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -296,6 +296,13 @@ class Memory(Protocol):
 
         Returns:
             How many experiences and guides went.
+        """
+        ...
+
+    def watch(self, forget: Callable[[Any], None]) -> None:
+        """Have the bound method `forget` told what was deleted (a `rar.memory.forgetting.Gone`), by whatever process.
+
+        It is told when this process learns of it, by a look or a write, and is held weakly.
         """
         ...
 

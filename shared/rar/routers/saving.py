@@ -70,6 +70,13 @@ def write(
     return folder
 
 
+def _is_inside(target: Path, folder: Path) -> bool:
+    """Whether a link's target belongs to the folder, or to the cache of a hub that the folder is a snapshot of."""
+    folder = folder.resolve()
+    blobs = folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
+    return target.is_relative_to(folder) or target.is_relative_to(blobs)
+
+
 def amend(folder: Path, **about: Any) -> None:
     """Write more facts into the description of a saved router, whole or not at all; the rest stays as it is."""
     file = folder / ABOUT
@@ -132,6 +139,10 @@ def read(folder: Path) -> Saved:
     file = folder / ABOUT
     if not file.is_file():
         raise RouterFileError(str(folder), f"there is no {ABOUT} in it")
+    for name in FILES:
+        if (folder / name).is_symlink() and not _is_inside((folder / name).resolve(), folder):
+            # It would be read as ours, and pushed to a hub with the rest.
+            raise RouterFileError(str(folder), f"{name} is a link to a file outside of it; copy the file itself there")
     try:
         if file.stat().st_size > _MOST_ABOUT:
             raise ValueError(f"it has more than {_MOST_ABOUT / 1e6:.0f} MB")
