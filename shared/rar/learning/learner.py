@@ -24,6 +24,7 @@ from rar.timeouts import within
 from rar.values import STRONG, WEAK, Call, Decision, Evidence, Experience, Guide, Purpose, Reply, Route, Trial
 
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
+_OPTIONS = 200  # parts of a call's options and reply that are weighed
 _UNDECIDED = 10_000  # of these are kept in mind
 GATED: frozenset[tuple[Purpose, str]] = frozenset(
     {("shadow", WEAK), ("guide", STRONG), ("audit", STRONG), ("audit", WEAK)}
@@ -46,7 +47,8 @@ class Lesson:
     def size(self) -> int:
         """About how many bytes it takes: prompts may hold images."""
         request = self.decision.request
-        return size_of(request.key, request.messages, request.options, self.reply)
+        # Options hold what a framework wants back, of which little is the call's own.
+        return size_of(request.key, request.messages) + size_of(request.options, self.reply, parts=_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
