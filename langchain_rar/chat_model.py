@@ -127,7 +127,7 @@ class RouterChatModel(BaseChatModel):
         timeout: float | None = None,
         learning_budget: float | None = 0.2,
         learning_usd_per_day: float | None = None,
-        guides: bool = True,
+        guides: bool | None = None,
         store_text: bool = True,
         redact: Callable[[str], str] | None = None,
         read_only: bool = False,

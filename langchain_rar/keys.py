@@ -18,7 +18,7 @@ from langchain_core.tracers.context import register_configure_hook
 
 from langchain_rar.prompts import without_examples
 from rar.followups import digest
-from rar.keys import Key, ambient_query, known_question, last_question
+from rar.keys import Key, ambient_query, extracted, given_query, known_question, last_question
 from rar.values import Message
 
 QueryExtractor = Callable[[Sequence[BaseMessage]], "str | None"]
@@ -41,16 +41,16 @@ def find_key(
         root: A run of the chain that we are in, for questions that `QueryRecorder` has seen.
         extractor: The user's own rule; None from it means that it does not know.
     """
-    if given is not None:
-        return known_question(Key(given, "given"), messages)
+    if (query := given_query(given)) is not None:
+        return known_question(Key(query, "given"), messages)
     if (around := ambient_query()) is not None:
         return known_question(Key(around, "query_block"), messages)
     if isinstance(prompt, TaggedPrompt):
         return known_question(Key(prompt.question, "tagged_prompt"), messages, attached)
     if root is not None and (seen := recorder.question(root)) is not None:
         return known_question(Key(seen, "recorded"), messages, attached)
-    if extractor is not None and (extracted := extractor([message.native for message in messages])):
-        return known_question(Key(extracted, "query_extractor"), messages, attached)
+    if extractor is not None and (found := extracted(extractor, [message.native for message in messages])):
+        return known_question(Key(found, "query_extractor"), messages, attached)
     return last_question([*map(_own_words, messages)], attached)
 
 

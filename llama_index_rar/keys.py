@@ -29,7 +29,7 @@ from llama_index.core.schema import QueryBundle
 from llama_index_rar.filled import Filled
 from llama_index_rar.prompts import ANSWER, QUERY_VARIABLES, REFINE, Purpose, Recognised, own_work, recognise
 from rar.followups import digest
-from rar.keys import Key, ambient_query, known_question, last_question
+from rar.keys import Key, ambient_query, extracted, given_query, known_question, last_question
 from rar.values import Message
 from rar.work import label_of
 
@@ -309,8 +309,8 @@ def _key(
     given: str | None,
     extractor: QueryExtractor | None,
 ) -> Key:
-    if given is not None:
-        return known_question(Key(given, "given"), messages)
+    if (query := given_query(given)) is not None:
+        return known_question(Key(query, "given"), messages)
     if (ambient := ambient_query()) is not None:
         return known_question(Key(ambient, "query_block"), messages)
     if known is not None and not known.asks:
@@ -321,8 +321,8 @@ def _key(
         return _in_conversation(query, "template_variable", messages, prompted, known)
     if extractor is not None:
         natives = [message.native for message in messages if isinstance(message.native, ChatMessage)]
-        if (extracted := extractor(natives)) is not None:
-            return known_question(Key(extracted, "query_extractor"), messages, attached)
+        if (found := extracted(extractor, natives)) is not None:
+            return known_question(Key(found, "query_extractor"), messages, attached)
     if known is not None and known.query is not None:
         return _in_conversation(known.query, "template", messages, prompted, known)
     if prompted is not None and prompted.boilerplate:

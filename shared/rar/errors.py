@@ -29,6 +29,8 @@
     │   ├── ReadOnlyMemoryError              the file cannot be written
     │   ├── MemoryFullError                  the disk is full
     │   ├── EmbedderMismatchError            the memory was made with another embedder
+    │   ├── RecordError                      one record cannot be stored
+    │   ├── SecretError                      the memory's key is kept elsewhere
     │   ├── DimensionError (ValueError)      an embedding has another length
     │   └── ImportFormatError (ValueError)   a line of an export cannot be read
     ├── UnknownDecisionError (LookupError)   no decision of that id is known
@@ -324,6 +326,20 @@ class EmbedderMismatchError(MemoryStoreError):
 
     problem = "was made with another embedder"
     remedy = "Use that embedder, or another memory; `rar export` and `rar import` move texts to a new one."
+
+
+class RecordError(MemoryStoreError):
+    """A record holds what cannot be stored. Nothing of its batch was."""
+
+    problem = "cannot hold a record"
+    remedy = "Others can be stored without it."
+
+
+class SecretError(MemoryStoreError):
+    """The memory's key is kept outside its file, and was not given, or another was."""
+
+    problem = "cannot be opened"
+    remedy = "Pass the `secret=` it was made with, or set RAR_SECRET."
 
 
 class DimensionError(MemoryStoreError, ValueError):

@@ -18,7 +18,9 @@ from typing import Any
 
 from rar.errors import RequestError
 from rar.followups import in_conversation, stands_alone
-from rar.naming import shown
+from rar.guarding import PASSED_ON
+from rar.naming import cause, shown
+from rar.notices import Notices
 from rar.templates import around, history_in, instructions_in, parsed
 from rar.values import Message
 from rar.work import label_of
@@ -30,6 +32,7 @@ _REFINES = re.compile(
     re.IGNORECASE,
 )
 _REFINED = 400  # characters within which such a prompt says so
+_tell = Notices()  # once a process: what finds a key belongs to no router
 _query: ContextVar[str | None] = ContextVar("rar_query", default=None)
 
 Attached = Callable[[Message], str]
@@ -70,9 +73,32 @@ def query(text: str) -> Iterator[None]:
         _query.reset(token)
 
 
+def extracted(extractor: Callable[[Any], Any], messages: Sequence[Any]) -> str | None:
+    """What a user's rule finds in `messages`; None where it does not know, raises, or returns anything but text."""
+    try:
+        found = extractor(messages)
+    except PASSED_ON:
+        raise
+    except BaseException as error:
+        _tell("raised", "`query_extractor` raised, so that the question is looked for without it. %s", cause(error))
+        return None
+    if found is not None and not isinstance(found, str):
+        _tell("type", "`query_extractor` returned %s, and must return a string or None.", shown(found))
+        return None
+    return found or None
+
+
+def given_query(query: Any) -> str | None:
+    """`rar_query` if it is a string."""
+    if query is None or isinstance(query, str):
+        return query
+    _tell("query", "`rar_query` is %s, and must be a string; the question is looked for without it.", shown(query))
+    return None
+
+
 def ambient_query() -> str | None:
     """The question of the `query` block that we are in, if any."""
-    return _query.get()
+    return given_query(_query.get())
 
 
 def last_question(messages: Sequence[Message], attached: Attached = _nothing) -> Key:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -273,6 +273,12 @@ class Ledger:
         with self._lock:
             for spend in spent:
                 _put(self._pending, spend)
+
+    def forget(self, gone: Callable[[str], bool]) -> None:
+        """Drop the sums of namespaces that were deleted."""
+        with self._lock:
+            self._pending = {key: spend for key, spend in self._pending.items() if not gone(spend.namespace)}
+            self._known = {namespace: sums for namespace, sums in self._known.items() if not gone(namespace)}
 
     def after_fork(self) -> None:
         """A child starts its own sums; those of the parent are the parent's to persist."""

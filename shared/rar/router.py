@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
-import threading
 import time
 import uuid
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rar import order
 from rar.drive import Model, Models, adrive, drive
@@ -24,29 +25,35 @@ from rar.embedding.unread import apart
 from rar.errors import (
     ClosedError,
     ConfigurationError,
+    EmbeddingError,
     MissingModelError,
+    ScoreError,
     StrategyError,
     UnknownDecisionError,
     UnknownModelError,
     UnknownNameError,
 )
+from rar.guarding import PASSED_ON
 from rar.keys import with_work
 from rar.learning.gap import PRIOR_SUPPORT
 from rar.learning.judges import as_judge
-from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Served, Writer, obstacle, record_of
+from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Served, obstacle, record_of
 from rar.learning.policy import AUDIT, FloorPolicy, PaperPolicy, Policy, as_policy, of_pair
 from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt
 from rar.learning.shadow import Ladder
 from rar.learning.worker import CLOSING, Mode, Worker
+from rar.learning.writer import Writer
 from rar.ledger import Ledger, Prices, Savings, merge, savings
 from rar.memory.address import as_memory
-from rar.memory.base import ALARM, Memory, MemoryStats, Spend
+from rar.memory.base import ALARM, DecisionRecord, Memory, MemoryStats, Spend
+from rar.memory.forgetting import Gone
 from rar.memory.identity import experience_id, keyed_digest
 from rar.models import as_model, check_pair, named_models
 from rar.naming import cause, shown
 from rar.notices import Notices
 from rar.options import check_options, named_arguments
+from rar.recent import Recent, is_gone
 from rar.routers import as_static_router
 from rar.sameness import signature
 from rar.strategies import RAR
@@ -77,6 +84,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("rar")
 
+LONGEST_KEY = 1_000_000  # characters of a question; nothing is learned from longer ones
 LOOK = 2.0  # seconds that looking at what was learned waits for what is just being learned
 LONG = "long"  # in the task of a question that is longer than the embedder reads: none is like another
 _SAY = (
@@ -95,11 +103,13 @@ class RouterStats:
     savings: Savings
     waiting: int  # lessons not learned yet
     dropped: int  # lessons given up because too many were waiting
-    learning: str
+    learning: str  # its mode, or "paused: …", and why, while the memory cannot be written
     paused: int  # decisions kept by the memory from which nothing was learned, for the budget was spent
     undecided: int  # the same, for no judge could tell
     unpriced: int  # calls without a known price
     estimated: int  # calls whose tokens were estimated from the text, for the provider reported none
+    unstored: int = 0  # batches of decisions and lessons that the memory has not taken yet
+    lost: int = 0  # those that it never could, or that were too many to keep
 
     def as_dict(self) -> dict[str, Any]:
         facts = asdict(self)
@@ -149,8 +159,8 @@ class Router:
             answers are free, share of their number that learning may make calls. Audits do not count, since they keep
             the floor; `audit_rate` bounds them.
         learning_usd_per_day: Most that learning may cost in a day of this process.
-        guides: Whether the strong model is asked to write guides.
-        store_text: False keeps questions out of the memory: embeddings and keyed hashes only.
+        guides: Whether the strong model is asked to write guides, which are stored as text; None: if `store_text`.
+        store_text: False keeps questions and answers out of the memory: embeddings and keyed hashes only.
         redact: Applied to every question and guide before it is embedded or stored.
         read_only: Use what was learned, learn nothing.
         same: Cosine from which a request may count as one seen before, if nothing else tells them apart.
@@ -188,7 +198,7 @@ class Router:
         timeout: float | None = None,
         learning_budget: float | None = 0.2,
         learning_usd_per_day: float | None = None,
-        guides: bool = True,
+        guides: bool | None = None,
         store_text: bool = True,
         redact: Callable[[str], str] | None = None,
         read_only: bool = False,
@@ -215,10 +225,9 @@ class Router:
         self._tell = Notices()
         self._compared: set[tuple[str, str]] = set()
         self._closed = self._prices_read = False
-        self._recent: OrderedDict[str, Decision] = OrderedDict()
+        self._recent = Recent()
         self._unseen: set[Kind] = set()
         self._changes: set[tuple[str, float]] = set()
-        self._lock = threading.Lock()
 
         self._owns_memory = isinstance(memory, (str, os.PathLike))
         self.memory: Memory | None = as_memory(memory)
@@ -234,21 +243,27 @@ class Router:
         )
         self._learner: Learner | None = None
         self._writer: Writer | None = None
+        read_only = read_only or bool(getattr(self.memory, "read_only", False))
         mode: Mode = "off" if self.memory is None or read_only else learning
         self._persist = self.memory is not None and not read_only
         if self.memory is not None:
             self.ledger.seed(self.memory.spending())
-            ladder = Ladder(judges, write_guides=guides)
+            ladder = Ladder(judges, write_guides=store_text if guides is None else guides)
             self._learner = Learner(
-                self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text, redact, clock,
+                self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text,
+                self._clean if redact is not None else None, clock,
                 notices=self._tell,
                 timeout=LEARNING_TIMEOUT if self.timeout is None else self.timeout,
             )  # fmt: skip
-            self._writer = Writer(self.memory, self.ledger, store_text=store_text)
+            self._writer = Writer(self.memory, self.ledger, self._tell)
             self._scores = LearnedScores(self.memory, self._prior)
         # Why nothing is ever learned here, a code of `rar.words.NOT_LEARNED`.
         self._learns_not = "read_only" if read_only else "off" if mode == "off" else None
-        self._worker: Worker[Lesson] = Worker(self._study, self._write_pending, mode=mode, drop=self._dropped)
+        self._worker: Worker[Lesson] = Worker(
+            self._study, self._write_pending, mode=mode, drop=self._dropped, weigh=Lesson.size
+        )
+        if (watch := getattr(self.memory, "watch", None)) is not None:
+            watch(self._forget)
         _routers.add(self)
 
     def __repr__(self) -> str:
@@ -279,7 +294,9 @@ class Router:
             request = self._recall(request, models)
             try:
                 choice = self._checked(drive(self.strategy.steps(request), models, drafts.observe), models)
-            except Exception as error:
+            except PASSED_ON:
+                raise
+            except BaseException as error:
                 choice = self._degraded("strategy", error)
         return self._decided(request, choice, drafts)
 
@@ -299,7 +316,9 @@ class Router:
                 request = await asyncio.to_thread(self._recall, request, models)
             try:
                 choice = self._checked(await adrive(self.strategy.steps(request), models, drafts.observe), models)
-            except Exception as error:
+            except PASSED_ON:
+                raise
+            except BaseException as error:
                 choice = self._degraded("strategy", error)
         return self._decided(request, choice, drafts)
 
@@ -361,27 +380,43 @@ class Router:
         try:
             guide = self.memory.guide(request.sticky_guide or "")
         except Exception as error:
-            self._tell("memory", "The memory could not be searched; a turn goes on without its guide. %r", error)
+            self._tell("memory", "The memory could not be searched; a turn goes on without its guide. %s", cause(error))
             return choice
         usable = guide is not None and guide.namespace == request.namespace and guide.state == "active"
         return replace(choice, guide=guide) if usable else choice
 
     def _redacted(self, request: Request) -> Request:
-        if self._redact is None or request.key is None:
-            return request
+        key = request.key
+        if key is not None and (not isinstance(key, str) or len(key) > LONGEST_KEY):
+            self._tell("key", "A question of another type or of too great a length is not looked up or learned.")
+            key = None
+        if key is not None and self._redact is not None:
+            key = self._clean(key)
+        return request if key is request.key else replace(request, key=key, learn=request.learn and key is not None)
+
+    def _clean(self, text: str) -> str | None:
+        """`text` as it may be stored; None where nothing of it may be, for `redact` failed."""
+        assert self._redact is not None
         try:
-            return replace(request, key=self._redact(request.key))
-        except Exception as error:
+            cleaned = self._redact(text)
+        except PASSED_ON:
+            raise
+        except BaseException as error:
             self._tell(
                 "redact", "`redact` raised, so nothing of this request is looked up or learned. %s", cause(error)
             )
-            return replace(request, key=None, learn=False)
+            return None
+        if isinstance(cleaned, str) and len(cleaned) <= LONGEST_KEY:
+            return cleaned
+        found = f"{len(cleaned):,} characters" if isinstance(cleaned, str) else f"a {type(cleaned).__name__}"
+        self._tell("redacted", "`redact` returned %s; nothing of such a request is looked up or learned.", found)
+        return None
 
     def _recall(self, request: Request, models: Models) -> Request:
         """The request with all that a strategy may look at. Nothing recalled is no error: there is just no evidence."""
         weak_id, strong_id = self._pair(models)
         evidence = Evidence(weak_id, strong_id, now=self._clock())
-        learns = request.learn and self._worker.mode != "off"
+        learns = request.learn and self._worker.mode != "off" and not self._paused
         if learns and self.ledger.may_learn(request.namespace, "audit", STRONG, now=evidence.now):
             evidence = replace(evidence, draw=self._random.random())
         key = request.key
@@ -399,7 +434,9 @@ class Router:
                     "long", "A question is longer than the embedder reads, so it is only known again as it is. %s", _SAY
                 )
             found, embedding = self._search(request, key, evidence)
-        except Exception as error:
+        except PASSED_ON:
+            raise
+        except BaseException as error:
             self._tell("memory", "The memory could not be searched; the strong model answers. %s", cause(error))
             return replace(request, learn=False, evidence=self._with_prior(evidence, key))
         return replace(request, embedding=embedding, evidence=found)
@@ -447,7 +484,11 @@ class Router:
             score = self._prior.scores([text], None if embedding is None else embedding[None])
             gap = float(self._prior.gaps(score)[0])
             chance = min(max(1.0 - float(score[0]), 0.0), 1.0)
-        except Exception as error:
+            if not math.isfinite(gap + chance):
+                raise ScoreError(type(self._prior.router).__name__)
+        except PASSED_ON:
+            raise
+        except BaseException as error:
             self._tell("static_router", "The static router raised; routing goes on without it. %s", cause(error))
             return evidence
         known = gap + doubt(min(self._prior.rows, PRIOR_SUPPORT)) if self._prior.rows else None
@@ -456,7 +497,12 @@ class Router:
     def _embedded(self, task: str, key: str) -> Vector:
         """The key's embedding; of one that is not read to its end, a vector near to none but that of the same words."""
         assert self.embedder is not None
-        return apart(signature(key), self.embedder.dim) if _is_long(task) else self.embedder.embed([key])[0]
+        if _is_long(task):
+            return apart(signature(key), self.embedder.dim)
+        embedding: Vector = self.embedder.embed([key])[0]
+        if embedding.shape != (self.embedder.dim,) or not np.isfinite(embedding).all():
+            raise EmbeddingError(self.embedder.id, f"a vector of shape {embedding.shape}, or numbers that are none")
+        return embedding
 
     def _guides_of(self, matches: Sequence[Match], near: list[GuideMatch], embedding: Vector) -> list[GuideMatch]:
         """`near`, and the guides that once worked for this very request, which may come from farther away."""
@@ -499,7 +545,7 @@ class Router:
             audits=state.audits,
             calls=state.calls,
             drift=state.drift / ALARM,
-            since=state.since,
+            since=min(state.since, evidence.now),  # a clock that was ahead has dated it ahead
         )
 
     def _learned(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> float | None:
@@ -523,19 +569,24 @@ class Router:
             raise UnknownModelError(choice.model, models.keys())
         return choice
 
-    def _degraded(self, what: str, error: Exception) -> Route:
+    def _degraded(self, what: str, error: BaseException) -> Route:
         self._tell(f"{what}:{type(error).__name__}", "The %s failed; the strong model answers. %s", what, cause(error))
         return Route(STRONG, reason=f"{what}_failed")
 
     def _decided(self, request: Request, choice: Choice, drafts: _Drafts) -> Decision:
         drafts.settle(choice)
         floor = getattr(self.policy, "quality", None)
-        decision = Decision(uuid.uuid4().hex, request, choice, self._clock(), drafts.count, floor=floor)
-        with self._lock:
-            self._recent[decision.id] = decision
-            if len(self._recent) > 1_000:
-                self._recent.popitem(last=False)
+        decision = Decision(
+            uuid.uuid4().hex, request, choice, self._clock(), drafts.count, floor=floor, epoch=self._epoch()
+        )
+        self._recent.add(decision)
         return decision
+
+    def _epoch(self) -> int | None:
+        """The memory's count of deletions: what is deleted after a decision must not come back by it."""
+        if not self._persist or self._closed:
+            return None
+        return getattr(self.memory, "epoch", None)
 
     # --- learning ---------------------------------------------------------------------------------------------------
 
@@ -553,12 +604,15 @@ class Router:
             if self._closed or not self._persist or self._writer is None:
                 return
             lesson = Lesson(decision, reply, models, self.costs(decision, reply, models))
-            code = self._learns_not or obstacle(decision, reply)
-            if code is None:
+            code = self._learns_not or obstacle(decision, reply) or ("unstored" if self._paused else None)
+            if code is None and self._worker.mode == "inline":
                 self._worker.put(lesson)
                 return
-            self._writer.remember(lesson.left(code))
-            if self._worker.mode == "inline":
+            # At once, and again with what the lesson finds: a lesson may wait, hang or die.
+            self._remember(lesson.left(code or "waiting"))
+            if code is None:
+                self._worker.put(lesson)
+            elif self._worker.mode == "inline":
                 self._write_pending()
             self._worker.touch()
         except Exception as error:
@@ -616,8 +670,7 @@ class Router:
         if self._closed:
             raise ClosedError("router")
         self.flush(LOOK)
-        with self._lock:
-            decision = self._recent.get(decision_id)
+        decision = self._recent.get(decision_id)
         if decision is not None:
             record = record_of(Served(decision), store_text=self._store_text)
         else:
@@ -625,24 +678,27 @@ class Router:
             if found is None:
                 raise UnknownDecisionError(decision_id)
             record = found
-            decision = self._revived(found.facts)
+            decision = self._revived(found)
         if self._learner is not None and self._writer is not None and self._persist:
             self._writer.write(self._learner.feedback(record, decision, good))
 
-    def _revived(self, facts: Mapping[str, Any]) -> Decision | None:
-        """Enough of a decision of another process to remember its question; None where no text was stored."""
-        question = facts.get("question")
-        if question is None or self.embedder is None or self.memory is None:
+    def _revived(self, record: DecisionRecord) -> Decision | None:
+        """Enough of a decision of another process to remember its question; None where its whole text is not known."""
+        facts, question = record.facts, record.facts.get("question")
+        if not isinstance(question, str) or self.memory is None:
             return None
-        namespace, task = str(facts["namespace"]), str(facts["task"])
-        embedding = self._embedded(task, question)
-        own_id = experience_id(self.memory.secret, namespace, task, question)
-        weak_id, strong_id = facts.get("pair") or ("", "")
-        evidence = Evidence(str(weak_id), str(strong_id), own_id)
-        request = Request(
-            (), question, str(facts["key_source"]), namespace, task, embedding=embedding, evidence=evidence
-        )
-        return Decision(str(facts["decision_id"]), request, Route(str(facts["model"])), float(facts["at"]))
+        try:
+            namespace, task = record.namespace, str(facts["task"])
+            own_id = experience_id(self.memory.secret, namespace, task, question)
+            if own_id != record.experience_id:
+                return None  # cut, or of another memory
+            weak_id, strong_id = facts["pair"]
+            evidence = Evidence(str(weak_id), str(strong_id), own_id)
+            embedding, source = self._embedded(task, question), str(facts.get("key_source"))
+        except (KeyError, TypeError, ValueError):  # facts that came by an import
+            return None
+        request = Request((), question, source, namespace, task, embedding=embedding, evidence=evidence)
+        return Decision(record.id, request, Route(record.model), record.at, epoch=self._epoch())
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was handed over is learned and stored; whether it is. The log says what is not, and why.
@@ -651,7 +707,7 @@ class Router:
             timeout: Seconds to wait at most; None: as long as learning goes on.
         """
         done = self._worker.flush(timeout)
-        return done and (self._writer is None or not self._persist or self._writer.stored)
+        return done and (self._writer is None or not self._persist or self._writer.settled())
 
     async def aflush(self, timeout: float | None = None) -> bool:
         return await asyncio.to_thread(self.flush, timeout)
@@ -679,22 +735,45 @@ class Router:
 
     def _study(self, lesson: Lesson) -> None:
         assert self._learner is not None and self._writer is not None
+        if self._paused:
+            self._remember(lesson.left("unstored"))
+            return
         try:
             batch = self._learner.study(lesson)
-        except Exception:
-            self._writer.remember(lesson.left("call_failed"))
+        except BaseException:
+            self._remember(lesson.left("call_failed"))
             raise
         self._writer.write(batch)
-        if any(trial.guide_id is None for trial in batch.trials):
+        task = lesson.decision.request.task
+        if any(trial.guide_id is None for trial in batch.trials) and not _is_long(task):  # none of those is expected
             request, evidence = lesson.decision.request, lesson.decision.request.evidence
             assert evidence is not None
-            kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id, evidence.since)
+            kind = Kind(request.namespace, task, evidence.weak_id, evidence.strong_id, evidence.since)
             self._scores.learned(kind)
             self._scores.refresh(kind)
 
     def _dropped(self, lesson: Lesson) -> None:
+        self._remember(lesson.left("dropped"))
+
+    def _remember(self, served: Served) -> None:
+        """Have a decision written before long."""
         if self._writer is not None:
-            self._writer.remember(lesson.left("dropped"))
+            self._writer.remember(served.batch(store_text=self._store_text))
+
+    @property
+    def _paused(self) -> bool:
+        """Whether nothing can be stored at present: lessons would be paid for again and again."""
+        return self._writer is not None and self._writer.paused is not None
+
+    def _forget(self, gone: Gone) -> None:
+        """Let go of all that this process holds of what was deleted, by whomever."""
+        self._recent.forget(gone)
+        self._worker.forget(lambda lesson: is_gone(gone, lesson.decision))
+        self.ledger.forget(gone)
+        if self._writer is not None:
+            self._writer.forget(gone)
+        if self.embedder is not None:
+            self.embedder.clear()
 
     def _write_pending(self) -> None:
         if self._closed:
@@ -716,7 +795,7 @@ class Router:
             raise ClosedError("router")
         stored = self.memory.spending() if self.memory is not None else []
         spending = merge(stored, self.ledger.pending())
-        held = self.memory.stats() if self.memory is not None else None
+        held, writer = self.memory.stats() if self.memory is not None else None, self._writer
         not_learned = held.not_learned if held is not None else {}
         return RouterStats(
             memory=held,
@@ -724,11 +803,13 @@ class Router:
             savings=savings(spending, self.ledger.prices),
             waiting=self._worker.waiting,
             dropped=self._worker.dropped,
-            learning=self._worker.mode,
+            learning=f"paused: {writer.paused}" if writer and writer.paused else self._worker.mode,
             paused=not_learned.get("budget", 0),
             undecided=not_learned.get("undecided", 0),
             unpriced=sum(spend.unpriced for spend in spending),
             estimated=sum(spend.estimated for spend in spending),
+            unstored=writer.waiting if writer else 0,
+            lost=writer.lost if writer else 0,
         )
 
     def decisions(self, limit: int = 20) -> list[dict[str, Any]]:
@@ -774,8 +855,7 @@ class Router:
         self.flush(LOOK)
         record = self.memory.decision(decision_id) if self.memory is not None else None
         if record is None:
-            with self._lock:
-                decision = self._recent.get(decision_id)
+            decision = self._recent.get(decision_id)
             if decision is None:
                 raise UnknownDecisionError(decision_id)
             served = Served(decision, not_learned=self._learns_not or "not_served")
@@ -813,7 +893,6 @@ class Router:
                 self._tell(f"order:{ids}", "%s", warning, advice=True)
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
         self.ledger.after_fork()
 
 

@@ -16,6 +16,7 @@ from rar.values import Call, Reply, Usage
 # Bytes of UTF-8 that make a token, by kind of byte. Chosen so that prose, code, JSON and lists of numbers come within a
 # quarter of what cl100k and WordPiece count, and other scripts within a half. Blanks are part of the word that follows.
 _LETTERS, _DIGITS, _SIGNS, _OTHER_SCRIPTS = 3.9, 2.5, 1.7, 2.8
+_MOST = 10**9  # tokens of a call: a report of more is none
 _PER_MESSAGE = 4  # what a chat template puts around each message
 
 _ALPHABET = bytes(byte for byte in range(128) if chr(byte).isalpha())
@@ -49,7 +50,7 @@ def counted(call: Call, reply: Reply) -> Usage:
     Text is all that is estimated: no tool descriptions, images, files or hidden reasoning. What a cache gave used
     nothing beyond what it reports.
     """
-    usage = reply.usage
+    usage = _believable(reply.usage)
     if reply.cached or (usage.input_tokens > 0 and (usage.output_tokens > 0 or reply.empty)):
         return usage
     into, out = usage.input_tokens, usage.output_tokens
@@ -60,6 +61,14 @@ def counted(call: Call, reply: Reply) -> Usage:
             estimate(call.name) + estimate(str(dict(call.arguments))) for call in reply.tool_calls
         )
     return Usage(into, out, estimated=True)
+
+
+def _believable(usage: Usage) -> Usage:
+    into, out = (
+        count if isinstance(count, int) and 0 <= count <= _MOST else 0
+        for count in (usage.input_tokens, usage.output_tokens)
+    )
+    return Usage(into, out, usage.estimated)
 
 
 def reported(sources: Iterable[Any]) -> Usage:
@@ -80,6 +89,6 @@ def field_of(source: Any, name: str) -> Any:
 def _first_count(source: Any, names: Sequence[str]) -> int:
     for name in names:
         value = field_of(source, name)
-        if isinstance(value, int) and value > 0:
+        if isinstance(value, int) and 0 < value <= _MOST:
             return value
     return 0

@@ -332,6 +332,7 @@ class Decision:
 
     Args:
         floor: The share of the strong model's quality that the router keeps; None where its policy states none.
+        epoch: The memory's, when the decision was made.
     """
 
     id: str
@@ -341,6 +342,7 @@ class Decision:
     drafts: int = 0  # calls that the strategy made before it decided
     failed: tuple[Failure, ...] = ()  # models that were tried for serving and raised
     floor: float | None = None
+    epoch: int | None = None
 
     @property
     def model(self) -> str:

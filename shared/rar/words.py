@@ -42,6 +42,8 @@ NOT_LEARNED: Mapping[str, str] = {
     "read_only": "the router is read-only",
     "off": "learning is off",
     "call_failed": "a call or look-up that learning needs failed",
+    "waiting": "its lesson was still waiting when this was stored",
+    "unstored": "nothing could be stored then",
     "dropped": "too many lessons were waiting, or the process ended before this one's turn",
     "not_served": "neither of the two models gave an answer that could be compared",
 }

@@ -22,7 +22,7 @@ from rar.errors import (
     NotAMemoryError,
     ReadOnlyMemoryError,
 )
-from rar.memory import sqlite, sqlite_writer
+from rar.memory import sqlite, sqlite_file, sqlite_writer
 from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
 from rar.memory.following import Follower
 from rar.memory.sqlite import SQLiteMemory
@@ -352,7 +352,7 @@ def test_a_new_memory_in_a_folder_without_write_permission_is_refused(tmp_path: 
 
 def test_a_full_disk_stores_nothing_and_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = path.stat().st_size // 4096 + 2
-    monkeypatch.setattr(sqlite, "_CONNECTION", (*sqlite._CONNECTION, f"PRAGMA max_page_count = {pages}"))
+    monkeypatch.setattr(sqlite_file, "CONNECTION", (*sqlite_file.CONNECTION, f"PRAGMA max_page_count = {pages}"))
     with SQLiteMemory(path) as memory:
         with pytest.raises(MemoryFullError, match="full"):
             memory.write(Batch((experience("b", NORTH), experience("c", text="x" * 100_000))))

@@ -9,10 +9,10 @@ import logging
 import os
 import sys
 import threading
-import weakref
 
 import pytest
 
+from rar import exits
 from rar.errors import UnknownNameError
 from rar.learning import worker as module
 from rar.learning.worker import Worker
@@ -218,11 +218,13 @@ def test_so_many_hanging_items_that_no_thread_is_left_are_given_up_at_the_end() 
 def test_the_ends_of_many_workers_share_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[float] = []
     workers = [Worker[int](lambda item: None, lambda: None) for _ in range(8)]
-    monkeypatch.setattr(module, "_deadlines", [])
+    monkeypatch.setattr(exits, "_deadlines", [])
+    monkeypatch.setattr(exits, "_ends", [])
     monkeypatch.setattr(Worker, "exit", lambda self, seconds: given.append(seconds))
 
     for worker in workers:
-        module._exit(weakref.ref(worker))
+        exits.at_end(module._End(worker))
+    exits._run_all()
 
     assert len(given) == 8
     assert all(later <= earlier <= module.CLOSING for earlier, later in itertools.pairwise(given))

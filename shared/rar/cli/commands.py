@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -41,6 +42,8 @@ from rar.report import Report, check_out, report
 from rar.report.money import priced
 from rar.router import explained
 from rar.values import Guide, GuideState
+
+_LONGEST_LINE = 32 * 2**20  # characters; the longest record that an import takes is shorter
 
 
 class _Group(TyperGroup):
@@ -350,7 +353,8 @@ def _set_state(memory: Path, id: str, state: GuideState, as_json: bool) -> None:
 def _write_new(file: Path, lines: Iterable[str]) -> int:
     """Write `lines` into a file that must not exist yet, whole or not at all."""
     count = 0
-    with file.open("x", encoding="utf-8") as stream:
+    # Questions of users are in it: it is its owner's alone.
+    with open(file, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
         try:
             for line in lines:
                 stream.write(line)
@@ -364,11 +368,21 @@ def _write_new(file: Path, lines: Iterable[str]) -> int:
 @contextmanager
 def _lines(file: str) -> Iterator[Iterable[str]]:
     if file == "-":
-        yield sys.stdin
+        yield _bounded(sys.stdin, file)
         return
     # Bytes that are no text become what is no JSON, so that the message names their line.
     with Path(file).open(encoding="utf-8", errors="backslashreplace") as stream:
-        yield stream
+        yield _bounded(stream, file)
+
+
+def _bounded(stream: TextIO, name: str) -> Iterator[str]:
+    """The lines of `stream`, none of which takes all memory there is."""
+    place = 0
+    while line := stream.readline(_LONGEST_LINE + 1):
+        place += 1
+        if len(line) > _LONGEST_LINE:
+            raise ImportFormatError(name, f"line {place}: it has more than {_LONGEST_LINE:,} characters")
+        yield line
 
 
 def _records(lines: Iterable[str], name: str) -> Iterator[Any]:
@@ -376,5 +390,5 @@ def _records(lines: Iterable[str], name: str) -> Iterator[Any]:
         if line.strip():
             try:
                 yield json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ImportFormatError(name, f"line {place}: {error}") from None

@@ -16,11 +16,12 @@ from rar.forking import Lock
 from rar.naming import shown
 from rar.values import Vector
 
+_MOST_BYTES: Final = 32 * 2**20  # of vectors and texts
 _LONG: Final = 1_024  # a longer text is known by its digest, so that the cache's size does not depend on it
 
 
 class CachedEmbedder:
-    """Keeps the vectors of the `size` most recently used texts. Safe between threads, if `embedder` is.
+    """Keeps the vectors of the `size` most recently used texts, 32 MB at most. Safe between threads, if `embedder` is.
 
     `id` and `dim` are the embedder's.
     """
@@ -51,6 +52,11 @@ class CachedEmbedder:
         """Whether the embedder reads all of a text."""
         return reads(self.embedder, text)
 
+    def clear(self) -> None:
+        """Forget all texts."""
+        with self._lock:
+            self._vectors.clear()
+
     def cached(self, text: str) -> Vector | None:
         """The text's vector, shape `(dim,)`, read-only, if it is known; never embeds."""
         return self._get(_key(text))
@@ -80,7 +86,7 @@ class CachedEmbedder:
         with self._lock:
             self._vectors[key] = own
             self._vectors.move_to_end(key)
-            if len(self._vectors) > self.size:
+            if len(self._vectors) > min(self.size, max(_MOST_BYTES // (own.nbytes + _LONG), 1)):
                 self._vectors.popitem(last=False)
         return own
 

@@ -352,7 +352,10 @@ class _FunctionJudge(_Local):
         return function_name(self.function)
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
-        return self.function(request, reference, candidate), ""
+        opinion = self.function(request, reference, candidate)
+        if opinion is None or type(opinion).__name__ in ("bool", "bool_"):  # NumPy's too
+            return None if opinion is None else bool(opinion), ""
+        return None, f"the function returned {named(opinion)}, and must return True, False or None"
 
 
 def as_judge(value: str | Judge | JudgeFunction, *, embedder: Embedder | None = None) -> Judge:

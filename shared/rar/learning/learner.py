@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rar.drive import Model, Models, drive
-from rar.errors import BudgetError, ReadOnlyMemoryError
+from rar.errors import BudgetError
 from rar.learning.policy import Judged, Policy, due
 from rar.learning.shadow import DRAFT, Findings, Ladder
 from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
 from rar.memory.identity import keyed_digest
-from rar.naming import cause
 from rar.notices import Notices
 from rar.sameness import signature
+from rar.sizes import size_of
 from rar.strategy import Outcome, Steps
 from rar.timeouts import within
 from rar.values import STRONG, WEAK, Call, Decision, Evidence, Experience, Guide, Purpose, Reply, Route, Trial
 
-logger = logging.getLogger("rar")
-
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
+_OPTIONS = 200  # parts of a call's options and reply that are weighed
 _UNDECIDED = 10_000  # of these are kept in mind
 GATED: frozenset[tuple[Purpose, str]] = frozenset(
     {("shadow", WEAK), ("guide", STRONG), ("audit", STRONG), ("audit", WEAK)}
@@ -47,6 +44,12 @@ class Lesson:
         """What is kept of it where nothing was learned, with the code of why."""
         return Served(self.decision, self.costs, code)
 
+    def size(self) -> int:
+        """About how many bytes it takes: prompts may hold images."""
+        request = self.decision.request
+        # Options hold what a framework wants back, of which little is the call's own.
+        return size_of(request.key, request.messages) + size_of(request.options, self.reply, parts=_OPTIONS)
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -61,6 +64,10 @@ class Served:
     costs: Mapping[str, Any] = field(default_factory=dict)
     not_learned: str | None = None
 
+    def batch(self, *, store_text: bool) -> Batch:
+        """What is to be written of it."""
+        return Batch(decisions=(record_of(self, store_text=store_text),), epoch=self.decision.epoch)
+
 
 @dataclass(frozen=True)
 class Learner:
@@ -69,7 +76,7 @@ class Learner:
     Args:
         near: Cosine from which an older guide is tried on a request.
         retry_after: Seconds after which a request that only the strong model could answer is tried again.
-        redact: Applied to every guide before it is stored.
+        redact: Applied to every guide before it is stored; None from it means that the guide cannot be.
         timeout: Seconds after which a call that does not come back is given up: what hangs must not end all learning.
         notices: Told once that a judge cannot tell.
     """
@@ -81,7 +88,7 @@ class Learner:
     near: float = 0.5
     retry_after: float = 7 * 86_400.0
     store_text: bool = True
-    redact: Callable[[str], str] | None = None
+    redact: Callable[[str], str | None] | None = None
     clock: Callable[[], float] = time.time
     timeout: float = LEARNING_TIMEOUT
     notices: Notices = field(default_factory=Notices)
@@ -93,7 +100,7 @@ class Learner:
         request, evidence = decision.request, decision.request.evidence
         code = obstacle(decision, lesson.reply)
         if code is not None or evidence is None or request.embedding is None:
-            return Batch(decisions=(record_of(lesson.left(code), store_text=self.store_text),))
+            return lesson.left(code).batch(store_text=self.store_text)
         now = self.clock()
         found = self._climb(lesson, now)
         steps = self._steps(decision, evidence, found)
@@ -101,8 +108,9 @@ class Learner:
         record = record_of(lesson.left(found.not_learned), store_text=self.store_text)
         guides, trials = self._written(found, decision, evidence.weak_id, evidence.strong_id, now)
         experiences = (self._experience(decision, now),) if trials else ()
-        record = replace(record, facts={**record.facts, "learned": _facts(found, guides)})
-        return Batch(experiences, guides, trials, steps, (), (record,))
+        learned = _facts(found, guides, store_text=self.store_text)
+        record = replace(record, facts={**record.facts, "learned": learned})
+        return Batch(experiences, guides, trials, steps, (), (record,), epoch=decision.epoch)
 
     def _tell(self, found: Findings) -> None:
         """Say, the first time, what keeps this router from learning, and what can be done."""
@@ -187,8 +195,8 @@ class Learner:
         assert evidence is not None and request.embedding is not None
         written: tuple[Guide, ...] = ()
         new_id = uuid.uuid4().hex
-        if found.guide is not None:
-            text = self.redact(found.guide) if self.redact else found.guide
+        text = self.redact(found.guide) if self.redact and found.guide is not None else found.guide
+        if text is not None:
             origin = evidence.experience_id
             written = (
                 Guide(
@@ -238,7 +246,8 @@ class Learner:
             step = self.policy.step(record.namespace, decision.request.evidence, decision.choice, judged)
             steps = () if step is None else (step,)
         experiences = (self._experience(decision, now),) if decision and decision.request.embedding is not None else ()
-        return Batch(experiences=experiences, trials=(trial,), steps=steps)
+        epoch = decision.epoch if decision is not None else None
+        return Batch(experiences=experiences, trials=(trial,), steps=steps, epoch=epoch)
 
 
 @dataclass(frozen=True)
@@ -262,51 +271,6 @@ class _Gated:
 
     async def acall(self, call: Call) -> Reply:
         return self.call(call)
-
-
-class Writer:
-    """Writes batches, and keeps what could not be written yet. Used by one worker, flushed by any thread."""
-
-    def __init__(self, memory: Memory, ledger: Ledger, *, store_text: bool, limit: int = 10_000) -> None:
-        self._memory, self._ledger, self._store_text = memory, ledger, store_text
-        self._served: deque[Served] = deque(maxlen=limit)
-        self._told: set[type[Exception]] = set()
-        self.stored = True  # whether the last write was
-
-    def remember(self, served: Served) -> None:
-        """Have a decision written with the next batch."""
-        self._served.append(served)
-
-    def flush(self) -> None:
-        """Write all that waits."""
-        self.write(Batch())
-
-    def write(self, batch: Batch) -> None:
-        """Write `batch` and all that waits; if the memory refuses, log it once a kind and keep the ledger's sums."""
-        spent = self._ledger.drain()
-        whole = batch + Batch(spending=spent, decisions=self._records())
-        if not whole:
-            return
-        try:
-            self._memory.write(whole)
-            self.stored = True
-        except Exception as error:
-            self.stored = False
-            self._ledger.restore(spent)
-            if type(error) not in self._told:
-                self._told.add(type(error))
-                level = logging.WARNING if isinstance(error, ReadOnlyMemoryError) else logging.ERROR
-                logger.log(level, "What was learned could not be stored; serving goes on. %s", cause(error))
-
-    def _records(self) -> tuple[DecisionRecord, ...]:
-        records = []
-        while self._served:
-            try:
-                served = self._served.popleft()
-            except IndexError:  # another thread was faster
-                break
-            records.append(record_of(served, store_text=self._store_text))
-        return tuple(records)
 
 
 def obstacle(decision: Decision, reply: Reply) -> str | None:
@@ -370,7 +334,10 @@ def record_of(served: Served, *, store_text: bool) -> DecisionRecord:
     )
 
 
-def _facts(found: Findings, written: tuple[Guide, ...]) -> Mapping[str, Any]:
+def _facts(found: Findings, written: tuple[Guide, ...], *, store_text: bool) -> Mapping[str, Any]:
+    """What was found, JSON-able; a judge's reasons, and those to refuse a guide, may quote texts."""
+    said = f": {found.said}" if found.said and store_text else ""
+    refused = found.refused if store_text or found.refused is None else "refused"
     return {
         "attempts": [
             {"guide_id": attempt.guide.id if attempt.guide else None, "ok": attempt.ok, "judge": attempt.judge}
@@ -378,7 +345,7 @@ def _facts(found: Findings, written: tuple[Guide, ...]) -> Mapping[str, Any]:
         ],
         "audit_agreed": found.served.agrees if found.served else None,
         "guide_written": written[0].id if written else None,
-        "guide_refused": found.refused,
-        "stopped": found.stopped,
+        "guide_refused": refused,
+        "stopped": None if found.stopped is None else found.stopped + said,
         "usd": found.usd,
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rar.errors import BudgetError
+from rar.guarding import PASSED_ON
 from rar.learning.guides import check_guide, guide_request, parse_guide
 from rar.learning.judges import Judge, Verdict
 from rar.naming import cause
@@ -40,6 +41,8 @@ class Findings:
         guide: Text of a guide that was written, passed the checks, and worked at least once.
         refused: Why a written guide was refused, if one was.
         stopped: What ended the climb early (a failed call, the budget, a judge that cannot tell), if something did.
+            Holds nothing of a text.
+        said: The judge's own reason, which may.
         ended: The same as a code of `rar.words.NOT_LEARNED`.
         usd: What its calls cost; None if a price is not known.
     """
@@ -50,6 +53,7 @@ class Findings:
     guide: str | None = None
     refused: str | None = None
     stopped: str | None = None
+    said: str = ""
     ended: str | None = None
     usd: float | None = 0.0
 
@@ -58,14 +62,14 @@ class Findings:
         """The code of why nothing at all was learned; None if something was."""
         return None if self.attempts else self.ended
 
-    def fail(self, error: Exception) -> None:
-        """End the climb with a call that raised."""
+    def fail(self, error: BaseException) -> None:
+        """End the climb with a call that raised, whose message may quote the prompt."""
         self.stopped = cause(error)
         self.ended = "budget" if isinstance(error, BudgetError) else "call_failed"
 
     def give_up(self, verdict: Verdict) -> None:
         """End the climb with a judge that cannot tell."""
-        self.stopped, self.ended = f"judge {verdict.judge} cannot tell: {verdict.why}", "undecided"
+        self.stopped, self.said, self.ended = f"judge {verdict.judge} cannot tell", verdict.why, "undecided"
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,9 @@ class Ladder:
         try:
             reference = yield from ask(STRONG, request, purpose="audit")
             verdict = yield from self._judge(request, reference, served)
-        except Exception as error:
+        except PASSED_ON:
+            raise
+        except BaseException as error:
             found.fail(error)
             return found
         if verdict.agrees is None:
@@ -120,7 +126,9 @@ class Ladder:
     ) -> Steps[Findings]:
         try:
             yield from self._climb(found, request, reference, guides, alone=alone)
-        except Exception as error:  # a shadow call that fails costs what would have been learned, nothing else
+        except PASSED_ON:
+            raise
+        except BaseException as error:  # a shadow call that fails costs what would have been learned, nothing else
             found.fail(error)
         return found
 

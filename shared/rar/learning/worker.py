@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextvars
 import logging
 import os
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from rar.errors import UnknownNameError
+from rar.exits import SECONDS, at_end, forget
 from rar.naming import cause
 
 logger = logging.getLogger("rar")
@@ -23,7 +23,7 @@ Mode: TypeAlias = Literal["background", "inline", "off"]
 MODES = ("background", "inline", "off")
 
 STANDSTILL = 120.0  # seconds without progress after which `flush` waits no longer
-CLOSING = 5.0  # seconds that closing, and the end of the process for all workers together, wait for what is unfinished
+CLOSING = SECONDS  # that closing waits for what is unfinished; as long as the end of a process, for all workers
 
 
 class Worker(Generic[T]):
@@ -39,7 +39,8 @@ class Worker(Generic[T]):
         handle: Called with each item; what it raises is logged and costs that item alone.
         idle: Writes what has gathered: called within about `interval` seconds of an item or a `touch`, and by `flush`.
         drop: Told of each item that is given up: one too many was waiting, or there was no time for it at the end.
-        limit: Items that may wait; one more drops the oldest, which `dropped` counts.
+        weigh: About how many bytes an item takes.
+        limit, limit_bytes: Items that may wait, and their bytes; one more drops the oldest, which `dropped` counts.
         patience: Seconds after which an item no longer holds up those behind it.
         lanes: Items that may be handled at once, all but one of them because they took too long.
     """
@@ -51,7 +52,9 @@ class Worker(Generic[T]):
         *,
         mode: Mode = "background",
         drop: Callable[[T], None] | None = None,
+        weigh: Callable[[T], int] | None = None,
         limit: int = 1_000,
+        limit_bytes: int = 24 * 2**20,
         interval: float = 1.0,
         patience: float = 10.0,
         lanes: int = 4,
@@ -61,15 +64,17 @@ class Worker(Generic[T]):
         self.mode, self.dropped = mode, 0
         self._handle, self._idle, self._drop, self._limit, self._interval = handle, idle, drop, limit, interval
         self._patience, self._most_lanes = patience, lanes
+        self._weigh, self._limit_bytes = weigh, limit_bytes
         self.reset()
         _workers.add(self)
-        # Registered anew for each worker: exit hooks run last first, so a worker is heard before its older memory goes.
-        atexit.register(_exit, weakref.ref(self))
+        # Those who came last end first, so that a worker is heard before its older memory goes.
+        at_end(_End(self))
 
     def reset(self) -> None:
         """Forget all items and the threads; for a forked child, in which no other thread lives on."""
         self._wake, self._closing = threading.Condition(), threading.Event()
-        self._items: deque[T] = deque()
+        self._items: deque[tuple[T, int]] = deque()
+        self._bytes = 0
         self._lanes: dict[int, float | None] = {}  # when each began its item, by the lane's number; None: it waits
         self._numbers = self._handled = 0
         self._writing = self._dirty = self._closed = False
@@ -89,12 +94,20 @@ class Worker(Generic[T]):
         if self.mode == "inline":
             contextvars.Context().run(self._quietly, self._handle, item)
             return
+        size = self._weigh(item) if self._weigh is not None else 0
         with self._wake:
-            if len(self._items) >= self._limit:
-                self._forsake(self._items.popleft())
+            while self._items and (len(self._items) >= self._limit or self._bytes + size > self._limit_bytes):
+                self._forsake(self._take())
                 self.dropped += 1
-            self._items.append(item)
+            self._items.append((item, size))
+            self._bytes += size
             self._start()
+
+    def forget(self, gone: Callable[[T], bool]) -> None:
+        """Take back the items that wait and `gone` says this of, as if they had never come."""
+        with self._wake:
+            self._items = deque(entry for entry in self._items if not gone(entry[0]))
+            self._bytes = sum(size for _, size in self._items)
 
     def touch(self) -> None:
         """Have `idle` called before long. Cheap when it already will be."""
@@ -129,14 +142,18 @@ class Worker(Generic[T]):
         with self._wake:
             self._closed = True
             self._closing.set()
-            given_up = list(self._items)
-            self._items.clear()
+            given_up = [self._take() for _ in range(len(self._items))]
             self.dropped += len(given_up)
             self._wake.notify_all()
         for item in given_up:
             self._forsake(item)
         if given_up:
             self._quietly(self._idle)
+
+    def _take(self) -> T:
+        item, size = self._items.popleft()
+        self._bytes -= size
+        return item
 
     def _forsake(self, item: T) -> None:
         if self._drop is not None:
@@ -197,7 +214,7 @@ class Worker(Generic[T]):
                 if self._closed or not self._items:
                     del self._lanes[number]
                     return
-                item = self._items.popleft()
+                item = self._take()
                 self._lanes[number] = time.monotonic()
             try:
                 self._quietly(self._handle, item)
@@ -226,11 +243,11 @@ class Worker(Generic[T]):
         except BaseException as error:  # a panic of a Rust extension, or a stray exit, must not end all learning
             if isinstance(error, KeyboardInterrupt) and self.mode == "inline":
                 raise  # it is the caller's
+            # Not the traceback, whose last line may quote a prompt.
             logger.error("Learning failed for one item; serving goes on. %s", cause(error))  # noqa: TRY400
 
 
 _workers: weakref.WeakSet[Worker[Any]] = weakref.WeakSet()
-_deadlines: list[float] = []  # of the process's end, once it has begun
 
 
 def _after_fork() -> None:
@@ -238,12 +255,16 @@ def _after_fork() -> None:
         worker.reset()
 
 
-def _exit(reference: weakref.ref[Worker[Any]]) -> None:
-    worker = reference()
-    if worker is not None:
-        if not _deadlines:
-            _deadlines.append(time.monotonic() + CLOSING)
-        worker.exit(max(_deadlines[0] - time.monotonic(), 0.0))
+class _End:
+    """What the end of the process does with a worker, if that is still there."""
+
+    def __init__(self, worker: Worker[Any]) -> None:
+        self._worker = weakref.ref(worker, lambda _: forget(self))
+
+    def __call__(self, seconds: float) -> None:
+        worker = self._worker()
+        if worker is not None:
+            worker.exit(seconds)
 
 
 if hasattr(os, "register_at_fork"):

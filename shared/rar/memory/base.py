@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -105,16 +105,23 @@ class PolicyState:
         if step.reference is not None:
             reference += (step.reference - reference) / 500
         drift = max(self.drift + (step.surprise or 0.0), 0.0)
-        quiet = self.quiet if drift else step.at
+        # A clock that was ahead must not date a change into the future, where no trial would count till then.
+        quiet = min(self.quiet, step.at) if drift else step.at
+        since = min(self.since, step.at)
         errors = self.errors + step.error
         if drift >= ALARM:
             return PolicyState(errors=errors, reference=reference, quiet=step.at, since=quiet)
-        return PolicyState(moved, audits, errors, bias, reference, self.calls + 1, drift, quiet, self.since)
+        return PolicyState(moved, audits, errors, bias, reference, self.calls + 1, drift, quiet, since)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction writes, in this order. `a + b` joins two."""
+    """What one transaction writes, in this order. `a + b` joins two of one epoch.
+
+    Args:
+        epoch: The memory's `epoch` when this was decided; what was deleted since is not written again. None: written
+            whatever was deleted.
+    """
 
     experiences: tuple[Experience, ...] = ()
     guides: tuple[Guide, ...] = ()
@@ -122,12 +129,19 @@ class Batch:
     steps: tuple[PolicyStep, ...] = ()
     spending: tuple[Spend, ...] = ()
     decisions: tuple[DecisionRecord, ...] = ()
+    epoch: int | None = None
 
     def __add__(self, other: Batch) -> Batch:
-        return Batch(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Batch)))
+        if self.epoch != other.epoch:
+            raise ValueError(f"Batches of epochs {self.epoch} and {other.epoch} cannot be written at once.")
+        both = {name: getattr(self, name) + getattr(other, name) for name in _RECORDS}
+        return Batch(**both, epoch=self.epoch)
 
     def __bool__(self) -> bool:
-        return any(getattr(self, f.name) for f in fields(Batch))
+        return any(getattr(self, name) for name in _RECORDS)
+
+
+_RECORDS = tuple(field.name for field in fields(Batch) if field.name != "epoch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +192,11 @@ class Memory(Protocol):
         """Random key of this memory for the hashes in its records; never exported."""
         ...
 
+    @property
+    def epoch(self) -> int:
+        """How many deletions there were, by whatever process, as of the last look or write; evictions are none."""
+        ...
+
     def bind(self, embedder_id: str, dim: int) -> None:
         """Tie an unbound memory to its embedder; on a bound one, check it.
 
@@ -193,10 +212,12 @@ class Memory(Protocol):
         bring theirs. A trial adds to its experience's tally, and to its guide's counts, which may move the guide's
         state (`rar.learning.guides.next_state`); a trial of an unknown experience or guide is ignored. Spending and
         steps add up. Over its cap a namespace evicts its least useful experiences (old, never used, unverified first),
-        which `stats` counts.
+        which `stats` counts. A decision about a known experience is a use of it. Of a batch with an `epoch`, what was
+        deleted since is left out.
 
         Raises:
             DimensionError: An embedding has another length than this memory's.
+            RecordError: A record cannot be stored; the others can.
             ReadOnlyMemoryError, MemoryFullError: Nothing was stored.
         """
         ...
@@ -269,10 +290,19 @@ class Memory(Protocol):
     def stats(self, namespace: str | None = None) -> MemoryStats: ...
 
     def delete(self, *, ids: Sequence[str] = (), namespace: str | None = None) -> int:
-        """Delete these experiences and guides, and/or everything of `namespace` (spending too).
+        """Delete these experiences and guides, with the decisions about them, and/or all of `namespace` (spending too).
+
+        What is deleted leaves the files, too, as soon as nobody reads it any more.
 
         Returns:
             How many experiences and guides went.
+        """
+        ...
+
+    def watch(self, forget: Callable[[Any], None]) -> None:
+        """Have the bound method `forget` told what was deleted (a `rar.memory.forgetting.Gone`), by whatever process.
+
+        It is told when this process learns of it, by a look or a write, and is held weakly.
         """
         ...
 

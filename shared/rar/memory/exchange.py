@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import NoneType
@@ -16,6 +16,15 @@ from rar.memory.base import DecisionRecord, PolicyState, Spend
 from rar.values import Experience, Guide, GuideState, Purpose, Tally, Vector
 
 FORMAT, VERSION = "rar-memory", 1
+
+# What an export of ours never exceeds by far. More would fill the disk, the process or SQLite's integers.
+MOST_DIM = 65_536
+MOST_TEXT = 4 * 2**20  # characters
+MOST_GUIDE = 10_000  # characters; those that models write have at most 1,500
+MOST_COUNT = 2**48
+MOST_NUMBER = 1e12  # seconds, USD or whatever else
+MOST_FACTS = 256 * 2**10  # characters of a decision's facts as JSON
+MOST_DEPTH = 20  # of their nesting
 
 _Fields: TypeAlias = dict[str, tuple[type, ...]]
 _TEXT, _MAYBE, _NUMBER, _COUNT, _FLAG = (str,), (str, NoneType), (float, int), (int,), (bool,)
@@ -111,7 +120,10 @@ def to_header(record: Mapping[str, Any]) -> Header:
         raise ValueError(f"no header of format {FORMAT!r}")
     if version != VERSION:
         raise ValueError(f"format version {version!r} is not known, this package reads {VERSION}")
-    return Header(**_take(record, _HEADER))
+    header = Header(**_take(record, _HEADER))
+    if header.dim > MOST_DIM:
+        raise ValueError(f"field 'dim' is {header.dim}, the limit is {MOST_DIM}")
+    return header
 
 
 def to_item(record: Mapping[str, Any], dim: int) -> Item:
@@ -122,20 +134,29 @@ def to_item(record: Mapping[str, Any], dim: int) -> Item:
     """
     kind = _take(record, {"kind": _TEXT})["kind"]
     if kind == "experience":
-        tallies = tuple(Tally(**_take(tally, _TALLY)) for tally in _take(record, {"tallies": (list,)})["tallies"])
+        tallies = tuple(map(_tally, _take(record, {"tallies": (list,)})["tallies"]))
         return Experience(**_take(record, _EXPERIENCE), tallies=tallies, embedding=_embedding(record, dim))
     if kind == "guide":
         guide = Guide(**_take(record, _GUIDE), embedding=_embedding(record, dim))
         _one_of("state", guide.state, get_args(GuideState))
+        if len(guide.text) > MOST_GUIDE:
+            raise ValueError(f"field 'text' has {len(guide.text):,} characters, the limit for guides is {MOST_GUIDE:,}")
         return KeptGuide(guide, **_take(record, {"pinned": _FLAG}))
     if kind == "policy":
-        return KeptPolicy(**_take(record, {"namespace": _TEXT}), state=PolicyState(**_take(record, _POLICY)))
+        state = PolicyState(**_take(record, _POLICY))
+        for name, least, most in (("threshold", -1.0, 2.0), ("bias", -1.0, 1.0), ("reference", 0.0, 1.0)):
+            value = getattr(state, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"field {name!r} is {_shown(value)}, which is out of range")
+        return KeptPolicy(**_take(record, {"namespace": _TEXT}), state=state)
     if kind == "spend":
         spend = Spend(**_take({"estimated": 0, **record}, _SPEND))  # older exports have no such count
         _one_of("purpose", spend.purpose, get_args(Purpose))
+        if spend.usd < 0.0:
+            raise ValueError(f"field 'usd' is {_shown(spend.usd)}, which is out of range")
         return DaySpend(**_take(record, {"day": _COUNT}), spend=spend)
     if kind == "decision":
-        return DecisionRecord(**_take(record, _DECISION))
+        return DecisionRecord(**{**_take(record, _DECISION), "facts": _facts(record["facts"])})
     raise ValueError(f"kind {kind!r} is not known")
 
 
@@ -148,9 +169,54 @@ def _take(record: Any, fields: _Fields) -> dict[str, Any]:
         value = record[name]
         if type(value) not in types:
             raise ValueError(f"field {name!r} is {_shown(value)}, not {' or '.join(kind.__name__ for kind in types)}")
-        if (types is _COUNT and not 0 <= value < 2**63) or (isinstance(value, float) and not math.isfinite(value)):
+        if _out_of_range(value, types):
             raise ValueError(f"field {name!r} is {_shown(value)}, which is out of range")
     return {name: record[name] for name in fields}
+
+
+def _out_of_range(value: Any, types: tuple[type, ...]) -> bool:
+    if types is _COUNT:
+        return not 0 <= value <= MOST_COUNT
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return not -MOST_NUMBER <= value <= MOST_NUMBER  # also where it is no number
+    return isinstance(value, str) and len(value) > MOST_TEXT
+
+
+def _tally(record: Any) -> Tally:
+    tally = Tally(**_take(record, _TALLY))
+    most = tally.ok + tally.bad
+    if not 0.0 < tally.weight <= 1_000.0:
+        raise ValueError(f"field 'weight' is {_shown(tally.weight)}, which is out of range")
+    if tally.gap is not None and not -most <= tally.gap <= most:
+        raise ValueError(f"field 'gap' is {_shown(tally.gap)}, which {most} trials cannot add up to")
+    return tally
+
+
+_FACTS: _Fields = {"neighbours": (list,), "pair": (list,), "question": _TEXT, "guides": (list,), "at": _NUMBER}
+
+
+def _facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a decision, if they are such as are read again later."""
+    if _depth(facts) > MOST_DEPTH:
+        raise ValueError(f"field 'facts' is nested more than {MOST_DEPTH} deep")
+    if len(json.dumps(facts, default=str)) > MOST_FACTS:
+        raise ValueError(f"field 'facts' has more than {MOST_FACTS:,} characters")
+    _take(facts, {name: types for name, types in _FACTS.items() if name in facts})
+    for neighbour in facts.get("neighbours", ()):
+        _take(neighbour, {"experience_id": _TEXT})
+    if not all(isinstance(id, str) for id in facts.get("pair", ())) or len(facts.get("pair", ("", ""))) != 2:
+        raise ValueError(f"field 'pair' is {_shown(facts['pair'])}, not the ids of two models")
+    return facts
+
+
+def _depth(value: Any) -> int:
+    """How deep `value` is nested, level by level, so that it cannot be too deep to be counted."""
+    depth, level = 0, [value]
+    while level and depth <= MOST_DEPTH:
+        depth += 1
+        inside = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list)))
+        level = [part for parts in inside for part in parts]
+    return depth
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -164,6 +230,8 @@ def _encoded(embedding: Vector) -> str:
 
 def _embedding(record: Mapping[str, Any], dim: int) -> Vector:
     text = _take(record, {"embedding": _TEXT})["embedding"]
+    if len(text) > 4 * (dim * 4 // 3 + 2):
+        raise ValueError(f"field 'embedding' has {len(text):,} characters, too many for {dim} numbers")
     try:
         embedding = np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
     except (binascii.Error, ValueError) as error:
@@ -176,5 +244,8 @@ def _embedding(record: Mapping[str, Any], dim: int) -> Vector:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # too many digits, or too deep
+        return f"an absurd {type(value).__name__}"
     return text if len(text) <= 40 else f"{text[:37]}..."

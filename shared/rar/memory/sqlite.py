@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import shutil
 import sqlite3
 import tempfile
@@ -20,9 +19,9 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -33,19 +32,21 @@ from rar.errors import (
     DimensionError,
     EmbedderMismatchError,
     ImportFormatError,
-    MemoryFullError,
     MemoryStoreError,
     NewerMemoryError,
-    NotAMemoryError,
     ReadOnlyMemoryError,
+    SecretError,
 )
 from rar.forking import Gate, before_fork, in_forked_child
 from rar.memory.base import Batch, Changes, DecisionRecord, MemoryStats, PolicyState, Spend
 from rar.memory.exchange import DaySpend, Header, KeptGuide, KeptPolicy, to_header, to_item, to_record
+from rar.memory.forgetting import Forget, Gone
 from rar.memory.identity import experience_id, keyed_digest
 from rar.memory.index import FaissIndex, nearest
 from rar.memory.paths import path_of
+from rar.memory.secrets import Lock, given, lock, unlock
 from rar.memory.sqlite_cache import Cache
+from rar.memory.sqlite_file import SCRUB, close_all, connect, connect_to_read, fail, find, identity, scrub, use_wal
 from rar.memory.sqlite_rows import (
     DECISION,
     EXPERIENCE,
@@ -53,6 +54,7 @@ from rar.memory.sqlite_rows import (
     POLICY,
     SPEND,
     Connection,
+    exclusive,
     header_of,
     meta,
     sane,
@@ -72,15 +74,7 @@ from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Vector
 
 _LOG = logging.getLogger("rar")
 
-_MAGIC = b"SQLite format 3\0"
 _CHECKED_UP_TO = 32 * 2**20  # bytes of a file that is checked as a whole when it is opened
-
-_CONNECTION = (
-    "PRAGMA busy_timeout = 30000",
-    "PRAGMA synchronous = NORMAL",
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA secure_delete = ON",  # what was deleted must not be left in the file
-)
 
 
 @named_arguments
@@ -95,10 +89,13 @@ class SQLiteMemory:
         path: The file; it is made, with its folders, where there is none. `":memory:"` is a private temporary file.
         cap: Most experiences that a namespace keeps.
         read_only: Never write, not even an upgrade of the file.
+        secret: Keeps the key of the file's hashes elsewhere than in the file, which is then opened with it only; None
+            for the environment's RAR_SECRET, if any. A file that has its key inside is locked by it.
         clock: Seconds since the epoch; dates the spending.
 
     Raises:
         NotAMemoryError, CorruptMemoryError, NewerMemoryError: The file cannot be used; it was not changed.
+        SecretError: The file's key is kept elsewhere, and `secret` is not it.
         ReadOnlyMemoryError: There is no such file, or it needs an upgrade, and it may not be written.
     """
 
@@ -108,6 +105,7 @@ class SQLiteMemory:
         *,
         cap: int = 100_000,
         read_only: bool = False,
+        secret: str | bytes | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
@@ -116,6 +114,7 @@ class SQLiteMemory:
         self.cap = cap
         self.read_only = read_only
         self._clock = clock
+        self._secret = given(secret)
         self._closed = False
         self._remove = _nothing
         if self.where == ":memory:":
@@ -125,14 +124,13 @@ class SQLiteMemory:
         else:
             self._path = str(Path(self.where).absolute())
         self._gate = Gate()
+        self._forgetting: list[weakref.WeakMethod[Forget]] = []
+        self._bound = Header("", 0)
+        self._dim = self._epoch = 0
         self._start()
         before_fork(self._before_fork)
         in_forked_child(self._after_fork)
         self._find_file()
-        with self._connection() as connection:
-            self._upgrade(connection)
-            self.secret: bytes = meta(connection, "secret")
-            self._dim: int = meta(connection, "dim")
 
     def __repr__(self) -> str:
         return f"SQLiteMemory({self.where!r}{', read_only=True' if self.read_only else ''})"
@@ -152,9 +150,11 @@ class SQLiteMemory:
             with self._transaction() as writer:
                 bound = writer.bind(Header(embedder_id, dim))
         self._check_embedder(bound, Header(embedder_id, dim))
+        self._bound = Header(embedder_id, dim)
 
     def write(self, batch: Batch) -> None:
         with self._transaction() as writer:
+            batch = writer.left(batch)
             for experience in batch.experiences:
                 writer.experience(experience)
             for guide in batch.guides:
@@ -167,7 +167,13 @@ class SQLiteMemory:
                 writer.spend(int(self._clock() // DAY), spend)
             for decision in batch.decisions:
                 writer.decision(decision)
+                writer.used(decision)
             writer.tidy(self.cap)
+        if writer.epoch > self._epoch:
+            with self._connection() as connection:
+                self._catch_up(connection)
+        if self._unscrubbed:
+            self._scrub(0.0)
 
     def set_guide_state(self, id: str, state: GuideState) -> None:
         with self._transaction() as writer:
@@ -176,10 +182,19 @@ class SQLiteMemory:
 
     def delete(self, *, ids: Sequence[str] = (), namespace: str | None = None) -> int:
         with self._transaction() as writer:
-            gone = writer.forget(ids)
-            if namespace is not None:
-                gone += writer.forget_namespace(namespace)
-            return gone
+            gone = writer.erase(map(sane, ids), None if namespace is None else sane(namespace))
+        self._scrub(SCRUB)
+        with self._connection() as connection:
+            self._catch_up(connection)  # and tells those who `watch`
+        return gone
+
+    def watch(self, forget: Forget) -> None:
+        """Have the bound method `forget` told what was deleted, by whatever process, when this one learns of it."""
+        self._forgetting.append(weakref.WeakMethod(forget))
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
 
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:
         """As the protocol says; other writers wait meanwhile.
@@ -381,7 +396,7 @@ class SQLiteMemory:
         """Close the file. Calls in other threads end first; closing again does nothing."""
         self._closed = True
         self._index.close()
-        _close_all(self._idle)
+        close_all(self._idle)
         self._remove()
 
     # ── the index and the cache ──
@@ -401,20 +416,38 @@ class SQLiteMemory:
             self._index.follow()
             self._cache.follow(connection)
             connection.caught_up = now
+            self._notice_deletions(connection)
+
+    def _notice_deletions(self, connection: Connection) -> None:
+        known, self._epoch = self._epoch, meta(connection, "epoch")
+        if self._epoch <= known:
+            return
+        self._unscrubbed = not self.read_only  # whoever deleted may have met readers
+        keys = connection.run("SELECT key FROM forgotten WHERE epoch > ?", [known]).fetchall()
+        gone = Gone(self.secret, frozenset(key for (key,) in keys))
+        for forget in [alive() for alive in list(self._forgetting)]:
+            if forget is not None:
+                forget(gone)
+
+    def _scrub(self, seconds: float) -> None:
+        with self._connection() as connection:
+            self._unscrubbed = not scrub(connection, seconds)
 
     # ── the file ──
 
     def _start(self) -> None:
         self._idle: deque[Connection] = deque()
-        self._forsaken = weakref.finalize(self, _close_all, self._idle)  # when nobody called `close`
-        self._writing = threading.Lock()
+        self._forsaken = weakref.finalize(self, close_all, self._idle)  # when nobody called `close`
+        self._writing, self._replacing = threading.Lock(), threading.Lock()
         self._writes = 0
+        self._unscrubbed = False
+        self._log: tuple[int, int] | None = None
         self._index = FaissIndex(self.changes)
         self._cache = Cache()
 
     def _before_fork(self) -> None:
         # SQLite keeps its file locks by process: a connection that the child inherits would be held there for ever.
-        _close_all(self._idle)
+        close_all(self._idle)
 
     def _after_fork(self) -> None:
         # Locks of the parent's threads may be held for ever here.
@@ -422,30 +455,43 @@ class SQLiteMemory:
         self._start()
 
     def _find_file(self) -> None:
-        path = Path(self._path)
-        try:
-            if not path.exists():
-                if self.read_only:
-                    raise ReadOnlyMemoryError(self.where, "there is no such file")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if not os.access(path.parent, os.W_OK):
-                    raise ReadOnlyMemoryError(self.where, "there is no such file, and its folder cannot be written")
-                return
-            if path.is_dir():
-                raise NotAMemoryError(self.where, "it is a folder")
-            with path.open("rb") as file:
-                head = file.read(100)
-        except PermissionError as error:
-            raise ReadOnlyMemoryError(self.where, str(error)) from error
-        except OSError as error:
-            raise MemoryStoreError(self.where, str(error)) from error
-        if head[:16] != _MAGIC if head else self.read_only:
-            raise NotAMemoryError(self.where, "it is no SQLite file" if head else "it is empty")
-        if head and int.from_bytes(head[68:72], "big") != APPLICATION_ID:
-            raise NotAMemoryError(self.where, "it is the SQLite file of another program")
-        if not self.read_only and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        cannot_write = find(Path(self._path), self.where, read_only=self.read_only)
+        if cannot_write and not self.read_only:
             self.read_only = True
             _LOG.warning("%s", ReadOnlyMemoryError(self.where, "it is opened for reading only"))
+        connection = self._open()
+        try:
+            self._upgrade(connection)
+            self.secret: bytes = self._key(connection)
+            self._dim = meta(connection, "dim")
+            self._epoch = meta(connection, "epoch")
+            self._file = identity(self._path)
+        except sqlite3.Error as error:
+            fail(self.where, error)
+        finally:
+            connection.close()
+
+    def _replaced(self) -> None:
+        """Go on with a new file where ours was deleted, and with another memory that took its place."""
+        with self._replacing:
+            if identity(self._path) == self._file:
+                return
+            self._forsaken.detach()
+            self._index.close()
+            close_all(self._idle)
+            if self._log is not None and identity(f"{self._path}-wal") == self._log:
+                # SQLite would play the old file's log into the new one.
+                for beside in ("-wal", "-shm"):
+                    Path(f"{self._path}{beside}").unlink(missing_ok=True)
+            self._start()
+            self._find_file()
+            _LOG.warning(
+                "Memory %r was deleted or replaced while it was in use. Learning goes on with the file that is there "
+                "now; what the old one held is not known any more.",
+                self.where,
+            )
+        if self._bound.embedder_id:
+            self.bind(self._bound.embedder_id, self._bound.dim)
 
     def _upgrade(self, connection: Connection) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -460,44 +506,58 @@ class SQLiteMemory:
                 raise ReadOnlyMemoryError(self.where, f"its schema {version} must be upgraded to {len(MIGRATIONS)}")
             self._migrate(connection)
         if not self.read_only:
-            _use_wal(connection)
+            use_wal(connection)
 
     def _migrate(self, connection: Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with exclusive(connection):
             # Read again: another process may have been first.
             version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             for migration in MIGRATIONS[version:]:
                 for statement in migration:
                     connection.execute(statement)
             if version == 0:
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                first = {"secret": secrets.token_bytes(32), "seq": 0, "embedder_id": "", "dim": 0}
+                first = {"secret": os.urandom(32), "seq": 0, "embedder_id": "", "dim": 0}
                 connection.executemany("INSERT INTO meta VALUES (?, ?)", first.items())
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+
+    def _key(self, connection: Connection) -> bytes:
+        """The key of the file's hashes, which is locked first if it lies open and is to be kept elsewhere."""
+        if self._secret is not None and not self.read_only and _held(connection) is None:
+            with exclusive(connection):
+                if _held(connection) is None:  # another process may have been first
+                    held = astuple(lock(meta(connection, "secret"), self._secret))
+                    connection.executemany("INSERT INTO meta VALUES (?, ?)", zip(_LOCK, held, strict=True))
+                    connection.execute("UPDATE meta SET value = x'' WHERE key = 'secret'")
+            self._unscrubbed = not scrub(connection, SCRUB)
+        held_now = _held(connection)
+        if held_now is None:
+            return bytes(meta(connection, "secret"))
+        if self._secret is None:
+            raise SecretError(self.where, "the key of its hashes is kept outside the file")
+        key = unlock(held_now, self._secret)
+        if key is None:
+            raise SecretError(self.where, "this is not the secret that it was made with")
+        return key
 
     def _open(self) -> Connection:
-        uri = Path(self._path).as_uri()
-        if not self.read_only:
-            return _connect(uri)
         try:
-            return _connect(f"{uri}?mode=ro")
-        except sqlite3.OperationalError:
-            # In WAL mode even reading writes beside the file. Where it cannot, a file without a log is read as it is.
-            wal = Path(f"{self._path}-wal")
-            if wal.exists() and wal.stat().st_size:
-                raise
-            return _connect(f"{uri}?immutable=1")
+            if self.read_only:
+                return connect_to_read(self._path)
+            connection = connect(f"{Path(self._path).as_uri()}?mode=rw")
+        except sqlite3.Error as error:
+            fail(self.where, error)
+        self._log = identity(f"{self._path}-wal")
+        return connection
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
         """A connection that no other thread uses meanwhile."""
         if self._closed:
             raise ClosedError("memory")
+        if identity(self._path) != self._file:
+            self._replaced()
         with self._gate:
             idle, connection = self._idle, None
             try:
@@ -507,12 +567,12 @@ class SQLiteMemory:
                     connection = self._open()
                 yield connection
             except sqlite3.Error as error:
-                self._fail(error)
+                fail(self.where, error)
             finally:
                 if connection is not None:
                     idle.append(connection)
-                    if self._closed:
-                        _close_all(idle)
+                    if self._closed or idle is not self._idle:
+                        close_all(idle)
 
     @contextmanager
     def _transaction(self) -> Iterator[Writer]:
@@ -529,23 +589,11 @@ class SQLiteMemory:
             )
         # Threads of one process take turns here, which is fairer than SQLite's waiting.
         with self._writing, self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                writer = Writer(connection, self.where)
+            with exclusive(connection):
+                writer = Writer(connection, self.where, self.secret)
                 yield writer
                 writer.finish()
-                connection.execute("COMMIT")
-                self._writes += 1
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-
-    def _fail(self, error: sqlite3.Error) -> NoReturn:
-        said = str(error)
-        for words, kind in _NAMED:
-            if any(word in said for word in words):
-                raise kind(self.where, said) from error
-        raise MemoryStoreError(self.where, said) from error
+            self._writes += 1
 
     def _check_embedder(self, bound: Header, given: Header) -> None:
         if bound.embedder_id and bound != given:
@@ -569,46 +617,13 @@ def _renamed(item: KeptGuide | DecisionRecord, ids: Mapping[str, str]) -> KeptGu
     return replace(item, guide=replace(item.guide, origin=ids.get(item.guide.origin, item.guide.origin)))
 
 
-# ── SQLite ──
-
-_NAMED: tuple[tuple[tuple[str, ...], type[MemoryStoreError]], ...] = (
-    (("malformed", "not a database", "no such table", "no such column"), CorruptMemoryError),
-    (("readonly",), ReadOnlyMemoryError),
-    (("is full",), MemoryFullError),
-)
+_LOCK = ("secret_salt", "secret_locked", "secret_check")  # of the table `meta`
 
 
-def _connect(uri: str) -> Connection:
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, factory=Connection)
-    try:
-        for pragma in _CONNECTION:
-            connection.execute(pragma)
-        connection.execute("PRAGMA schema_version").fetchone()  # opens the file, which the above need not
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _use_wal(connection: Connection) -> None:
-    """Switch to WAL, for which SQLite does not wait as it does for other locks."""
-    for _ in range(1_000):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _close_all(idle: deque[Connection]) -> None:
-    while idle:
-        try:
-            idle.pop().close()
-        except IndexError:  # another thread took the last one
-            return
+def _held(connection: Connection) -> Lock | None:
+    """The file's key as a secret locks it; None where it lies open."""
+    found = connection.execute(f"SELECT key, value FROM meta WHERE key IN {_LOCK}").fetchall()
+    return Lock(*(dict(found)[name] for name in _LOCK)) if found else None
 
 
 def _nothing() -> None:

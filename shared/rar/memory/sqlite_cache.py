@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -19,7 +20,9 @@ from rar.memory.sqlite_rows import (
 )
 from rar.values import Experience, Guide
 
-_CACHED, _CACHED_TEXT = 32_768, 4_096  # records in the cache, and characters of text up to which one is cached
+_CACHED, _CACHED_TEXT = 32_768, 4_096  # records in the cache, and bytes of text up to which one is cached
+_CACHED_BYTES = 32 * 2**20  # of all of them
+_RECORD = 500  # that a record takes beside its text
 
 
 class Cache:
@@ -29,7 +32,7 @@ class Cache:
         self._experiences: dict[str, Experience] = {}
         self._guides: dict[str, Guide] = {}
         self._policies: dict[str, PolicyState] = {}
-        self._seen = 0
+        self._seen = self._bytes = 0
         self._age = 0  # moves at each `follow`, so that what was read before is not stored after
         self._lock = threading.Lock()
 
@@ -46,8 +49,7 @@ class Cache:
                     self._experiences.pop(id, None)
                     self._guides.pop(id, None)
             else:
-                self._experiences.clear()
-                self._guides.clear()
+                self._clear()
             self._policies.clear()
             self._seen = last
             self._age += 1
@@ -62,8 +64,9 @@ class Cache:
         for row in by_id(connection, f"SELECT {EXPERIENCE} FROM experiences WHERE id", missing):
             experience = to_experience((*row, None), tallies.get(row[0], ()))
             found[experience.id] = experience
-            if experience.text is None or len(experience.text) <= _CACHED_TEXT:
-                self._keep(known, experience.id, experience, age)
+            size = sys.getsizeof(experience.text)
+            if size <= _CACHED_TEXT:
+                self._keep(known, experience.id, experience, age, size)
         return found
 
     def guides(self, connection: Connection, ids: list[str]) -> dict[str, Guide]:
@@ -72,7 +75,7 @@ class Cache:
         missing = [id for id in ids if id not in found]
         for row in by_id(connection, f"SELECT {GUIDE} FROM guides WHERE id", missing):
             found[row[0]] = guide = to_guide(row)
-            self._keep(known, row[0], guide, age)
+            self._keep(known, row[0], guide, age, sys.getsizeof(guide.text) + guide.embedding.nbytes)
         return found
 
     def policy(self, connection: Connection, namespace: str) -> PolicyState:
@@ -83,9 +86,18 @@ class Cache:
             self._keep(self._policies, namespace, state, age)
         return state
 
-    def _keep(self, records: dict[str, Any], key: str, record: object, age: int) -> None:
+    def _keep(self, records: dict[str, Any], key: str, record: object, age: int, size: int = 0) -> None:
         with self._lock:
-            if age == self._age:
-                if len(records) >= _CACHED:
-                    del records[next(iter(records))]
-                records[key] = record
+            if age != self._age:
+                return
+            if len(records) >= _CACHED:
+                del records[next(iter(records))]
+            self._bytes += size + _RECORD
+            if self._bytes > _CACHED_BYTES:  # rare: what is used comes back at once
+                self._clear()
+            records[key] = record
+
+    def _clear(self) -> None:
+        for cached in (self._experiences, self._guides, self._policies):
+            cached.clear()
+        self._bytes = 0

@@ -52,6 +52,18 @@ def snapshot(connection: Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
+@contextmanager
+def exclusive(connection: Connection) -> Iterator[None]:
+    """A write transaction: all that is done in it is committed at its end, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 def meta(connection: Connection, key: str) -> Any:
     return connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()[0]
 

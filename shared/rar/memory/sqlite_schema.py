@@ -60,4 +60,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE decisions ADD COLUMN not_learned TEXT",
         "CREATE INDEX decisions_by_lesson ON decisions (namespace, not_learned)",
     ),
+    (
+        "CREATE TABLE forgotten (key TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX forgotten_by_epoch ON forgotten (epoch)",
+        "INSERT INTO meta VALUES ('epoch', 0)",
+        "CREATE INDEX decisions_by_experience ON decisions (experience_id)",
+    ),
 )

@@ -10,24 +10,29 @@ import numpy as np
 
 from rar.errors import DimensionError
 from rar.learning.guides import next_state
-from rar.memory.base import DecisionRecord, PolicyState, PolicyStep, Spend
+from rar.memory.base import Batch, DecisionRecord, PolicyState, PolicyStep, Spend
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
+from rar.memory.forgetting import Gone, namespace_key
 from rar.memory.sqlite_rows import DECISION, EXPERIENCE, GUIDE, POLICY, TALLY, Connection, header_of, meta
 from rar.values import Experience, Guide, GuideState, Tally, Trial, Vector
 
 DAY = 86_400.0
 KEPT_DECISIONS = 50_000
 KEPT_DELETIONS = 1_000_000  # sequence numbers over which deletions are remembered for followers
+KEPT_EPOCHS = 100_000  # of deletions by people, over which nothing that was decided before is written
+MONTH = 30 * DAY  # by which each trial, up to two, has a record kept longer
+MOST = 2**48  # of a day's calls or tokens: many such days still add up to what SQLite can hold
 
 
 class Writer:
     """One write transaction."""
 
-    def __init__(self, connection: Connection, where: str) -> None:
+    def __init__(self, connection: Connection, where: str, secret: bytes) -> None:
         self._run = connection.run
-        self._where = where
+        self._where, self._secret = where, secret
         self._seq: int = meta(connection, "seq")
         self._bound = header_of(connection)
+        self.epoch: int = meta(connection, "epoch")
         self._grown: set[str] = set()
 
     def finish(self) -> None:
@@ -49,7 +54,7 @@ class Writer:
             trials = sum(tally.ok + tally.bad for tally in experience.tallies)
             self._run(
                 f"INSERT INTO experiences ({EXPERIENCE}, trials, keep_until, seq, touched, embedding) "
-                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?7 + min(?9, 2) * 2592000.0, ?10, ?10, ?11)",
+                f"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?7 + min(?9, 2) * {MONTH}, ?10, ?10, ?11)",
                 [experience.id, experience.namespace, experience.task, experience.text, experience.signature,
                  experience.created_at, experience.updated_at, experience.source, trials, seq, blob],
             )  # fmt: skip
@@ -59,7 +64,7 @@ class Writer:
         else:
             self._run(
                 "UPDATE experiences SET text = ?2, signature = ?3, updated_at = ?4, source = ?5, "
-                "keep_until = max(keep_until, ?4 + min(trials, 2) * 2592000.0), seq = ?6, touched = ?6, embedding = ?7 "
+                f"keep_until = max(keep_until, ?4 + min(trials, 2) * {MONTH}), seq = ?6, touched = ?6, embedding = ?7 "
                 "WHERE id = ?1",
                 [
                     experience.id,
@@ -94,7 +99,7 @@ class Writer:
         self._seq += 1
         known = self._run(
             "UPDATE experiences SET trials = trials + 1, touched = ?3, "
-            "keep_until = max(updated_at, ?2) + min(trials + 1, 2) * 2592000.0 WHERE id = ?1",
+            f"keep_until = max(keep_until, max(updated_at, ?2) + min(trials + 1, 2) * {MONTH}) WHERE id = ?1",
             [trial.experience_id, trial.at, self._seq],
         ).rowcount
         if not known:
@@ -133,19 +138,38 @@ class Writer:
             self._run("DELETE FROM spending WHERE day=? AND namespace=? AND purpose=? AND role=? AND model_id=?", key)
         self._run(
             "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "calls = calls + excluded.calls, input_tokens = input_tokens + excluded.input_tokens, "
-            "output_tokens = output_tokens + excluded.output_tokens, usd = usd + excluded.usd, "
+            "calls = calls + excluded.calls, "
+            f"input_tokens = min(input_tokens + excluded.input_tokens, {MOST}), "
+            f"output_tokens = min(output_tokens + excluded.output_tokens, {MOST}), usd = usd + excluded.usd, "
             "unpriced = unpriced + excluded.unpriced, estimated = estimated + excluded.estimated",
-            [*key, spend.calls, spend.input_tokens, spend.output_tokens, spend.usd, spend.unpriced, spend.estimated],
+            [
+                *key,
+                *(min(count, MOST) for count in (spend.calls, spend.input_tokens, spend.output_tokens)),
+                spend.usd,
+                min(spend.unpriced, MOST),
+                min(spend.estimated, MOST),
+            ],
         )
 
     def decision(self, record: DecisionRecord) -> None:
+        """Insert, or replace: what a lesson found comes later than the decision."""
         code = record.facts.get("not_learned")
         self._run(
-            f"INSERT OR REPLACE INTO decisions ({DECISION}, not_learned) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO decisions ({DECISION}, not_learned) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET experience_id = excluded.experience_id, guide_id = excluded.guide_id, "
+            "model = excluded.model, facts = excluded.facts, not_learned = excluded.not_learned",
             [record.id, record.namespace, record.at, record.experience_id, record.guide_id, record.model,
              json.dumps(dict(record.facts), default=str), code if isinstance(code, str) else None],
         )  # fmt: skip
+
+    def used(self, record: DecisionRecord) -> None:
+        """Keep what a decision went by as if it had been tried twice. Most days nothing is written for that."""
+        known = record.facts.get("neighbours") or ()
+        if any(neighbour.get("experience_id") == record.experience_id for neighbour in known):
+            self._run(
+                "UPDATE experiences SET keep_until = ?2 WHERE id = ?1 AND keep_until < ?2 - ?3",
+                [record.experience_id, record.at + 2 * MONTH, DAY],
+            )
 
     def put(self, item: Item) -> None:
         """Replace what has the id of `item` with it, counts and all."""
@@ -174,7 +198,30 @@ class Writer:
                 self._run("INSERT INTO deletions VALUES (?, ?)", [self._next(id), id])
         return gone
 
-    def forget_namespace(self, namespace: str) -> int:
+    def left(self, batch: Batch) -> Batch:
+        """`batch` without what was deleted since its epoch."""
+        if batch.epoch is None or batch.epoch >= self.epoch:
+            return batch
+        keys = self._run("SELECT key FROM forgotten WHERE epoch > ?", [batch.epoch]).fetchall()
+        return Gone(self._secret, frozenset(key for (key,) in keys)).without(batch)
+
+    def erase(self, ids: Iterable[str], namespace: str | None) -> int:
+        """Delete for good, with the decisions; return how many experiences and guides there were."""
+        ids = list(ids)
+        self.epoch += 1
+        self._run("UPDATE meta SET value = ? WHERE key = 'epoch'", [self.epoch])
+        gone, keys = self.forget(ids), list(ids)
+        for id in ids:
+            self._run("DELETE FROM decisions WHERE experience_id = ?", [id])
+        if namespace is not None:
+            gone += self._forget_namespace(namespace)
+            keys.append(namespace_key(self._secret, namespace))
+        for key in keys:
+            self._run("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", [key, self.epoch])
+        self._run("DELETE FROM forgotten WHERE epoch < ?", [self.epoch - KEPT_EPOCHS])
+        return gone
+
+    def _forget_namespace(self, namespace: str) -> int:
         both = "SELECT id FROM experiences WHERE namespace = ?1 UNION ALL SELECT id FROM guides WHERE namespace = ?1"
         gone = self.forget([id for (id,) in self._run(both, [namespace]).fetchall()])
         for table in ("policy", "spending", "decisions", "counters"):
@@ -206,8 +253,7 @@ class Writer:
             "gap = CASE WHEN gap IS NULL AND excluded.gap IS NULL THEN NULL "
             "ELSE ifnull(gap, bad) + ifnull(excluded.gap, excluded.bad) END, "
             "weight = max(weight, excluded.weight), "
-            "last_ok = CASE WHEN excluded.at >= at THEN excluded.last_ok ELSE last_ok END, "
-            "at = max(at, excluded.at)",
+            "last_ok = excluded.last_ok, at = excluded.at",  # the last to arrive, whatever its clock says
             [
                 experience_id,
                 tally.guide_id or "",

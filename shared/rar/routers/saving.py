@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +21,10 @@ import numpy.typing as npt
 
 from rar.embedding import Embedder, as_embedder
 from rar.errors import ConfigurationError, RarError, RouterFileError
+from rar.routers.arrays import DAMAGES, load
 
 SCHEMA = 1
+_MOST_ABOUT = 64 * 2**20  # bytes of a description
 ABOUT, WEIGHTS = "router.json", "weights.npz"
 FILES = (ABOUT, WEIGHTS, "model.onnx", "tokenizer.json", "tuned.safetensors")  # that routers have, not each has all
 CALIBRATION, SKETCH = "calibration", "fitted_to"  # in the two, since 0.2; older versions pass them over
@@ -68,6 +68,13 @@ def write(
         (new / ABOUT).write_text(content, "utf-8")
         _replace(folder, new, old)
     return folder
+
+
+def _is_inside(target: Path, folder: Path) -> bool:
+    """Whether a link's target belongs to the folder, or to the cache of a hub that the folder is a snapshot of."""
+    folder = folder.resolve()
+    blobs = folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
+    return target.is_relative_to(folder) or target.is_relative_to(blobs)
 
 
 def amend(folder: Path, **about: Any) -> None:
@@ -132,9 +139,15 @@ def read(folder: Path) -> Saved:
     file = folder / ABOUT
     if not file.is_file():
         raise RouterFileError(str(folder), f"there is no {ABOUT} in it")
+    for name in FILES:
+        if (folder / name).is_symlink() and not _is_inside((folder / name).resolve(), folder):
+            # It would be read as ours, and pushed to a hub with the rest.
+            raise RouterFileError(str(folder), f"{name} is a link to a file outside of it; copy the file itself there")
     try:
+        if file.stat().st_size > _MOST_ABOUT:
+            raise ValueError(f"it has more than {_MOST_ABOUT / 1e6:.0f} MB")
         facts = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RouterFileError(str(folder), f"{ABOUT} is damaged ({error}); {AGAIN}") from error
     if not isinstance(facts, dict) or facts.pop("format", None) != "rar-router":
         raise RouterFileError(str(folder), f"{ABOUT} is not that of a router")
@@ -144,9 +157,8 @@ def read(folder: Path) -> Saved:
             str(folder), f"it has schema {schema}, this version reads up to {SCHEMA}; upgrade rar-llm"
         )
     try:
-        with (folder / WEIGHTS).open("rb") as content, np.load(content, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = dict(load(folder / WEIGHTS))
+    except DAMAGES as error:
         raise RouterFileError(str(folder), f"{WEIGHTS} is missing or damaged ({error}); {AGAIN}") from error
     try:
         return Saved(folder, facts.pop("router"), facts.pop("config"), facts, arrays)
@@ -161,7 +173,7 @@ def blamed(saved: Saved) -> Iterator[None]:
         yield
     except RarError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as error:
         raise RouterFileError(saved.where, f"its parts do not fit together ({error!r}); {AGAIN}") from error
 
 

@@ -1,0 +1,70 @@
+"""The last decisions of a router, for feedback on them: slim, and bounded in number and bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+
+from rar.forking import Lock
+from rar.memory.forgetting import Gone
+from rar.sizes import size_of
+from rar.values import Answer, Decision, Failure
+
+MOST = 1_000
+MOST_BYTES = 16 * 2**20
+
+
+class Recent:
+    """Keeps decisions by id, without the messages and options of their requests. Any thread may call it."""
+
+    def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
+        self._most, self._most_bytes, self._bytes = most, most_bytes, 0
+        self._kept: OrderedDict[str, tuple[Decision, int]] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, decision: Decision) -> None:
+        decision = slim(decision)
+        evidence = decision.request.evidence
+        # Neighbours and guides are the memory's: its cache holds them anyway.
+        size = size_of(decision.request.key, decision.request.embedding, evidence and evidence.experience_id)
+        with self._lock:
+            self._kept[decision.id] = decision, size
+            self._bytes += size
+            while len(self._kept) > self._most or (self._bytes > self._most_bytes and len(self._kept) > 1):
+                self._bytes -= self._kept.popitem(last=False)[1][1]
+
+    def get(self, decision_id: str) -> Decision | None:
+        with self._lock:
+            kept = self._kept.get(decision_id)
+        return kept[0] if kept else None
+
+    def values(self) -> list[Decision]:
+        """All that is kept, oldest first."""
+        with self._lock:
+            return [decision for decision, _ in self._kept.values()]
+
+    def forget(self, gone: Gone) -> None:
+        """Drop decisions about what was deleted."""
+        with self._lock:
+            for id, (decision, size) in list(self._kept.items()):
+                if is_gone(gone, decision):
+                    del self._kept[id]
+                    self._bytes -= size
+
+
+def slim(decision: Decision) -> Decision:
+    """The decision with what is kept of it, or learned from a word on it."""
+    choice = decision.choice
+    if isinstance(choice, Answer):
+        choice = replace(choice, reply=replace(choice.reply, text="", tool_calls=(), native=None))
+    # An error holds the frames that it came through, and all that is in them.
+    failed = tuple(Failure(failure.model, RuntimeError(type(failure.error).__name__)) for failure in decision.failed)
+    return replace(decision, request=replace(decision.request, messages=(), options={}), choice=choice, failed=failed)
+
+
+def is_gone(gone: Gone, decision: Decision) -> bool:
+    evidence = decision.request.evidence
+    return gone(decision.request.namespace, evidence.experience_id if evidence else None)
