@@ -134,7 +134,12 @@ OPTIONS: Mapping[str, Check] = {
     "namespace": OneOf("a name", _is_text, optional=False),
     "weak_id": _ID, "strong_id": _ID,
     "prices": OneOf("a mapping of names to prices", lambda value: isinstance(value, Mapping)),
-    "degrade": _SWITCH, "guides": _SWITCH, "store_text": _SWITCH, "read_only": _SWITCH,
+    "degrade": _SWITCH,
+    "guides": OneOf(
+        'True, False or "review"', lambda value: isinstance(value, bool) or value == "review", optional=False
+    ),
+    "guide_check": OneOf(f"{_CALL} of a guide's text and a request", callable),
+    "store_text": _SWITCH, "read_only": _SWITCH,
     "record_queries": _SWITCH, "tools_to_strong": _SWITCH,
     "redact": OneOf(f"{_CALL} of a text", callable),
     "query_extractor": OneOf(f"{_CALL} of messages", callable),

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rar import order
 from rar.drive import Model, Models, adrive, drive
@@ -32,11 +32,13 @@ from rar.errors import (
 )
 from rar.keys import with_work
 from rar.learning.gap import PRIOR_SUPPORT
+from rar.learning.guides import GuideCheck
 from rar.learning.judges import as_judge
 from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Served, Writer, obstacle, record_of
 from rar.learning.policy import AUDIT, FloorPolicy, PaperPolicy, Policy, as_policy, of_pair
 from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt
+from rar.learning.screen import Screen, quarantine
 from rar.learning.shadow import Ladder
 from rar.learning.worker import CLOSING, Mode, Worker
 from rar.ledger import Ledger, Prices, Savings, merge, savings
@@ -149,7 +151,10 @@ class Router:
             answers are free, share of their number that learning may make calls. Audits do not count, since they keep
             the floor; `audit_rate` bounds them.
         learning_usd_per_day: Most that learning may cost in a day of this process.
-        guides: Whether the strong model is asked to write guides.
+        guides: Whether the strong model is asked to write guides. `"review"`: they are written and tried, but only what
+            a person approved (`rar guides approve`) is served.
+        guide_check: A further check of each new guide, for example by a classifier or a model: a function of its text
+            and the request that it was written for, which says why it may not be stored, or None.
         store_text: False keeps questions out of the memory: embeddings and keyed hashes only.
         redact: Applied to every question and guide before it is embedded or stored.
         read_only: Use what was learned, learn nothing.
@@ -188,7 +193,8 @@ class Router:
         timeout: float | None = None,
         learning_budget: float | None = 0.2,
         learning_usd_per_day: float | None = None,
-        guides: bool = True,
+        guides: bool | Literal["review"] = True,
+        guide_check: GuideCheck | None = None,
         store_text: bool = True,
         redact: Callable[[str], str] | None = None,
         read_only: bool = False,
@@ -238,10 +244,11 @@ class Router:
         self._persist = self.memory is not None and not read_only
         if self.memory is not None:
             self.ledger.seed(self.memory.spending())
-            ladder = Ladder(judges, write_guides=guides)
+            self._screen = Screen(self.memory, approved=guides == "review")
+            ladder = Ladder(judges, write_guides=bool(guides), check=guide_check)
             self._learner = Learner(
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text, redact, clock,
-                notices=self._tell,
+                notices=self._tell, screen=self._screen,
                 timeout=LEARNING_TIMEOUT if self.timeout is None else self.timeout,
             )  # fmt: skip
             self._writer = Writer(self.memory, self.ledger, store_text=store_text)
@@ -363,7 +370,7 @@ class Router:
         except Exception as error:
             self._tell("memory", "The memory could not be searched; a turn goes on without its guide. %r", error)
             return choice
-        usable = guide is not None and guide.namespace == request.namespace and guide.state == "active"
+        usable = guide is not None and guide.namespace == request.namespace and self._screen.serves(guide)
         return replace(choice, guide=guide) if usable else choice
 
     def _redacted(self, request: Request) -> Request:
@@ -431,7 +438,8 @@ class Router:
                     match = replace(match, same=True)  # noqa: PLW2901 - the same match, better known
             if match.same or not _is_long(task):
                 matches.append(match)
-        near = memory.search_guides(embedding, namespace=namespace, task=task, limit=4)
+        # More than are looked at, for some may have been written but not approved.
+        near = memory.search_guides(embedding, namespace=namespace, task=task, limit=32 if self._screen.approved else 4)
         guides = self._guides_of(matches, [entry for entry in near if entry.similarity >= self._near], embedding)
         evidence = replace(evidence, matches=tuple(matches), guides=tuple(guides))
         if _is_long(task):
@@ -469,7 +477,7 @@ class Router:
                     if guide is not None and guide.state == "active":
                         known.add(guide.id)
                         near.append(GuideMatch(guide, float(guide.embedding @ embedding)))
-        return near
+        return self._screen.servable(near)
 
     def _with_state(
         self,
@@ -679,6 +687,7 @@ class Router:
 
     def _study(self, lesson: Lesson) -> None:
         assert self._learner is not None and self._writer is not None
+        self._screen.write()
         try:
             batch = self._learner.study(lesson)
         except Exception:
@@ -700,9 +709,29 @@ class Router:
         if self._closed:
             return
         if self._writer is not None and self._persist:
+            self._screen.write()
             self._writer.flush()
         while self._unseen:
             self._scores.refresh(self._unseen.pop())
+
+    def quarantine_guides(self, *ids: str, namespace: str | None = None) -> int:
+        """Never use these guides again, or, where none are named, any that is in use or on trial in the namespace.
+
+        Args:
+            ids: Guides of the namespace.
+            namespace: None: the router's own. No other is touched.
+
+        Returns:
+            How many guides were quarantined.
+
+        Raises:
+            UnknownGuideError: The namespace has no such guide. Nothing was changed.
+            ClosedError: The router was closed.
+        """
+        if self._closed:
+            raise ClosedError("router")
+        self.flush(LOOK)  # what is just being written belongs to them
+        return 0 if self.memory is None else quarantine(self.memory, ids, namespace or self.namespace)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
