@@ -114,12 +114,12 @@ def _verdict(judge: str, opinion: Opinion) -> Verdict:
     return Verdict(agrees, judge, why)
 
 
-_LONG = 2_000  # characters of an answer, which is then looked at only if it is taken to agree
+_LONG = 2_000  # characters of two answers, which are then looked at only if they are taken to agree
 
 
 def _guarded(verdict: Verdict, request: Request, reference: Reply, candidate: Reply, *, whole: bool) -> Verdict:
     """`verdict`, but for a candidate that adds what it must not: that one never agrees."""
-    if not verdict.agrees and len(candidate.text) > _LONG:
+    if not verdict.agrees and len(reference.text) + len(candidate.text) > _LONG:
         return verdict  # it teaches nothing in any case
     addition = added(request, reference, candidate, strict=whole)
     if addition is None or not (verdict.agrees or addition.reaches_out):
