@@ -104,7 +104,8 @@ class World:
         draw = self.chance.random()
         kind = "useless" if draw < USELESS else "harmful" if draw < USELESS + HARMFUL else "helpful"
         edition = "".join(self.chance.choices("bcdfghjklmnpqrstvwxz", k=8))
-        text = f"Use when: the question is about {self.asked.topic}.\n1. Recall method {edition}.\n2. Apply it."
+        steps = f"1. Recall method {edition}.\n2. Apply it."
+        text = f"Use when: the question is about {self.asked.topic}.\n{steps}\nAvoid: haste."
         self.written[text] = (kind, self.asked)
         return text
 

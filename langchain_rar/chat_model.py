@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
     from rar.embedding.base import Embedder
+    from rar.learning.guides import GuideCheck
     from rar.learning.judges import Judge
     from rar.learning.policy import Policy
     from rar.learning.worker import Mode
@@ -127,7 +128,8 @@ class RouterChatModel(BaseChatModel):
         timeout: float | None = None,
         learning_budget: float | None = 0.2,
         learning_usd_per_day: float | None = None,
-        guides: bool | None = None,
+        guides: bool | Literal["review"] | None = None,
+        guide_check: GuideCheck | None = None,
         store_text: bool = True,
         redact: Callable[[str], str] | None = None,
         read_only: bool = False,

@@ -57,7 +57,10 @@ def to_langchain(message: Message) -> BaseMessage:
         extended = (
             content + message.suffix
             if isinstance(content, str)
-            else [*content, {"type": "text", "text": message.suffix}]
+            else [
+                *content,
+                {"type": "text", "text": message.suffix.lstrip()},
+            ]  # after any mark up to which it is cached
         )
         return native.model_copy(update={"content": extended})
     if DECISION in native.response_metadata:

@@ -11,7 +11,7 @@ import os
 import pickle
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -50,6 +50,7 @@ from llama_index_rar.rooms import UNLIMITED, room_for_prompt
 from llama_index_rar.serving import Seen, Serving
 from llama_index_rar.turns import asked, continues, traces
 from rar.errors import ConfigurationError, MissingModelError, RequestError
+from rar.learning.guides import GuideCheck
 from rar.learning.policy import Policy
 from rar.learning.worker import Mode
 from rar.memory.base import Memory
@@ -119,7 +120,8 @@ class RouterLLM(FunctionCallingLLM):
         timeout: float | None = None,
         learning_budget: float | None = 0.2,
         learning_usd_per_day: float | None = None,
-        guides: bool | None = None,
+        guides: bool | Literal["review"] | None = None,
+        guide_check: GuideCheck | None = None,
         store_text: bool = True,
         redact: Callable[[str], str] | None = None,
         read_only: bool = False,

@@ -85,7 +85,7 @@ def _appended(blocks: Sequence[ContentBlock], text: str) -> list[ContentBlock]:
 
 
 def as_prompt(messages: Iterable[ChatMessage]) -> str:
-    """The prompt for a model that completes text: it was one user message, before which a guide may have been put."""
+    """The prompt for a model that completes text: it was one user message."""
     return "\n\n".join(message.content or "" for message in messages)
 
 

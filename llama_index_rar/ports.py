@@ -28,11 +28,11 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 
 from llama_index_rar.authors import Audience
-from llama_index_rar.calls import Chat, Kind
+from llama_index_rar.calls import Chat, Complete, Kind
 from llama_index_rar.filled import extended
 from llama_index_rar.hiding import unseen
 from llama_index_rar.messages import from_messages, model_name, to_messages
-from rar.injection import messages_of
+from rar.injection import messages_of, notes_first
 from rar.values import Call, Reply
 
 KIND = "llama_index.kind"  # where `Request.options` holds how the user made the call
@@ -56,7 +56,10 @@ def sent(call: Call, child: LLM) -> list[ChatMessage]:
         call = replace(
             call, request=replace(call.request, messages=to_messages(extended(own, child) if chats else own))
         )
-    messages = from_messages(messages_of(call), metadata.system_role)
+    asked = messages_of(call)
+    if not chats and (filled is not None or isinstance(kind_of(call), Complete)):
+        asked = tuple(map(notes_first, asked))
+    messages = from_messages(asked, metadata.system_role)
     if isinstance(audience, Audience):
         messages = audience.readable(messages, child)
     if filled is not None and not chats:

@@ -378,6 +378,20 @@ class UnknownGuideError(RarError, LookupError):
         return f"No guide {self.guide_id!r} is known. `rar guides list` shows those of a memory."
 
 
+class GuideRefusedError(RarError, ValueError):
+    """A guide is to be approved whose text the checks refuse."""
+
+    def __init__(self, guide_id: str, flaw: str) -> None:
+        super().__init__(guide_id, flaw)
+        self.guide_id, self.flaw = guide_id, flaw
+
+    def __str__(self) -> str:
+        return (
+            f"Guide {self.guide_id!r} would be shown to other users, and {self.flaw}. Read it with `rar guides show`; "
+            "approve it with --anyway if you want it so."
+        )
+
+
 class ClosedError(RarError, RuntimeError):
     """The router or memory was closed before."""
 

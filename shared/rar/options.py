@@ -135,7 +135,11 @@ OPTIONS: Mapping[str, Check] = {
     "weak_id": _ID, "strong_id": _ID,
     "prices": OneOf("a mapping of names to prices", lambda value: isinstance(value, Mapping)),
     "degrade": _SWITCH, "store_text": _SWITCH, "read_only": _SWITCH,
-    "guides": OneOf("True, False, or None for as `store_text` is", lambda value: isinstance(value, bool)),
+    "guides": OneOf(
+        'True, False, "review", or None for as `store_text` is',
+        lambda value: isinstance(value, bool) or value == "review",
+    ),
+    "guide_check": OneOf(f"{_CALL} of a guide's text and a request", callable),
     "record_queries": _SWITCH, "tools_to_strong": _SWITCH,
     "redact": OneOf(f"{_CALL} of a text", callable),
     "query_extractor": OneOf(f"{_CALL} of messages", callable),

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,11 +36,13 @@ from rar.errors import (
 from rar.guarding import PASSED_ON
 from rar.keys import with_work
 from rar.learning.gap import PRIOR_SUPPORT
+from rar.learning.guides import GuideCheck
 from rar.learning.judges import as_judge
 from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Served, obstacle, record_of
 from rar.learning.policy import AUDIT, FloorPolicy, PaperPolicy, Policy, as_policy, of_pair
 from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt
+from rar.learning.screen import Screen, quarantine
 from rar.learning.shadow import Ladder
 from rar.learning.worker import CLOSING, Mode, Worker
 from rar.learning.writer import Writer
@@ -160,6 +162,9 @@ class Router:
             the floor; `audit_rate` bounds them.
         learning_usd_per_day: Most that learning may cost in a day of this process.
         guides: Whether the strong model is asked to write guides, which are stored as text; None: if `store_text`.
+            `"review"`: they are written and tried, but only what a person approved (`rar guides approve`) is served.
+        guide_check: A further check of each new guide, for example by a classifier or a model: a function of its text
+            and the request that it was written for, which says why it may not be stored, or None.
         store_text: False keeps questions and answers out of the memory: embeddings and keyed hashes only.
         redact: Applied to every question and guide before it is embedded or stored.
         read_only: Use what was learned, learn nothing.
@@ -198,7 +203,8 @@ class Router:
         timeout: float | None = None,
         learning_budget: float | None = 0.2,
         learning_usd_per_day: float | None = None,
-        guides: bool | None = None,
+        guides: bool | Literal["review"] | None = None,
+        guide_check: GuideCheck | None = None,
         store_text: bool = True,
         redact: Callable[[str], str] | None = None,
         read_only: bool = False,
@@ -248,11 +254,12 @@ class Router:
         self._persist = self.memory is not None and not read_only
         if self.memory is not None:
             self.ledger.seed(self.memory.spending())
-            ladder = Ladder(judges, write_guides=store_text if guides is None else guides)
+            self._screen = Screen(self.memory, approved=guides == "review")
+            ladder = Ladder(judges, write_guides=store_text if guides is None else bool(guides), check=guide_check)
             self._learner = Learner(
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text,
                 self._clean if redact is not None else None, clock,
-                notices=self._tell,
+                notices=self._tell, screen=self._screen,
                 timeout=LEARNING_TIMEOUT if self.timeout is None else self.timeout,
             )  # fmt: skip
             self._writer = Writer(self.memory, self.ledger, self._tell)
@@ -382,7 +389,7 @@ class Router:
         except Exception as error:
             self._tell("memory", "The memory could not be searched; a turn goes on without its guide. %s", cause(error))
             return choice
-        usable = guide is not None and guide.namespace == request.namespace and guide.state == "active"
+        usable = guide is not None and guide.namespace == request.namespace and self._screen.serves(guide)
         return replace(choice, guide=guide) if usable else choice
 
     def _redacted(self, request: Request) -> Request:
@@ -468,7 +475,8 @@ class Router:
                     match = replace(match, same=True)  # noqa: PLW2901 - the same match, better known
             if match.same or not _is_long(task):
                 matches.append(match)
-        near = memory.search_guides(embedding, namespace=namespace, task=task, limit=4)
+        # More than are looked at, for some may have been written but not approved.
+        near = memory.search_guides(embedding, namespace=namespace, task=task, limit=32 if self._screen.approved else 4)
         guides = self._guides_of(matches, [entry for entry in near if entry.similarity >= self._near], embedding)
         evidence = replace(evidence, matches=tuple(matches), guides=tuple(guides))
         if _is_long(task):
@@ -515,7 +523,7 @@ class Router:
                     if guide is not None and guide.state == "active":
                         known.add(guide.id)
                         near.append(GuideMatch(guide, float(guide.embedding @ embedding)))
-        return near
+        return self._screen.servable(near)
 
     def _with_state(
         self,
@@ -738,6 +746,7 @@ class Router:
         if self._paused:
             self._remember(lesson.left("unstored"))
             return
+        self._screen.write()
         try:
             batch = self._learner.study(lesson)
         except BaseException:
@@ -779,9 +788,29 @@ class Router:
         if self._closed:
             return
         if self._writer is not None and self._persist:
+            self._screen.write()
             self._writer.flush()
         while self._unseen:
             self._scores.refresh(self._unseen.pop())
+
+    def quarantine_guides(self, *ids: str, namespace: str | None = None) -> int:
+        """Never use these guides again, or, where none are named, any that is in use or on trial in the namespace.
+
+        Args:
+            ids: Guides of the namespace.
+            namespace: None: the router's own. No other is touched.
+
+        Returns:
+            How many guides were quarantined.
+
+        Raises:
+            UnknownGuideError: The namespace has no such guide. Nothing was changed.
+            ClosedError: The router was closed.
+        """
+        if self._closed:
+            raise ClosedError("router")
+        self.flush(LOOK)  # what is just being written belongs to them
+        return 0 if self.memory is None else quarantine(self.memory, ids, namespace or self.namespace)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 

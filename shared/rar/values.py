@@ -76,6 +76,8 @@ class Guide:
         origin: Id of the experience it was written for.
         helpful: Trials in which the weak model agreed with the strong one by its help.
         harmful: Trials in which it did not.
+        pinned: A person set its state, which no count moves.
+        anyway: A person let it be used although the checks refuse its text.
     """
 
     id: str
@@ -89,6 +91,13 @@ class Guide:
     helpful: int = 0
     harmful: int = 0
     created_at: float = 0.0
+    pinned: bool = False
+    anyway: bool = False
+
+    @property
+    def approved(self) -> bool:
+        """Whether a person let it be used."""
+        return self.pinned and self.state == "active"
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,15 +233,19 @@ class MemoryContract:
         assert (memory.guide("g").helpful, memory.guide("g").harmful) == (0, 0)
         assert memory.stats().trials == 0
 
-    def test_guides_that_help_become_active_and_are_then_found(self, memory: Memory) -> None:
-        memory.write(Batch((experience("a"), experience("b")), (guide("g"),)))
+    def test_guides_that_help_two_other_requests_become_active_and_are_then_found(self, memory: Memory) -> None:
+        memory.write(Batch(tuple(experience(id) for id in "abc"), (guide("g", origin="a"),)))
         assert found_guides(memory) == []
         assert found_guides(memory, states=("candidate",)) == ["g"]
 
-        memory.write(Batch(trials=tuple(trial(id, guide_id="g") for id in "abab")))
+        memory.write(Batch(trials=tuple(trial(id, guide_id="g") for id in "aaababb")))
+        assert memory.guide("g").state == "candidate"  # one other, however often
+        memory.write(Batch(trials=(trial("c", ok=False, guide_id="g"),)))
+        assert memory.guide("g").state == "candidate"  # it did not help there
+        memory.write(Batch(trials=(trial("c", guide_id="g"),)))
 
         assert memory.guide("g").state == "active"
-        assert memory.guide("g").helpful == 4
+        assert (memory.guide("g").helpful, memory.guide("g").harmful) == (8, 1)
         assert found_guides(memory) == ["g"]
         assert found_guides(memory, states=("candidate",)) == []
 

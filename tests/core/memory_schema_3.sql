@@ -1,21 +1,28 @@
--- A memory of schema 3 as version 0.3 wrote it. It stays as it is: whatever comes later must open it.
+-- A memory of schema 3, as versions before 0.3 wrote it, with guides that their rule had made active. It stays as it is.
 PRAGMA application_id = 1380012621;
 PRAGMA user_version = 3;
 BEGIN TRANSACTION;
 CREATE TABLE counters (namespace TEXT PRIMARY KEY, experiences INTEGER NOT NULL DEFAULT 0, evicted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+INSERT INTO "counters" VALUES('archive',2,0);
 INSERT INTO "counters" VALUES('default',1,0);
 CREATE TABLE decisions (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, namespace TEXT NOT NULL, at REAL NOT NULL, experience_id TEXT NOT NULL, guide_id TEXT, model TEXT NOT NULL, facts TEXT NOT NULL, not_learned TEXT);
 INSERT INTO "decisions" VALUES(1,'d','default',1.0,'a',NULL,'weak','{"reason": "memory_weak"}',NULL);
 CREATE TABLE deletions (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
 CREATE TABLE experiences (id TEXT PRIMARY KEY, namespace TEXT NOT NULL, task TEXT NOT NULL, text TEXT, signature TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL, source TEXT NOT NULL, trials INTEGER NOT NULL DEFAULT 0, keep_until REAL NOT NULL, seq INTEGER NOT NULL, touched INTEGER NOT NULL, embedding BLOB NOT NULL);
 INSERT INTO "experiences" VALUES('a','default','answer','text of a','sig a',0.0,0.0,'',1,2592001.0,1,3,X'0000803F000000000000000000000000');
+INSERT INTO "experiences" VALUES('b','archive','answer','text of b','sig b',0.0,0.0,'',1,2592001.0,8,8,X'0000803F000000000000000000000000');
+INSERT INTO "experiences" VALUES('c','archive','answer','text of c','sig c',0.0,0.0,'',1,2592001.0,9,9,X'0000803F000000000000000000000000');
 CREATE TABLE guides (id TEXT PRIMARY KEY, namespace TEXT NOT NULL, task TEXT NOT NULL, text TEXT NOT NULL, author TEXT NOT NULL, origin TEXT NOT NULL, state TEXT NOT NULL, helpful INTEGER NOT NULL, harmful INTEGER NOT NULL, created_at REAL NOT NULL, pinned INTEGER NOT NULL DEFAULT 0, seq INTEGER NOT NULL, touched INTEGER NOT NULL, embedding BLOB NOT NULL);
 INSERT INTO "guides" VALUES('g','default','answer','steps of g','strong-1','a','candidate',0,0,0.0,0,2,2,X'0000803F000000000000000000000000');
+INSERT INTO "guides" VALUES('own','default','answer','steps of own','strong-1','b','active',2,0,0.0,0,4,4,X'0000803F000000000000000000000000');
+INSERT INTO "guides" VALUES('one','default','answer','steps of one','strong-1','b','active',2,0,0.0,0,5,5,X'0000803F000000000000000000000000');
+INSERT INTO "guides" VALUES('two','default','answer','steps of two','strong-1','a','active',2,0,0.0,0,6,6,X'0000803F000000000000000000000000');
+INSERT INTO "guides" VALUES('approved','default','answer','steps of approved','strong-1','b','active',2,0,0.0,1,7,7,X'0000803F000000000000000000000000');
 CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 INSERT INTO "meta" VALUES('dim',4);
 INSERT INTO "meta" VALUES('embedder_id','test-1');
 INSERT INTO "meta" VALUES('secret',X'CDF7101EC0EE8AFF005CDB53321BC7522485A5509654627F276E0D1CABA5A29C');
-INSERT INTO "meta" VALUES('seq',3);
+INSERT INTO "meta" VALUES('seq',9);
 CREATE TABLE policy (namespace TEXT PRIMARY KEY, threshold REAL, audits INTEGER NOT NULL, errors INTEGER NOT NULL, bias REAL NOT NULL DEFAULT 0.0, reference REAL NOT NULL DEFAULT 1.0, calls INTEGER NOT NULL DEFAULT 0, drift REAL NOT NULL DEFAULT 0.0, quiet REAL NOT NULL DEFAULT 0.0, since REAL NOT NULL DEFAULT 0.0) WITHOUT ROWID;
 INSERT INTO "policy" VALUES('default',0.6,1,0,3.31125827814569536136e-03,1.0,1,0.0,0.0,0.0);
 CREATE TABLE spending (day INTEGER NOT NULL, namespace TEXT NOT NULL, purpose TEXT NOT NULL, role TEXT NOT NULL, model_id TEXT NOT NULL, calls INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, usd REAL NOT NULL, unpriced INTEGER NOT NULL, estimated INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (day, namespace, purpose, role, model_id)) WITHOUT ROWID;
@@ -23,6 +30,11 @@ INSERT INTO "spending" VALUES(1,'default','serve','strong','strong-1',1,10,5,1.0
 INSERT INTO "spending" VALUES(1,'default','shadow','weak','weak-1',2,20,8,0.0,2,0);
 CREATE TABLE tallies (experience_id TEXT NOT NULL REFERENCES experiences ON DELETE CASCADE, guide_id TEXT NOT NULL, weak_id TEXT NOT NULL, strong_id TEXT NOT NULL, ok INTEGER NOT NULL, bad INTEGER NOT NULL, last_ok INTEGER NOT NULL, at REAL NOT NULL, gap REAL, weight REAL NOT NULL DEFAULT 1.0, PRIMARY KEY (experience_id, guide_id, weak_id, strong_id)) WITHOUT ROWID;
 INSERT INTO "tallies" VALUES('a','','weak-1','strong-1',1,0,1,1.0,NULL,1.0);
+INSERT INTO "tallies" VALUES('c','one','weak-1','strong-1',1,0,1,1.0,NULL,1.0);
+INSERT INTO "tallies" VALUES('b','own','weak-1','strong-1',1,0,1,1.0,NULL,1.0);
+INSERT INTO "tallies" VALUES('b','one','weak-1','strong-1',1,0,1,1.0,NULL,1.0);
+INSERT INTO "tallies" VALUES('b','two','weak-1','strong-1',1,0,1,1.0,NULL,1.0);
+INSERT INTO "tallies" VALUES('c','two','weak-1','strong-1',1,0,1,1.0,NULL,1.0);
 CREATE INDEX experiences_by_seq ON experiences (seq);
 CREATE INDEX experiences_by_touched ON experiences (touched);
 CREATE INDEX experiences_by_use ON experiences (namespace, keep_until, id);

@@ -14,7 +14,10 @@ from rar.values import Call, Failure, Guide, Reply, Request, question
 
 QUESTION = question("What is the capital of the country of the river Seine?", embedding=np.ones(2, np.float32))
 RIGHT, WRONG = "Paris", "Berlin"
-STEPS = "1. Name the river's country.\n2. Recall that country's seat of government.\n3. Give only its name."
+STEPS = (
+    "Use when: a capital is asked for.\n1. Name the river's country.\n2. Recall that country's seat of government.\n"
+    "3. Give only its name.\nAvoid: guessing."
+)
 REFERENCE = Reply("strong", RIGHT)
 
 

@@ -389,6 +389,17 @@ def test_a_file_of_an_older_schema_opens_and_is_written(tmp_path: Path, schema: 
         assert memory.stats().not_learned == {"budget": 1}
 
 
+def test_guides_of_an_older_file_that_helped_too_few_others_are_candidates_again(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "rar.db")
+    connection.executescript((Path(__file__).parent / "memory_schema_3.sql").read_text("utf-8"))
+    connection.close()
+
+    with SQLiteMemory(tmp_path / "rar.db") as memory:
+        states = {guide.id: guide.state for guide in memory.guides()}
+
+    assert states == {"g": "candidate", "own": "candidate", "one": "candidate", "two": "active", "approved": "active"}
+
+
 def test_every_schema_but_the_newest_has_a_file_to_open() -> None:
     assert [file.stem for file in OLD_SCHEMAS] == [f"memory_schema_{n}" for n in range(1, len(sqlite.MIGRATIONS))]
 

@@ -18,7 +18,7 @@ from rar.strategies import Cascade
 from rar.values import Answer, Call, Message, Reply, Request, Route, Usage, question
 from rar.words import NOT_LEARNED
 from tests.core.test_router import make
-from tests.core.world import Scripted, easy, harbour, pair, serve, strong_answer, weak_answer
+from tests.core.world import Scripted, easy, harbour, pair, serve, strong_answer, teach_harbours, weak_answer
 
 PRICES = {"weak": (1.0, 2.0), "strong": (10.0, 20.0)}
 FREE = {"weak": (0.0, 0.0), "strong": (0.0, 0.0)}
@@ -75,8 +75,9 @@ class TestTokensThatNobodyReports:
     def test_a_guide_that_is_sent_along_costs_its_tokens(self, budgeted: Callable[..., Router]) -> None:
         router = budgeted(learning_budget=None)
         models = silent_pair()
+        teach_harbours(router, models)
         decision, reply = serve(router, models, harbour(12))
-        guided, again = serve(router, models, harbour(12))
+        guided, again = serve(router, models, harbour(3))
 
         assert guided.guide is not None
         assert router.costs(guided, again)["input_tokens"] > router.costs(decision, reply)["input_tokens"] + 40

@@ -79,13 +79,24 @@ class TestLearning:
 
         assert models["strong"].calls == Counter(serve=1, guide=1)
         assert models["weak"].calls == Counter(shadow=1, guide=2)
+        assert router.decide(harbour(12), models).model == "strong"  # its own request proves too little
 
+        for tonnes in (13, 14):
+            serve(router, models, harbour(tonnes))
         decision, reply = serve(router, models, harbour(12))
 
         assert (decision.model, decision.choice.reason) == ("weak", "memory_guided")
         assert decision.guide is not None
         assert decision.guide.text == GUIDES["harbour"]
         assert reply.text == "36"
+        assert models["strong"].calls["guide"] == 1
+
+    def test_the_published_rule_serves_a_guide_that_helped_its_own_request(self, path: Path) -> None:
+        with make(path, policy="paper") as router:
+            models = pair()
+            serve(router, models, harbour(12))
+
+            assert router.decide(harbour(12), models).choice.reason == "memory_guided"
 
     def test_rung_b_a_kindred_request_is_learned_by_the_older_guide_without_a_new_one(self, router: Router) -> None:
         models = pair()
@@ -684,7 +695,7 @@ class TestSharing:
         code = (
             "import os, signal, sys; from tests.core.test_router import make; from tests.core.world import *\n"
             "router, models = make(sys.argv[1]), pair()\n"
-            "for request in (easy(41), harbour(12)): serve(router, models, request)\n"
+            "for request in (easy(41), harbour(12), harbour(13), harbour(14)): serve(router, models, request)\n"
             "os.kill(os.getpid(), signal.SIGKILL)"
         )
         done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=False, timeout=60)

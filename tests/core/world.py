@@ -11,8 +11,10 @@ from rar.router import Router
 from rar.values import Call, Decision, Reply, Request, Usage, question
 
 GUIDES = {
-    "harbour": "When a harbour fee is asked for:\n1. Read the tonnage.\n2. Apply the port's rate to each tonne.",
-    "orchard": "When an orchard's yield is asked for:\n1. Count the trees.\n2. Add the seasonal bonus basket.",
+    "harbour": "Use when: a harbour fee is asked for.\n1. Read the tonnage.\n2. Apply the port's rate to each tonne.\n"
+    "Avoid: guessing.",
+    "orchard": "Use when: an orchard's yield is asked for.\n1. Count the trees.\n2. Add the seasonal bonus basket.\n"
+    "Avoid: guessing.",
 }
 
 
@@ -73,6 +75,12 @@ def strong_answer(call: Call) -> str:
 
 def pair() -> dict[str, Scripted]:
     return {"weak": Scripted("small-1", weak_answer), "strong": Scripted("big-1", strong_answer)}
+
+
+def teach_harbours(router: Router, models: dict[str, Scripted]) -> None:
+    """Have a guide for harbours written, and be of help to two others, as it must be before it is used."""
+    for tonnes in (3, 4, 5):
+        serve(router, models, harbour(tonnes))
 
 
 def serve(router: Router, models: dict[str, Scripted], request: Request) -> tuple[Decision, Reply]:

@@ -228,31 +228,40 @@ def guided(routed: MakeRouter) -> Any:
     return routed(lambda _: Route("weak", a_guide("Count on your fingers.")))
 
 
-def test_a_guide_is_appended_to_the_one_system_message(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
-    guided(routed).invoke([SystemMessage("Be brief."), HumanMessage("Hello")])
-
-    system, user = fake_openai.calls()[0].messages
-    assert system["content"].startswith("Be brief.\n\n")
-    assert "<reference_notes>\nCount on your fingers.\n</reference_notes>" in system["content"]
-    assert (user["role"], user["content"]) == ("user", "Hello")
-
-
-def test_a_guide_without_a_system_message_becomes_one(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
-    guided(routed).invoke([HumanMessage("Hello"), AIMessage("Hi"), HumanMessage("And now?")])
-
-    assert [m["role"] for m in fake_openai.calls()[0].messages] == ["system", "user", "assistant", "user"]
-
-
-def test_blocks_of_a_system_message_and_their_cache_control_are_kept(
+def test_a_guide_is_appended_to_the_users_last_message_and_to_no_other(
     routed: MakeRouter, fake_openai: FakeOpenAI
 ) -> None:
+    guided(routed).invoke(
+        [SystemMessage("Be brief."), HumanMessage("Hello"), AIMessage("Hi"), HumanMessage("And now?")]
+    )
+
+    *before, last = fake_openai.calls()[0].messages
+    assert [(m["role"], m["content"]) for m in before] == [
+        ("system", "Be brief."),
+        ("user", "Hello"),
+        ("assistant", "Hi"),
+    ]
+    assert last["role"] == "user" and last["content"].startswith("And now?\n\n")
+    assert "<reference_notes>\nCount on your fingers.\n</reference_notes>" in last["content"]
+
+
+def test_a_guide_where_no_user_speaks_is_a_users_message(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
+    guided(routed).invoke([SystemMessage("Speak.")])
+
+    system, user = fake_openai.calls()[0].messages
+    assert (system["content"], user["role"]) == ("Speak.", "user")
+    assert "Count on your fingers." in user["content"]
+
+
+def test_blocks_of_a_message_and_their_cache_control_are_kept(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
     block = {"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}
 
-    guided(routed).invoke([SystemMessage([block]), HumanMessage("Hello")])
+    guided(routed).invoke([SystemMessage([block]), HumanMessage([block])])
 
-    content = fake_openai.calls()[0].messages[0]["content"]
-    assert (content[0]["text"], content[0]["cache_control"]) == ("Be brief.", {"type": "ephemeral"})
-    assert "Count on your fingers." in content[1]["text"]
+    system, user = (message["content"] for message in fake_openai.calls()[0].messages)
+    assert system == [block]
+    assert user[0] == block
+    assert "Count on your fingers." in user[1]["text"] and "cache_control" not in user[1]
 
 
 def test_images_are_sent_on_untouched(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
@@ -263,7 +272,9 @@ def test_images_are_sent_on_untouched(routed: MakeRouter, fake_openai: FakeOpenA
 
     guided(routed).invoke([HumanMessage(parts)])
 
-    assert fake_openai.calls()[0].messages[1]["content"] == parts
+    (message,) = fake_openai.calls()[0].messages
+    assert message["content"][:2] == parts
+    assert "Count on your fingers." in message["content"][2]["text"]
 
 
 @pytest.mark.parametrize("to", ["guided", "weak"])

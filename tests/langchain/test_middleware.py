@@ -71,7 +71,7 @@ def test_a_tool_loop_keeps_its_model(middleware: MakeMiddleware, chat: MakeModel
     assert [sent.model for sent in fake_openai.calls()] == ["small", "small", "large"]
 
 
-def test_a_guide_is_appended_to_the_agents_system_prompt(
+def test_a_guide_is_appended_to_the_users_message_below_the_agents_system_prompt(
     middleware: MakeMiddleware, chat: MakeModel, fake_openai: FakeOpenAI
 ) -> None:
     guided = middleware(lambda _: Route("weak", a_guide("Look outside.")))
@@ -79,10 +79,10 @@ def test_a_guide_is_appended_to_the_agents_system_prompt(
     create_agent(chat("own"), [], system_prompt="Be brief.", middleware=[guided]).invoke(QUESTION)
     create_agent(chat("own"), [], middleware=[guided]).invoke(QUESTION)
 
-    for sent, start in zip(fake_openai.calls(), ("Be brief.\n\n", "The notes"), strict=True):
-        assert [message["role"] for message in sent.messages] == ["system", "user"]
-        assert sent.messages[0]["content"].startswith(start)
-        assert "Look outside." in sent.messages[0]["content"]
+    for sent, roles in zip(fake_openai.calls(), (["system", "user"], ["user"]), strict=True):
+        assert [message["role"] for message in sent.messages] == roles
+        assert "Look outside." in sent.messages[-1]["content"]
+    assert fake_openai.calls()[0].messages[0]["content"] == "Be brief."
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -177,15 +177,17 @@ def test_a_guide_is_put_behind_what_the_provider_caches(routed: MakeRouter, chat
     marked = {"type": "text", "text": "A long handbook.", "cache_control": {"type": "ephemeral"}}
     system = SystemMessage([{"type": "text", "text": "Be brief."}, marked])
     model = routed(lambda _: Route("weak", a_guide("Look outside.")))
-    request = model.serving([system, HumanMessage("Hello")], None, {}).request
+    asked = HumanMessage([{"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}])
+    request = model.serving([system, asked], None, {}).request
 
     call = model.router.decide(request, model.models()).call
     sent = model.models()["weak"].messages(call)
 
-    assert sent[0].content[:2] == system.content
-    assert "Look outside." in sent[0].content[2]["text"]
-    assert "cache_control" not in sent[0].content[2]
-    assert len(system.content) == 2
+    assert sent[0] is system
+    assert sent[1].content[:1] == asked.content
+    assert "Look outside." in sent[1].content[1]["text"]
+    assert "cache_control" not in sent[1].content[1]
+    assert len(asked.content) == 1
 
 
 # --- generate -------------------------------------------------------------------------------------------------------

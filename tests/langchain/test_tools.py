@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from langchain_rar import RouterChatModel
 from rar.errors import ConfigurationError
+from rar.learning.screen import Screen
 from rar.strategies import Cascade
 from rar.values import Request, Route
 from tests.fake_openai import FakeOpenAI, Reply
@@ -321,8 +322,11 @@ def test_create_agent_gives_structured_answers(how: str, routed: MakeRouter) -> 
     assert state["structured_response"] == City(name="Rome")
 
 
+LOOK = "Use when: the weather is asked for.\n1. Look out of the window.\n2. Name what is seen.\nAvoid: guessing."
+
+
 def test_the_guide_of_a_turn_stays_through_its_tool_loop(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
-    guide = a_guide("Look out of the window.")
+    guide = a_guide(LOOK)
 
     class OneGuide:
         where = "test"
@@ -334,8 +338,11 @@ def test_the_guide_of_a_turn_stays_through_its_tool_loop(routed: MakeRouter, fak
     model = plain.bind_tools([get_weather])
     first = model.invoke("What is the weather in 'Rome'?")
     plain.router.memory = OneGuide()  # type: ignore[assignment]
+    plain.router._screen = Screen(OneGuide())  # type: ignore[arg-type]
 
     after = model.invoke(loop(first))
 
     assert after.response_metadata["rar"]["guide_id"] == guide.id
-    assert all("Look out of the window." in sent.messages[0]["content"] for sent in fake_openai.calls())
+    for sent in fake_openai.calls():
+        (user,) = (message for message in sent.messages if message["role"] == "user")
+        assert LOOK in user["content"]

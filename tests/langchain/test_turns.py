@@ -171,6 +171,9 @@ def test_a_mark_names_no_model_that_the_router_does_not_have(mark: Any, routed: 
     assert (decision["model"], decision["reason"]) != ("weak", "sticky")
 
 
+LOOK = "Use when: the weather is asked for.\n1. Look outside.\n2. Name what is seen.\nAvoid: guessing."
+
+
 @pytest.mark.parametrize(
     ("state", "namespace", "used"),
     [
@@ -186,7 +189,7 @@ def test_a_mark_names_no_guide_that_may_not_be_used(
 ) -> None:
     memory = SQLiteMemory(":memory:")
     model = RouterChatModel(chat("small"), chat("large"), memory=memory, embedder="hashing", learning="off")
-    guide = Guide("g1", namespace, "answer", "Look outside.", np.ones(512, np.float32), "large", "e1", state)
+    guide = Guide("g1", namespace, "answer", LOOK, np.ones(512, np.float32), "large", "e1", state)
     memory.write(Batch(guides=(guide,)))
 
     for id in ("g1", "g2", 7):

@@ -615,7 +615,7 @@ class TestAnswers:
 
 
 class TestGuides:
-    def test_a_guide_joins_the_one_system_message(
+    def test_a_guide_joins_the_users_message(
         self, router: RouterLLM, observer: Observer, fake_openai: FakeOpenAI
     ) -> None:
         observer.routes = [Route("weak", guide("Count twice."))]
@@ -625,11 +625,12 @@ class TestGuides:
         assert rar(router.chat(messages))["guide_id"] == "g1"
         (sent,) = fake_openai.calls()
         assert [message["role"] for message in sent.messages] == ["system", "user"]
-        assert sent.messages[0]["content"].startswith("Be brief.")
-        assert "Count twice." in sent.messages[0]["content"]
+        assert sent.messages[0]["content"] == "Be brief."
+        assert sent.messages[1]["content"].startswith("How many?")
+        assert "Count twice." in sent.messages[1]["content"]
         assert messages == before
 
-    def test_a_guide_becomes_the_system_message_where_there_is_none(
+    def test_a_guide_adds_no_system_message_where_there_is_none(
         self, router: RouterLLM, observer: Observer, fake_openai: FakeOpenAI
     ) -> None:
         observer.routes = [Route("weak", guide("Count twice."))]
@@ -638,7 +639,7 @@ class TestGuides:
         router.structured_predict(City, CITY_PROMPT, **CITY)
 
         for sent in fake_openai.calls():
-            assert [message["role"] for message in sent.messages] == ["system", "user"]
+            assert [message["role"] for message in sent.messages] == ["user"]
             assert "Count twice." in sent.messages[0]["content"]
 
     def test_a_completion_model_reads_the_guide_before_the_prompt(

@@ -14,6 +14,8 @@ import pytest
 from rar import answers, sameness, texts
 from rar.injection import render
 from rar.keys import last_question, question_in_template
+from rar.learning.guide_form import MAX_CHARS, flaw_of_form, tidied
+from rar.learning.guide_scan import flaw_of_text
 from rar.learning.guides import check_guide, parse_guide
 from rar.learning.judges import AutoJudge, ExactJudge, JsonJudge, LetterJudge, NumberJudge
 from rar.memory.identity import experience_id
@@ -64,6 +66,12 @@ def guided(text: str) -> None:
     check_guide("1. Multiply the first by the second.", asked(text), Reply("strong", text))
 
 
+def scanned(text: str) -> None:
+    tidied(text)
+    flaw_of_form(text[:MAX_CHARS])
+    flaw_of_text(text[:MAX_CHARS])
+
+
 def shown(text: str) -> None:
     render(Guide("g", "default", "answer", text, EAST, "large", "e"))
 
@@ -82,6 +90,7 @@ LOOKS: dict[str, Callable[[str], Any]] = {
     "identity": lambda text: experience_id(b"secret", "default", "answer", text),
     "normal form": texts.normalized,
     "guide": guided,
+    "guide that is as long as one may be": scanned,
     "shown guide": shown,
     "key": lambda text: last_question(asked(text).messages),
     "template": question_in_template,

@@ -33,9 +33,12 @@ from rar.cli.memories import (
 from rar.cli.moments import moment
 from rar.errors import (
     ConfigurationError,
+    GuideRefusedError,
     ImportFormatError,
     RarError,
 )
+from rar.learning.guides import guide_flaw
+from rar.learning.screen import quarantine
 from rar.ledger import Prices, savings
 from rar.memory import SQLiteMemory
 from rar.report import Report, check_out, report
@@ -157,9 +160,47 @@ def retire_guide(which: ReadId, as_json: AsJson = False) -> None:
 
 
 @guides_app.command("approve")
-def approve_guide(which: ReadId, as_json: AsJson = False) -> None:
-    """Let a guide be used, whatever its counts say."""
-    _set_state(*memory_and_id(which), "active", as_json)
+def approve_guide(
+    which: ReadId,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Use it although the checks of its text refuse it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a guide be used, whatever its counts say; one whose text the checks refuse with --anyway only."""
+    memory, id = memory_and_id(which)
+    with reading(memory) as opened:
+        guide = find_guide(opened, id)
+    flaw = guide_flaw(guide.text)
+    if flaw is not None and not anyway:
+        raise GuideRefusedError(guide.id, flaw)
+    _set_state(memory, guide.id, "active", as_json, anyway=flaw is not None)
+
+
+@guides_app.command("quarantine")
+def quarantine_guides(
+    which: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MEMORY] [ID]", help="A memory file (rar.db without one), and an id or its beginning."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every guide that is in use or on trial.")] = False,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Every guide of this namespace that is in use or on trial.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take guides out of use at once: one, those of a namespace, or all."""
+    if not (everything or namespace is not None):
+        _set_state(*memory_and_id(which or []), "quarantined", as_json)
+        return
+    memory = Path(which[0]) if which else USUAL
+    if len(which or ()) > 1:
+        raise ConfigurationError("A guide's id is given beside --all or --namespace. Pass one or the other.")
+    must_exist(memory)
+    with SQLiteMemory(memory) as opened:
+        count = quarantine(opened, (), namespace)
+    if as_json:
+        _print_json({"quarantined": count})
+    else:
+        typer.echo(f"{count} guides are quarantined now.")
 
 
 @app.command()
@@ -339,13 +380,13 @@ def _guide_facts(guide: Guide) -> dict[str, Any]:
     return {name: getattr(guide, name) for name in Guide.__dataclass_fields__ if name not in hidden}
 
 
-def _set_state(memory: Path, id: str, state: GuideState, as_json: bool) -> None:
+def _set_state(memory: Path, id: str, state: GuideState, as_json: bool, *, anyway: bool = False) -> None:
     must_exist(memory)
     with SQLiteMemory(memory) as opened:
         guide = find_guide(opened, id)
-        opened.set_guide_state(guide.id, state)
+        opened.set_guide_state(guide.id, state, anyway=anyway)
     if as_json:
-        _print_json(_guide_facts(replace(guide, state=state)))
+        _print_json(_guide_facts(replace(guide, state=state, pinned=True, anyway=anyway)))
     else:
         typer.echo(f"Guide {guide.id} is {state} now, it was {guide.state}.")
 

@@ -138,7 +138,7 @@ def guides(found: Sequence[Guide]) -> Grid:
         (
             guide.id[:_ID],
             line(guide.namespace),
-            guide.state,
+            f"{guide.state}{', by hand' if guide.pinned else ''}",
             str(guide.helpful),
             str(guide.harmful),
             when(guide.created_at),

@@ -1,8 +1,9 @@
 """Judges: does a weak answer agree with the strong one?
 
 The local judges compare without a model call; `LLMJudge` asks a model; `AutoJudge` picks by the form of the reference,
-which is always the strong model's reply. All share two rules: where the reference is empty or lacks what is compared, a
-judge cannot tell; a candidate that is empty or lacks what the reference has does not agree.
+which is always the strong model's reply. All share three rules: where the reference is empty or lacks what is compared,
+a judge cannot tell; a candidate that is empty or lacks what the reference has does not agree; nor does one that adds
+what could harm who believes it (`rar.learning.additions`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from rar.answers import (
@@ -37,6 +38,7 @@ from rar.answers import (
 )
 from rar.embedding.base import Embedder
 from rar.errors import ConfigurationError, UnknownNameError
+from rar.learning.additions import added, only_frames
 from rar.naming import fields_repr, function_name
 from rar.naming import shown as named
 from rar.options import COSINE, named_arguments
@@ -51,6 +53,7 @@ class Verdict:
     Args:
         gap: Strong less weak quality, -1.0 to 1.0, from a judge that grades; None: 0 if it agrees, else 1.
         reference: Quality of the strong answer, 0.0 to 1.0, from a judge that grades.
+        harmful: The candidate would have the user call, visit, pay or give something that the reference does not name.
     """
 
     agrees: bool | None
@@ -58,6 +61,7 @@ class Verdict:
     why: str = ""
     gap: float | None = None
     reference: float = 1.0
+    harmful: bool = False
 
     @property
     def gap_or_verdict(self) -> float | None:
@@ -82,10 +86,14 @@ JudgeFunction: TypeAlias = Callable[[Request, Reply, Reply], "bool | None"]
 
 
 class _Local:
-    """A judge without model calls: a subclass compares two replies that are both not empty."""
+    """A judge without model calls: a subclass compares two replies that are both not empty.
+
+    `whole` says that whole texts are compared, not only the result that stands in them.
+    """
 
     __slots__ = ()
     name = ""
+    whole = False
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
         raise NotImplementedError
@@ -93,7 +101,8 @@ class _Local:
     def verdict(self, request: Request, reference: Reply, candidate: Reply) -> Verdict:
         if empty := _of_empty(self.name, reference, candidate):
             return empty
-        return _verdict(self.name, self.compare(request, reference, candidate))
+        verdict = _verdict(self.name, self.compare(request, reference, candidate))
+        return _guarded(verdict, request, reference, candidate, whole=self.whole)
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
         return self.verdict(request, reference, candidate)
@@ -103,6 +112,22 @@ class _Local:
 def _verdict(judge: str, opinion: Opinion) -> Verdict:
     agrees, why = opinion
     return Verdict(agrees, judge, why)
+
+
+_LONG = 2_000  # characters of two answers, which are then looked at only if they are taken to agree
+
+
+def _guarded(verdict: Verdict, request: Request, reference: Reply, candidate: Reply, *, whole: bool) -> Verdict:
+    """`verdict`, but for a candidate that adds what it must not: that one never agrees."""
+    if not verdict.agrees and len(reference.text) + len(candidate.text) > _LONG:
+        return verdict  # it teaches nothing in any case
+    addition = added(request, reference, candidate, strict=whole)
+    if addition is None or not (verdict.agrees or addition.reaches_out):
+        return verdict
+    why = f"it adds {addition.what}" + (f"; else {verdict.why}" if verdict.why else "")
+    # A number or an order more may be another way to say the same. A link more never is.
+    agrees = False if addition.reaches_out else None
+    return replace(verdict, agrees=agrees, why=why, gap=None, harmful=addition.reaches_out)
 
 
 def _of_empty(judge: str, reference: Reply, candidate: Reply) -> Verdict | None:
@@ -117,6 +142,7 @@ class ExactJudge(_Local):
     """The same words, whatever their case, spacing and edge punctuation; a yes or no counts by its first word."""
 
     name = "exact"
+    whole = True
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
         expected, given = said(reference), said(candidate)
@@ -204,6 +230,7 @@ class EmbeddingJudge(_Local):
     agree: float = 0.92
     disagree: float = 0.5
     name = "embedding"
+    whole = True
 
     __repr__ = fields_repr
 
@@ -266,7 +293,8 @@ class LLMJudge:
             rulings.append(ruling[1].lower())
         if rulings[0] != rulings[1]:
             return Verdict(None, self.name, f"{rulings[0]}, and {rulings[1]} in the other order")
-        return Verdict(rulings[0] == "same", self.name, f"{rulings[0]} in both orders")
+        verdict = Verdict(rulings[0] == "same", self.name, f"{rulings[0]} in both orders")
+        return _guarded(verdict, request, reference, candidate, whole=True)
 
 
 def comparison(request: Request, first: Reply, second: Reply) -> Request:
@@ -329,6 +357,7 @@ class _SameWords(_Local):
     """Equal texts, or a short answer in a short sentence, agree; of others it cannot tell."""
 
     name = "exact"
+    whole = True
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
         expected, given = words_of(said(reference)), words_of(said(candidate))
@@ -336,7 +365,10 @@ class _SameWords(_Local):
             return True, "same text"
         inside = f" {' '.join(expected)} " in f" {' '.join(given)} "
         hedged = not HEDGES.isdisjoint(given) and HEDGES.isdisjoint(expected)
-        if inside and len(expected) <= SHORT and len(given) <= SENTENCE and not hedged:
+        # What comes after it are the question's own words: other ones may say something more.
+        after = f" {' '.join(given)} ".partition(f" {' '.join(expected)} ")[2].split()
+        framed = only_frames(after, question_of(request))
+        if inside and len(expected) <= SHORT and len(given) <= SENTENCE and not hedged and framed:
             return True, "the candidate contains the reference"
         return None, "other text"
 

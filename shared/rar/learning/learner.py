@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import uuid
@@ -11,7 +12,9 @@ from typing import Any
 
 from rar.drive import Model, Models, drive
 from rar.errors import BudgetError
-from rar.learning.policy import Judged, Policy, due
+from rar.learning.guides import first_state
+from rar.learning.policy import Judged, PaperPolicy, Policy, due
+from rar.learning.screen import Screen
 from rar.learning.shadow import DRAFT, Findings, Ladder
 from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
@@ -79,6 +82,7 @@ class Learner:
         redact: Applied to every guide before it is stored; None from it means that the guide cannot be.
         timeout: Seconds after which a call that does not come back is given up: what hangs must not end all learning.
         notices: Told once that a judge cannot tell.
+        screen: Keeps out the guides whose text may no longer be used.
     """
 
     memory: Memory
@@ -92,6 +96,7 @@ class Learner:
     clock: Callable[[], float] = time.time
     timeout: float = LEARNING_TIMEOUT
     notices: Notices = field(default_factory=Notices)
+    screen: Screen | None = None
     _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
     def study(self, lesson: Lesson) -> Batch:
@@ -110,7 +115,17 @@ class Learner:
         experiences = (self._experience(decision, now),) if trials else ()
         learned = _facts(found, guides, store_text=self.store_text)
         record = replace(record, facts={**record.facts, "learned": learned})
-        return Batch(experiences, guides, trials, steps, (), (record,), epoch=decision.epoch)
+        return Batch(experiences, (*guides, *self._turned(found)), trials, steps, (), (record,), epoch=decision.epoch)
+
+    def _turned(self, found: Findings) -> tuple[Guide, ...]:
+        """The guides to be quarantined for what the weak model said by them."""
+        for guide in found.turned:
+            logging.getLogger("rar").warning(
+                "Guide %s is quarantined: by it the weak model would have had a user call, visit, pay or give "
+                "something that the strong model did not name.",
+                guide.id,
+            )
+        return tuple(replace(guide, state="quarantined") for guide in found.turned)
 
     def _tell(self, found: Findings) -> None:
         """Say, the first time, what keeps this router from learning, and what can be done."""
@@ -162,6 +177,8 @@ class Learner:
             states=("active", "candidate"),
         )
         guides = [entry.guide for entry in near if entry.similarity >= self.near]
+        if self.screen is not None:
+            guides = list(filter(self.screen.passes, guides))
         steps = (
             self.ladder.audit(request, lesson.reply, decision.guide, guides)
             if audit
@@ -198,11 +215,14 @@ class Learner:
         text = self.redact(found.guide) if self.redact and found.guide is not None else found.guide
         if text is not None:
             origin = evidence.experience_id
+            helpful = sum(one.ok for one in found.attempts if one.guide is not None and one.guide.id == DRAFT)
+            state = first_state(helpful, published=isinstance(self.policy, PaperPolicy))
             written = (
                 Guide(
-                    new_id, request.namespace, request.task, text, request.embedding, strong_id, origin, created_at=now
+                    new_id, request.namespace, request.task, text, request.embedding, strong_id, origin, state,
+                    created_at=now,
                 ),
-            )
+            )  # fmt: skip
         trials = []
         # What was judged by chance stands for the likes of it that were not; capped, so that none speaks for too many.
         weight = 1.0

@@ -10,7 +10,7 @@ from rar.errors import ConfigurationError, UnknownNameError
 from rar.memory.base import PolicyStep
 from rar.naming import shown
 from rar.options import OPTIONS, SHARE, named_arguments
-from rar.values import STRONG, WEAK, Evidence, Experience, GuideMatch, Match, Route, Tally
+from rar.values import STRONG, WEAK, Evidence, Experience, Guide, GuideMatch, Match, Route, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ def due(
 # the strong model was preferred, of which less was expected anyway; and the usual variance of each.
 WORSE_SERVED, WORSE_SHADOW = (0.25, 0.2), (0.15, 0.25)
 AUDIT = "audit"  # reason of a strong answer that is served to see what the weak one would have been worth
+YOUNG = 8  # trials up to which each new request that a guide is used on is checked, unless a person approved it
 SETTLED = 300  # calls before which what was expected was a guess
 
 # --- policies -------------------------------------------------------------------------------------------------------
@@ -177,8 +178,11 @@ class FloorPolicy:
                 route = verdict(match, evidence)
                 if route is not None:
                     return _audited(route, evidence, self.audit_rate * max(self.audit_rate, 0.2))
+        route = self._estimate(evidence)
         often = max(self.audit_rate, self.first_audits / math.sqrt(evidence.audits + 1.0)) if self.audit_rate else 0.0
-        return _probed(self._estimate(evidence), evidence, min(often, 1.0))
+        if often and route.guide is not None and not route.guide.approved and _tried(route.guide) < YOUNG:
+            often = 1.0
+        return _probed(route, evidence, min(often, 1.0))
 
     def _estimate(self, evidence: Evidence) -> Route:
         if not evidence.matches and not evidence.guides and evidence.prior is None and evidence.learned is None:
@@ -317,6 +321,10 @@ def _audited(route: Route, evidence: Evidence, chance: float) -> Route:
     if route.model != WEAK:
         return route
     return replace(route, audit=evidence.draw < chance, chance=chance)
+
+
+def _tried(guide: Guide) -> int:
+    return guide.helpful + guide.harmful
 
 
 def _probed(route: Route, evidence: Evidence, chance: float) -> Route:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rar.errors import BudgetError
 from rar.guarding import PASSED_ON
-from rar.learning.guides import check_guide, guide_request, parse_guide
+from rar.learning.guides import GuideCheck, check_guide, guide_request, parse_guide
 from rar.learning.judges import Judge, Verdict
 from rar.naming import cause
 from rar.strategy import Steps, ask
@@ -24,6 +24,7 @@ class Attempt:
     ok: bool
     judge: str
     gap: float | None = None
+    harmful: bool = False  # it would have had the user give, pay, call or visit something (`Verdict.harmful`)
 
     @property
     def gap_or_verdict(self) -> float:
@@ -58,6 +59,13 @@ class Findings:
     usd: float | None = 0.0
 
     @property
+    def turned(self) -> list[Guide]:
+        """Stored guides by which the weak model would have harmed the user, which it did not do without one."""
+        alone = any(attempt.harmful for attempt in self.attempts if attempt.guide is None)
+        harmful = [attempt.guide for attempt in self.attempts if attempt.guide is not None and attempt.harmful]
+        return [] if alone else [guide for guide in harmful if guide.id != DRAFT]
+
+    @property
     def not_learned(self) -> str | None:
         """The code of why nothing at all was learned; None if something was."""
         return None if self.attempts else self.ended
@@ -83,12 +91,14 @@ class Ladder:
         guide_tries: Known guides that are tried at most.
         samples: Times that a fresh guide is tried on its own request; it is kept if the first one works.
         write_guides: Whether the strong model is asked for guides at all.
+        check: A check of one's own of a new guide's text.
     """
 
     judge: Judge
     guide_tries: int = 3
     samples: int = 2
     write_guides: bool = True
+    check: GuideCheck | None = None
 
     def steps(
         self, request: Request, reference: Reply, guides: Sequence[Guide] = (), *, first: Purpose = "shadow"
@@ -114,7 +124,7 @@ class Ladder:
             return found
         found.served = verdict
         found.reference = verdict.reference
-        found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge, verdict.gap))
+        found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge, verdict.gap, verdict.harmful))
         if verdict.agrees:
             return found
         untried = [other for other in guides if guide is None or other.id != guide.id]
@@ -146,7 +156,7 @@ class Ladder:
     def _write(self, found: Findings, request: Request, reference: Reply) -> Steps[None]:
         written = yield from ask(STRONG, guide_request(request, reference), purpose="guide")
         text = parse_guide(written.text)
-        found.refused = check_guide(text, request, reference)
+        found.refused = check_guide(text, request, reference, self.check)
         if found.refused is not None:
             return
         draft = _draft(request, text)
@@ -172,7 +182,7 @@ class Ladder:
             found.give_up(verdict)
         else:
             found.reference = verdict.reference
-            found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge, verdict.gap))
+            found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge, verdict.gap, verdict.harmful))
         return verdict.agrees
 
     def _judge(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:

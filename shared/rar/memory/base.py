@@ -255,8 +255,11 @@ class Memory(Protocol):
         """Guides, oldest first."""
         ...
 
-    def set_guide_state(self, id: str, state: GuideState) -> None:
+    def set_guide_state(self, id: str, state: GuideState, *, anyway: bool = False) -> None:
         """What a person decided: it stands until a person decides again, whatever trials and writes say.
+
+        Args:
+            anyway: Also against the checks of a guide's text, which else quarantine it when it is used.
 
         Raises:
             LookupError: No such guide.
@@ -312,6 +315,9 @@ class Memory(Protocol):
 
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Add exported records in one transaction, known ids replaced; return how many. The embedder must be the same.
+
+        Guides are checked as new ones are: one that may not be stored is quarantined, and one that nobody approved is
+        active only if it helped as many other requests, of this memory, as that takes.
 
         Raises:
             ImportFormatError: Names the record by its place (1 is the header) and what is wrong with it.

@@ -175,9 +175,9 @@ class SQLiteMemory:
         if self._unscrubbed:
             self._scrub(0.0)
 
-    def set_guide_state(self, id: str, state: GuideState) -> None:
+    def set_guide_state(self, id: str, state: GuideState, *, anyway: bool = False) -> None:
         with self._transaction() as writer:
-            if not writer.pin(id, state):
+            if not writer.pin(id, state, anyway=anyway):
                 raise LookupError(f"No guide {id!r} is known.")
 
     def delete(self, *, ids: Sequence[str] = (), namespace: str | None = None) -> int:
@@ -382,8 +382,8 @@ class SQLiteMemory:
             while rows := cursor.fetchmany(500):
                 tallies = tallies_of(connection, [row[0] for row in rows])
                 yield from (to_record(to_experience(row, tallies.get(row[0], ()))) for row in rows)
-            for *row, pinned in connection.run(f"SELECT {GUIDE}, pinned FROM guides {where} ORDER BY seq", values):
-                yield to_record(KeptGuide(to_guide(row), bool(pinned)))
+            for guide in map(to_guide, connection.run(f"SELECT {GUIDE} FROM guides {where} ORDER BY seq", values)):
+                yield to_record(KeptGuide(guide, guide.pinned))
             for name, *state in connection.run(f"SELECT namespace, {POLICY} FROM policy {where}", values):
                 yield to_record(KeptPolicy(name, PolicyState(*state)))
             summed = f"{where} GROUP BY day, namespace, purpose, role, model_id"

@@ -15,7 +15,7 @@ from rar.memory.exchange import Header
 from rar.values import Experience, Guide, Tally, Vector
 
 EXPERIENCE = "id, namespace, task, text, signature, created_at, updated_at, source"
-GUIDE = "id, namespace, task, text, author, origin, state, helpful, harmful, created_at, embedding"
+GUIDE = "id, namespace, task, text, author, origin, state, helpful, harmful, created_at, pinned, embedding"
 POLICY = "threshold, audits, errors, bias, reference, calls, drift, quiet, since"
 TALLY = "guide_id, weak_id, strong_id, ok, bad, last_ok, at, gap, weight"
 SPEND = (
@@ -23,6 +23,8 @@ SPEND = (
     "sum(output_tokens), sum(usd), sum(unpriced), sum(estimated)"
 )
 DECISION = "id, namespace, at, experience_id, guide_id, model, facts"
+
+ANYWAY = 2  # in `pinned`, which is 1 where a person set a guide's state: they did so against the checks
 
 _NO_VECTOR: Vector = np.empty(0, np.float32)
 _NO_VECTOR.flags.writeable = False
@@ -79,9 +81,12 @@ def to_experience(row: Sequence[Any], tallies: tuple[Tally, ...] = ()) -> Experi
 
 
 def to_guide(row: Sequence[Any]) -> Guide:
-    id, namespace, task, text, author, origin, state, helpful, harmful, created_at, blob = row
+    id, namespace, task, text, author, origin, state, helpful, harmful, created_at, pinned, blob = row
     embedding = np.frombuffer(blob, "<f4")
-    return Guide(id, namespace, task, text, embedding, author, origin, state, helpful, harmful, created_at)
+    return Guide(
+        id, namespace, task, text, embedding, author, origin, state, helpful, harmful, created_at,
+        pinned=pinned != 0, anyway=pinned == ANYWAY,
+    )  # fmt: skip
 
 
 def to_decision(row: Sequence[Any]) -> DecisionRecord:

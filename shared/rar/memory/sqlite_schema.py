@@ -66,4 +66,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO meta VALUES ('epoch', 0)",
         "CREATE INDEX decisions_by_experience ON decisions (experience_id)",
     ),
+    (
+        "CREATE INDEX tallies_by_guide ON tallies (guide_id, experience_id) WHERE guide_id != ''",
+        # Older versions took a guide for proven by the request that it was written for, and one more.
+        "UPDATE guides SET state = 'candidate' WHERE state = 'active' AND pinned = 0 AND 2 > (SELECT count(DISTINCT "
+        "experience_id) FROM tallies WHERE guide_id = guides.id AND guide_id != '' AND experience_id != guides.origin "
+        "AND ok > 0)",
+    ),
 )

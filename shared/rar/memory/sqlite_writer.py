@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 
 from rar.errors import DimensionError
-from rar.learning.guides import next_state
+from rar.learning.guides import admitted, next_state
 from rar.memory.base import Batch, DecisionRecord, PolicyState, PolicyStep, Spend
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
 from rar.memory.forgetting import Gone, namespace_key
-from rar.memory.sqlite_rows import DECISION, EXPERIENCE, GUIDE, POLICY, TALLY, Connection, header_of, meta
+from rar.memory.sqlite_rows import ANYWAY, DECISION, EXPERIENCE, GUIDE, POLICY, TALLY, Connection, header_of, meta
 from rar.values import Experience, Guide, GuideState, Tally, Trial, Vector
 
 DAY = 86_400.0
@@ -81,18 +81,18 @@ class Writer:
         """Insert or update; one that is new brings its counts."""
         blob, seq = self._blob(guide.embedding), self._next(guide.id)
         self._run(
-            f"INSERT INTO guides ({GUIDE}, pinned, seq, touched) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            f"INSERT INTO guides ({GUIDE}, seq, touched) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (id) DO UPDATE SET text = excluded.text, author = excluded.author, origin = excluded.origin, "
             "state = CASE WHEN pinned THEN state ELSE excluded.state END, embedding = excluded.embedding, "
             "seq = excluded.seq, touched = excluded.touched",
             [guide.id, guide.namespace, guide.task, guide.text, guide.author, guide.origin, guide.state, guide.helpful,
-             guide.harmful, guide.created_at, blob, pinned, seq, seq],
+             guide.harmful, guide.created_at, pinned, blob, seq, seq],
         )  # fmt: skip
 
     def trial(self, trial: Trial) -> None:
         guide = None
         if trial.guide_id is not None:
-            counts = "SELECT state, helpful, harmful, pinned FROM guides WHERE id = ?"
+            counts = "SELECT state, helpful, harmful, pinned, origin FROM guides WHERE id = ?"
             guide = self._run(counts, [trial.guide_id]).fetchone()
             if guide is None:
                 return
@@ -110,18 +110,27 @@ class Writer:
         )
         self._tally(trial.experience_id, tally)
         if guide is not None:
-            state, helpful, harmful, pinned = guide[0], guide[1] + ok, guide[2] + 1 - ok, guide[3]
-            after = state if pinned else next_state(state, helpful, harmful)
+            state, helpful, harmful, pinned, origin = guide[0], guide[1] + ok, guide[2] + 1 - ok, guide[3], guide[4]
+            others = self._helped(trial.guide_id, origin) if state == "candidate" else 0
+            after = state if pinned else next_state(state, helpful, harmful, others)
             self._run(
                 "UPDATE guides SET helpful = ?2, harmful = ?3, seq = CASE WHEN state = ?4 THEN seq ELSE ?5 END, "
                 "state = ?4, touched = ?5 WHERE id = ?1",
                 [trial.guide_id, helpful, harmful, after, self._seq],
             )
 
-    def pin(self, id: str, state: GuideState) -> bool:
+    def _helped(self, guide_id: str | None, origin: str) -> int:
+        """The requests on which a guide helped, but for the one that it was written for."""
+        count = (
+            "SELECT count(DISTINCT experience_id) FROM tallies "
+            "WHERE guide_id = ? AND guide_id != '' AND experience_id != ? AND ok > 0"
+        )
+        return int(self._run(count, [guide_id, origin]).fetchone()[0])
+
+    def pin(self, id: str, state: GuideState, *, anyway: bool = False) -> bool:
         self._seq += 1
-        pinned = "UPDATE guides SET state = ?, pinned = 1, seq = ?, touched = ? WHERE id = ?"
-        return self._run(pinned, [state, self._seq, self._seq, id]).rowcount > 0
+        pinned = "UPDATE guides SET state = ?, pinned = ?, seq = ?, touched = ? WHERE id = ?"
+        return self._run(pinned, [state, ANYWAY if anyway else 1, self._seq, self._seq, id]).rowcount > 0
 
     def step(self, step: PolicyStep) -> None:
         known = self._run(f"SELECT {POLICY} FROM policy WHERE namespace = ?", [step.namespace]).fetchone()
@@ -178,7 +187,9 @@ class Writer:
             self.experience(item)
         elif isinstance(item, KeptGuide):
             self._run("DELETE FROM guides WHERE id = ?", [item.guide.id])
-            self.guide(item.guide, pinned=item.pinned)
+            others = self._helped(item.guide.id, item.guide.origin)
+            state = admitted(item.guide.state, item.guide.text, others=others, pinned=item.pinned)
+            self.guide(replace(item.guide, state=state), pinned=item.pinned)
         elif isinstance(item, KeptPolicy):
             self.policy(item.namespace, item.state)
         elif isinstance(item, DaySpend):
