@@ -26,6 +26,7 @@ _FIRST: Final = 300  # characters within which a prompt that begins with its que
 _LAST: Final = 4_000  # and, at the end, one that ends with it
 _COLONS: Final = 100  # that are looked at for such a sentence
 _SENTENCE: Final = 90  # characters before the colon
+_ORDER_PARAGRAPHS: Final = 3  # that are looked for behind a question
 _FIRST_PARAGRAPH: Final = 60  # characters: what is shorter is a heading
 _CUE: Final = 160  # characters of a last line that a model is to go on from
 
@@ -96,11 +97,28 @@ _INNER = re.compile(
 _NAME = re.compile(_ANY, re.IGNORECASE)
 # A running sentence that ends in the question: "…, please answer the question: …", "The customer asks: …".
 _RUNNING = re.compile(
-    rf"\b(?:{_NAMES['question']}|asks?|asked|wants to know|is asking|answer to|fragt|demande|chiede)"
+    rf"\b(?:{_NAMES['question']}|asks?|asked|wants to know|is asking|answer to|answer (?:this|me|the following)"
+    r"|tell me|fragt|demande|chiede)"
     r"(?: is)?(?: as follows| below|,? (?:based on|using|from|given) (?:the |all )?(?:above|these"
     r"|this)[^.:?\n]{0,30})?[ \t]?\Z",
     re.IGNORECASE,
 )
+# A question in quotes that leads to the material: 'Answer the question "…" from this text:'.
+_QUOTED = re.compile(
+    rf"[^\n\"“]{{0,120}}\b(?:{_NAMES['question']}|asks?|asked)[ \t]?[:,]?[ \t]?"
+    r"[\"“](?P<question>[^\n\"“”]{3,400})[\"”][^\n]{0,120}:[ \t]*\n",
+    re.IGNORECASE,
+)
+# A line at the end that leaves the question to the next one: "Answer the following with citations like [1]."
+_ASKED_BELOW = re.compile(
+    r"(?m)^[ \t]*(?:(?:now|please|then),? ){0,2}(?:answer|respond to|reply to) (?:the following|this|my)\b"
+    r"[^\n]{0,120}[.:][ \t]*\n+",
+    re.IGNORECASE,
+)
+# An order behind the question that says what to do with the material: "Use the snippets below to answer it."
+_POINTS = re.compile(r"\b(?:below|above|following|provided|given|these|this)\b", re.IGNORECASE)
+_ORDERS = re.compile(r"\s*(?:please )?(?:use|using|answer|respond|reply|base|rely|based|only)\b", re.IGNORECASE)
+_QUESTION_MARKS = ("?", "？", "؟")
 _COLON = re.compile(r"[:：](?=\s|['\"{<]|[\u3000-\u9fff])")
 _MATERIAL_LED = re.compile(
     r"[^\n]{0,60}\b(?:context|documents?|information|sources?|passages?|text)\b[^\n]{0,20}:\s", re.IGNORECASE
@@ -134,7 +152,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _MATERIAL_NAMED = re.compile(
-    r"\b(?:context|documents?|passages?|sources?|excerpts?|snippets?|information|pieces|material|articles?|text"
+    r"\b(?:context|documents?|passages?|sources?|excerpts?|snippets?|notes|information|pieces|material|articles?|text"
     r"|results?|"
     r"conversation|history|kontext|dokumente?n?|auszüge\w?|informationen|contexte|extraits|contexto|documentos"
     r"|fragmentos|"
@@ -209,6 +227,7 @@ def parsed(text: str) -> Template | None:
         return Template(None, text) if _is_developers(prompt, instructions) else None
     if found[0] <= cut < found[1]:
         return Template(None, instructions)  # of so long a question not all was looked at
+    found = found[0], _before_orders(text, *found)
     question = _unquoted(text[found[0] : found[1]])
     outside = f"{text[: found[0]][:_HEAD]}\n{text[found[1] :][:_HEAD]}"
     evident = prompt.has("material") or _MATERIAL_NAMED.search(outside) or _ends_in_cue(text)
@@ -335,6 +354,9 @@ def _is_answered(prompt: _Prompt, following: int) -> bool:
 def _running(prompt: _Prompt) -> tuple[int, int] | None:
     """A question at the end of a running sentence: before any material on that line, else at the end of the prompt."""
     text = prompt.text
+    quoted = _QUOTED.match(text)
+    if quoted is not None:
+        return quoted.span("question")
     first = next(_running_from(text, 0, _FIRST), None)
     if first is not None:
         line = text.find("\n", first)
@@ -345,9 +367,32 @@ def _running(prompt: _Prompt) -> tuple[int, int] | None:
             return first, line if based is None else based.start()
     last = max(_running_from(text, max(len(text) - _LAST, 0), len(text)), default=None)
     if last is None:
-        return None
+        return _below(prompt)
     end = next((field.start for field in prompt.fields if field.start >= last), len(text))
     return (last, end) if "\n\n" not in text[last:end].strip() else None
+
+
+def _below(prompt: _Prompt) -> tuple[int, int] | None:
+    """A question without a label behind all material: below a line that leads to it, or behind a closing tag."""
+    text = prompt.text.rstrip()
+    start = max((match.end() for match in _ASKED_BELOW.finditer(text, max(len(text) - _LAST, 0))), default=None)
+    last = prompt.fields[-1] if prompt.fields else None
+    if start is None and last is not None and last.kind == "end" and "?" not in text[: prompt.first("material")]:
+        start = last.text if text.endswith(_QUESTION_MARKS) else None
+    asked = "" if start is None else text[start:].strip()
+    return (text.rfind(asked), len(text)) if asked and "\n\n" not in asked else None
+
+
+def _before_orders(text: str, start: int, end: int) -> int:
+    """Where a question ends that paragraphs of orders about the material follow."""
+    for _ in range(_ORDER_PARAGRAPHS):
+        gap = text.rfind("\n\n", start, start + len(text[start:end].rstrip()))
+        paragraph = text[gap:end]
+        named = _POINTS.search(paragraph) and _MATERIAL_NAMED.search(paragraph)
+        if gap < 0 or not text[start:gap].strip() or not (named and _ORDERS.match(paragraph)):
+            break
+        end = gap
+    return end
 
 
 def _running_from(text: str, start: int, end: int) -> Iterator[int]:
