@@ -39,7 +39,7 @@ _NAMES: dict[_Kind, str] = {
     "turn": "human user q",
     "material": """
         contexts? context.information context.documents? documents? docs sources? search.results? results passages?
-        excerpts? extracts? snippets? chunks? article text transcript information background knowledge knowledge.base
+        excerpts? extracts? snippets? chunks? articles? text transcript information background knowledge knowledge.base
         material references? data contents? facts evidence summaries chat.history conversation conversation.history
         current.conversation previous.conversation history messages existing.answer sql sql.?query sql.?result
         sql.response schema kontext dokumente? quellen? textauszüge auszüge informationen gesprächsverlauf verlauf
@@ -66,9 +66,8 @@ _ASKER = (
 )
 _ASKED = "(?:follow[ -]?up|new|user(?:'s)?|human|customer) (?:input|message|prompt|task)|follow[ -]?up"
 _QUALIFIED = {"question": f"{_ASKER}(?:{_NAMES['question']})|{_ASKED}"}
-_QUALIFIED["material"] = (
-    f"(?:(?:retrieved|relevant|provided|given|additional|supporting|search|useful) ){{0,2}}(?:{_NAMES['material']})"
-)
+_SUPPLIED = "(?:(?:retrieved|relevant|provided|given|additional|supporting|search|useful|help) ){0,2}"
+_QUALIFIED["material"] = f"{_SUPPLIED}(?:{_NAMES['material']})"
 _OWNER = r"(?: (?:des|der|du|de la|de l'|del|de|do|da|van de|of the|from the) ?\w{2,14})?"
 _ANY = "|".join(f"(?P<{kind}>{_QUALIFIED.get(kind, names)})" for kind, names in _NAMES.items())
 
@@ -85,7 +84,7 @@ _HEADING = re.compile(
 )
 _TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z][\w -]{0,40})(?: [^<>\n]{0,80})?>")
 _TAGS: dict[_Kind, re.Pattern[str]] = {
-    "question": re.compile(rf"{_QUALIFIED['question']}|user ?(?:question|query|input)", re.IGNORECASE),
+    "question": re.compile(rf"{_QUALIFIED['question']}|user ?(?:question|query|input)|input", re.IGNORECASE),
     "material": re.compile(_QUALIFIED["material"], re.IGNORECASE),
     "other": re.compile(r"instructions?|rules|role|examples?|format|answer", re.IGNORECASE),
 }
@@ -98,7 +97,7 @@ _NAME = re.compile(_ANY, re.IGNORECASE)
 # A running sentence that ends in the question: "…, please answer the question: …", "The customer asks: …".
 _RUNNING = re.compile(
     rf"\b(?:{_NAMES['question']}|asks?|asked|wants to know|is asking|answer to|answer (?:this|me|the following)"
-    r"|tell me|fragt|demande|chiede)"
+    r"|, (?:please |then |now )?answer|tell me|fragt|demande|chiede)"
     r"(?: is)?(?: as follows| below|,? (?:based on|using|from|given) (?:the |all )?(?:above|these"
     r"|this)[^.:?\n]{0,30})?[ \t]?\Z",
     re.IGNORECASE,
@@ -130,7 +129,7 @@ _BASED = re.compile(
     re.IGNORECASE,
 )
 _RULE = re.compile(
-    r"(?m)^[ \t]*(?:\[/[A-Za-z _]{1,30}\]|[-=_*~#]{3,}|>>>|<<<|\"\"\"|```\w{0,12})[ \t]*$|<\|[a-z_]{1,20}\|>"
+    r"(?m)^[ \t]*(?:\[/[A-Za-z _]{1,30}\]|[-=_*~#]{3,}|>>>|<<<|\"\"\"|```\w{0,12})[ \t]*$|<\|[a-z_]{1,20}\|>|\[/INST\]"
 )
 # How developers begin who write to the model, and users seldom do.
 _TO_MODEL = re.compile(r"\s{0,9}(?:you are|you will be)\b", re.IGNORECASE)
