@@ -296,7 +296,7 @@ def _fields(text: str) -> list[_Field]:
     for match in _TAG.finditer(text):
         name = match["name"].lower().replace("-", " ").replace("_", " ")
         kind = next((kind for kind, names in _TAGS.items() if names.fullmatch(name)), None)
-        if kind is not None:
+        if kind is not None and (name != "input" or "<input>" in text):  # those of web pages have names
             found.append(_Field("end" if match["close"] else kind, match.start(), match.end(), tagged=True))
     if _ends_in_cue(text) and _last_line(text) not in {field.start for field in found}:
         found.append(_Field("answer", _last_line(text), len(text)))
