@@ -34,7 +34,7 @@ _GOING_ON = _set(
     "y pero "
     "o entonces también sí si sigue continúa e ma allora anche sì mas então também sim não en maar dus ook nee а но "
     "и да нет "
-    "i ale tak nie ve ama evet"
+    "ale tak nie ve ama evet"
 )
 # Words that point back to something. German articles and Spanish "este" point on as well, so they are left out.
 _POINTING = _set(
@@ -52,6 +52,11 @@ _POINTING_SIGNS = re.compile(
     r"[它他她這这那其该該]|上面|刚才|剛才|前面|それ|これ|あれ|その|この|彼|그것|이것|저것|그거"
 )
 _NTH = "first|second|third|fourth|last|other|next|previous|latter|former"
+# What an earlier answer was, by a name: "the text", "the last paragraph", "your reply".
+_WRITTEN = (
+    "text|answers?|mail|e-?mail|letter|message|paragraph|sentence|list|code|function|script|story|poem|essay|table"
+    "|summary|response|reply|title|tone|version|draft|recipe|plan|outline|examples?"
+)
 _POINTING_PHRASES = re.compile(
     "|".join(
         (
@@ -60,12 +65,28 @@ _POINTING_PHRASES = re.compile(
             r"\b(?:the|this|our) (?:conversation|chat|discussion|dialogue)\b|\bso far\b",
             r"\bthat (?:one|again|too|way)\b",
             r"\b(?:is|was|does|did|about|of|for|with|do|like|to|explain|mean) that(?=\s{0,9}(?:[?.!,]|$))",
+            r"\b(?:do|does|did|would|could|can|should|will|might|has|whether|if|why|before|after) that(?:'s)?\b",
+            r"(?:^|[.!?:]\s{1,9})(?:is|was) that\b|\binstead(?=\s{0,9}(?:[?.!,]|$))|^\W{0,9}(?:what|how) about\b",
+            rf"\bmore (?:{_WRITTEN}|ideas|options|of)\b|\banother (?:{_WRITTEN}|option|way|idea|try)\b",
+            rf"\btell me more\b|\bin your (?:{_WRITTEN})\b|\bwhich one\b",
+            r"\b(?:of the|between the|both|the) two\b(?=\s{0,9}(?:[?.!,]|is|are|$))",
+            r"\bdas (?:denn|bitte|auch|genau|noch|mal|so)\b|\b(?:kannst du|könntest du|können sie) das\b",
+            r"\b(?:(?:der|den|die) beiden|les deux|los dos|las dos)\b",
+            r"\b(?:tu as dit|vous avez dit|dijiste|mencionaste|hai detto)\b",
             r"\byou (?:said|mentioned|wrote|suggested|just|meant)\b|\byour (?:last|previous|first|answer)\b",
             r"\b(?:one more|another one|what else|as above|more details? about)\b",
             r"\bthere(?=\s{0,9}(?:[?.!,]|$)|\s{1,9}too\b)",
             r"\b(?:das gleiche|(?:der|die|das) zweite|la même chose|l[ea] deuxième|el segundo|la segunda)\b",
         )
     ),
+    re.IGNORECASE,
+)
+# An order to change what was written before: "Make the text shorter". Behind a colon, the text would come along.
+_CHANGES = re.compile(
+    r"\W{0,9}(?:(?:now|please|can you|could you) ){0,2}(?:make|rewrite|rephrase|shorten|expand|change|improve|fix"
+    r"|simplify|remove|delete|add|use|turn|convert|translate|put|include|drop|keep|reformat|sort)\b[^:\n]{0,80}?"
+    rf"\b(?:(?:the|your) (?:\w{{1,12}} )?(?:{_WRITTEN})|at the (?:end|beginning|start|top|bottom))\b"
+    r"(?![^:\n]{0,80}:)",
     re.IGNORECASE,
 )
 # "It is true that …": words that point at nothing.
@@ -98,7 +119,7 @@ def stands_alone(turn: str, answered: str = "") -> bool:
         return False
     if words[0] in _GOING_ON or not _POINTING.isdisjoint(words):
         return False
-    if _POINTING_PHRASES.search(text) or _POINTING_SIGNS.search(text):
+    if _CHANGES.match(text) or _POINTING_PHRASES.search(text) or _POINTING_SIGNS.search(text):
         return False
     return any(mark in turn for mark in _QUESTION_MARKS) or not _asks_back(answered)
 

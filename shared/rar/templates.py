@@ -26,6 +26,7 @@ _FIRST: Final = 300  # characters within which a prompt that begins with its que
 _LAST: Final = 4_000  # and, at the end, one that ends with it
 _COLONS: Final = 100  # that are looked at for such a sentence
 _SENTENCE: Final = 90  # characters before the colon
+_ORDER_PARAGRAPHS: Final = 3  # that are looked for behind a question
 _FIRST_PARAGRAPH: Final = 60  # characters: what is shorter is a heading
 _CUE: Final = 160  # characters of a last line that a model is to go on from
 
@@ -38,7 +39,7 @@ _NAMES: dict[_Kind, str] = {
     "turn": "human user q",
     "material": """
         contexts? context.information context.documents? documents? docs sources? search.results? results passages?
-        excerpts? extracts? snippets? chunks? article text transcript information background knowledge knowledge.base
+        excerpts? extracts? snippets? chunks? articles? text transcript information background knowledge knowledge.base
         material references? data contents? facts evidence summaries chat.history conversation conversation.history
         current.conversation previous.conversation history messages existing.answer sql sql.?query sql.?result
         sql.response schema kontext dokumente? quellen? textauszüge auszüge informationen gesprächsverlauf verlauf
@@ -65,9 +66,8 @@ _ASKER = (
 )
 _ASKED = "(?:follow[ -]?up|new|user(?:'s)?|human|customer) (?:input|message|prompt|task)|follow[ -]?up"
 _QUALIFIED = {"question": f"{_ASKER}(?:{_NAMES['question']})|{_ASKED}"}
-_QUALIFIED["material"] = (
-    f"(?:(?:retrieved|relevant|provided|given|additional|supporting|search|useful) ){{0,2}}(?:{_NAMES['material']})"
-)
+_SUPPLIED = "(?:(?:retrieved|relevant|provided|given|additional|supporting|search|useful|help) ){0,2}"
+_QUALIFIED["material"] = f"{_SUPPLIED}(?:{_NAMES['material']})"
 _OWNER = r"(?: (?:des|der|du|de la|de l'|del|de|do|da|van de|of the|from the) ?\w{2,14})?"
 _ANY = "|".join(f"(?P<{kind}>{_QUALIFIED.get(kind, names)})" for kind, names in _NAMES.items())
 
@@ -84,7 +84,7 @@ _HEADING = re.compile(
 )
 _TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z][\w -]{0,40})(?: [^<>\n]{0,80})?>")
 _TAGS: dict[_Kind, re.Pattern[str]] = {
-    "question": re.compile(rf"{_QUALIFIED['question']}|user ?(?:question|query|input)", re.IGNORECASE),
+    "question": re.compile(rf"{_QUALIFIED['question']}|user ?(?:question|query|input)|input", re.IGNORECASE),
     "material": re.compile(_QUALIFIED["material"], re.IGNORECASE),
     "other": re.compile(r"instructions?|rules|role|examples?|format|answer", re.IGNORECASE),
 }
@@ -96,11 +96,28 @@ _INNER = re.compile(
 _NAME = re.compile(_ANY, re.IGNORECASE)
 # A running sentence that ends in the question: "…, please answer the question: …", "The customer asks: …".
 _RUNNING = re.compile(
-    rf"\b(?:{_NAMES['question']}|asks?|asked|wants to know|is asking|answer to|fragt|demande|chiede)"
+    rf"\b(?:{_NAMES['question']}|asks?|asked|wants to know|is asking|answer to|answer (?:this|me|the following)"
+    r"|, (?:please |then |now )?answer|tell me|fragt|demande|chiede)"
     r"(?: is)?(?: as follows| below|,? (?:based on|using|from|given) (?:the |all )?(?:above|these"
     r"|this)[^.:?\n]{0,30})?[ \t]?\Z",
     re.IGNORECASE,
 )
+# A question in quotes that leads to the material: 'Answer the question "…" from this text:'.
+_QUOTED = re.compile(
+    rf"[^\n\"“]{{0,120}}\b(?:{_NAMES['question']}|asks?|asked)[ \t]?[:,]?[ \t]?"
+    r"[\"“](?P<question>[^\n\"“”]{3,400})[\"”][^\n]{0,120}:[ \t]*\n",
+    re.IGNORECASE,
+)
+# A line at the end that leaves the question to the next one: "Answer the following with citations like [1]."
+_ASKED_BELOW = re.compile(
+    r"(?m)^[ \t]*(?:(?:now|please|then),? ){0,2}(?:answer|respond to|reply to) (?:the following|this|my)\b"
+    r"[^\n]{0,120}[.:][ \t]*\n+",
+    re.IGNORECASE,
+)
+# An order behind the question that says what to do with the material: "Use the snippets below to answer it."
+_POINTS = re.compile(r"\b(?:below|above|following|provided|given|these|this)\b", re.IGNORECASE)
+_ORDERS = re.compile(r"\s*(?:please )?(?:use|using|answer|respond|reply|base|rely|based|only)\b", re.IGNORECASE)
+_QUESTION_MARKS = ("?", "？", "؟")
 _COLON = re.compile(r"[:：](?=\s|['\"{<]|[\u3000-\u9fff])")
 _MATERIAL_LED = re.compile(
     r"[^\n]{0,60}\b(?:context|documents?|information|sources?|passages?|text)\b[^\n]{0,20}:\s", re.IGNORECASE
@@ -112,7 +129,7 @@ _BASED = re.compile(
     re.IGNORECASE,
 )
 _RULE = re.compile(
-    r"(?m)^[ \t]*(?:\[/[A-Za-z _]{1,30}\]|[-=_*~#]{3,}|>>>|<<<|\"\"\"|```\w{0,12})[ \t]*$|<\|[a-z_]{1,20}\|>"
+    r"(?m)^[ \t]*(?:\[/[A-Za-z _]{1,30}\]|[-=_*~#]{3,}|>>>|<<<|\"\"\"|```\w{0,12})[ \t]*$|<\|[a-z_]{1,20}\|>|\[/INST\]"
 )
 # How developers begin who write to the model, and users seldom do.
 _TO_MODEL = re.compile(r"\s{0,9}(?:you are|you will be)\b", re.IGNORECASE)
@@ -134,7 +151,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _MATERIAL_NAMED = re.compile(
-    r"\b(?:context|documents?|passages?|sources?|excerpts?|snippets?|information|pieces|material|articles?|text"
+    r"\b(?:context|documents?|passages?|sources?|excerpts?|snippets?|notes|information|pieces|material|articles?|text"
     r"|results?|"
     r"conversation|history|kontext|dokumente?n?|auszüge\w?|informationen|contexte|extraits|contexto|documentos"
     r"|fragmentos|"
@@ -209,6 +226,7 @@ def parsed(text: str) -> Template | None:
         return Template(None, text) if _is_developers(prompt, instructions) else None
     if found[0] <= cut < found[1]:
         return Template(None, instructions)  # of so long a question not all was looked at
+    found = found[0], _before_orders(text, *found)
     question = _unquoted(text[found[0] : found[1]])
     outside = f"{text[: found[0]][:_HEAD]}\n{text[found[1] :][:_HEAD]}"
     evident = prompt.has("material") or _MATERIAL_NAMED.search(outside) or _ends_in_cue(text)
@@ -278,7 +296,7 @@ def _fields(text: str) -> list[_Field]:
     for match in _TAG.finditer(text):
         name = match["name"].lower().replace("-", " ").replace("_", " ")
         kind = next((kind for kind, names in _TAGS.items() if names.fullmatch(name)), None)
-        if kind is not None:
+        if kind is not None and (name != "input" or "<input>" in text):  # those of web pages have names
             found.append(_Field("end" if match["close"] else kind, match.start(), match.end(), tagged=True))
     if _ends_in_cue(text) and _last_line(text) not in {field.start for field in found}:
         found.append(_Field("answer", _last_line(text), len(text)))
@@ -335,6 +353,9 @@ def _is_answered(prompt: _Prompt, following: int) -> bool:
 def _running(prompt: _Prompt) -> tuple[int, int] | None:
     """A question at the end of a running sentence: before any material on that line, else at the end of the prompt."""
     text = prompt.text
+    quoted = _QUOTED.match(text)
+    if quoted is not None:
+        return quoted.span("question")
     first = next(_running_from(text, 0, _FIRST), None)
     if first is not None:
         line = text.find("\n", first)
@@ -345,9 +366,32 @@ def _running(prompt: _Prompt) -> tuple[int, int] | None:
             return first, line if based is None else based.start()
     last = max(_running_from(text, max(len(text) - _LAST, 0), len(text)), default=None)
     if last is None:
-        return None
+        return _below(prompt)
     end = next((field.start for field in prompt.fields if field.start >= last), len(text))
     return (last, end) if "\n\n" not in text[last:end].strip() else None
+
+
+def _below(prompt: _Prompt) -> tuple[int, int] | None:
+    """A question without a label behind all material: below a line that leads to it, or behind a closing tag."""
+    text = prompt.text.rstrip()
+    start = max((match.end() for match in _ASKED_BELOW.finditer(text, max(len(text) - _LAST, 0))), default=None)
+    last = prompt.fields[-1] if prompt.fields else None
+    if start is None and last is not None and last.kind == "end" and "?" not in text[: prompt.first("material")]:
+        start = last.text if text.endswith(_QUESTION_MARKS) else None
+    asked = "" if start is None else text[start:].strip()
+    return (text.rfind(asked), len(text)) if asked and "\n\n" not in asked else None
+
+
+def _before_orders(text: str, start: int, end: int) -> int:
+    """Where a question ends that paragraphs of orders about the material follow."""
+    for _ in range(_ORDER_PARAGRAPHS):
+        gap = text.rfind("\n\n", start, start + len(text[start:end].rstrip()))
+        paragraph = text[gap:end]
+        named = _POINTS.search(paragraph) and _MATERIAL_NAMED.search(paragraph)
+        if gap < 0 or not text[start:gap].strip() or not (named and _ORDERS.match(paragraph)):
+            break
+        end = gap
+    return end
 
 
 def _running_from(text: str, start: int, end: int) -> Iterator[int]:

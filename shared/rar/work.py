@@ -227,8 +227,10 @@ def _addressed(words: Words, talks: bool) -> _Directive | None:
         return None if role is None else _Directive(_PLAIN, role.work, role.words)
     if len(words) > 2 and words[1] == "are" and words[2] not in {"to", "given", "asked", "provided", "required"}:
         return _persona(words)
-    if len(words) > 2 and _VERBS.get(words[1], "make") != "make":  # "you translate what users write"
-        return _order(words[1:], _PLAIN, talks)
+    if len(words) > 2 and words[1] in _VERBS and not _then_answers(words[2:]):  # "you translate what users write"
+        found = _order(words[1:], _PLAIN, talks)
+        if _VERBS[words[1]] != "make" or (found is not None and found.work not in {"answer", "other"}):
+            return found
     order = _behind_to(words)
     if order and order[0] in {"be", "receive", "see", "get"}:  # "you will be given a text, …"
         return _led(order, talks)
@@ -310,6 +312,16 @@ _DONE = {
 _VERBS: Mapping[str, str] = {form: kind for kind, verbs in _DONE.items() for form in _forms(verbs)} | {
     "classified": "classify", "classifies": "classify", "classifying": "classify", "verifying": "evaluate",
 }  # fmt: skip
+# Verbs that say the work by their second word alone: "order the passages", which is no order of a customer's.
+_PHRASES: Mapping[tuple[str, ...], str] = {
+    ("pull", "out"): "extract",
+    ("pick", "out"): "extract",
+    ("order", "the"): "rank",
+    ("order", "these"): "rank",
+    ("order", "them"): "rank",
+    ("arrange", "the"): "rank",
+    ("arrange", "these"): "rank",
+}
 _MADE: Mapping[str, str] = _table({
     "query": "cypher sparql graphql elasticsearch opensearch dsl jsonpath mongodb promql gremlin numexpr regex api "
     "schema syntactically expression filter esquery",
@@ -354,7 +366,7 @@ _FORMS = _set("format style tone rules guidelines json markdown steps structure 
 
 def _order(words: Words, strength: int, talks: bool) -> _Directive | None:
     """What a clause that begins with a verb orders; None where that verb tells no work."""
-    kind = _VERBS.get(words[0]) if words else None
+    kind = _PHRASES.get(tuple(words[:2])) or (_VERBS.get(words[0]) if words else None)
     if kind is None:
         return None
     behind = words[1 : 1 + _OBJECT]

@@ -19,6 +19,11 @@ DEPENDENT = [
     "How many watts has it?", "Can you give me one more?", "What did you mean?", "Is there a cheaper one there?",
     "ja, bitte", "und der zweite?", "Und für Paris?", "Warum ist dieser so teuer?", "weiter", "et pour Lyon ?",
     "Pourquoi cela coûte-t-il si cher ?", "oui", "¿y el segundo?", "sí", "¿Por qué es eso así de caro?", "e a segunda?",
+    "How much does that cost?", "Why did that happen in the first place?", "What about the red one there?",
+    "How about olive oil instead?", "Could you tell me whether that's allowed?", "Which one of the two?",
+    "Make the text shorter, please", "Rewrite the answer in a formal tone", "Add a joke at the end",
+    "Remove the last paragraph from the mail", "Give me three more examples", "Tell me more about the first book",
+    "Kannst du das bitte kürzen?", "Was ist der Unterschied der beiden?", "¿Cuánto cuesta el que dijiste?",
     "继续", "那第二个呢", "为什么它这么贵？能详细说明一下吗", "続けて", "それはなぜですか教えてください",
 ]  # fmt: skip
 ALONE = [
@@ -27,6 +32,11 @@ ALONE = [
     "Write a poem about spring in Japanese",
     "Is it possible to run Postgres on a Raspberry Pi?",
     "What happened to the company that the board sold in 2019?",
+    "I want to know how one resets a valve",
+    "Which oil should I use instead of butter?",
+    "The problem is that my car won't start. What can I do?",
+    "Translate the following text into French: I am a lamp",
+    "How do I add a column to the table in Postgres?",
     "Wie viele Einwohner hat die Stadt Berlin?",
     "Combien d'habitants vivent dans la ville de Lyon ?",
     "法国的首都是哪里？请简单回答",

@@ -34,9 +34,15 @@ ANSWERING = [
     "Réponds à la question à partir du contexte.",
     "You have access to tools. You can break a question down into smaller ones.",
     "Summarize this response to answer the original question.",
+    "You check facts and answer questions about history.",
+    "You are a math tutor. Order the steps clearly.",
+    "You answer questions about our products. Pull out the relevant facts from the context before you answer.",
 ]
 
 OTHER_WORK: list[tuple[Work, str]] = [
+    ("extract", "Pull out all names of persons and places from the text as JSON."),
+    ("rank", "Order the passages from most to least relevant for the user's query."),
+    ("evaluate", "You check whether an answer is supported by the source. Reply with PASS or FAIL."),
     ("rephrase", "Rephrase so that it stands alone."),
     (
         "rephrase",

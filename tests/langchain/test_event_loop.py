@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +144,28 @@ async def test_drafts_do_not_block_it_either(chat: MakeModel, strict: None) -> N
     model = RouterChatModel(chat("small"), chat("large"), memory=None, strategy=Cascade(lambda request, draft: True))
 
     assert (await model.ainvoke(QUESTION)).response_metadata["rar"]["reason"] == "draft_accepted"
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+async def test_a_forgotten_router_does_not_wait_for_its_files(
+    chat: MakeModel, strict: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = await asyncio.to_thread(
+        lambda: RouterChatModel(chat("small"), chat("large"), memory=":memory:", embedder="hashing", learning="off")
+    )
+    await model.ainvoke(QUESTION)
+    assert await asyncio.to_thread(os.listdir, tmp_path)
+
+    del model
+    gc.collect()
+
+    for _ in range(500):
+        left = await asyncio.to_thread(os.listdir, tmp_path)
+        if not left:
+            break
+        await asyncio.sleep(0.01)
+    assert left == []
 
 
 async def test_the_guard_would_have_told(tmp_path: Path, strict: None) -> None:

@@ -8,6 +8,7 @@ when only its counts moved.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shutil
@@ -631,5 +632,11 @@ def _nothing() -> None:
 
 
 def _remove_folder(folder: str, owner: int) -> None:
-    if os.getpid() == owner:
+    if os.getpid() != owner:
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
         shutil.rmtree(folder, ignore_errors=True)
+    else:  # the garbage collector came by amid an event loop, which must not wait for files
+        threading.Thread(target=shutil.rmtree, args=(folder, True), name="rar-remove").start()
