@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import os
 import random
 import re
@@ -125,6 +126,13 @@ def test_near_twins_are_different_requests(one: str, other: str) -> None:
 )
 def test_trivial_rewordings_are_the_same_request(one: str, other: str) -> None:
     assert signature(one) == signature(other)
+
+
+def test_no_signature_of_an_older_rule_is_one_of_todays() -> None:
+    for text in ("us policy", "one two", ""):
+        for tokens in (text.split(), [text]):
+            old = hashlib.blake2b("\x1f".join(tokens).encode(), digest_size=16).hexdigest()
+            assert signature(text) != old
 
 
 def test_texts_that_differ_only_far_behind_are_different_requests() -> None:

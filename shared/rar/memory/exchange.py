@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 
 from rar.memory.base import DecisionRecord, PolicyState, Spend
-from rar.values import Experience, Guide, GuideState, Purpose, Tally, Vector
+from rar.values import Experience, Guide, GuideState, Origin, Purpose, Tally, Vector
 
 FORMAT, VERSION = "rar-memory", 1
 
@@ -33,6 +33,9 @@ _HEADER: _Fields = {"embedder_id": _TEXT, "dim": _COUNT}
 _TALLY: _Fields = {
     "guide_id": _MAYBE, "weak_id": _TEXT, "strong_id": _TEXT,
     "ok": _COUNT, "bad": _COUNT, "last_ok": _FLAG, "at": _NUMBER, "gap": (float, int, NoneType), "weight": _NUMBER,
+}  # fmt: skip
+_ORIGIN: _Fields = {
+    "context": _TEXT, "user": _TEXT, "ok": _COUNT, "bad": _COUNT, "last_ok": _FLAG, "at": _NUMBER,
 }  # fmt: skip
 _EXPERIENCE: _Fields = {
     "id": _TEXT, "namespace": _TEXT, "task": _TEXT, "text": _MAYBE, "signature": _TEXT,
@@ -158,6 +161,12 @@ def to_item(record: Mapping[str, Any], dim: int) -> Item:
     if kind == "decision":
         return DecisionRecord(**{**_take(record, _DECISION), "facts": _facts(record["facts"])})
     raise ValueError(f"kind {kind!r} is not known")
+
+
+def _tally(record: Any) -> Tally:
+    fields = _take(record, _TALLY)
+    origins = _take({"origins": [], **record}, {"origins": (list, tuple)})["origins"]  # older exports have none
+    return Tally(**fields, origins=tuple(Origin(**_take(origin, _ORIGIN)) for origin in origins))
 
 
 def _take(record: Any, fields: _Fields) -> dict[str, Any]:
