@@ -1,4 +1,4 @@
--- A memory of schema 5, as versions before 0.3 wrote it, with guides that their rule had made active. It stays as it is.
+-- A memory of schema 5, made from that of schema 4 by its migration. It stays as it is: whatever comes later must open it.
 PRAGMA application_id = 1380012621;
 PRAGMA user_version = 5;
 BEGIN TRANSACTION;

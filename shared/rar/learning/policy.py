@@ -117,6 +117,7 @@ def due(
 WORSE_SERVED, WORSE_SHADOW = (0.25, 0.2), (0.15, 0.25)
 AUDIT = "audit"  # reason of a strong answer that is served to see what the weak one would have been worth
 YOUNG = 8  # trials up to which each new request that a guide is used on is checked, unless a person approved it
+BELIEVED = 4  # trials of other contexts at most that make audits fewer: an eighth of what is borrowed stays checked
 SETTLED = 300  # calls before which what was expected was a guess
 
 # --- policies -------------------------------------------------------------------------------------------------------
@@ -187,8 +188,8 @@ class FloorPolicy:
         bounds: Within which the threshold moves.
         doubt: The first part of what audits found expectations to be wrong by, which is not believed: few audits, each
             right or wrong, scatter by about so much.
-        borrowed: Chance that a verdict is audited that was found in other contexts of use than the one at hand, times
-            the trials that it rests on: what few messages brought about is checked within a few requests.
+        borrowed: Chance that a verdict of one trial is audited that was found in another context of use than the one
+            at hand. Of up to four trials it is that part: what messages brought about is checked within a few requests.
         wary: What more confidence is needed just before the alarm that the weak model changed.
     """
 
@@ -230,8 +231,8 @@ class FloorPolicy:
         if not self.audit_rate:
             return 0.0
         trials = max(found.trials, 1)
-        if found.borrowed:  # from contexts of which one user may have made up any number: never less than a guess
-            return max(self.audit_rate, self.borrowed / trials)
+        if found.borrowed:  # from contexts of which one user may have made up any number
+            return max(self.audit_rate, self.borrowed / min(trials, BELIEVED))
         return max(self.audit_rate * max(self.audit_rate, 0.2), self.audit_rate / trials)
 
     def _estimate(self, evidence: Evidence) -> Route:
