@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, get_args
 
 import numpy as np
 
+from rar.learning.origins import KEPT
 from rar.memory.base import DecisionRecord, PolicyState, Spend
 from rar.values import Experience, Guide, GuideState, Origin, Purpose, Tally, Vector
 
@@ -163,12 +164,6 @@ def to_item(record: Mapping[str, Any], dim: int) -> Item:
     raise ValueError(f"kind {kind!r} is not known")
 
 
-def _tally(record: Any) -> Tally:
-    fields = _take(record, _TALLY)
-    origins = _take({"origins": [], **record}, {"origins": (list, tuple)})["origins"]  # older exports have none
-    return Tally(**fields, origins=tuple(Origin(**_take(origin, _ORIGIN)) for origin in origins))
-
-
 def _take(record: Any, fields: _Fields) -> dict[str, Any]:
     if not isinstance(record, Mapping):
         raise ValueError(f"{_shown(record)} is no object")  # noqa: TRY004 - of a file, not of an argument
@@ -192,7 +187,11 @@ def _out_of_range(value: Any, types: tuple[type, ...]) -> bool:
 
 
 def _tally(record: Any) -> Tally:
-    tally = Tally(**_take(record, _TALLY))
+    fields = _take(record, _TALLY)
+    origins = _take({"origins": [], **record}, {"origins": (list, tuple)})["origins"]  # older exports have none
+    if len(origins) > KEPT:
+        raise ValueError(f"field 'origins' has {len(origins)} entries, more than {KEPT}")
+    tally = Tally(**fields, origins=tuple(Origin(**_take(origin, _ORIGIN)) for origin in origins))
     most = tally.ok + tally.bad
     if not 0.0 < tally.weight <= 1_000.0:
         raise ValueError(f"field 'weight' is {_shown(tally.weight)}, which is out of range")
