@@ -4,7 +4,8 @@ Made from recorded questions: of GSM8K with one number changed; of MMLU negated 
 words swapped, or with two options swapped, so that the right letter is another one. The router takes a question for one
 seen before where the cosine is at least 0.9 and the signatures are equal (`rar.sameness`); a plain semantic cache looks
 at the cosine alone. A rule that sees no two questions as the same would do well here, so that harmless rewritings
-(case, spacing, politeness, closing marks) stand beside them: these should be taken for the same.
+(the case of the first word, spacing, politeness, closing marks) stand beside them: these should be taken for the same.
+Pairs of CheckList and Quora follow, as people labelled them: of duplicates few are spelled so alike.
 
     RAR_DATA=... python benchmarks/near_twins.py [--questions 500] [--shuffles 1] [--json]
 """
@@ -83,6 +84,12 @@ TWINS: tuple[tuple[str, str, Change], ...] = (
     ("MMLU, two words swapped", "mmlu_mixtral_gpt4.csv.gz", with_words_swapped),
     ("MMLU, two options swapped", "mmlu_mixtral_gpt4.csv.gz", with_options_swapped),
 )
+LABELLED = (
+    ("CheckList, different", "pairs_checklist.csv.gz", "same", "0"),
+    ("CheckList, the same", "pairs_checklist.csv.gz", "same", "1"),
+    ("Quora, different", "pairs_quora.csv.gz", "duplicate", "0"),
+    ("Quora, the same", "pairs_quora.csv.gz", "duplicate", "1"),
+)
 SHARES = (3, 1, 1, 1)  # of the pairs: as many of GSM8K as of MMLU
 
 
@@ -134,6 +141,9 @@ def main() -> None:
             add(kind, file, change, n, seed)
         for data, file in (("GSM8K", TWINS[0][1]), ("MMLU", TWINS[1][1])):
             add(f"{data}, harmless rewriting", file, rewritten, args.questions // 5, seed)
+    for kind, file, label, value in LABELLED:
+        found = [(row["question1"], row["question2"]) for row in rows(file) if row[label] == value]
+        kinds[kind] = taken(found[: args.questions * 4], embedder)
     twins = [kind for kind, _, _ in TWINS]
     kinds["all near-twins"] = {rule: [hit for kind in twins for hit in kinds[kind][rule]] for rule in kinds[twins[0]]}
     if args.json:

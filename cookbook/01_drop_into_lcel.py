@@ -46,5 +46,5 @@ chain.batch([{"question": RIVER}] * 30)
 show_savings(model.router)  # it looked for ways to have the poet answered cheaply too: that cost is counted
 
 # One call can be steered, here to the strong model.
-forced = chain.invoke({"question": RIVER}, config={"metadata": {"rar_force": "strong"}})
+forced = chain.invoke({"question": RIVER}, config={"configurable": {"rar_force": "strong"}})
 print("forced:", forced.content, forced.response_metadata["rar"]["model"])

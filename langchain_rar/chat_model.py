@@ -30,6 +30,7 @@ from langchain_rar.keys import QueryExtractor, find_key, recorder
 from langchain_rar.messages import from_langchain
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from langchain_rar.serving import Serving, Settings
+from langchain_rar.steering import trusted
 from langchain_rar.structured import StructuredRouter
 from langchain_rar.turns import OpenTurn, turn_of
 from rar.errors import ConfigurationError, MissingModelError, SameModelError
@@ -63,9 +64,9 @@ class RouterChatModel(BaseChatModel):
     It may replace any chat model: tools, structured output, streaming and agents work as they do with its models. The
     decision is in each answer's `response_metadata["rar"]`. May be called from any number of threads and event loops.
 
-    One call may be steered by keyword arguments, or by `config["configurable"]` or `config["metadata"]`: `rar_force`
-    (`"weak"` or `"strong"`), `rar_query` (the user's question), `rar_namespace`, `rar_learn` (False keeps it out of the
-    memory).
+    One call may be steered by keyword arguments or by `config["configurable"]`: `rar_force` (`"weak"` or `"strong"`),
+    `rar_query` (the user's question), `rar_namespace`, `rar_learn` (False keeps it out of the memory), `rar_user` (who
+    asks). Clients of a deployed graph can write both parts of its config, so there `trust_metadata` must allow it.
 
     Args:
         weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. Without them, the names
@@ -77,6 +78,8 @@ class RouterChatModel(BaseChatModel):
             None where it does not know.
         record_queries: Take the question from the input and the retriever of the chain around the router. Watches every
             LangChain run of the process.
+        trust_metadata: Let `config["metadata"]` steer calls, too, and both parts of the config of a deployed graph.
+        namespaces: `"fixed"`: no call may be steered to another namespace than the constructor's.
         tools_to_strong: Send calls with tools or a schema to the strong model if another cannot take them.
         kwargs: `temperature`, `max_tokens` and `stop`, which go with every call; `cache`, `rate_limiter`, `streaming`,
             `disable_streaming` and `output_version`, which models take over that were not given their own; other fields
@@ -101,6 +104,8 @@ class RouterChatModel(BaseChatModel):
     query_extractor: QueryExtractor | None = Field(default=None, exclude=True, repr=False)
     record_queries: bool = False
     tools_to_strong: bool = False
+    trust_metadata: bool = False
+    namespaces: Literal["any", "fixed"] = "any"
 
     _models: tuple[tuple[Any, ...], Mapping[str, ChildModel]] | None = PrivateAttr(default=None)
 
@@ -323,17 +328,17 @@ class RouterChatModel(BaseChatModel):
             del arguments["tools"]
         native = prompt.to_messages()
         messages = tuple(from_langchain(message) for message in native)
-        given = overrides_of(kwargs, config.get("configurable", {}), config.get("metadata", {}))
+        given = overrides_of(kwargs, *trusted(config, metadata=self.trust_metadata))
         force = given.force
         beyond_others = self._beyond_others(form)
         if beyond_others and force is None:
             force = STRONG
         root = getattr(config.get("callbacks"), "parent_run_id", None) if self.record_queries else None
         key = find_key(prompt, messages, given=given.query, root=root, extractor=self.query_extractor)
-        namespace = given.namespace or self.namespace
+        namespace = given.namespace_in(self.namespace, fixed=self.namespaces == "fixed")
         turn = turn_of(native, final=getattr(form, "final", ()))
-        sticky = None if turn is None else self._sticky(turn)
-        guide_id = turn.facts.get("guide_id") if turn is not None and turn.facts is not None else None
+        facts = {} if turn is None else self._decided(turn, namespace)
+        sticky = Route(facts["model"]) if facts else None
         return Request(
             messages,
             key.text,
@@ -343,9 +348,11 @@ class RouterChatModel(BaseChatModel):
             {FORM: form, ARGUMENTS: arguments},
             force=force,
             sticky=sticky,
-            sticky_guide=guide_id if isinstance(guide_id, str) else None,
+            sticky_guide=facts.get("guide_id"),
             # In the middle of a turn whose model is not known any more, the last question is an old one.
             learn=given.learn is not False and not beyond_others and (turn is None or sticky is not None),
+            context=key.use(messages),
+            user=given.user,
             source="langchain",
         )
 
@@ -378,10 +385,11 @@ class RouterChatModel(BaseChatModel):
         }
         return {name: value for name, value in standing.items() if value is not None}
 
-    def _sticky(self, turn: OpenTurn) -> Route | None:
-        """The route that a turn began with. What says so came with the messages, so that it may name no other model."""
-        model = (turn.facts or {}).get("model")
-        return Route(model) if isinstance(model, str) and model in self.children else None
+    def _decided(self, turn: OpenTurn, namespace: str) -> Mapping[str, Any]:
+        """The decision that a turn began with; empty where its stamp is lost, or no router of this memory made it."""
+        facts = turn.facts or {}
+        known = facts.get("model") in tuple(self.children) and self.router.stamped(facts, turn.seal, namespace)
+        return facts if known else {}
 
     # --- other ways in, which wrappers and older chains use ---------------------------------------------------------
 

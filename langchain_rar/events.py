@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 
 from langchain_rar.children import Child
-from langchain_rar.messages import DECISION, is_solid, stamped
+from langchain_rar.messages import is_solid, stamp, stamped
 from langchain_rar.serving import ChildCall, Serving
 from rar.timeouts import astream_within, stream_within
 
@@ -197,4 +197,4 @@ def _alternatives(child: Child) -> list[Child]:
 
 
 def _marked(event: Mapping[str, Any], facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**event, "metadata": {**(event.get("metadata") or {}), DECISION: facts}}
+    return {**event, "metadata": {**(event.get("metadata") or {}), **stamp(facts)}}

@@ -18,9 +18,10 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 
 from rar.tokens import reported
-from rar.values import Message, Reply, Role, ToolCall
+from rar.values import Decision, Message, Reply, Role, ToolCall
 
 DECISION = "rar"  # the key in `response_metadata`
+SEAL = "rar_seal"  # beside it: what proves it when the message comes back
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -63,9 +64,10 @@ def to_langchain(message: Message) -> BaseMessage:
             ]  # after any mark up to which it is cached
         )
         return native.model_copy(update={"content": extended})
-    if DECISION in native.response_metadata:
+    if DECISION in native.response_metadata or SEAL in native.response_metadata:
         # A decision of an earlier turn is ours: it would make every cache key and request body different.
-        metadata = {name: value for name, value in native.response_metadata.items() if name != DECISION}
+        ours = {DECISION, SEAL}
+        metadata = {name: value for name, value in native.response_metadata.items() if name not in ours}
         return native.model_copy(update={"response_metadata": metadata})
     return native
 
@@ -140,11 +142,23 @@ def message_of(reply: Reply) -> AIMessage:
     )
 
 
+def stamp(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A decision's facts as a response's metadata hold them; the seal, if it is among them, is no fact."""
+    shown = {name: value for name, value in facts.items() if name != SEAL}
+    return {DECISION: shown, SEAL: facts[SEAL]} if facts.get(SEAL) is not None else {DECISION: shown}
+
+
+def sealed(decision: Decision) -> dict[str, Any]:
+    """A decision's facts with their seal, for `stamp`."""
+    return {**decision.as_dict(), SEAL: decision.seal}
+
+
 def stamped(output: Any, facts: Mapping[str, Any]) -> Any:
     """A copy of a message, or of structured output with its `raw` message, that carries more facts. The id stays."""
     if isinstance(output, BaseMessage):
-        carried = {**output.response_metadata.get(DECISION, {}), **facts}
-        return output.model_copy(update={"response_metadata": {**output.response_metadata, DECISION: carried}})
+        metadata = output.response_metadata
+        carried = {**metadata, **stamp({**metadata.get(DECISION, {}), **facts})}
+        return output.model_copy(update={"response_metadata": carried})
     if isinstance(output, dict) and isinstance(output.get("raw"), BaseMessage):
         return {**output, "raw": stamped(output["raw"], facts)}
     return output

@@ -34,6 +34,7 @@ from langchain_rar.messages import (
     is_cached,
     message_of,
     reply_of,
+    sealed,
     stamped,
 )
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
@@ -243,7 +244,7 @@ class Serving:
 
     def facts(self, decision: Decision, message: AIMessage | None) -> dict[str, Any]:
         """What a whole answer is stamped with: the decision and what it cost."""
-        return decision.as_dict() | self.costs(decision, message)
+        return sealed(decision) | self.costs(decision, message)
 
     def costs(self, decision: Decision, message: AIMessage | None) -> dict[str, Any]:
         return {} if message is None else self.router.costs(decision, self.reply(decision, message), self.models)
@@ -324,7 +325,7 @@ class _Passed:
     def __init__(self, serving: Serving, decision: Decision) -> None:
         self.chunks: list[Any] = []
         self._serving, self._decision = serving, decision
-        self._facts: Mapping[str, Any] | None = decision.as_dict()
+        self._facts: Mapping[str, Any] | None = sealed(decision)
 
     def on(self, chunk: Any) -> Any:
         chunk = chunk if self._serving.form.parsed else as_chunk(chunk)

@@ -14,7 +14,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, FunctionMessage, HumanMessage, ToolMessage
 
-from langchain_rar.messages import DECISION, text_of
+from langchain_rar.messages import DECISION, SEAL, text_of
 
 # A model that stopped for these reasons has not finished: a call that ends with its message goes on with it.
 _UNFINISHED = frozenset({"length", "max_tokens", "MAX_TOKENS", "model_length", "pause_turn"})
@@ -40,9 +40,11 @@ class OpenTurn:
     Args:
         facts: The decision that it began with, as its messages say; None where none is left that says so. A client may
             have written them.
+        seal: What proves them, if anything does (`rar.stamps`).
     """
 
     facts: Mapping[str, Any] | None = None
+    seal: object = None
 
 
 def turn_of(messages: Sequence[BaseMessage], final: Collection[str] = ()) -> OpenTurn | None:
@@ -58,7 +60,7 @@ def turn_of(messages: Sequence[BaseMessage], final: Collection[str] = ()) -> Ope
             break
         facts = messages[at].response_metadata.get(DECISION)
         if isinstance(facts, Mapping):
-            return OpenTurn(facts)
+            return OpenTurn(facts, messages[at].response_metadata.get(SEAL))
         end = at  # a message that lost its mark, or that no model wrote: the call before it may be of the same turn
     return turn
 

@@ -67,12 +67,14 @@ class RouterLLM(FunctionCallingLLM):
     """Sends each call to `weak` or `strong`, and learns which is good enough.
 
     The decision is in `additional_kwargs["rar"]` of every response, whole or streamed. One call may be steered by
-    `rar_force="weak" | "strong"`, `rar_query=`, `rar_namespace=` and `rar_learn=False`; none of these reaches a model.
+    `rar_force="weak" | "strong"`, `rar_query=`, `rar_namespace=`, `rar_learn=False` and `rar_user=` (who asks); none of
+    these reaches a model.
 
     Args:
         weak, strong: Any LlamaIndex LLMs; a tool call goes to one that can call tools where not all can.
         models: Further LLMs by name, for strategies that choose among more than two, such as `BestOf`.
         query_extractor: Finds the user's question in messages that no template variable tells it of; None to pass.
+        namespaces: `"fixed"`: no call may be steered to another namespace than the constructor's.
         router: A `rar.Router` to share with others, of either framework; its arguments cannot be given beside it.
         kwargs: Any LlamaIndex LLM's: `system_prompt`, `callback_manager`, `rate_limiter`, ...
 
@@ -91,6 +93,7 @@ class RouterLLM(FunctionCallingLLM):
     )
     router: Router = Field(exclude=True, repr=False, description="Decides and learns.")
     namespace: str = Field(default="default", description="What is learned stays in it.")
+    namespaces: Literal["any", "fixed"] = Field(default="any", description="Whether a call may name another one.")
     query_extractor: QueryExtractor | None = Field(default=None, exclude=True, repr=False)
 
     _ports: dict[str, tuple[LLM, Port]] = PrivateAttr(default_factory=dict)
@@ -338,7 +341,7 @@ class RouterLLM(FunctionCallingLLM):
             extractor=self.query_extractor,
             has_tools=bool(kind.shapes),
         )
-        namespace = steer.namespace or self.namespace
+        namespace = steer.namespace_in(self.namespace, fixed=self.namespaces == "fixed")
         seen, again = Seen.through(self.router), kind.has_turns and continues(mapped)
         return Request(
             messages=mapped,
@@ -351,6 +354,8 @@ class RouterLLM(FunctionCallingLLM):
             sticky=seen.turns.first(traces(mapped, namespace)) if again else None,
             # What a tool loop does later depends on more than the question.
             learn=steer.learn is not False and found.purpose.learn and not again,
+            context=found.key.use(mapped),
+            user=steer.user,
             source="llama_index",
         )
 

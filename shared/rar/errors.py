@@ -8,7 +8,8 @@
     │   ├── MissingModelError                no weak or no strong model
     │   └── SameModelError                   weak and strong are one model
     ├── RequestError (ValueError)            one call's input cannot be answered
-    │   └── OverrideError                    a `rar_…` argument of a call that there is not, or of a wrong type
+    │   ├── OverrideError                    a `rar_…` argument of a call that there is not, or of a wrong type
+    │   └── FixedNamespaceError              a call named another namespace than the only one allowed
     ├── MissingDependencyError (ImportError) an extra is not installed
     ├── WeightsError (OSError)               model weights are missing or damaged
     ├── EmbeddingError (ValueError)          an embedder returned what are no embeddings
@@ -145,6 +146,20 @@ class OverrideError(RequestError):
         if self.found:
             return f"{self.name}={self.found}."
         return f"{self.name!r} is no override.{_did_you_mean(self.name, self.known)} Use one of {self.known}."
+
+
+class FixedNamespaceError(RequestError):
+    """A call was steered to another namespace than the one that the router was constructed with."""
+
+    def __init__(self, own: str) -> None:
+        super().__init__(own)
+        self.own = own
+
+    def __str__(self) -> str:
+        return (
+            f"`rar_namespace` names another namespace than {self.own!r}, and this router was made with "
+            'namespaces="fixed". Leave it out, or construct a router for that namespace.'
+        )
 
 
 class MissingDependencyError(RarError, ImportError):

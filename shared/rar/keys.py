@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rar.context import PLAIN, Context, context_of
 from rar.errors import RequestError
 from rar.followups import in_conversation, stands_alone
 from rar.guarding import PASSED_ON
@@ -50,11 +51,20 @@ class Key:
         text: None where there is no question to be found; nothing is learned from such a call.
         source: Where it was found. `"hidden"`: in a template that does not show which part is the question.
         work: The kind of work that the prompt does with it, as `rar.work.label_of` names it.
+        asked: The question as the prompt has it, where `text` holds more: the conversation, what is attached.
+        attachment: A digest of what is attached; empty where nothing is.
     """
 
     text: str | None
     source: str
     work: str = "answer"
+    asked: str | None = None
+    attachment: str = ""
+
+    def use(self, messages: Sequence[Message]) -> Context:
+        """The context of use: what else the messages hold that an answer may depend on."""
+        question = self.asked if self.asked is not None else self.text
+        return PLAIN if question is None else context_of(messages, question, self.source, self.attachment)
 
 
 @contextmanager
@@ -156,7 +166,8 @@ def _in_context(key: Key, messages: Sequence[Message], at: int, attached: Attach
         said.append(("user", history))
     answered = next((text for role, text in reversed(said) if role == "assistant"), "")
     if said and (any(marks) or not stands_alone(key.text, answered)):
-        key = replace(key, text=in_conversation(key.text, said), source=f"{key.source}+history")
+        whole = in_conversation(key.text, said)
+        key = replace(key, text=whole, source=f"{key.source}+history", asked=key.text)
     return _with_attached(key, messages[at], attached)
 
 
@@ -175,7 +186,10 @@ def _system(messages: Sequence[Message]) -> str:
 def _with_attached(key: Key, message: Message, attached: Attached) -> Key:
     """The key of a text with something attached, which the same text with something else does not share."""
     mark = attached(message)
-    return replace(key, text=f"{key.text}\n[attached {mark}]") if mark and key.text is not None else key
+    if not mark or key.text is None:
+        return key
+    asked = key.text if key.asked is None else key.asked
+    return replace(key, text=f"{key.text}\n[attached {mark}]", asked=asked, attachment=mark)
 
 
 def task_of(*, tools: Sequence[Any] = (), schema: Any = None, work: str = "answer") -> str:

@@ -1,4 +1,4 @@
-"""What steers a single call in both frameworks: `rar_force`, `rar_query`, `rar_namespace`, `rar_learn`."""
+"""What steers a single call in both frameworks: `rar_force`, `rar_query`, `rar_namespace`, `rar_learn`, `rar_user`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from rar.errors import OverrideError, near_name
+from rar.errors import FixedNamespaceError, OverrideError, near_name
 from rar.naming import shown
 
 PREFIX = "rar_"
@@ -23,6 +23,21 @@ class Overrides:
     query: str | None = None
     namespace: str | None = None
     learn: bool | None = None
+    user: str | None = None
+
+    def namespace_in(self, own: str, *, fixed: bool) -> str:
+        """The namespace of this call.
+
+        Args:
+            own: The constructor's.
+            fixed: No call may name another one.
+
+        Raises:
+            FixedNamespaceError: It does.
+        """
+        if fixed and self.namespace not in (None, own):
+            raise FixedNamespaceError(own)
+        return own if self.namespace is None else self.namespace
 
 
 def _is_text(value: Any) -> bool:
@@ -34,6 +49,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "rar_query": ("the user's question, a text", _is_text),
     "rar_namespace": ("a name", _is_text),
     "rar_learn": ("True or False", lambda value: isinstance(value, bool)),
+    "rar_user": ("a name or id of the user who asks", _is_text),
 }
 NAMES = tuple(_KINDS)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rar import order
+from rar.context import user_label
 from rar.drive import Model, Models, adrive, drive
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
@@ -39,7 +40,7 @@ from rar.learning.gap import PRIOR_SUPPORT
 from rar.learning.guides import GuideCheck
 from rar.learning.judges import as_judge
 from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Served, obstacle, record_of
-from rar.learning.policy import AUDIT, FloorPolicy, PaperPolicy, Policy, as_policy, of_pair
+from rar.learning.policy import AUDIT, FloorPolicy, PaperPolicy, Policy, as_policy, verdict
 from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt
 from rar.learning.screen import Screen, quarantine
@@ -58,6 +59,7 @@ from rar.options import check_options, named_arguments
 from rar.recent import Recent, is_gone
 from rar.routers import as_static_router
 from rar.sameness import signature
+from rar.stamps import is_sealed, sealing_key
 from rar.strategies import RAR
 from rar.strategy import Outcome, Strategy, as_strategy, check_models
 from rar.values import (
@@ -242,6 +244,7 @@ class Router:
         judges = as_judge(judge, embedder=self.embedder or embeds)
         if self.memory is not None and self.embedder is not None:
             self.memory.bind(self.embedder.id, self.embedder.dim)
+        self._sealing = sealing_key(self.memory)
         static = as_static_router(static_router)
         self._prior = None if static is None else Prior(static, self.embedder.id if self.embedder is not None else "")
         self.ledger = Ledger(
@@ -452,6 +455,8 @@ class Router:
         assert self.memory is not None
         assert self.embedder is not None
         memory, namespace, task = self.memory, request.namespace, request.task
+        context = "" if request.context is None else request.context.label(memory.secret)
+        evidence = replace(evidence, context=context, user=user_label(memory.secret, request.user))
         own_id = experience_id(memory.secret, namespace, task, key)
         own = memory.experience(own_id)  # also where the index, which is approximate, might miss it
         repeated = [] if own is None else [Match(own, 1.0, same=True)]
@@ -460,7 +465,7 @@ class Router:
         if (
             own is not None
             and self._verdict_decides
-            and of_pair(own, evidence.weak_id, evidence.strong_id, evidence.since)
+            and verdict(repeated[0], evidence, anywhere=isinstance(self.policy, PaperPolicy)) is not None
         ):
             return evidence, own.embedding  # it has a verdict, and nothing else counts: no need to embed or to search
         embedding = self._embedded(task, key)
@@ -585,7 +590,14 @@ class Router:
         drafts.settle(choice)
         floor = getattr(self.policy, "quality", None)
         decision = Decision(
-            uuid.uuid4().hex, request, choice, self._clock(), drafts.count, floor=floor, epoch=self._epoch()
+            uuid.uuid4().hex,
+            request,
+            choice,
+            self._clock(),
+            drafts.count,
+            floor=floor,
+            epoch=self._epoch(),
+            key=self._sealing,
         )
         self._recent.add(decision)
         return decision
@@ -595,6 +607,10 @@ class Router:
         if not self._persist or self._closed:
             return None
         return getattr(self.memory, "epoch", None)
+
+    def stamped(self, facts: Mapping[str, Any], seal: object, namespace: str) -> bool:
+        """Whether these facts of a response were stamped by a router of this memory in `namespace`, and not made up."""
+        return is_sealed(self._sealing, facts, seal, namespace)
 
     # --- learning ---------------------------------------------------------------------------------------------------
 

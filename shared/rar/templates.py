@@ -250,6 +250,37 @@ def around(text: str, question: str) -> str:
     return _around(_Prompt(text, _fields(text)), (at, at + len(question)))
 
 
+def frame_of(text: str, question: str) -> tuple[str, str]:
+    """What stands around the question: the developer's part of it, and all.
+
+    The former holds what a user who may only fill in the question cannot change without being seen: the instructions,
+    without numbers, and all that follows the question but the material. It is the same for other material, mostly.
+    """
+    at = text.rfind(question.strip()) if question.strip() else -1
+    if at < 0:
+        return "", text.strip()  # the question is known from elsewhere, or was changed
+    end = at + len(question.strip())
+    rest = f"{text[:at]}\x1f{text[end:]}"
+    if len(text) > _READ:
+        return _numberless(f"{text[: min(at, _HEAD)]}\x1f{text[end:][-_HEAD:]}"), rest
+    fields = _fields(text)
+    behind = [_seen(text, fields, index) for index, field in enumerate(fields) if field.start >= end]
+    first = next((field.start for field in fields if field.start >= end), len(text))
+    parts = [_around(_Prompt(text, fields), (at, end)), text[end:first], *behind]
+    return _numberless("\x1f".join(parts)), rest
+
+
+def _seen(text: str, fields: Sequence[_Field], index: int) -> str:
+    """A field behind the question: its label alone where it holds material."""
+    field = fields[index]
+    following = fields[index + 1].start if index + 1 < len(fields) else len(text)
+    return text[field.start : field.text if field.kind == "material" else following]
+
+
+def _numberless(text: str) -> str:
+    return " ".join(re.sub(r"\d+", "0", text).split())
+
+
 def history_in(text: str, question: str) -> str:
     """The conversation that a template wrote around its question: "Chat History: …". Empty where there is none."""
     named = _HISTORY.search(text[:_READ])

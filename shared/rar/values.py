@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from rar.naming import cause
+from rar.stamps import seal
 from rar.words import why
 
 Vector: TypeAlias = npt.NDArray[np.float32]
@@ -101,6 +102,21 @@ class Guide:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Trials made in one context of use (`rar.context`) by one user, both known by keyed digests.
+
+    An empty context is a plain question's; an empty user is not known.
+    """
+
+    context: str
+    user: str
+    ok: int
+    bad: int
+    last_ok: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """How the weak model `weak_id`, with the guide or alone (`guide_id` None), did against `strong_id` on a request."""
 
@@ -113,6 +129,7 @@ class Tally:
     at: float
     gap: float | None = None  # sum of the trials' gaps; None: as many as were bad
     weight: float = 1.0  # requests that this one stands for: above 1 where it was judged by chance
+    origins: tuple[Origin, ...] = ()  # where the trials were made, a bounded number; none: plain questions, all of them
 
     @property
     def mean_gap(self) -> float:
@@ -156,6 +173,8 @@ class Trial:
     at: float
     gap: float | None = None  # strong less weak quality, -1 to 1; None: 0 if `ok`, else 1
     weight: float = 1.0  # one over the chance that this answer was judged
+    context: str = ""  # label of the context of use
+    user: str = ""  # and of the user
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +200,8 @@ class Evidence:
 
     Args:
         experience_id: The id under which this request is, or would be, remembered.
+        context: Label of its context of use, empty for a plain question.
+        user: Label of the user who asks; empty where none is known.
         matches: Nearest first.
         guides: Servable guides, nearest first.
         prior: The static router's chance that the weak model is good enough; None without one.
@@ -200,6 +221,8 @@ class Evidence:
     weak_id: str
     strong_id: str
     experience_id: str = ""
+    context: str = ""
+    user: str = ""
     matches: tuple[Match, ...] = ()
     guides: tuple[GuideMatch, ...] = ()
     prior: float | None = None
@@ -214,6 +237,12 @@ class Evidence:
     since: float = 0.0
     draw: float = 1.0
     now: float = 0.0
+
+
+class Labelled(Protocol):
+    """What can be known again by a keyed label."""
+
+    def label(self, secret: bytes) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +260,8 @@ class Request:
         sticky: The route of the turn that this call continues (a tool loop keeps its model and guide).
         sticky_guide: Id of that turn's guide, where only the id is known. It is used if it is active in `namespace`.
         learn: False keeps this request out of the memory.
+        context: What stands around the question (a `rar.context.Context`); None: nothing does.
+        user: Who asks, by any name; kept as a keyed digest only.
         source: Framework that sent it, for example `"langchain"`.
         embedding: The key's embedding, once recalled.
     """
@@ -245,6 +276,8 @@ class Request:
     sticky: Route | None = None
     sticky_guide: str | None = None
     learn: bool = True
+    context: Labelled | None = None
+    user: str | None = field(default=None, repr=False)
     source: str = ""
     embedding: Vector | None = field(default=None, compare=False, repr=False)
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
@@ -342,6 +375,7 @@ class Decision:
     Args:
         floor: The share of the strong model's quality that the router keeps; None where its policy states none.
         epoch: The memory's, when the decision was made.
+        key: Seals what is stamped on responses (`rar.stamps`); None: nothing is sealed.
     """
 
     id: str
@@ -352,6 +386,7 @@ class Decision:
     failed: tuple[Failure, ...] = ()  # models that were tried for serving and raised
     floor: float | None = None
     epoch: int | None = None
+    key: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def model(self) -> str:
@@ -389,6 +424,11 @@ class Decision:
             "drafts": self.drafts,
             "failed_over": [failure.model for failure in self.failed],
         }
+
+    @property
+    def seal(self) -> str | None:
+        """What proves the facts to be a router's, where a client sends them back; None where there is no key."""
+        return None if self.key is None else seal(self.key, self.as_dict(), self.request.namespace)
 
 
 def _rounded(value: float | None) -> float | None:

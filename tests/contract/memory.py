@@ -14,7 +14,7 @@ from rar.errors import ClosedError, DimensionError, EmbedderMismatchError, Impor
 from rar.memory.base import Batch, Changes, DecisionRecord, Memory, PolicyState, PolicyStep, Spend
 from rar.memory.identity import experience_id, keyed_digest
 from rar.sameness import signature
-from rar.values import Experience, Guide, Tally, Trial, Vector
+from rar.values import Experience, Guide, Origin, Tally, Trial, Vector
 
 DIM = 4
 EAST, NORTH, UP, LATE = np.eye(DIM, dtype=np.float32)
@@ -522,6 +522,40 @@ class MemoryContract:
         assert other.stats().not_learned == {"undecided": 1}
         other.write(Batch(trials=tuple(trial(new_id, guide_id="default-g") for _ in range(5))))
         assert other.guides()[0].state == "retired"  # pinned there too
+
+    def test_trials_are_kept_by_context_and_user(self, memory: Memory) -> None:
+        where = {"context": "read:f:1", "user": "u"}
+        memory.write(Batch((experience("a"),), trials=(trial("a"), replace(trial("a", at=2.0), **where))))
+        memory.write(Batch(trials=(replace(trial("a", ok=False, at=3.0), **where),)))
+
+        (tally,) = memory.experience("a").tallies
+        assert (tally.ok, tally.bad, tally.last_ok) == (2, 1, False)
+        plain, other = sorted(tally.origins, key=lambda origin: origin.context)
+        assert (plain.context, plain.user, plain.ok, plain.bad) == ("", "", 1, 0)
+        assert other == Origin("read:f:1", "u", 1, 1, False, 3.0)
+        assert memory.search(EAST, namespace="default", task="answer")[0].experience.tallies == (tally,)
+
+    def test_plain_trials_of_unknown_users_need_no_record_of_where_they_were_made(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"),), trials=(trial("a"), trial("a", ok=False))))
+
+        assert memory.experience("a").tallies[0].origins == ()
+
+    def test_contexts_and_users_are_exported_and_taken_for_none_of_ones_own(
+        self, memory: Memory, other: Memory
+    ) -> None:
+        where = {"context": "read:f:1", "user": "u"}
+        memory.write(Batch((experience("a", text=None),), trials=(trial("a"), replace(trial("a"), **where))))
+
+        records = [json.loads(json.dumps(record)) for record in memory.export()]
+        other.load(records)
+
+        origins = other.experience("a").tallies[0].origins
+        assert {(origin.context, origin.user) for origin in origins} == {("", ""), ("~read:f:1", "~u")}
+        for record in records[1:]:
+            for tally in record["tallies"]:
+                del tally["origins"]  # as an older version exported it
+        other.load(records)
+        assert other.experience("a").tallies[0].origins == ()
 
     def test_a_record_without_text_keeps_its_id(self, memory: Memory, other: Memory) -> None:
         memory.write(Batch((experience("a", text=None),)))

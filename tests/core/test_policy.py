@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rar.errors import ConfigurationError, UnknownNameError
 from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, as_policy, due, verdict, works
 from rar.memory.base import PolicyState, PolicyStep
-from rar.values import STRONG, WEAK, Evidence, Experience, Guide, GuideMatch, Match, Route, Tally
+from rar.values import STRONG, WEAK, Evidence, Experience, Guide, GuideMatch, Match, Origin, Route, Tally
 
 NOWHERE = np.zeros(0, np.float32)
 
@@ -53,6 +53,50 @@ chances = st.floats(0.0, 1.0, allow_nan=False)
 @pytest.mark.parametrize("policy", [FloorPolicy(), PaperPolicy()])
 def test_without_evidence_the_strong_model_answers(policy: FloorPolicy | PaperPolicy) -> None:
     assert policy.choose(evidence()).model == STRONG
+
+
+def tried(context: str, *, ok: int = 1, user: str = "") -> Tally:
+    return replace(tally(ok=ok), origins=(Origin(context, user, ok, 0, True, 0.0),))
+
+
+def test_a_verdict_of_a_users_context_serves_that_context_and_by_the_papers_rule_everybody() -> None:
+    seen = match(tried("read:f:1"), same=True)
+
+    assert FloorPolicy().choose(evidence(seen, context="read:f:1")).reason == "memory_weak"
+    assert not FloorPolicy().choose(evidence(seen)).reason.startswith("memory")
+    assert PaperPolicy().choose(evidence(seen)).reason == "memory_weak"
+    assert not due(seen.experience, "small", "big", now=1.0, retry_after=9.0, context="read:f:1")
+    assert due(seen.experience, "small", "big", now=1.0, retry_after=9.0)
+
+
+@pytest.mark.parametrize(("trials", "chance"), [(1, 0.05), (2, 0.025), (9, 0.01)])
+def test_a_young_verdict_is_audited_more(trials: int, chance: float) -> None:
+    assert FloorPolicy().choose(evidence(match(tally(ok=trials), same=True))).chance == pytest.approx(chance)
+
+
+@pytest.mark.parametrize(("trials", "chance"), [(1, 0.5), (2, 0.25), (50, 0.125)])
+def test_a_borrowed_verdict_is_audited_most_and_by_serving_the_strong_answer(trials: int, chance: float) -> None:
+    seen = match(tried("told::1", ok=trials), same=True)
+
+    assert FloorPolicy().choose(evidence(seen, draw=0.9)).chance == pytest.approx(chance)
+    assert FloorPolicy().choose(evidence(seen, draw=0.0)).model == STRONG
+    assert FloorPolicy(audit_rate=0.0).choose(evidence(seen, draw=0.0)).model == WEAK
+
+
+def test_one_users_neighbours_count_as_one_trial_for_others_and_in_full_for_that_user() -> None:
+    near = [match(tried("", user="u"), similarity=0.9, id=f"e{n}") for n in range(16)]
+    others = [match(tried("", user=f"u{n}"), similarity=0.9, id=f"e{n}") for n in range(16)]
+
+    assert FloorPolicy().choose(evidence(*near, threshold=0.85)).model == STRONG
+    assert FloorPolicy().choose(evidence(*near, threshold=0.85, user="u")).model == WEAK
+    assert FloorPolicy().choose(evidence(*others, threshold=0.85)).model == WEAK
+
+
+def test_neighbours_of_other_contexts_count_as_one_trial() -> None:
+    near = [match(tried(f"read:f:{n}"), similarity=0.9, id=f"e{n}") for n in range(16)]
+
+    assert FloorPolicy().choose(evidence(*near, threshold=0.85)).model == STRONG
+    assert FloorPolicy().choose(evidence(*near, threshold=0.85, context="read:f:99")).model == WEAK
 
 
 @pytest.mark.parametrize("policy", [FloorPolicy(), PaperPolicy()])

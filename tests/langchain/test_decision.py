@@ -92,7 +92,7 @@ WAYS: dict[str, Any] = {
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_a_call_can_be_steered(way: Any, routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
     seen: list[Request] = []
-    model = routed(lambda request: seen.append(request) or "weak")
+    model = routed(lambda request: seen.append(request) or "weak", trust_metadata=True)
 
     for name, value in {"rar_query": "Q", "rar_namespace": "N", "rar_learn": False}.items():
         config, kwargs = way(name, value)
@@ -166,7 +166,7 @@ def test_the_rungs_of_the_ladder_are_tried_in_order(routed: MakeRouter) -> None:
     chain = tag_query(ChatPromptTemplate.from_template("About {question}")) | model
 
     with rar.query("ambient"):
-        chain.invoke({"question": "q"}, {"metadata": {"rar_query": "given"}})
+        chain.invoke({"question": "q"}, {"configurable": {"rar_query": "given"}})
         chain.invoke({"question": "q"})
     chain.invoke({"question": "q"})
     model.invoke("extracted")

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from langchain_rar import RARMiddleware, RouterChatModel
 from rar.errors import RarError
 from rar.memory import SQLiteMemory
+from rar.stamps import seal, sealing_key
 from rar.strategies import Cascade
 from tests.fake_openai import FakeOpenAI
 from tests.langchain.conftest import MakeModel
@@ -127,7 +128,8 @@ async def test_a_turns_guide_is_looked_up_in_a_thread(chat: MakeModel, strict: N
         lambda: RouterChatModel(chat("small"), chat("large"), memory=memory, embedder="hashing", learning="off")
     )
     call = {"name": "get_weather", "args": {}, "id": "c1"}
-    mark = {"rar": {"model": "weak", "guide_id": "g1"}}
+    facts = {"model": "weak", "guide_id": "g1"}
+    mark = {"rar": facts, "rar_seal": seal(sealing_key(memory), facts, "default")}
     thread = [
         HumanMessage(QUESTION),
         AIMessage("", tool_calls=[call], response_metadata=mark),

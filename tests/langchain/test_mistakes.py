@@ -112,13 +112,13 @@ class TestOverrides:
     async def test_a_misspelt_one_is_an_error_in_every_place_and_mode(
         self, place: str, mode: str, routed: MakeRouter
     ) -> None:
-        model, config, kwargs = PLACES[place](routed(), {"rar_forse": "weak"})
+        model, config, kwargs = PLACES[place](routed(trust_metadata=True), {"rar_forse": "weak"})
         with pytest.raises(OverrideError, match="'rar_forse' is no override. Did you mean 'rar_force'"):
             await called(getattr(model, mode), "hello" if "batch" not in mode else ["hello"], config, **kwargs)
 
     @pytest.mark.parametrize("place", PLACES)
     def test_a_value_of_a_wrong_type_is_an_error(self, place: str, routed: MakeRouter) -> None:
-        model, config, kwargs = PLACES[place](routed(), {"rar_learn": "false"})
+        model, config, kwargs = PLACES[place](routed(trust_metadata=True), {"rar_learn": "false"})
         with pytest.raises(OverrideError, match="rar_learn='false' is not True or False"):
             model.invoke("hello", config, **kwargs)
 

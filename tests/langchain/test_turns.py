@@ -28,9 +28,11 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import BaseModel
 
 from langchain_rar import RARMiddleware, RouterChatModel
+from langchain_rar.messages import SEAL, stamp
 from langchain_rar.turns import OpenTurn, turn_of
 from rar.memory import SQLiteMemory
 from rar.memory.base import Batch
+from rar.stamps import seal, sealing_key
 from rar.values import Guide
 from tests.fake_openai import FakeOpenAI, Reply
 from tests.langchain.conftest import MakeModel, MakeRouter
@@ -45,9 +47,16 @@ IMAGE = HumanMessage([{"type": "image_url", "image_url": {"url": "data:image/png
 SUMMARY = HumanMessage("Here is a summary of what was said.", additional_kwargs={"lc_source": "summarization"})
 
 
-def called(*names: str, mark: Any = MARK, **fields: Any) -> AIMessage:
+def mark_of(router: RouterChatModel, **facts: Any) -> dict[str, Any]:
+    """The metadata that a router of the same memory puts on an answer."""
+    key = sealing_key(router.router.memory)
+    return stamp({**facts, SEAL: seal(key, facts, router.namespace)})
+
+
+def called(*names: str, mark: Any = MARK, metadata: Any = None, **fields: Any) -> AIMessage:
     calls = [{"name": name, "args": {}, "id": f"c{at}"} for at, name in enumerate(names or ("get_weather",), start=1)]
-    return AIMessage("", tool_calls=calls, response_metadata={} if mark is None else {"rar": mark}, **fields)
+    marked = {} if mark is None else {"rar": mark}
+    return AIMessage("", tool_calls=calls, response_metadata=metadata or marked, **fields)
 
 
 def said(text: str = "It is sunny.", **metadata: Any) -> AIMessage:
@@ -132,7 +141,7 @@ def test_a_turn_may_not_know_how_it_began(messages: Sequence[BaseMessage]) -> No
 def test_a_thread_that_was_stored_goes_on(kept: Callable[[Any], Any], routed: MakeRouter) -> None:
     model = routed("strong")
     first = routed("weak").invoke([ASKED])
-    thread = [ASKED, called(mark=first.response_metadata["rar"]), RESULT]
+    thread = [ASKED, called(metadata=first.response_metadata), RESULT]
 
     assert model.invoke(kept(thread)).response_metadata["rar"]["model"] == "weak"
 
@@ -163,8 +172,12 @@ def test_no_question_is_learned_from_the_middle_of_a_turn(routed: MakeRouter) ->
 
 
 @pytest.mark.parametrize(
-    "mark", [{"model": "gpt-99"}, {"model": ["weak"]}, {"model": None}, {}, {"guide_id": "g"}, "weak", None, [("a", 1)]]
-)
+    "mark",
+    [
+        {"model": "weak"}, {"model": "weak", "guide_id": "g1"}, {"model": "weak", "decision_id": "0" * 32},
+        {"model": "gpt-99"}, {"model": ["weak"]}, {"model": None}, {}, {"guide_id": "g"}, "weak", None, [("a", 1)],
+    ],
+)  # fmt: skip
 def test_a_mark_names_no_model_that_the_router_does_not_have(mark: Any, routed: MakeRouter) -> None:
     decision = routed("strong").invoke([ASKED, called(mark=mark), RESULT]).response_metadata["rar"]
 
@@ -193,10 +206,39 @@ def test_a_mark_names_no_guide_that_may_not_be_used(
     memory.write(Batch(guides=(guide,)))
 
     for id in ("g1", "g2", 7):
-        answer = model.invoke([ASKED, called(mark={"model": "weak", "guide_id": id}), RESULT])
+        answer = model.invoke([ASKED, called(metadata=mark_of(model, model="weak", guide_id=id)), RESULT])
         assert answer.response_metadata["rar"]["guide_id"] == ("g1" if used and id == "g1" else None)
         assert ("Look outside." in str(fake_openai.calls()[-1].messages)) == (used and id == "g1")
     memory.close()
+
+
+@pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream", "batch"])
+async def test_a_stamp_counts_for_the_routers_of_its_memory_and_namespace_only(mode: str, chat: MakeModel) -> None:
+    def router(memory: SQLiteMemory, **options: Any) -> RouterChatModel:
+        return RouterChatModel(
+            chat("small"), chat("large"), memory=memory, embedder="hashing", learning="off", **options
+        )
+
+    with SQLiteMemory(":memory:") as memory, SQLiteMemory(":memory:") as foreign:
+        metadata = router(memory, strategy=lambda _: "weak").invoke([ASKED]).response_metadata
+        other = {**metadata, "rar": {**metadata["rar"], "guide_id": "g1"}}
+        models = [router(memory), router(foreign), router(memory, namespace="b")]
+        asked = [(model, metadata) for model in models] + [(models[0], other)]
+        found = [await answered(model, mode, [ASKED, called(metadata=given), RESULT]) for model, given in asked]
+
+    assert found == ["sticky", "no_evidence", "no_evidence", "no_evidence"]
+
+
+async def answered(model: RouterChatModel, mode: str, thread: list[BaseMessage]) -> str:
+    """The reason of the decision on `thread`, asked in `mode`."""
+    if mode == "batch":
+        answer: Any = model.batch([thread])[0]
+    elif mode.endswith("stream"):
+        chunks = [one async for one in model.astream(thread)] if mode == "astream" else list(model.stream(thread))
+        answer = chunks[0]
+    else:
+        answer = await model.ainvoke(thread) if mode == "ainvoke" else model.invoke(thread)
+    return str(answer.response_metadata["rar"]["reason"])
 
 
 # --- agents ---------------------------------------------------------------------------------------------------------

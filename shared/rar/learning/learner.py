@@ -162,12 +162,17 @@ class Learner:
             if decision.model == WEAK:
                 return Findings()
             known = self.memory.experience(evidence.experience_id)
-            if known is not None and not due(
-                known, evidence.weak_id, evidence.strong_id, now, self.retry_after, evidence.since
+            # What is borrowed from other contexts of use is checked where it is drawn.
+            if (
+                known is not None
+                and not drawn
+                and not due(
+                    known, evidence.weak_id, evidence.strong_id, now, self.retry_after, evidence.since, evidence.context
+                )
             ):
                 return Findings()
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
-            if now - self._undecided.get(evidence.experience_id, -math.inf) < self.retry_after:
+            if now - self._undecided.get(_use(evidence), -math.inf) < self.retry_after:
                 return Findings(stopped="no judge could tell when it was last tried", ended="undecided")
         near = self.memory.search_guides(
             request.embedding,
@@ -188,7 +193,7 @@ class Learner:
         if found.ended == "undecided":
             if len(self._undecided) >= _UNDECIDED:
                 self._undecided.pop(next(iter(self._undecided)))
-            self._undecided[evidence.experience_id] = now
+            self._undecided[_use(evidence)] = now
         return found
 
     def _drive(self, steps: Steps[Findings], models: Models, namespace: str) -> Findings:
@@ -234,7 +239,10 @@ class Learner:
                 if not written:
                     continue  # an attempt with a guide that was thrown away proves nothing
                 guide_id = new_id
-            trial = Trial(evidence.experience_id, guide_id, weak_id, strong_id, attempt.ok, now, attempt.gap)
+            trial = Trial(
+                evidence.experience_id, guide_id, weak_id, strong_id, attempt.ok, now, attempt.gap,
+                context=evidence.context, user=evidence.user,
+            )  # fmt: skip
             trials.append(replace(trial, weight=weight) if attempt is found.attempts[0] else trial)
         return written, tuple(trials)
 
@@ -259,7 +267,10 @@ class Learner:
             return Batch()
         now = self.clock()
         pair = record.facts.get("pair") or ["", ""]
-        trial = Trial(record.experience_id, record.guide_id, pair[0], pair[1], good, now)
+        trial = Trial(
+            record.experience_id, record.guide_id, pair[0], pair[1], good, now,
+            context=record.facts.get("context", ""), user=record.facts.get("user", ""),
+        )  # fmt: skip
         steps: tuple[PolicyStep, ...] = ()
         if decision is not None and decision.request.evidence is not None and isinstance(decision.choice, Route):
             judged = Judged(0.0 if good else 1.0)
@@ -291,6 +302,11 @@ class _Gated:
 
     async def acall(self, call: Call) -> Reply:
         return self.call(call)
+
+
+def _use(evidence: Evidence) -> str:
+    """A request in its context of use."""
+    return f"{evidence.experience_id}/{evidence.context}"
 
 
 def obstacle(decision: Decision, reply: Reply) -> str | None:
@@ -328,6 +344,8 @@ def record_of(served: Served, *, store_text: bool) -> DecisionRecord:
     if evidence is not None:
         facts |= {
             "pair": [evidence.weak_id, evidence.strong_id],
+            "context": evidence.context,
+            "user": evidence.user,
             "threshold": round(evidence.threshold, 4),
             "prior": evidence.prior,
             "learned_gap": None if evidence.learned is None else round(evidence.learned, 4),

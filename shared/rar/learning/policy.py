@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from rar.errors import ConfigurationError, UnknownNameError
+from rar.learning.origins import comparable, proven_for_all, proven_in, untried
 from rar.memory.base import PolicyStep
 from rar.naming import shown
 from rar.options import OPTIONS, SHARE, named_arguments
@@ -52,28 +53,61 @@ def of_pair(experience: Experience, weak_id: str, strong_id: str, since: float =
     return [tally for tally in experience.tallies if (tally.weak_id, tally.strong_id) == pair and tally.at >= since]
 
 
-def verdict(match: Match, evidence: Evidence) -> Route | None:
-    """What a remembered request says about itself, cheapest first; None while it is unproven for this pair."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a remembered request says about itself.
+
+    Args:
+        trials: That the route rests on.
+        borrowed: It rests on other contexts of use than the one at hand, in which nothing was tried.
+    """
+
+    route: Route
+    trials: int = 0
+    borrowed: bool = False
+
+
+def verdict(match: Match, evidence: Evidence, *, anywhere: bool = False) -> Verdict | None:
+    """What a remembered request says about itself, cheapest first; None while it is unproven for this pair and use.
+
+    Args:
+        anywhere: One trial counts whatever the context that it was made in.
+    """
     tallies = of_pair(match.experience, evidence.weak_id, evidence.strong_id, evidence.since)
     if not tallies:
         return None
     similarity = round(match.similarity, 4)
     servable = {entry.guide.id: entry.guide for entry in evidence.guides}
+    tried = [proven_in(tally, evidence.context) for tally in tallies]
     for tally in sorted(tallies, key=lambda tally: (tally.guide_id is not None, -tally.ok)):
-        if works(tally) and (tally.guide_id is None or tally.guide_id in servable):
+        here = works(tally) if anywhere else proven_in(tally, evidence.context)
+        known = here is not None
+        serves = here if known else works(tally) and proven_for_all(tally, evidence.context)
+        if serves and (tally.guide_id is None or tally.guide_id in servable):
             guide = servable.get(tally.guide_id) if tally.guide_id else None
             share = (tally.ok + 1) / (tally.ok + tally.bad + 1.5)
             reason = "memory_guided" if guide else "memory_weak"
-            return Route(WEAK, guide, reason, min(share, 1.0), similarity, expected=tally.mean_gap)
-    return Route(STRONG, None, "memory_strong", 0.0, similarity)
+            route = Route(WEAK, guide, reason, min(share, 1.0), similarity, expected=tally.mean_gap)
+            return Verdict(route, tally.ok + tally.bad, borrowed=not known)
+    if not anywhere and all(here is None for here in tried):
+        return None
+    return Verdict(Route(STRONG, None, "memory_strong", 0.0, similarity))
 
 
 def due(
-    experience: Experience, weak_id: str, strong_id: str, now: float, retry_after: float, since: float = 0.0
+    experience: Experience,
+    weak_id: str,
+    strong_id: str,
+    now: float,
+    retry_after: float,
+    since: float = 0.0,
+    context: str = "",
 ) -> bool:
     """Whether the ladder should be climbed (again) for a remembered request that the strong model had to answer."""
     tallies = of_pair(experience, weak_id, strong_id, since)
-    if any(tally.guide_id is None and works(tally) for tally in tallies):
+    if untried(tallies, context):
+        return True
+    if any(tally.guide_id is None and proven_in(tally, context) for tally in tallies):
         return False
     return all(now - tally.at >= retry_after for tally in tallies)
 
@@ -83,6 +117,7 @@ def due(
 WORSE_SERVED, WORSE_SHADOW = (0.25, 0.2), (0.15, 0.25)
 AUDIT = "audit"  # reason of a strong answer that is served to see what the weak one would have been worth
 YOUNG = 8  # trials up to which each new request that a guide is used on is checked, unless a person approved it
+BELIEVED = 4  # trials of other contexts at most that make audits fewer: an eighth of what is borrowed stays checked
 SETTLED = 300  # calls before which what was expected was a guess
 
 # --- policies -------------------------------------------------------------------------------------------------------
@@ -113,9 +148,9 @@ class PaperPolicy:
     def choose(self, evidence: Evidence) -> Route:
         for match in evidence.matches:
             if match.same or match.similarity >= self.similarity:
-                route = verdict(match, evidence)
-                if route is not None:
-                    return _audited(route, evidence, self.audit_rate)
+                found = verdict(match, evidence, anywhere=True)
+                if found is not None:
+                    return _audited(found.route, evidence, self.audit_rate)
         return _audited(_static(evidence, self.cutoff), evidence, self.audit_rate)
 
     def step(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> PolicyStep | None:
@@ -153,6 +188,8 @@ class FloorPolicy:
         bounds: Within which the threshold moves.
         doubt: The first part of what audits found expectations to be wrong by, which is not believed: few audits, each
             right or wrong, scatter by about so much.
+        borrowed: Chance that a verdict of one trial is audited that was found in another context of use than the one
+            at hand. Of up to four trials it is that part: what messages brought about is checked within a few requests.
         wary: What more confidence is needed just before the alarm that the weak model changed.
     """
 
@@ -167,6 +204,7 @@ class FloorPolicy:
     first_audits: float = 0.7
     wary: float = 0.25
     doubt: float = 0.03
+    borrowed: float = 0.5
 
     def __post_init__(self) -> None:
         OPTIONS["quality"]("quality", self.quality)
@@ -175,14 +213,27 @@ class FloorPolicy:
     def choose(self, evidence: Evidence) -> Route:
         for match in evidence.matches:
             if match.same:
-                route = verdict(match, evidence)
-                if route is not None:
-                    return _audited(route, evidence, self.audit_rate * max(self.audit_rate, 0.2))
+                found = verdict(match, evidence)
+                if found is not None:
+                    check = _probed if found.borrowed else _audited
+                    return check(found.route, evidence, self._doubt(found))
         route = self._estimate(evidence)
         often = max(self.audit_rate, self.first_audits / math.sqrt(evidence.audits + 1.0)) if self.audit_rate else 0.0
         if often and route.guide is not None and not route.guide.approved and _tried(route.guide) < YOUNG:
             often = 1.0
         return _probed(route, evidence, min(often, 1.0))
+
+    def _doubt(self, found: Verdict) -> float:
+        """The chance with which a remembered request's verdict is audited: less, the more trials it rests on.
+
+        One trial says little more than a guess, and is checked as often as one.
+        """
+        if not self.audit_rate:
+            return 0.0
+        trials = max(found.trials, 1)
+        if found.borrowed:  # from contexts of which one user may have made up any number
+            return max(self.audit_rate, self.borrowed / min(trials, BELIEVED))
+        return max(self.audit_rate * max(self.audit_rate, 0.2), self.audit_rate / trials)
 
     def _estimate(self, evidence: Evidence) -> Route:
         if not evidence.matches and not evidence.guides and evidence.prior is None and evidence.learned is None:
@@ -270,7 +321,7 @@ class FloorPolicy:
 
     def _nearby(self, evidence: Evidence, guide_id: str | None) -> tuple[float, float]:
         """Weighted sum of the gaps seen nearby with this guide (or alone), and of the weights."""
-        gaps = trials = 0.0
+        sums: dict[str, tuple[float, float]] = {}
         pair = (evidence.weak_id, evidence.strong_id)
         for match in evidence.matches:
             weight = self._weight(match.similarity)
@@ -282,8 +333,15 @@ class FloorPolicy:
                     and (tally.weak_id, tally.strong_id) == pair
                     and tally.at >= evidence.since
                 ):
-                    gaps += weight * tally.weight * tally.mean_gap
-                    trials += weight * tally.weight
+                    gap, whose = comparable(tally, evidence.context, evidence.user)
+                    gaps, trials = sums.get(whose, (0.0, 0.0))
+                    counts = weight * tally.weight
+                    sums[whose] = gaps + counts * gap, trials + counts
+        gaps = trials = 0.0
+        for whose, (of_gaps, of_trials) in sums.items():
+            # What one user brought about, or was found in other contexts, counts as one trial at most.
+            share = 1.0 if whose == "" else min(1.0, 1.0 / of_trials)
+            gaps, trials = gaps + share * of_gaps, trials + share * of_trials
         return gaps, trials
 
 

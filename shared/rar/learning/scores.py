@@ -10,6 +10,7 @@ import numpy as np
 
 from rar.forking import NUMERIC, Lock
 from rar.learning.gap import GapModel, fit
+from rar.learning.origins import origins_of, shares
 from rar.learning.policy import of_pair
 from rar.learning.prior import Prior
 from rar.memory.base import Memory
@@ -81,7 +82,7 @@ class LearnedScores:
                 self._new[kind] = 0
 
     def _fit(self, kind: Kind, before: GapModel | None) -> GapModel | None:
-        texts, vectors, gaps, weights = [], [], [], []
+        texts, vectors, gaps, weights, uses = [], [], [], [], []
         for experience in self._memory.experiences(namespace=kind.namespace, task=kind.task, limit=MOST):
             for tally in of_pair(experience, kind.weak_id, kind.strong_id, kind.since):
                 if tally.guide_id is None:
@@ -89,6 +90,7 @@ class LearnedScores:
                     vectors.append(experience.embedding)
                     gaps.append(tally.mean_gap)
                     weights.append(tally.weight)
+                    uses.append(origins_of(tally))
         self._new[kind] = max(self._new.get(kind, 0), len(texts))
         if len(texts) < LEAST:
             return None
@@ -97,4 +99,5 @@ class LearnedScores:
             asked = [text or "" for text in texts]
             priors = self._prior.gaps(self._prior.scores(asked, embeddings))
             trust = float(self._prior.rows > 0)
-        return fit(texts, embeddings, np.array(gaps), np.array(weights), priors, trust=trust, previous=before)
+        weighted = np.array(weights) * shares(uses)
+        return fit(texts, embeddings, np.array(gaps), weighted, priors, trust=trust, previous=before)

@@ -12,8 +12,9 @@ from typing import Any, TypeAlias, get_args
 
 import numpy as np
 
+from rar.learning.origins import KEPT
 from rar.memory.base import DecisionRecord, PolicyState, Spend
-from rar.values import Experience, Guide, GuideState, Purpose, Tally, Vector
+from rar.values import Experience, Guide, GuideState, Origin, Purpose, Tally, Vector
 
 FORMAT, VERSION = "rar-memory", 1
 
@@ -33,6 +34,9 @@ _HEADER: _Fields = {"embedder_id": _TEXT, "dim": _COUNT}
 _TALLY: _Fields = {
     "guide_id": _MAYBE, "weak_id": _TEXT, "strong_id": _TEXT,
     "ok": _COUNT, "bad": _COUNT, "last_ok": _FLAG, "at": _NUMBER, "gap": (float, int, NoneType), "weight": _NUMBER,
+}  # fmt: skip
+_ORIGIN: _Fields = {
+    "context": _TEXT, "user": _TEXT, "ok": _COUNT, "bad": _COUNT, "last_ok": _FLAG, "at": _NUMBER,
 }  # fmt: skip
 _EXPERIENCE: _Fields = {
     "id": _TEXT, "namespace": _TEXT, "task": _TEXT, "text": _MAYBE, "signature": _TEXT,
@@ -183,7 +187,11 @@ def _out_of_range(value: Any, types: tuple[type, ...]) -> bool:
 
 
 def _tally(record: Any) -> Tally:
-    tally = Tally(**_take(record, _TALLY))
+    fields = _take(record, _TALLY)
+    origins = _take({"origins": [], **record}, {"origins": (list, tuple)})["origins"]  # older exports have none
+    if len(origins) > KEPT:
+        raise ValueError(f"field 'origins' has {len(origins)} entries, more than {KEPT}")
+    tally = Tally(**fields, origins=tuple(Origin(**_take(origin, _ORIGIN)) for origin in origins))
     most = tally.ok + tally.bad
     if not 0.0 < tally.weight <= 1_000.0:
         raise ValueError(f"field 'weight' is {_shown(tally.weight)}, which is out of range")

@@ -39,6 +39,7 @@ from rar.errors import (
     SecretError,
 )
 from rar.forking import Gate, before_fork, in_forked_child
+from rar.learning.origins import imported
 from rar.memory.base import Batch, Changes, DecisionRecord, MemoryStats, PolicyState, Spend
 from rar.memory.exchange import DaySpend, Header, KeptGuide, KeptPolicy, to_header, to_item, to_record
 from rar.memory.forgetting import Forget, Gone
@@ -606,6 +607,8 @@ class SQLiteMemory:
             )
 
     def _rekeyed(self, experience: Experience) -> Experience:
+        tallies = tuple(map(imported, experience.tallies))
+        experience = replace(experience, tallies=tallies)
         if experience.text is None:
             return experience
         id = experience_id(self.secret, experience.namespace, experience.task, experience.text)

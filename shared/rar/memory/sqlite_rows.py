@@ -6,18 +6,19 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 
 from rar.memory.base import DecisionRecord
 from rar.memory.exchange import Header
-from rar.values import Experience, Guide, Tally, Vector
+from rar.values import Experience, Guide, Origin, Tally, Vector
 
 EXPERIENCE = "id, namespace, task, text, signature, created_at, updated_at, source"
 GUIDE = "id, namespace, task, text, author, origin, state, helpful, harmful, created_at, pinned, embedding"
 POLICY = "threshold, audits, errors, bias, reference, calls, drift, quiet, since"
-TALLY = "guide_id, weak_id, strong_id, ok, bad, last_ok, at, gap, weight"
+TALLY = "guide_id, weak_id, strong_id, ok, bad, last_ok, at, gap, weight, origins"
 SPEND = (
     "namespace, purpose, role, model_id, sum(calls), sum(input_tokens), "
     "sum(output_tokens), sum(usd), sum(unpriced), sum(estimated)"
@@ -94,11 +95,22 @@ def to_decision(row: Sequence[Any]) -> DecisionRecord:
     return DecisionRecord(id, namespace, at, origin, guide_id, model, json.loads(facts))
 
 
+def to_tally(row: Sequence[Any]) -> Tally:
+    guide_id, weak_id, strong_id, ok, bad, last_ok, at, gap, weight, origins = row
+    where = tuple(Origin(*one) for one in json.loads(origins)) if origins else ()
+    return Tally(guide_id or None, weak_id, strong_id, ok, bad, bool(last_ok), at, gap, weight, where)
+
+
+def of_origins(origins: Sequence[Origin]) -> str:
+    """As a tally's row holds them; empty where there are none."""
+    return json.dumps([astuple(origin) for origin in origins], separators=(",", ":")) if origins else ""
+
+
 def tallies_of(connection: Connection, ids: list[str]) -> dict[str, tuple[Tally, ...]]:
     tallies: dict[str, tuple[Tally, ...]] = {}
     rows = by_id(connection, f"SELECT experience_id, {TALLY} FROM tallies WHERE experience_id", ids)
-    for owner, guide_id, weak_id, strong_id, ok, bad, last_ok, at, gap, weight in rows:
-        tally = Tally(guide_id or None, weak_id, strong_id, ok, bad, bool(last_ok), at, gap, weight)
+    for owner, *row in rows:
+        tally = to_tally(row)
         tallies[owner] = (*tallies.get(owner, ()), tally)
     return tallies
 

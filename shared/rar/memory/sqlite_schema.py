@@ -73,4 +73,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "experience_id) FROM tallies WHERE guide_id = guides.id AND guide_id != '' AND experience_id != guides.origin "
         "AND ok > 0)",
     ),
+    ("ALTER TABLE tallies ADD COLUMN origins TEXT NOT NULL DEFAULT ''",),
 )

@@ -10,11 +10,24 @@ import numpy as np
 
 from rar.errors import DimensionError
 from rar.learning.guides import admitted, next_state
+from rar.learning.origins import joined, shortened
 from rar.memory.base import Batch, DecisionRecord, PolicyState, PolicyStep, Spend
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
 from rar.memory.forgetting import Gone, namespace_key
-from rar.memory.sqlite_rows import ANYWAY, DECISION, EXPERIENCE, GUIDE, POLICY, TALLY, Connection, header_of, meta
-from rar.values import Experience, Guide, GuideState, Tally, Trial, Vector
+from rar.memory.sqlite_rows import (
+    ANYWAY,
+    DECISION,
+    EXPERIENCE,
+    GUIDE,
+    POLICY,
+    TALLY,
+    Connection,
+    header_of,
+    meta,
+    of_origins,
+    to_tally,
+)
+from rar.values import Experience, Guide, GuideState, Origin, Tally, Trial, Vector
 
 DAY = 86_400.0
 KEPT_DECISIONS = 50_000
@@ -105,9 +118,11 @@ class Writer:
         if not known:
             return
         ok = int(trial.ok)
+        where = Origin(trial.context, trial.user, ok, 1 - ok, trial.ok, trial.at)
         tally = Tally(
-            trial.guide_id, trial.weak_id, trial.strong_id, ok, 1 - ok, trial.ok, trial.at, trial.gap, trial.weight
-        )
+            trial.guide_id, trial.weak_id, trial.strong_id, ok, 1 - ok, trial.ok, trial.at, trial.gap, trial.weight,
+            shortened((where,)),
+        )  # fmt: skip
         self._tally(trial.experience_id, tally)
         if guide is not None:
             state, helpful, harmful, pinned, origin = guide[0], guide[1] + ok, guide[2] + 1 - ok, guide[3], guide[4]
@@ -258,25 +273,18 @@ class Writer:
         return self._seq
 
     def _tally(self, experience_id: str, tally: Tally) -> None:
+        key = [experience_id, tally.guide_id or "", tally.weak_id, tally.strong_id]
+        where = "WHERE experience_id = ? AND guide_id = ? AND weak_id = ? AND strong_id = ?"
+        known = self._run(f"SELECT {TALLY} FROM tallies {where}", key).fetchone()
+        origins = tally.origins if known is None else joined(to_tally(known), tally)
         self._run(
-            f"INSERT INTO tallies (experience_id, {TALLY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET ok = ok + excluded.ok, bad = bad + excluded.bad, "
+            f"INSERT INTO tallies (experience_id, {TALLY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET origins = excluded.origins, ok = ok + excluded.ok, bad = bad + excluded.bad, "
             "gap = CASE WHEN gap IS NULL AND excluded.gap IS NULL THEN NULL "
             "ELSE ifnull(gap, bad) + ifnull(excluded.gap, excluded.bad) END, "
             "weight = max(weight, excluded.weight), "
             "last_ok = excluded.last_ok, at = excluded.at",  # the last to arrive, whatever its clock says
-            [
-                experience_id,
-                tally.guide_id or "",
-                tally.weak_id,
-                tally.strong_id,
-                tally.ok,
-                tally.bad,
-                tally.last_ok,
-                tally.at,
-                tally.gap,
-                tally.weight,
-            ],
+            [*key, tally.ok, tally.bad, tally.last_ok, tally.at, tally.gap, tally.weight, of_origins(origins)],
         )
 
     def _blob(self, embedding: Vector) -> bytes:
