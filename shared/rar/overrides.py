@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from rar.errors import FixedNamespaceError, OverrideError, near_name
@@ -58,7 +59,8 @@ def overrides_of(*places: Mapping[str, Any]) -> Overrides:
     """The overrides in `places`, the first that has one counting. None counts as not given.
 
     Raises:
-        OverrideError: A name is misspelt or a value is of the wrong type; it says what was probably meant.
+        OverrideError: A name is misspelt or a value is of the wrong type; it says what was probably meant. A question
+            that is no text is passed over instead.
     """
     for place in places:
         for name in place:
@@ -82,6 +84,18 @@ def _misspelt(name: str) -> bool:
 def _value(name: str, places: Sequence[Mapping[str, Any]]) -> Any:
     value = next((found for place in places if (found := place.get(name)) is not None), None)
     what, fits = _KINDS[name]
-    if value is not None and not fits(value):
-        raise OverrideError(name, NAMES, f"{shown(value)} is not {what}")
-    return value
+    if value is None or fits(value):
+        return value
+    if name == "rar_query":  # it comes from users, whose answer it must not cost
+        _say_ignored(type(value).__name__)
+        return None
+    raise OverrideError(name, NAMES, f"{shown(value)} is not {what}")
+
+
+@cache
+def _say_ignored(kind: str) -> None:
+    """Say once that `rar_query` was no text."""
+    logging.getLogger("rar").warning(
+        "A call's rar_query (%s) holds no text, so the question is looked for in the prompt. Pass the user's question.",
+        kind,
+    )

@@ -314,7 +314,6 @@ class TestOverrides:
         [
             ("rar_force", True, 'rar_force=True is not the name of a model, such as "weak" or "strong".'),
             ("rar_force", "", "rar_force='' is not the name of a model"),
-            ("rar_query", ["a"], "rar_query=['a'] is not the user's question, a text."),
             ("rar_namespace", 7, "rar_namespace=7 is not a name."),
             ("rar_learn", "false", "rar_learn='false' is not True or False."),
             ("rar_learn", 0, "rar_learn=0 is not True or False."),

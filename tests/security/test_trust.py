@@ -115,7 +115,6 @@ WRONG: list[tuple[str, Any]] = [
     *(("rar_namespace", value) for value in (0, "", " ", False, b"n", ["n"], 1.5)),
     *(("rar_learn", value) for value in (0, 1, "false", "", "no", [])),
     *(("rar_user", value) for value in (0, "", 7, ["u"])),
-    *(("rar_query", value) for value in (0, "", ["q"])),
     *(("rar_force", value) for value in (0, "", True)),
 ]
 
@@ -134,6 +133,24 @@ async def test_a_wrong_value_is_an_error_and_never_a_default(name: str, value: A
         with pytest.raises(OverrideError, match=name):
             await result(getattr(llm, mode)(what, **{name: value}))
     assert fake_openai.calls() == []
+
+
+@pytest.mark.parametrize("value", [0, "", " ", ["q"], b"q"])
+async def test_a_question_that_is_no_text_costs_nobody_the_answer(value: Any, fake_openai: FakeOpenAI) -> None:
+    seen: list[Request] = []
+
+    def strategy(request: Request) -> str:
+        seen.append(request)
+        return "weak"
+
+    model, llm = langchain(fake_openai, strategy=strategy), llama_index(fake_openai, strategy=strategy)
+    for mode in MODES:
+        await asked(model, mode, {}, rar_query=value)
+    for mode in LLAMA_MODES:
+        what: Any = [ChatMessage(content="Hello")] if "chat" in mode else "Hello"
+        await result(getattr(llm, mode)(what, rar_query=value))
+
+    assert {request.key_source for request in seen} == {"last_user_message"}
 
 
 def test_both_frameworks_take_a_user_and_send_it_to_no_model(fake_openai: FakeOpenAI) -> None:
