@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from dataclasses import replace
 
 from rar.forking import Lock
 from rar.memory.forgetting import Gone
-from rar.sizes import size_of
 from rar.values import Answer, Decision, Failure
 
 MOST = 1_000
 MOST_BYTES = 16 * 2**20
+_SLIM = 2_000  # bytes of a decision beside its texts and vector
 
 
 class Recent:
@@ -27,9 +28,9 @@ class Recent:
 
     def add(self, decision: Decision) -> None:
         decision = slim(decision)
-        evidence = decision.request.evidence
         # Neighbours and guides are the memory's: its cache holds them anyway.
-        size = size_of(decision.request.key, decision.request.embedding, evidence and evidence.experience_id)
+        vector = decision.request.embedding
+        size = _SLIM + sys.getsizeof(decision.request.key) + (0 if vector is None else vector.nbytes)
         with self._lock:
             self._kept[decision.id] = decision, size
             self._bytes += size

@@ -8,7 +8,6 @@ import math
 import os
 import random
 import time
-import uuid
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,11 +34,12 @@ from rar.errors import (
     UnknownNameError,
 )
 from rar.guarding import PASSED_ON
+from rar.identifiers import new_id
 from rar.keys import with_work
 from rar.learning.gap import PRIOR_SUPPORT
 from rar.learning.guides import GuideCheck
 from rar.learning.judges import as_judge
-from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Served, obstacle, record_of
+from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Served, asks, obstacle, record_of
 from rar.learning.policy import AUDIT, FloorPolicy, PaperPolicy, Policy, as_policy, verdict
 from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt
@@ -590,7 +590,7 @@ class Router:
         drafts.settle(choice)
         floor = getattr(self.policy, "quality", None)
         decision = Decision(
-            uuid.uuid4().hex,
+            new_id(),
             request,
             choice,
             self._clock(),
@@ -625,12 +625,16 @@ class Router:
             self._check_order(models)
             if not isinstance(decision.choice, Answer):  # an accepted draft was counted when it was made
                 self.ledger.observe(decision.request.namespace, decision.call, reply, now=self._clock())
-            if self._closed or not self._persist or self._writer is None:
+            if self._closed or not self._persist or self._writer is None or self._learner is None:
                 return
             lesson = Lesson(decision, reply, models, self.costs(decision, reply, models))
             code = self._learns_not or obstacle(decision, reply) or ("unstored" if self._paused else None)
             if code is None and self._worker.mode == "inline":
                 self._worker.put(lesson)
+                return
+            if code is None and not asks(decision):
+                self._writer.remember(self._learner.study(lesson))
+                self._worker.touch()
                 return
             # At once, and again with what the lesson finds: a lesson may wait, hang or die.
             self._remember(lesson.left(code or "waiting"))

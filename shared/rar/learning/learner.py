@@ -27,7 +27,7 @@ from rar.timeouts import within
 from rar.values import STRONG, WEAK, Call, Decision, Evidence, Experience, Guide, Purpose, Reply, Route, Trial
 
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
-_OPTIONS = 200  # parts of a call's options and reply that are weighed
+_OPTIONS = 50  # parts of a call's options and reply that are weighed
 _UNDECIDED = 10_000  # of these are kept in mind
 GATED: frozenset[tuple[Purpose, str]] = frozenset(
     {("shadow", WEAK), ("guide", STRONG), ("audit", STRONG), ("audit", WEAK)}
@@ -158,9 +158,9 @@ class Learner:
         assert evidence is not None and request.embedding is not None
         drawn = getattr(decision.choice, "audit", False)
         audit = decision.model == WEAK and drawn
+        if not asks(decision):
+            return Findings()
         if not audit:
-            if decision.model == WEAK:
-                return Findings()
             known = self.memory.experience(evidence.experience_id)
             # What is borrowed from other contexts of use is checked where it is drawn.
             if (
@@ -307,6 +307,11 @@ class _Gated:
 def _use(evidence: Evidence) -> str:
     """A request in its context of use."""
     return f"{evidence.experience_id}/{evidence.context}"
+
+
+def asks(decision: Decision) -> bool:
+    """Whether learning from a decision may ask models or the memory; else it takes no time and can be done at once."""
+    return decision.model != WEAK or getattr(decision.choice, "audit", False)
 
 
 def obstacle(decision: Decision, reply: Reply) -> str | None:

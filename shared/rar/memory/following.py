@@ -13,7 +13,7 @@ class _Changes(Protocol):
 
 
 class Follower:
-    """A reader's place in a log. Used by one thread at a time.
+    """A reader's place in a log, `cursor`. Used by one thread at a time.
 
     Args:
         changes: The memory's `changes`.
@@ -21,7 +21,7 @@ class Follower:
 
     def __init__(self, changes: _Changes) -> None:
         self._changes = changes
-        self._cursor = self._began = 0
+        self.cursor = self._began = 0
 
     def news(self) -> Iterator[Changes]:
         """The pages since the last call, oldest first: all that was committed before this call is in them.
@@ -30,9 +30,9 @@ class Follower:
         """
         more = True
         while more:
-            page = self._changes(self._cursor, began=self._began)
-            if not self._cursor or page.reset:
+            page = self._changes(self.cursor, began=self._began)
+            if not self.cursor or page.reset:
                 self._began = page.end
-            self._cursor, more = page.cursor, page.more
+            self.cursor, more = page.cursor, page.more
             yield page
-        self._began = self._cursor
+        self._began = self.cursor

@@ -49,6 +49,11 @@ class FaissIndex:
         # Also at exit: the interpreter must not end under a thread that is inside FAISS.
         self._stop = weakref.finalize(self, self._builds.stop)
 
+    @property
+    def cursor(self) -> int:
+        """How far the log was followed."""
+        return self._log.cursor
+
     def follow(self) -> None:
         """Catch up with the log: what was committed before the call is found after it."""
         with self._lock:

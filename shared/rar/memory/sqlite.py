@@ -58,6 +58,7 @@ from rar.memory.sqlite_rows import (
     Connection,
     exclusive,
     header_of,
+    marks,
     meta,
     sane,
     scope,
@@ -76,6 +77,7 @@ from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Vector
 
 _LOG = logging.getLogger("rar")
 
+_LOOKS = 0.25  # seconds between two looks, by those who only read, whether the file is still there
 _CHECKED_UP_TO = 32 * 2**20  # bytes of a file that is checked as a whole when it is opened
 
 
@@ -267,8 +269,8 @@ class SQLiteMemory:
 
     def experience(self, id: str) -> Experience | None:
         with self._connection() as connection:
-            row = connection.run(f"SELECT {EXPERIENCE}, embedding FROM experiences WHERE id = ?", [id]).fetchone()
-            return row and to_experience(row, tallies_of(connection, [row[0]]).get(row[0], ()))
+            self._catch_up(connection)
+            return self._cache.experience(connection, sane(id))
 
     def experiences(self, *, namespace: str, task: str, limit: int = 20_000) -> list[Experience]:
         with self._connection() as connection, snapshot(connection):
@@ -415,13 +417,15 @@ class SQLiteMemory:
         """Follow the log if anything was written since `connection` last looked: by another connection, or by us."""
         now = connection.execute("PRAGMA data_version").fetchone()[0], self._writes
         if connection.caught_up != now:
-            self._index.follow()
-            self._cache.follow(connection)
+            seq, epoch = marks(connection)
+            if seq != self._index.cursor:  # most writes are decisions, which the index knows nothing of
+                self._index.follow()
+            self._cache.follow(connection, seq)
             connection.caught_up = now
-            self._notice_deletions(connection)
+            self._notice_deletions(connection, epoch)
 
-    def _notice_deletions(self, connection: Connection) -> None:
-        known, self._epoch = self._epoch, meta(connection, "epoch")
+    def _notice_deletions(self, connection: Connection, epoch: int) -> None:
+        known, self._epoch = self._epoch, epoch
         if self._epoch <= known:
             return
         self._unscrubbed = not self.read_only  # whoever deleted may have met readers
@@ -441,7 +445,7 @@ class SQLiteMemory:
         self._idle: deque[Connection] = deque()
         self._forsaken = weakref.finalize(self, close_all, self._idle)  # when nobody called `close`
         self._writing, self._replacing = threading.Lock(), threading.Lock()
-        self._writes = 0
+        self._writes, self._looked = 0, -_LOOKS
         self._unscrubbed = False
         self._log: tuple[int, int] | None = None
         self._index = FaissIndex(self.changes)
@@ -553,19 +557,28 @@ class SQLiteMemory:
         self._log = identity(f"{self._path}-wal")
         return connection
 
+    def _check_file(self, after: float) -> None:
+        """Notice that the file was deleted or replaced, unless it was looked at less than `after` seconds ago."""
+        now = time.monotonic()
+        if now - self._looked >= after:
+            if identity(self._path) != self._file:
+                self._replaced()
+            self._looked = now
+
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
         """A connection that no other thread uses meanwhile."""
         if self._closed:
             raise ClosedError("memory")
-        if identity(self._path) != self._file:
-            self._replaced()
+        self._check_file(_LOOKS)
         with self._gate:
             idle, connection = self._idle, None
             try:
                 try:
                     connection = idle.pop()
                 except IndexError:
+                    self._check_file(0.0)  # SQLite would play the old file's log into one that took its place
+                    idle = self._idle
                     connection = self._open()
                 yield connection
             except sqlite3.Error as error:
@@ -589,6 +602,7 @@ class SQLiteMemory:
                 "this process was forked while another thread was writing, and cannot write any more. Fork before the "
                 "router is used, or start processes by `spawn`",
             )
+        self._check_file(0.0)  # nothing may be written into a file that is gone
         # Threads of one process take turns here, which is fairer than SQLite's waiting.
         with self._writing, self._connection() as connection:
             with exclusive(connection):

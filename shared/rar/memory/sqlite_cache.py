@@ -13,7 +13,6 @@ from rar.memory.sqlite_rows import (
     POLICY,
     Connection,
     by_id,
-    meta,
     tallies_of,
     to_experience,
     to_guide,
@@ -30,16 +29,17 @@ class Cache:
 
     def __init__(self) -> None:
         self._experiences: dict[str, Experience] = {}
+        self._whole: dict[str, Experience] = {}  # with their embeddings
         self._guides: dict[str, Guide] = {}
         self._policies: dict[str, PolicyState] = {}
         self._seen = self._bytes = 0
         self._age = 0  # moves at each `follow`, so that what was read before is not stored after
         self._lock = threading.Lock()
 
-    def follow(self, connection: Connection) -> None:
+    def follow(self, connection: Connection, last: int) -> None:
+        """Drop what is not as it was, now that the log's newest change is `last`."""
         with self._lock:
-            last: int = meta(connection, "seq")
-            if 0 <= last - self._seen < _CACHED:
+            if 0 < last - self._seen < _CACHED:
                 touched = connection.run(
                     "SELECT id FROM experiences WHERE touched > ?1 UNION ALL SELECT id FROM guides WHERE touched > ?1 "
                     "UNION ALL SELECT id FROM deletions WHERE seq > ?1",
@@ -47,8 +47,9 @@ class Cache:
                 )
                 for (id,) in touched:
                     self._experiences.pop(id, None)
+                    self._whole.pop(id, None)
                     self._guides.pop(id, None)
-            else:
+            elif last != self._seen:
                 self._clear()
             self._policies.clear()
             self._seen = last
@@ -67,6 +68,20 @@ class Cache:
             size = sys.getsizeof(experience.text)
             if size <= _CACHED_TEXT:
                 self._keep(known, experience.id, experience, age, size)
+        return found
+
+    def experience(self, connection: Connection, id: str) -> Experience | None:
+        """One with its embedding, which searches leave out."""
+        known, age = self._whole.get(id), self._age
+        if known is not None:
+            return known
+        row = connection.run(f"SELECT {EXPERIENCE}, embedding FROM experiences WHERE id = ?", [id]).fetchone()
+        if row is None:
+            return None
+        found = to_experience(row, tallies_of(connection, [row[0]]).get(row[0], ()))
+        size = sys.getsizeof(found.text)
+        if size <= _CACHED_TEXT:
+            self._keep(self._whole, found.id, found, age, size + found.embedding.nbytes)
         return found
 
     def guides(self, connection: Connection, ids: list[str]) -> dict[str, Guide]:
@@ -98,6 +113,6 @@ class Cache:
             records[key] = record
 
     def _clear(self) -> None:
-        for cached in (self._experiences, self._guides, self._policies):
+        for cached in (self._experiences, self._whole, self._guides, self._policies):
             cached.clear()
         self._bytes = 0

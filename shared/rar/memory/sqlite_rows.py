@@ -71,6 +71,12 @@ def meta(connection: Connection, key: str) -> Any:
     return connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()[0]
 
 
+def marks(connection: Connection) -> tuple[int, int]:
+    """The cursors of the newest change and of the newest deletion."""
+    found = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('seq', 'epoch')").fetchall())
+    return found["seq"], found["epoch"]
+
+
 def header_of(connection: Connection) -> Header:
     return Header(meta(connection, "embedder_id"), meta(connection, "dim"))
 
