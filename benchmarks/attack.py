@@ -1,6 +1,6 @@
 """What an attack finds: kills, forks, hostile texts, hostile guides, strangers reached. Prints one table.
 
-    python benchmarks/attack.py [--kills 150] [--forks 200] [--guides guide_attacks.jsonl]
+    RAR_DATA=... python benchmarks/attack.py [--kills 150] [--forks 200]
 
 Each part starts what it needs: real processes, real memory files, real signals. Nothing is timed but the hostile texts,
 by the processor time of their own thread.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
 import os
 import random
 import signal
@@ -28,6 +29,7 @@ sys.path[:0] = [str(ROOT / "shared"), str(ROOT)]
 
 from rar import FunctionModel, Router  # noqa: E402 - the package beside this script
 from rar.values import question  # noqa: E402
+from tests.security import test_guide_attacks as guides  # noqa: E402
 from tests.security.test_hostile_texts import LOOKS, UNITS, hostile  # noqa: E402
 
 Row = tuple[str, str, str]  # what, how much, what was found
@@ -139,16 +141,43 @@ def hostile_texts() -> Iterator[Row]:
     )  # fmt: skip
 
 
+def hostile_guides() -> Iterator[Row]:
+    """How many guides of the corpus are refused."""
+    if not os.environ.get("RAR_DATA"):
+        return
+    rows = guides.corpus()
+    for kind, name in (("poison", "hostile guides"), ("honest", "honest guides")):
+        of_kind = [row for row in rows if row["kind"] == kind]
+        refused = sum(guides.refused(row) is not None for row in of_kind)
+        yield name, f"{len(of_kind)} texts", f"{refused} refused"
+
+
+def strangers(folder: Path) -> Iterator[Row]:
+    """An attacker with 40 messages whose guides a strong model writes as he likes; 60 strangers, each asking twice."""
+    attacks = [f"a lamp of kind {number}" for number in range(40)]
+    for mode in ("review", None):
+        worst = 0
+        for number, (step, payload) in enumerate(guides.PAYLOADS.values()):
+            models = guides.obedient(set(attacks), step, payload, obeys=lambda _: False)
+            path, options = folder / f"{mode}{number}.db", {"embedder": "hashing", "learning": "inline", "seed": 1}
+            with Router(memory=path, guides=mode, **options) as router:  # type: ignore[arg-type]
+                worst = max(worst, guides.reached(router, models, attacks, payload))
+        name = f"an attacker's guides, guides={mode!r}" if mode else "an attacker's guides, by default"
+        yield name, f"{len(guides.PAYLOADS)} payloads, 40 messages, 60 strangers", f"at most {worst} reached"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=150)
     parser.add_argument("--forks", type=int, default=200)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
+    logging.getLogger("rar").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         parts: list[Callable[[], Iterator[Row]]] = [
-            lambda: kills(given.kills, folder), lambda: forks(given.forks, folder), hostile_texts,
+            lambda: kills(given.kills, folder), lambda: forks(given.forks, folder), hostile_texts, hostile_guides,
+            lambda: strangers(folder),
         ]  # fmt: skip
         print("| attack | how much | found |\n|---|---|---|")
         for part in parts:

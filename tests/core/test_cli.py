@@ -17,6 +17,8 @@ from rar import FunctionModel, Router, SQLiteMemory
 from rar.cli import main
 from rar.cli.commands import app
 from rar.memory.base import Batch
+from rar.values import GuideState
+from tests.contract.memory import guide
 from tests.core.world import GUIDES, easy, harbour, pair, serve
 
 PRICED = ("--price", "strong=2/8", "--price", "weak=0.1/0.4")
@@ -148,11 +150,24 @@ class TestGuides:
         assert listed["id"][:10] in run("guides", "list", memory)
         assert "Read the tonnage" in run("guides", "show", memory, listed["id"])
 
+    def test_guides_that_wait_for_a_review_are_listed(self, run: Rar, tmp_path: Path) -> None:
+        path = tmp_path / "waiting.db"
+        states: list[GuideState] = ["candidate", "active", "retired", "quarantined"]
+        with SQLiteMemory(path) as waiting:
+            waiting.write(Batch(guides=tuple(guide(state, state=state) for state in states)))
+            waiting.write(Batch(guides=(guide("approved", state="active"),)))
+            waiting.set_guide_state("approved", "active")
+
+        listed = [one["id"] for one in run.json("guides", "list", path, "--unapproved")]
+
+        assert sorted(listed) == ["active", "candidate"]
+
     def test_a_guide_is_retired_and_approved_again(self, run: Rar, memory: Path) -> None:
         (listed,) = run.json("guides", "list", memory)
 
         assert "is retired now, it was active" in run("guides", "retire", memory, listed["id"])
         assert run.json("guides", "list", memory, "--state", "active") == []
+        assert run.json("guides", "list", memory, "--unapproved") == []  # a person has spoken
         assert run.json("guides", "approve", memory, listed["id"])["state"] == "active"
         assert len(run.json("guides", "list", memory, "--state", "active")) == 1
 

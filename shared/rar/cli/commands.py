@@ -129,11 +129,16 @@ def list_guides(
         GuideState | None,
         typer.Option(help="Only guides in this state."),
     ] = None,
+    unapproved: Annotated[
+        bool, typer.Option("--unapproved", help="Only guides that could be used and nobody has approved yet.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the guides, oldest first."""
     with reading(memory) as opened:
         found = opened.guides(namespace=namespace, states=None if state is None else (state,))
+    if unapproved:
+        found = [guide for guide in found if guide.state in ("candidate", "active") and not guide.pinned]
     if as_json:
         _print_json([_guide_facts(guide) for guide in found])
     else:
