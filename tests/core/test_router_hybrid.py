@@ -239,4 +239,5 @@ def test_mmlu_is_ranked_better_than_by_length() -> None:
         for seen, asked in halves("mmlu_mixtral_gpt4.csv.gz", "question,A,B,C,D")
     ]
 
-    assert np.mean(found) >= 0.635, found
+    # The rows of one subject, whose recorded scores were wrong, are no longer among these: it was 0.658 with them.
+    assert np.mean(found) >= 0.63, found

@@ -5,6 +5,7 @@ What is measured is the processor time of the thread, which other load on the ma
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from typing import Any
@@ -97,6 +98,17 @@ LOOKS: dict[str, Callable[[str], Any]] = {
 }
 
 
+def taken(look: Callable[[str], Any], text: str) -> float:
+    """Seconds of this thread's processor time, without those of the garbage of other tests."""
+    gc.disable()
+    try:
+        began = time.thread_time()
+        look(text)
+        return time.thread_time() - began
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
 def test_time_grows_with_the_length_of_a_text_and_no_faster(
@@ -106,10 +118,8 @@ def test_time_grows_with_the_length_of_a_text_and_no_faster(
     slow = {}
     for unit in UNITS:
         text = shape(hostile(unit))
-        began = time.thread_time()
-        look(text)
-        seconds = time.thread_time() - began
-        if seconds > max(LIMIT * len(text) / SIZE, 0.05):
+        limit = max(LIMIT * len(text) / SIZE, 0.05)
+        if (seconds := taken(look, text)) > limit and (seconds := taken(look, text)) > limit:  # twice is no accident
             slow[unit] = round(seconds, 2)
 
     assert slow == {}
