@@ -1,7 +1,8 @@
 """Need: a retrieval chain whose prompts are long and differ each time, since they carry what was retrieved.
 
 Shows: the memory's key is the user's question, not the prompt around it, so that the same question is recognised when
-the retrieved context has changed. A community loader, vector store and cache work as they do with any chat model.
+the retrieved context has changed. Its verdict counts for any context once it was found in two. A community loader,
+vector store and cache work as they do with any chat model.
 
 Run: python cookbook/02_rag_with_langchain.py
 """
@@ -44,11 +45,14 @@ first = ask(WARRANTY)
 model.router.flush()
 store.add_documents([Document("The hinge was made stronger in 2024; its warranty stays one year.")])
 second = ask(WARRANTY)
+model.router.flush()
+store.add_documents([Document("The warranty of the hinge is printed on its box, too.")])
+third = ask(WARRANTY)
 
-known_as = model.router.explain(second["decision_id"])["question"]
-print(f"\nthe prompt had new context, the key was still: {known_as!r}, found in the {second['key_source']}\n")
+known_as = model.router.explain(third["decision_id"])["question"]
+print(f"\nthe prompt had new context, the key was still: {known_as!r}, found in the {third['key_source']}\n")
 expect(known_as == WARRANTY)
-expect((first["model"], second["model"]) == ("strong", "weak"))
+expect((first["model"], second["model"], third["model"]) == ("strong", "strong", "weak"))
 
 # "Question: … Context: …" prompts are recognised. For others, say which variable holds the question.
 unusual = ChatPromptTemplate.from_template("Material:\n{context}\n\nA customer wants to know: {question}\nBe brief.")

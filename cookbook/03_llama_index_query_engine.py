@@ -52,8 +52,9 @@ def ask(question: str, **engine: Any) -> dict:
 
 first = ask(HINGE)
 second = ask(HINGE)
-third = ask(HINGE, response_mode="tree_summarize")  # another prompt, the same question
-expect([first["model"], second["model"], third["model"]] == ["strong", "weak", "weak"])
+third = ask(HINGE, response_mode="tree_summarize")  # another prompt, the same question: a second context vouches for it
+fourth = ask(HINGE, response_mode="simple_summarize")
+expect([first["model"], second["model"], third["model"], fourth["model"]] == ["strong", "weak", "strong", "weak"])
 expect(first["question"] == HINGE and first["key_source"] == "template_variable")
 
 print("\nstreamed: ", end="")

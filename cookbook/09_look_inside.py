@@ -19,12 +19,13 @@ Use when: a price without tax is asked for.
 1. Write the tax rate as a factor above one.
 2. Divide the price by that factor.
 Avoid: taking the rate off the price."""
-LAMP, DESK = "A lamp costs 119 with 19% tax. What is it without?", "A desk costs 238 with 19% tax. What is it without?"
-play(LARGE, {"You write short guides": GUIDE, LAMP: "100", DESK: "200"})
-play(
-    SMALL,
-    {f"{GUIDE}\n</reference_notes>\n{LAMP}": "100", f"{GUIDE}\n</reference_notes>\n{DESK}": "200", "tax": "96.39"},
+LAMP, DESK, SOFA = (
+    f"A {thing} costs {price} with 19% tax. What is it without?"
+    for thing, price in (("lamp", 119), ("desk", 238), ("sofa", 357))
 )
+RIGHT = {LAMP: "100", DESK: "200", SOFA: "300"}
+play(LARGE, {"You write short guides": GUIDE, **RIGHT})
+play(SMALL, {f"{asked}\n\nThe notes below": answer for asked, answer in RIGHT.items()} | {"tax": "96.39"})
 
 path = scratch_file()
 model = RouterChatModel(
@@ -40,10 +41,11 @@ def ask(question: str) -> dict:
     return message.response_metadata["rar"]
 
 
-# The weak model fails alone, and succeeds with a guide that the strong one wrote. It is kept, and tried on the next
-# question of this kind as well.
-ask(LAMP), ask(LAMP)
-decision = (ask(DESK), ask(DESK))[-1]
+# The weak model fails alone, and succeeds with a guide that the strong one wrote. It is kept, tried on the next
+# questions of this kind as well, and used once it helped on two of them.
+for asked in (LAMP, DESK, SOFA):
+    ask(asked)
+decision = ask(DESK)
 (guide,) = memory.guides()
 print(f"\nguide {guide.id[:8]} is {guide.state}, helped {guide.helpful} times, harmed {guide.harmful} times:")
 print(guide.text)
