@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+
+from rar.overrides import NAMES
 
 # What a LangGraph server puts into a run's config, whose other parts its clients post with the request.
 _SERVER = ("langgraph_request_id", "langgraph_auth_user", "langgraph_auth_user_id", "assistant_id", "graph_id")
@@ -22,4 +26,17 @@ def trusted(config: RunnableConfig, *, metadata: bool) -> list[Mapping[str, Any]
     if metadata:
         return [configurable, noted]
     deployed = any(name in configurable or name in noted for name in _SERVER)
+    # The framework copies what is configurable into the metadata.
+    if any(name in noted and (deployed or name not in configurable) for name in NAMES):
+        _say_ignored()
     return [] if deployed else [configurable]
+
+
+@cache
+def _say_ignored() -> None:
+    """Say once that overrides were passed over."""
+    logging.getLogger("rar").warning(
+        "Overrides (rar_...) in config['metadata'], and in the config of a deployed graph, do not count, since clients "
+        "can write them. Pass them as keyword arguments or in config['configurable'], or trust_metadata=True to the "
+        "router."
+    )

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.llms.openai_like import OpenAILike
 
-from langchain_rar import RARMiddleware, RouterChatModel
+from langchain_rar import RARMiddleware, RouterChatModel, steering
 from llama_index_rar import RouterLLM
 from rar.errors import ConfigurationError, FixedNamespaceError, OverrideError
 from rar.values import Request
@@ -176,3 +176,17 @@ def test_an_unknown_rule_for_namespaces_is_refused(options: Any, fake_openai: Fa
             make(fake_openai, **options)
     with pytest.raises(ConfigurationError, match="trust_metadata="):
         langchain(fake_openai, trust_metadata="yes")
+
+
+def test_overrides_that_do_not_count_are_told_of_once(
+    fake_openai: FakeOpenAI, caplog: pytest.LogCaptureFixture
+) -> None:
+    steering._say_ignored.cache_clear()
+    model = langchain(fake_openai)
+
+    model.invoke("Hello", {"configurable": {"rar_force": "strong"}})
+    assert "do not count" not in caplog.text
+    for _ in range(2):
+        model.invoke("Hello", {"metadata": {"rar_learn": False}})
+
+    assert caplog.text.count("do not count") == 1
