@@ -27,6 +27,11 @@ from tests.core.world import Scripted, easy, pair, serve
 KEY = "sk-proj-abcDEF0123456789"
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a key that is given for a path becomes a file
+
+
 class Hostile:
     """Says its key wherever it is asked what it is."""
 
