@@ -210,5 +210,6 @@ def test_minilm_beats_length_on_recorded_answers() -> None:
         for router in (EncoderClassifierRouter(), LengthRouter())
     )
 
-    assert found >= 0.635
+    # 0.629 since the rows of one subject, whose recorded scores were wrong, are no longer among these.
+    assert found >= 0.62
     assert found >= length + 0.05
