@@ -131,6 +131,7 @@ def test_a_memory_that_is_read_only_costs_no_call_of_learning(file: Path) -> Non
     assert asked.flush(WAIT)
     assert calls == ["strong"] * 5
     assert asked.stats().learning == "off"
+    asked.memory.close()  # type: ignore[union-attr]
 
 
 def test_a_locked_file_keeps_what_is_decided_till_it_is_free(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +143,7 @@ def test_a_locked_file_keeps_what_is_decided_till_it_is_free(file: Path, monkeyp
         assert not asked.flush(WAIT)
         assert "locked" in asked.stats().learning
         locking.execute("ROLLBACK")
+        locking.close()
         assert asked.flush(WAIT)
         assert asked.stats().memory.decisions == 1  # type: ignore[union-attr]
 
