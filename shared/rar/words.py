@@ -87,7 +87,7 @@ def _numbers(reason: str, confidence: float | None, needed: float | None, simila
     if needed is None or reason not in {"likely_weak", "likely_guided", "below_threshold", "audit"}:
         return ""
     expected, asked = _told_apart(confidence, needed)
-    return f": expected at least {expected} of the strong model's quality, {asked} are asked for"
+    return f": at least {expected} of the strong model's quality is expected, and {asked} is needed"
 
 
 def bar(confidence: float | None, needed: float | None, floor: float | None) -> str:

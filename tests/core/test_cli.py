@@ -198,6 +198,7 @@ class TestGuides:
         assert "1 guides are quarantined now" in run("guides", "quarantine", memory, "--all")
         assert set(states().values()) == {"quarantined"}
         assert "beside --all" in run("guides", "quarantine", memory, "two-1", "--all", code=1)
+        assert "Nothing was named" in run("guides", "quarantine", code=1)
 
     def test_an_unknown_guide_is_an_error(self, run: Rar, memory: Path) -> None:
         for command in ("show", "retire", "approve", "quarantine"):
@@ -251,7 +252,7 @@ class TestMoving:
     def test_an_export_overwrites_nothing(self, run: Rar, memory: Path) -> None:
         before = memory.read_bytes()
 
-        assert "exists" in run("export", memory, memory, code=1)
+        assert "File exists. Choose another name" in run("export", memory, memory, code=1)
         assert memory.read_bytes() == before
 
     @pytest.mark.parametrize("line", [b'{"kind": "experience"}', b"[1", b"\xff\xfe"])

@@ -349,6 +349,11 @@ class TestReport:
         notes.write_text("mine")
 
         assert "is no report" in rar("report", taught, "--out", notes, code=1)
-        assert "No such file" in rar("report", taught, "--out", tmp_path / "none" / "report.html", code=1)
+        nowhere = tmp_path / "none" / "report.html"
+        assert (
+            rar("report", taught, "--out", nowhere, code=1)
+            .strip()
+            .endswith("No such file or directory. Check the path.")
+        )
         assert "'nobody'" in rar("report", taught, "-n", "nobody", "--out", tmp_path / "x.html", code=1)
         assert notes.read_text() == "mine"

@@ -183,6 +183,13 @@ def test_bad_files_are_named(file: Path) -> None:
     assert "line 2, column 'tiny'" in str(result.exception)
 
 
+@pytest.mark.parametrize("command", ["online", "static", "stages"])
+def test_a_memory_given_as_outcomes_is_told_its_own_command(taught: Path, command: str) -> None:
+    result = CliRunner().invoke(eval_app, [command, str(taught), "--weak", "small", "--strong", "large"])
+
+    assert "`rar eval memory`" in str(result.exception)
+
+
 def test_plots_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summary = summarise_static(static(WORLD, splits=1, scorers={}), samples=10)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -36,11 +36,11 @@ def test_every_reason_is_one_sentence_with_and_without_numbers(reason: str, mode
 
 def test_a_guess_tells_what_was_expected_and_what_was_asked_for() -> None:
     assert why("likely_weak", WEAK, confidence=0.96, needed=0.95) == (
-        "Similar questions went well with the weak model: expected at least 96 % of the strong model's quality, "
-        "95 % are asked for."
+        "Similar questions went well with the weak model: at least 96 % of the strong model's quality is expected, "
+        "and 95 % is needed."
     )
     assert "84.6 % of" in why("below_threshold", STRONG, confidence=0.8462, needed=0.8514)
-    assert "85.1 % are" in why("below_threshold", STRONG, confidence=0.8462, needed=0.8514)
+    assert "85.1 % is needed" in why("below_threshold", STRONG, confidence=0.8462, needed=0.8514)
 
 
 def test_a_check_and_another_wording_are_said() -> None:

@@ -31,6 +31,7 @@ from rar.cli.memories import (
     reading,
 )
 from rar.cli.moments import moment
+from rar.cli.output import in_one_line
 from rar.errors import (
     ConfigurationError,
     GuideRefusedError,
@@ -58,7 +59,7 @@ class _Group(TyperGroup):
         except BrokenPipeError:
             raise  # the reader went away, as `head` does: typer ends quietly
         except (RarError, OSError) as error:
-            typer.echo("rar: " + " ".join(str(error).split()), err=True)
+            typer.echo(f"rar: {in_one_line(error)}", err=True)
             raise typer.Exit(1) from error
 
 
@@ -194,7 +195,9 @@ def quarantine_guides(
 ) -> None:
     """Take guides out of use at once: one, those of a namespace, or all."""
     if not (everything or namespace is not None):
-        _set_state(*memory_and_id(which or []), "quarantined", as_json)
+        if not which:
+            raise ConfigurationError("Nothing was named. Give a guide's id, a namespace by -n, or --all.")
+        _set_state(*memory_and_id(which), "quarantined", as_json)
         return
     memory = Path(which[0]) if which else USUAL
     if len(which or ()) > 1:

@@ -19,6 +19,19 @@ from rar.evaluation.report import Sheet
 _EVERY = 10.0  # seconds between two lines of progress
 
 
+def in_one_line(error: Exception) -> str:
+    """What went wrong, on one line. An error of the operating system is named by file, and by what helps."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return " ".join(str(error).split())
+    if isinstance(error, FileExistsError):
+        advice = "Choose another name, or remove it first."
+    elif isinstance(error, FileNotFoundError):
+        advice = "Check the path."
+    else:
+        advice = "Check the path and your rights to it."
+    return f"{error.filename!r}: {error.strerror}. {advice}"
+
+
 def print_sheets(sheets: Sequence[Sheet]) -> None:
     """Print tables with their notes."""
     for sheet in sheets:

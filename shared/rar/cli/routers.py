@@ -20,9 +20,9 @@ from rar.errors import ConfigurationError, TrainingDataError
 from rar.evaluation import metrics, plots, read_outcomes, read_texts
 from rar.evaluation.baselines import RouterScorer, Scorer, scored_by
 from rar.evaluation.checkpoint import digest, files_digest
-from rar.evaluation.data import is_memory
 from rar.evaluation.embeddings import DiskCachedEmbedder, KnownVectors
 from rar.evaluation.embeddings import Progress as Told
+from rar.evaluation.files import is_memory
 from rar.evaluation.report import Sheet
 from rar.evaluation.table import Table
 from rar.linear import Array

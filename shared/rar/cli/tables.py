@@ -194,6 +194,7 @@ def decisions(found: Sequence[DecisionRecord]) -> Grid:
 def explanation(facts: Mapping[str, Any]) -> list[Any]:
     """A decision, the neighbours it was made from, its guide, and what was learned."""
     pair, needed = facts.get("pair") or (), facts.get("needed", facts.get("threshold"))
+    gap = facts.get("learned_gap")
     shown: dict[str, Text | str] = {
         "decision": str(facts.get("decision_id")),
         "at": when(float(facts.get("at", 0.0))),
@@ -204,7 +205,7 @@ def explanation(facts: Mapping[str, Any]) -> list[Any]:
         "confidence": f"{number(facts.get('confidence'))}, needed {number(needed)}",
         "similarity": number(facts.get("similarity")),
         "static router": number(facts.get("prior")),
-        "learned score": f"expects the strong answer to be better by {number(facts.get('learned_gap'))}",
+        "learned score": "-" if gap is None else f"expects the strong answer to be better by {number(gap)}",
         "audits": f"{facts.get('audits', 0)}, which moved such expectations by {number(facts.get('audit_bias'))}",
         "drift": f"{number(facts.get('drift', 0.0))} of the way to the alarm that the weak model changed",
         "key from": line(str(facts.get("key_source"))),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rar.errors import EvaluationDataError
-from rar.evaluation.files import Row, records
+from rar.evaluation.files import Row, is_memory, records
 from rar.evaluation.table import Table
 from rar.routers.outcomes import Outcomes
 
@@ -124,14 +124,6 @@ def read_texts(path: str | Path, *, text: str | None = None, limit: int | None =
     if not builder.texts:
         raise EvaluationDataError(str(path), "there are no rows")
     return tuple(builder.texts)
-
-
-def is_memory(path: Path) -> bool:
-    """Whether a file is a SQLite database, as memories are."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        return stream.read(16) == b"SQLite format 3\0"
 
 
 def _of_memory(path: Path, models: Sequence[str] | None, limit: int | None) -> Outcomes:

@@ -15,6 +15,14 @@ from rar.errors import EvaluationDataError, MissingDependencyError
 Row: TypeAlias = Mapping[str, Any]
 
 
+def is_memory(path: Path) -> bool:
+    """Whether a file is a SQLite database, as memories are."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(16) == b"SQLite format 3\0"
+
+
 def records(path: Path) -> Iterator[tuple[int, Row]]:
     """Lines and rows. The line is where the row begins, from 1."""
     if path.is_dir():
@@ -28,7 +36,11 @@ def records(path: Path) -> Iterator[tuple[int, Row]]:
         ".parquet": _parquet_rows,
     }
     if suffix not in readers:
-        found = f"{suffix or 'no ending'!r} is none of {sorted(readers)}, with or without .gz"
+        found = (
+            "this is a memory, which `rar eval memory` replays"
+            if is_memory(path)
+            else f"{suffix or 'no ending'!r} is none of {sorted(readers)}, with or without .gz"
+        )
         raise EvaluationDataError(str(path), found)
     with _opened(path, binary=suffix == ".parquet") as stream:
         yield from readers[suffix](stream, str(path))
