@@ -13,7 +13,7 @@ __all__ = ["RARMiddleware", "RouterChatModel", "__version__", "tag_query"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "RARMiddleware":  # imported late, for it alone needs `langchain`
+    if name == "RARMiddleware":  # imported late, because only this class needs `langchain`
         from langchain_rar.middleware import RARMiddleware  # noqa: PLC0415
 
         return RARMiddleware

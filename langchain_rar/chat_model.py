@@ -1,4 +1,4 @@
-"""`RouterChatModel`: a chat model that sends each call to a weak or to a strong one, and learns which will do."""
+"""`RouterChatModel`: a chat model that sends each call to a weak or a strong one, and learns which will do."""
 
 from __future__ import annotations
 
@@ -59,31 +59,31 @@ _INHERITED = ("cache", "disable_streaming", "output_version", "rate_limiter", "s
 
 
 class RouterChatModel(BaseChatModel):
-    """A chat model that answers by a weak model where that is known to be good enough, and by a strong one elsewhere.
+    """A chat model that sends each call to a weak model where that is known to be good enough, else to a strong one.
 
     It may replace any chat model: tools, structured output, streaming and agents work as they do with its models. The
-    decision is in each answer's `response_metadata["rar"]`. May be called from any number of threads and event loops.
+    decision is in each answer's `response_metadata["rar"]`. Any number of threads and event loops may call it.
 
-    One call may be steered by keyword arguments or by `config["configurable"]`: `rar_force` (`"weak"` or `"strong"`),
+    Steer one call by keyword arguments or by `config["configurable"]`: `rar_force` (`"weak"` or `"strong"`),
     `rar_query` (the user's question), `rar_namespace`, `rar_learn` (False keeps it out of the memory), `rar_user` (who
-    asks). Clients of a deployed graph can write both parts of its config, so there `trust_metadata` must allow it.
+    asks). Clients of a deployed graph can write its whole config, so there `trust_metadata` must allow it.
 
     Args:
-        weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. Without them, the names
-            in the environment variables `RAR_WEAK_MODEL` and `RAR_STRONG_MODEL`.
+        weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. If left out, the
+            environment variables `RAR_WEAK_MODEL` and `RAR_STRONG_MODEL` name them.
         models: Further models by name, for strategies that choose among more than two, such as `BestOf`.
-        router: A `rar.Router` to share with others; its arguments cannot be given beside it. All keyword arguments from
-            `memory` to `read_only` are those of `rar.Router`.
-        query_extractor: Finds the user's question in a prompt's messages, where nothing else says what it is; returns
-            None where it does not know.
+        router: A `rar.Router` to share with others. Its own arguments, those from `memory` to `read_only`, cannot be
+            given beside it.
+        query_extractor: Finds the user's question in a prompt's messages, where nothing else names it. Returns None
+            where it does not know.
         record_queries: Take the question from the input and the retriever of the chain around the router. Watches every
             LangChain run of the process.
-        trust_metadata: Let `config["metadata"]` steer calls, too, and both parts of the config of a deployed graph.
-        namespaces: `"fixed"`: no call may be steered to another namespace than the constructor's.
+        trust_metadata: Let `config["metadata"]` steer calls too, and the whole config of a deployed graph.
+        namespaces: `"fixed"`: no call may name another namespace than the constructor's.
         tools_to_strong: Send calls with tools or a schema to the strong model if another cannot take them.
-        kwargs: `temperature`, `max_tokens` and `stop`, which go with every call; `cache`, `rate_limiter`, `streaming`,
-            `disable_streaming` and `output_version`, which models take over that were not given their own; other fields
-            of `BaseChatModel`. Anything else goes to `init_chat_model` for models given by name.
+        kwargs: `temperature`, `max_tokens` and `stop` go with every call. `cache`, `rate_limiter`, `streaming`,
+            `disable_streaming` and `output_version` are passed on to models without their own. Other fields of
+            `BaseChatModel` work too. Anything else goes to `init_chat_model` for models given by name.
 
     Raises:
         MissingModelError, SameModelError: Two different models are needed.

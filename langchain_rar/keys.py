@@ -99,7 +99,7 @@ class _TaggingPrompt(Runnable[Any, PromptValue]):
 
 
 def tag_query(prompt: Runnable[Any, PromptValue], var: str = "question") -> Runnable[Any, PromptValue]:
-    """Wrap a prompt so that the router learns which of its variables is the user's question.
+    """Wrap a prompt to name the variable that holds the user's question.
 
         chain = tag_query(prompt, "question") | RouterChatModel(...) | StrOutputParser()
 

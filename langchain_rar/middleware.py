@@ -33,16 +33,16 @@ from langchain_rar.agents import AgentForm  # after it is known that there is a 
 
 
 class RARMiddleware(AgentMiddleware[Any, Any, Any]):
-    """Decides, at each model call of an agent, who answers, and learns from it; a tool loop keeps its model and guide.
+    """Decides who answers each model call of an agent, and learns from it. A tool loop keeps its model and guide.
 
         agent = create_agent(strong, tools, middleware=[RARMiddleware(weak=weak, strong=strong)])
 
     Args:
-        weak, strong: Chat models, or names for `init_chat_model`; they replace the agent's own model.
+        weak, strong: Chat models, or names for `init_chat_model`. They replace the agent's own model.
         options: Those of `RouterChatModel`.
 
     Raises:
-        ConfigurationError: A model is no chat model, which is all that an agent can work with.
+        ConfigurationError: A model is not a chat model, the only kind that agents work with.
     """
 
     def __init__(self, weak: Child | str | None = None, strong: Child | str | None = None, **options: Any) -> None:

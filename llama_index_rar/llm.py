@@ -1,6 +1,6 @@
 """`RouterLLM`: a LlamaIndex LLM that routes each call between a weak and a strong one.
 
-It has no `llm_chat_callback`: only the child that answers reports an LLM event, so that each provider call counts once.
+It has no `llm_chat_callback`: only the child that answers reports an LLM event. Each provider call counts once.
 """
 
 from __future__ import annotations
@@ -66,22 +66,24 @@ from rar.values import STRONG, WEAK, Choice, Request
 class RouterLLM(FunctionCallingLLM):
     """Sends each call to `weak` or `strong`, and learns which is good enough.
 
-    The decision is in `additional_kwargs["rar"]` of every response, whole or streamed. One call may be steered by
-    `rar_force="weak" | "strong"`, `rar_query=`, `rar_namespace=`, `rar_learn=False` and `rar_user=` (who asks); none of
-    these reaches a model.
+    The decision is in `additional_kwargs["rar"]` of every response, whole or streamed. Steer one call by keyword
+    arguments: `rar_force` (`"weak"` or `"strong"`), `rar_query` (the user's question), `rar_namespace`, `rar_learn`
+    (False keeps it out of the memory) and `rar_user` (who asks). None of these reaches a model.
 
     Args:
-        weak, strong: Any LlamaIndex LLMs; a tool call goes to one that can call tools where not all can.
+        weak, strong: Any LlamaIndex LLMs. If only one can call tools, calls with tools go to it.
         models: Further LLMs by name, for strategies that choose among more than two, such as `BestOf`.
-        query_extractor: Finds the user's question in messages that no template variable tells it of; None to pass.
-        namespaces: `"fixed"`: no call may be steered to another namespace than the constructor's.
-        router: A `rar.Router` to share with others, of either framework; its arguments cannot be given beside it.
+        query_extractor: Finds the user's question in messages where no template variable names it. Returns None where
+            it does not know.
+        namespaces: `"fixed"`: no call may name another namespace than the constructor's.
+        router: A `rar.Router` to share with others, of either framework. Its own arguments cannot be given beside it.
         kwargs: Any LlamaIndex LLM's: `system_prompt`, `callback_manager`, `rate_limiter`, ...
 
     The other arguments are `rar.Router`'s.
 
     Raises:
-        ConfigurationError: An argument cannot work; `MissingModelError` and `SameModelError` are its kinds.
+        MissingModelError, SameModelError: Two different models are needed.
+        ConfigurationError: Another argument cannot work.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)  # it may be a model with an API key
@@ -276,9 +278,7 @@ class RouterLLM(FunctionCallingLLM):
         child = self._children[role]
         if not isinstance(child, FunctionCallingLLM):
             if error_on_no_tool_call:
-                raise RequestError(
-                    f"The {role} model answered, which cannot call tools, so that there are no tool calls."
-                )
+                raise RequestError(f"The {role} model answered, which cannot call tools. There are no tool calls.")
             return []
         return child.get_tool_calls_from_response(response, error_on_no_tool_call=error_on_no_tool_call, **kwargs)
 

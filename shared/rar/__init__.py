@@ -1,4 +1,4 @@
-"""RAR: routing between a weak and a strong language model that keeps learning. The framework-neutral engine."""
+"""RAR: routing between a weak and a strong language model that keeps learning. The engine, without any framework."""
 
 from importlib.metadata import version
 

@@ -118,7 +118,7 @@ class MissingModelError(ConfigurationError):
 
 
 class SameModelError(ConfigurationError):
-    """Weak and strong are the same model, so that routing could save nothing."""
+    """Weak and strong are the same model. Routing could save nothing."""
 
     def __init__(self, model_id: str) -> None:
         super().__init__(model_id)
@@ -231,7 +231,7 @@ class StrategyError(RarError, TypeError):
 
 
 class ScoreError(RarError, ValueError):
-    """A static router's score of a text is NaN, so that it says nothing; the strong model answers."""
+    """A static router's score of a text is NaN. It says nothing, and the strong model answers."""
 
     def __init__(self, router: str, row: int = 0) -> None:
         super().__init__(router, row)
@@ -260,7 +260,7 @@ class HubError(RarError, OSError):
 
 
 class ReplayError(RarError, RuntimeError):
-    """The engine failed while outcomes were replayed, so that nothing was measured. `found` is its first warning."""
+    """The engine failed while outcomes were replayed. Nothing was measured. `found` is its first warning."""
 
     def __init__(self, found: str) -> None:
         super().__init__(found)
@@ -337,7 +337,7 @@ class MemoryFullError(MemoryStoreError):
 
 
 class EmbedderMismatchError(MemoryStoreError):
-    """The memory's embeddings were made by another embedder, so that similarities would mean nothing."""
+    """Another embedder made the memory's embeddings. Similarities would mean nothing."""
 
     problem = "was made with another embedder"
     remedy = "Use that embedder, or another memory; `rar export` and `rar import` move texts to a new one."

@@ -100,7 +100,7 @@ FORCE_VARIABLE = "RAR_FORCE"  # "strong" is the kill switch: no look-up, no lear
 
 @dataclass(frozen=True, slots=True)
 class RouterStats:
-    """What a router did so far; `spending` and `savings` include what its memory holds from before."""
+    """What a router did so far. `spending` and `savings` include what its memory holds from before."""
 
     memory: MemoryStats | None
     spending: tuple[Spend, ...]
@@ -108,12 +108,12 @@ class RouterStats:
     waiting: int  # lessons not learned yet
     dropped: int  # lessons given up because too many were waiting
     learning: str  # its mode, or "paused: …", and why, while the memory cannot be written
-    paused: int  # decisions kept by the memory from which nothing was learned, for the budget was spent
-    undecided: int  # the same, for no judge could tell
+    paused: int  # decisions in the memory from which nothing was learned because the budget was spent
+    undecided: int  # the same, because no judge could tell
     unpriced: int  # calls without a known price
-    estimated: int  # calls whose tokens were estimated from the text, for the provider reported none
+    estimated: int  # calls whose tokens were estimated from the text because the provider reported none
     unstored: int = 0  # batches of decisions and lessons that the memory has not taken yet
-    lost: int = 0  # those that it never could, or that were too many to keep
+    lost: int = 0  # batches that could never be stored, or that were too many to keep
 
     def as_dict(self) -> dict[str, Any]:
         facts = asdict(self)
@@ -139,41 +139,45 @@ class Router:
         router.learn(turn.decision, reply, models)           # after success only
 
     Args:
-        weak, strong: Models or functions of messages, for callers without framework; plugins pass theirs to each call.
-        models: Further models by name, for strategies that choose among more than two; nothing is learned from them.
+        weak, strong: Models or functions of messages, for callers without a framework. Plugins pass theirs with each
+            call.
+        models: Further models by name, for strategies that choose among more than two. Nothing is learned from them.
         memory: Path of an SQLite file, `":memory:"`, a `Memory`, or None to route without one.
-        quality: Share of the strong model's quality to keep, in (0, 1]; read by `policy="floor"`.
+        quality: Share of the strong model's quality to keep, in (0, 1]. Only `policy="floor"` reads it.
         policy: `"floor"`, `"paper"` or a `Policy`.
         strategy: None for RAR by `policy`, a `Strategy`, or a function from a request to a `Route` or a model's name.
-        static_router: Predicts from the text alone (`rar.routers`); RAR's prior.
+        static_router: Predicts from the text alone (`rar.routers`). RAR starts from it.
         judge: `"auto"`, `"letter"`, `"number"`, `"json"`, `"exact"`, `"tools"`, `"embedding"`, `"llm"`, a `Judge`, or a
             function of request, reference and candidate.
         embedder: None or `"minilm"`, `"hashing"`, an `Embedder`, a LangChain `Embeddings` or a LlamaIndex
             `BaseEmbedding`.
-        learning: `"background"`, `"inline"` or `"off"`.
-        audit_rate: Share of weak answers checked against the strong model; None for the policy's own.
-        prices: USD per million input and output tokens, by model id or role; else from `genai-prices`, if it knows the
-            model.
+        learning: `"background"`, `"inline"` (at once, in the caller's thread) or `"off"`.
+        namespace: Nothing learned crosses it. Wrappers may name another one for each call.
+        audit_rate: Share of weak answers that are checked against the strong model. None: the policy's own.
+        prices: USD per million input and output tokens, by model id or role. Models that are not named have the price
+            that `genai-prices` knows, if any.
         seed: Makes audits repeatable.
-        weak_id, strong_id: Override the models' own ids, under which verdicts are kept.
+        weak_id, strong_id: Take the place of the models' own ids, under which verdicts are kept.
         degrade: Let the weak model answer when the strong one fails.
-        timeout: Seconds that a model may be silent, over a whole answer or between two chunks of a stream, before the
-            call counts as failed; None leaves it to the models' clients. Calls of learning have a limit in any case.
-        learning_budget: Share of the strong model's serving cost that learning may cost; None: no limit. Where strong
-            answers are free, share of their number that learning may make calls. Audits do not count, since they keep
-            the floor; `audit_rate` bounds them.
-        learning_usd_per_day: Most that learning may cost in a day of this process.
-        guides: Whether the strong model is asked to write guides, which are stored as text; None: if `store_text`.
-            `"review"`: they are written and tried, but only what a person approved (`rar guides approve`) is served.
-        guide_check: A further check of each new guide, for example by a classifier or a model: a function of its text
-            and the request that it was written for, which says why it may not be stored, or None.
-        store_text: False keeps questions and answers out of the memory: embeddings and keyed hashes only.
+        timeout: Seconds that a model may be silent, over a whole answer or between two chunks of a stream. After that
+            the call counts as failed. None: only the models' clients set a limit. Calls of learning always have one.
+        learning_budget: Share of the strong model's serving cost that learning may cost. None: no limit. Where strong
+            answers are free, learning may make that share of their number in calls. Audits do not count. `audit_rate`
+            bounds them.
+        learning_usd_per_day: USD that learning may cost at most in a day of this process.
+        guides: Whether the strong model is asked to write guides, which are stored as text. None: if `store_text`.
+            `"review"`: they are written and tried, but only those that a person approved are served
+            (`rar guides approve`).
+        guide_check: A further check of each new guide, for example by a classifier: a function of its text and of the
+            request that it was written for. It returns why the guide may not be stored, or None.
+        store_text: False keeps questions and answers out of the memory. Embeddings and keyed hashes stay in it.
         redact: Applied to every question and guide before it is embedded or stored.
         read_only: Use what was learned, learn nothing.
         same: Cosine from which a request may count as one seen before, if nothing else tells them apart.
         near: Cosine from which an older guide is tried on a request.
         retry_after: Seconds after which a request that only the strong model could answer is tried again.
-        limit: Neighbours that are looked at.
+        limit: Neighbours that a decision looks at.
+        clock: Seconds since the epoch; for tests.
 
     Raises:
         ConfigurationError: An argument cannot work; the message says which and why.
@@ -657,7 +661,7 @@ class Router:
             logger.error("What a refused reply cost could not be counted; serving goes on. %s", cause(error))  # noqa: TRY400
 
     def costs(self, decision: Decision, reply: Reply, models: Models | None = None) -> dict[str, Any]:
-        """What is known of a served reply's cost, to be shown with `decision.as_dict()`. Never raises.
+        """The cost of a served reply as far as it is known, to be shown with `decision.as_dict()`. Never raises.
 
         Returns:
             `usd` of this call and `strong_usd` of the same tokens at the strong model's price, None where no price is
@@ -682,14 +686,14 @@ class Router:
         self._prices_read = True
 
     async def alearn(self, decision: Decision, reply: Reply, models: Models | None = None) -> None:
-        """`learn` for callers with an event loop: learning that is done at once is done in a thread."""
+        """`learn` for callers with an event loop: `learning="inline"` runs in a thread."""
         if self._worker.mode == "inline":
             await asyncio.to_thread(self.learn, decision, reply, models)
         else:
             self.learn(decision, reply, models)
 
     def feedback(self, decision_id: str, good: bool) -> None:
-        """Say whether an answer was good: a bad weak answer demotes what it was served by, like an audit that failed.
+        """Say whether an answer was good. A bad weak answer counts like an audit that failed.
 
         Raises:
             UnknownDecisionError: No such decision is known, here or in the memory.
@@ -729,10 +733,10 @@ class Router:
         return Decision(record.id, request, Route(record.model), record.at, epoch=self._epoch())
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was handed over is learned and stored; whether it is. The log says what is not, and why.
+        """Wait until all that was handed over is learned and stored. False if it is not; the log says what, and why.
 
         Args:
-            timeout: Seconds to wait at most; None: as long as learning goes on.
+            timeout: Seconds to wait at most. None: as long as learning goes on.
         """
         done = self._worker.flush(timeout)
         return done and (self._writer is None or not self._persist or self._writer.settled())
@@ -744,7 +748,7 @@ class Router:
         """Flush, stop learning, and close the memory if it was given as a path. Calls still get strong answers.
 
         Args:
-            timeout: Seconds to wait for what is not learned yet; the rest is dropped.
+            timeout: Seconds to wait for what is not learned yet. The rest is dropped.
         """
         if self._closed:
             return

@@ -142,7 +142,7 @@ class Experience:
     """A request that was seen, and what is known about answering it.
 
     Args:
-        id: Keyed hash of namespace, task and text, so that the same request is one record in every process.
+        id: Keyed hash of namespace, task and text. The same request is one record in every process.
         text: What was asked; None where the memory stores no text.
         signature: Keyed hash of what makes similar requests different ones (`rar.sameness`).
         embedding: Shape `(dim,)`, float32, unit norm. Empty where the reader did not ask for it.
@@ -304,7 +304,7 @@ class Reply:
     Args:
         usage: What the provider reported; counts that are 0 were not, and are estimated where they are needed.
         model_id: The provider's own name of the model that answered.
-        cached: A cache of the framework gave it, so that it cost nothing.
+        cached: It came from a cache of the framework, and cost nothing.
     """
 
     model: str
@@ -333,7 +333,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A strategy's decision to pass the call on to `model`, not asked yet so that its answer can stream.
+    """A strategy's decision to pass the call on to `model`, which is not asked yet. So its answer can stream.
 
     Args:
         confidence: Lower bound of the chance that the weak model is good enough; None where no chance was estimated.

@@ -312,6 +312,6 @@ def _of_past(past: Past) -> report.Sheet:
     row = (f"{past.calls:,}", f"{len(past.table) / past.calls:.1%}", f"{past.served_strong:.1%}")
     note = (
         "Weak answers that nobody checked are not judged, and left out: the replay holds more hard questions than the "
-        "past did, so that it rather understates what a floor would save. Answers with guides are not replayed."
+        "past did, so it rather understates what a floor would save. Answers with guides are not replayed."
     )
     return report.Sheet("The past of this memory", columns, (row,), (note,))

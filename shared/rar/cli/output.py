@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from rar.cli.layout import Column, Grid, show
+from rar.errors import RarError
 from rar.evaluation import OURS
 from rar.evaluation.embeddings import Progress as Told
 from rar.evaluation.report import Sheet
@@ -21,7 +22,7 @@ _EVERY = 10.0  # seconds between two lines of progress
 
 def in_one_line(error: Exception) -> str:
     """What went wrong, on one line. An error of the operating system is named by file, and by what helps."""
-    if not isinstance(error, OSError) or error.filename is None:
+    if isinstance(error, RarError) or not isinstance(error, OSError) or error.filename is None:
         return " ".join(str(error).split())
     if isinstance(error, FileExistsError):
         advice = "Choose another name, or remove it first."

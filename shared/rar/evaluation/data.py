@@ -245,7 +245,7 @@ class _Pair(_Builder):
         if all(counts is not None for counts in tokens):
             made["tokens"] = np.array(tokens).reshape(2, 2, -1).transpose(2, 0, 1)
         if not any(made["strong"]):
-            found = "the strong model never scored above 0, so that no share of its quality can be kept"
+            found = "the strong model never scored above 0, so no share of its quality can be kept"
             raise EvaluationDataError(self.where, found, column=strong)
         return Table(tuple(self.texts), weak_id=weak, strong_id=strong, name=name, **made)
 

@@ -1,9 +1,9 @@
 """Judges: does a weak answer agree with the strong one?
 
 The local judges compare without a model call; `LLMJudge` asks a model; `AutoJudge` picks by the form of the reference,
-which is always the strong model's reply. All share three rules: where the reference is empty or lacks what is compared,
-a judge cannot tell; a candidate that is empty or lacks what the reference has does not agree; nor does one that adds
-what could harm who believes it (`rar.learning.additions`).
+which is always the strong model's reply. All share three rules. Where the reference is empty or lacks what is compared,
+a judge cannot tell. A candidate that is empty or lacks what the reference has does not agree. Nor does one that adds
+something that could harm whoever believes it (`rar.learning.additions`).
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ from rar.values import STRONG, Message, Reply, Request, as_text
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`agrees` is None where the judge cannot tell; then nothing is learned.
+    """`agrees` is None where the judge cannot tell. Then nothing is learned.
 
     Args:
-        gap: Strong less weak quality, -1.0 to 1.0, from a judge that grades; None: 0 if it agrees, else 1.
+        gap: Strong less weak quality, -1.0 to 1.0, from a judge that grades. None: 0 if it agrees, else 1.
         reference: Quality of the strong answer, 0.0 to 1.0, from a judge that grades.
         harmful: The candidate would have the user call, visit, pay or give something that the reference does not name.
     """
@@ -223,7 +223,7 @@ class ToolsJudge(_Local):
 class EmbeddingJudge(_Local):
     """Cosine of the two texts: agrees from `agree` on, disagrees below `disagree`, between them it cannot tell.
 
-    Nor can it tell near twins apart, so that texts whose numbers or negations differ never agree by similarity.
+    Texts whose numbers or negations differ never agree by similarity, because embeddings hardly see the difference.
     """
 
     embedder: Embedder
@@ -267,9 +267,9 @@ _RULING = re.compile(r"\[\[(same|different)\]\]\W*\Z", re.IGNORECASE)
 @named_arguments
 @dataclass(frozen=True, slots=True)
 class LLMJudge:
-    """Asks `model` in both orders whether two answers say the same; where the orders do not agree it cannot tell.
+    """Asks `model` in both orders whether two answers say the same. Where the two rulings differ, it cannot tell.
 
-    Both orders, because models favour a place: pairwise judging after Zheng et al. 2023 (arXiv 2306.05685).
+    Both orders are asked because models favour a position: pairwise judging after Zheng et al. 2023 (arXiv 2306.05685).
     """
 
     model: str = STRONG
@@ -334,7 +334,7 @@ class AutoJudge:
         return verdict
 
     def panel(self, request: Request, reference: Reply, candidate: Reply) -> list[Judge]:
-        """The judges that are heard in turn until one can tell."""
+        """The judges that are asked in turn until one can tell."""
         if reference.tool_calls or candidate.tool_calls:
             return [ToolsJudge()]
         text = said(reference)
@@ -391,7 +391,7 @@ class _FunctionJudge(_Local):
 
 
 def as_judge(value: str | Judge | JudgeFunction, *, embedder: Embedder | None = None) -> Judge:
-    """The judge that a name, a judge or a function `(request, reference, candidate) -> bool | None` stands for.
+    """The judge for a name, a judge, or a function `(request, reference, candidate) -> bool | None`.
 
     Raises:
         UnknownNameError: No judge has this name.

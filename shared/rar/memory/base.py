@@ -31,7 +31,7 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """A decision as it is kept for `feedback` and `explain`.
+    """A decision, kept for `feedback` and `explain`.
 
     Args:
         facts: `Decision.as_dict()` and what else explains it (neighbours, threshold); JSON-able, no secret.
@@ -177,7 +177,7 @@ class MemoryStats:
 
 
 class Memory(Protocol):
-    """What was learned, found again by similarity; shared by threads, and by processes where the backend can.
+    """What was learned, found again by similarity. Threads share it, and so do processes where the backend can.
 
     Every method may be called from any thread. After `close` each raises `ClosedError`.
     """
@@ -194,7 +194,7 @@ class Memory(Protocol):
 
     @property
     def epoch(self) -> int:
-        """How many deletions there were, by whatever process, as of the last look or write; evictions are none."""
+        """The number of deletions by any process, as of the last look or write. Evictions do not count."""
         ...
 
     def bind(self, embedder_id: str, dim: int) -> None:
@@ -206,7 +206,7 @@ class Memory(Protocol):
         ...
 
     def write(self, batch: Batch) -> None:
-        """Store all of `batch` or nothing; when it returns, the batch survives the death of the process.
+        """Store all of `batch` or nothing. When this returns, the batch survives the death of the process.
 
         Experiences and guides whose id is known replace text, embedding and state, and keep their counts; new ones
         bring theirs. A trial adds to its experience's tally, and to its guide's counts, which may move the guide's
@@ -256,7 +256,7 @@ class Memory(Protocol):
         ...
 
     def set_guide_state(self, id: str, state: GuideState, *, anyway: bool = False) -> None:
-        """What a person decided: it stands until a person decides again, whatever trials and writes say.
+        """What a person decided. It stands until a person decides again, whatever trials and writes say.
 
         Args:
             anyway: Also against the checks of a guide's text, which else quarantine it when it is used.
@@ -267,7 +267,7 @@ class Memory(Protocol):
         ...
 
     def changes(self, since: int = 0, limit: int = 5_000, *, began: int = 0) -> Changes:
-        """What was upserted or deleted after cursor `since`, a page of it; `rar.memory.following.Follower` turns them.
+        """A page of what was upserted or deleted after cursor `since`. `rar.memory.following.Follower` turns the pages.
 
         Args:
             limit: Changes in a page.
@@ -287,7 +287,7 @@ class Memory(Protocol):
     def decisions(
         self, *, namespace: str | None = None, since: float = 0.0, until: float | None = None, limit: int = 1_000
     ) -> list[DecisionRecord]:
-        """Those from `since` to `until`, both included, newest first. A memory keeps a bounded number of them."""
+        """Decisions from `since` to `until`, both included, newest first. A memory keeps a bounded number of them."""
         ...
 
     def stats(self, namespace: str | None = None) -> MemoryStats: ...
@@ -303,9 +303,9 @@ class Memory(Protocol):
         ...
 
     def watch(self, forget: Callable[[Any], None]) -> None:
-        """Have the bound method `forget` told what was deleted (a `rar.memory.forgetting.Gone`), by whatever process.
+        """Call the bound method `forget` with what was deleted (a `rar.memory.forgetting.Gone`), by any process.
 
-        It is told when this process learns of it, by a look or a write, and is held weakly.
+        It is called when this process learns of the deletion, by a look or a write, and is held weakly.
         """
         ...
 
@@ -314,7 +314,7 @@ class Memory(Protocol):
         ...
 
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:
-        """Add exported records in one transaction, known ids replaced; return how many. The embedder must be the same.
+        """Add exported records in one transaction and return how many. Known ids are replaced. The embedder must match.
 
         Guides are checked as new ones are: one that may not be stored is quarantined, and one that nobody approved is
         active only if it helped as many other requests, of this memory, as that takes.

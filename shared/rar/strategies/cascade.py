@@ -15,7 +15,7 @@ from rar.values import STRONG, WEAK, Answer, Call, Choice, Reply, Request, Route
 @named_arguments
 @dataclass(frozen=True)
 class Cascade:
-    """Ask `models` in turn; the last one is routed to, not asked, so that its answer can stream.
+    """Ask `models` in turn. The last one is routed to, not asked, so its answer can stream.
 
     A draft that raised, or is empty, is not accepted. Rejected drafts are never shown to the user.
 
