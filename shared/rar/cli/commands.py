@@ -168,10 +168,12 @@ def retire_guide(which: ReadId, as_json: AsJson = False) -> None:
 @guides_app.command("approve")
 def approve_guide(
     which: ReadId,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Use it although the checks of its text refuse it.")] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Approve it although the checks of its text refuse it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a guide be used, whatever its counts say; one whose text the checks refuse with --anyway only."""
+    """Let a guide be used, whatever its counts say. If the checks refuse its text, that takes --anyway."""
     memory, id = memory_and_id(which)
     with reading(memory) as opened:
         guide = find_guide(opened, id)
@@ -225,8 +227,10 @@ def decisions(
         str | None, typer.Option(metavar="CODE", help="Only those from which nothing was learned for this: budget, …")
     ] = None,
     since: Annotated[str | None, typer.Option(metavar="AGE|DATE", help="Only since 2h, 7d or 2026-11-01.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="AGE|DATE", help="Only until then.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    until: Annotated[
+        str | None, typer.Option(metavar="AGE|DATE", help="Only until this time, written the same way.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the latest decisions, newest first."""

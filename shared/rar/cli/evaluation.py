@@ -59,7 +59,7 @@ WeakRatio = Annotated[
     float | None,
     typer.Option(min=0.0, help="Without prices: what a weak call costs, as a share of a strong one; 0.1 by default."),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many rows.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Read at most this many rows.")]
 Shuffles = Annotated[int, typer.Option(min=1, help="Orders in which the questions come.")]
 Embedder = Annotated[Literal["minilm", "hashing"], typer.Option(help="What similarity is measured by.")]
 Routers = Annotated[
@@ -70,7 +70,7 @@ Routers = Annotated[
         help="Also a router: by name, fitted to what was seen, or a saved one as it is. Repeatable.",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Of orders, splits and audits.")]
+Seed = Annotated[int, typer.Option(help="Seed of orders, splits and audits.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Write a report with plots into this folder.")]
 
@@ -141,7 +141,7 @@ def static(
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
-    """Score questions that were never seen, after half of them was; with --group also whole groups left out."""
+    """Learn from half of the questions and score the other half; with --group also score groups left out."""
     floors = _floors(quality)
     prices = _checked(price, weak_ratio, out)
     more = scorers(router or (), embedder)
@@ -201,7 +201,7 @@ def memory(
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
-    """What would another quality floor have cost? Replays a memory's judged calls in their order, from a cold start."""
+    """Say what another quality floor would have cost: replay a memory's judged calls in order, from a cold start."""
     floors = _floors(quality)
     prices = _checked(price, weak_ratio, out)
     oldest = moment("--since", since, time.time()) or 0.0

@@ -41,11 +41,11 @@ Models = Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns of 
 Text = Annotated[
     str | None, typer.Option(metavar="TEMPLATE", help="A column, several, or a template, as in `rar eval`.")
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many rows.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Read at most this many rows.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A saved router.")]
-Repository = Annotated[str, typer.Argument(metavar="REPO", help="On the hub: user/name.")]
+Repository = Annotated[str, typer.Argument(metavar="REPO", help="The repository on the hub: user/name.")]
 
 
 def fit(
@@ -59,16 +59,17 @@ def fit(
     group: Annotated[str | None, typer.Option(metavar="COLUMN", help="What a text is about.")] = None,
     limit: Limit = None,
     embedder: Annotated[
-        Literal["minilm", "hashing"] | None, typer.Option(help="Of routers that look at embeddings; minilm by default.")
+        Literal["minilm", "hashing"] | None,
+        typer.Option(help="The embeddings of routers that look at them; minilm by default."),
     ] = None,
     set: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A setting of the router. Repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the rows that are held out.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of rows that are held out.")] = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn a static router, measure it on a fifth that is held out, fit it to all and save it."""
+    """Fit a static router to four fifths of the data, measure it on the rest, fit it to all and save it."""
     check_folder(out, "--out: a router")
     kind = _class(name)
     fresh = _maker(kind, embedder, _settings(kind, set or ()))
@@ -95,7 +96,7 @@ def calibrate(
     folder: Folder,
     data: Data,
     strong_share: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Share of texts that the strong model shall answer.")
+        float | None, typer.Option(min=0.0, max=1.0, help="Share of texts that the strong model is to answer.")
     ] = None,
     max_drop: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Share of the strong model's mean score that may be lost.")
@@ -150,9 +151,13 @@ def calibrate(
 def push(
     folder: Folder,
     repo: Repository,
-    public: Annotated[bool, typer.Option("--public", help="Of a repository that is made: not private.")] = False,
-    data: Annotated[str | None, typer.Option(metavar="WORDS", help="For the card: what it was fitted to.")] = None,
-    message: Annotated[str, typer.Option("--message", "-m", help="Of the commit.")] = "Upload router",
+    public: Annotated[
+        bool, typer.Option("--public", help="Make a new repository public; it is private by default.")
+    ] = False,
+    data: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="What it was fitted to, for the model card.")
+    ] = None,
+    message: Annotated[str, typer.Option("--message", "-m", help="Message of the commit.")] = "Upload router",
     as_json: AsJson = False,
 ) -> None:
     """Upload a saved router with a model card to the Hugging Face Hub. The token is that of `hf auth login`."""
@@ -162,7 +167,9 @@ def push(
 
 def pull(
     repo: Repository,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; an older router in it is replaced.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to write; an older router in it is replaced.")
+    ],
     revision: Annotated[str | None, typer.Option(help="A branch, tag or commit.")] = None,
     as_json: AsJson = False,
 ) -> None:
