@@ -6,10 +6,11 @@ from rar.errors import RarError
 from rar.keys import query
 from rar.memory import Memory, SQLiteMemory
 from rar.models import FunctionModel
-from rar.router import Router, RouterStats
+from rar.router import Router
 from rar.strategies import RAR, Cascade, Threshold
 from rar.strategy import Steps, Strategy, ask, ask_all
 from rar.values import Answer, Call, Decision, Guide, Message, Reply, Request, Route, Usage
+from rar.views import RouterStats
 
 __version__ = version("rar-llm")
 

@@ -38,6 +38,8 @@ _query: ContextVar[str | None] = ContextVar("rar_query", default=None)
 
 Attached = Callable[[Message], str]
 
+LONG = "long"  # in the task of a question that is longer than the embedder reads: none is like another
+
 
 def _nothing(_: Message) -> str:
     return ""
@@ -217,6 +219,11 @@ def with_work(form: str, work: str) -> str:
     if work == "answer":
         return form
     return work if form == "answer" else f"{work}/{form}"
+
+
+def is_long(task: str) -> bool:
+    """Whether a task is that of questions longer than the embedder reads."""
+    return task == LONG or task.endswith(f"/{LONG}")
 
 
 def _canonical(value: Any) -> str:

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import random
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from rar import order
-from rar.context import user_label
 from rar.drive import Model, Models, adrive, drive
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
-from rar.embedding.unread import apart
 from rar.errors import (
     ClosedError,
-    ConfigurationError,
-    EmbeddingError,
     MissingModelError,
-    ScoreError,
     StrategyError,
     UnknownDecisionError,
     UnknownModelError,
@@ -35,30 +27,29 @@ from rar.errors import (
 )
 from rar.guarding import PASSED_ON
 from rar.identifiers import new_id
-from rar.keys import with_work
-from rar.learning.gap import PRIOR_SUPPORT
 from rar.learning.guides import GuideCheck
 from rar.learning.judges import as_judge
-from rar.learning.learner import LEARNING_TIMEOUT, Learner, Lesson, Served, asks, obstacle, record_of
-from rar.learning.policy import AUDIT, FloorPolicy, PaperPolicy, Policy, as_policy, verdict
+from rar.learning.learner import LEARNING_TIMEOUT, Learner, Served, record_of
+from rar.learning.loop import LearningLoop
+from rar.learning.policy import AUDIT, Policy, as_policy
 from rar.learning.prior import Prior
-from rar.learning.scores import Kind, LearnedScores, doubt
+from rar.learning.scores import LearnedScores
 from rar.learning.screen import Screen, quarantine
 from rar.learning.shadow import Ladder
-from rar.learning.worker import CLOSING, Mode, Worker
+from rar.learning.worker import CLOSING, Mode
 from rar.learning.writer import Writer
-from rar.ledger import Ledger, Prices, Savings, merge, savings
+from rar.ledger import Ledger, Prices
 from rar.memory.address import as_memory
-from rar.memory.base import ALARM, DecisionRecord, Memory, MemoryStats, Spend
+from rar.memory.base import DecisionRecord, Memory
 from rar.memory.forgetting import Gone
-from rar.memory.identity import experience_id, keyed_digest
+from rar.memory.identity import experience_id
 from rar.models import as_model, check_pair, named_models
 from rar.naming import cause, shown
 from rar.notices import Notices
 from rar.options import check_options, named_arguments
-from rar.recent import Recent, is_gone
+from rar.recall import SAY_WHICH, Recall, embedded, follows_verdicts, with_prior
+from rar.recent import Recent
 from rar.routers import as_static_router
-from rar.sameness import signature
 from rar.stamps import is_sealed, sealing_key
 from rar.strategies import RAR
 from rar.strategy import Outcome, Strategy, as_strategy, check_models
@@ -71,17 +62,14 @@ from rar.values import (
     Decision,
     Evidence,
     Failure,
-    GuideMatch,
-    Match,
     Purpose,
     Reply,
     Request,
     Route,
     Usage,
-    Vector,
     as_text,
 )
-from rar.words import in_words
+from rar.views import RouterStats, Views
 
 if TYPE_CHECKING:
     from rar.report import Report
@@ -90,35 +78,7 @@ logger = logging.getLogger("rar")
 
 LONGEST_KEY = 1_000_000  # characters of a question; nothing is learned from longer ones
 LOOK = 2.0  # seconds that looking at what was learned waits for what is just being learned
-LONG = "long"  # in the task of a question that is longer than the embedder reads: none is like another
-_SAY = (
-    "If it is a prompt around a shorter question, say which: by `rar_query=`, `with rar.query(…):` or "
-    "`query_extractor=`, in LangChain also by `tag_query(prompt)`. This is said once."
-)
 FORCE_VARIABLE = "RAR_FORCE"  # "strong" is the kill switch: no look-up, no learning
-
-
-@dataclass(frozen=True, slots=True)
-class RouterStats:
-    """What a router did so far. `spending` and `savings` include what its memory holds from before."""
-
-    memory: MemoryStats | None
-    spending: tuple[Spend, ...]
-    savings: Savings
-    waiting: int  # lessons not learned yet
-    dropped: int  # lessons given up because too many were waiting
-    learning: str  # its mode, or "paused: …", and why, while the memory cannot be written
-    paused: int  # decisions in the memory from which nothing was learned because the budget was spent
-    undecided: int  # the same, because no judge could tell
-    unpriced: int  # calls without a known price
-    estimated: int  # calls whose tokens were estimated from the text because the provider reported none
-    unstored: int = 0  # batches of decisions and lessons that the memory has not taken yet
-    lost: int = 0  # batches that could never be stored, or that were too many to keep
-
-    def as_dict(self) -> dict[str, Any]:
-        facts = asdict(self)
-        facts["savings"]["net_share"] = self.savings.net_share
-        return facts
 
 
 @named_arguments
@@ -229,17 +189,12 @@ class Router:
         self.strategy = _strategy(strategy, self.policy)
         if self._models is not None:
             self.pair(self._models)
-        # Whether a repeated request's own verdict is all that a decision looks at.
-        self._verdict_decides = isinstance(self.strategy, RAR) and isinstance(self.policy, (FloorPolicy, PaperPolicy))
-        self._redact, self._same, self._near, self._limit, self._clock = redact, same, near, limit, clock
-        self._store_text = store_text
+        self._redact, self._clock, self._store_text = redact, clock, store_text
         self._random = random.Random(seed)  # noqa: S311 - draws audits, guards nothing
         self._tell = Notices()
         self._compared: set[tuple[str, str]] = set()
         self._closed = self._prices_read = False
         self._recent = Recent()
-        self._unseen: set[Kind] = set()
-        self._changes: set[tuple[str, float]] = set()
 
         self._owns_memory = isinstance(memory, (str, os.PathLike))
         self.memory: Memory | None = as_memory(memory)
@@ -254,35 +209,38 @@ class Router:
         self.ledger = Ledger(
             Prices(prices), budget_share=learning_budget, usd_per_day=learning_usd_per_day, notices=self._tell
         )
-        self._learner: Learner | None = None
-        self._writer: Writer | None = None
         read_only = read_only or bool(getattr(self.memory, "read_only", False))
-        mode: Mode = "off" if self.memory is None or read_only else learning
-        self._persist = self.memory is not None and not read_only
-        if self.memory is not None:
+        self._learning: LearningLoop | None = None
+        self._memory_recall: Recall | None = None
+        if self.memory is not None and self.embedder is not None:
             self.ledger.seed(self.memory.spending())
-            self._screen = Screen(self.memory, approved=guides == "review")
+            screen = Screen(self.memory, approved=guides == "review")
+            scores = LearnedScores(self.memory, self._prior)
             ladder = Ladder(judges, write_guides=store_text if guides is None else bool(guides), check=guide_check)
-            self._learner = Learner(
+            learner = Learner(
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text,
                 self._clean if redact is not None else None, clock,
-                notices=self._tell, screen=self._screen,
-                timeout=LEARNING_TIMEOUT if self.timeout is None else self.timeout,
+                notices=self._tell, screen=screen, timeout=LEARNING_TIMEOUT if timeout is None else timeout,
             )  # fmt: skip
-            self._writer = Writer(self.memory, self.ledger, self._tell)
-            self._scores = LearnedScores(self.memory, self._prior)
-        # Why nothing is ever learned here, a code of `rar.words.NOT_LEARNED`.
-        self._learns_not = "read_only" if read_only else "off" if mode == "off" else None
-        self._worker: Worker[Lesson] = Worker(
-            self._study, self._write_pending, mode=mode, drop=self._dropped, weigh=Lesson.size
-        )
+            self._learning = LearningLoop(
+                learner, Writer(self.memory, self.ledger, self._tell), screen, scores,
+                mode="off" if read_only else learning, stores=not read_only,
+                learns_not="read_only" if read_only else "off" if learning == "off" else None,
+            )  # fmt: skip
+            self._memory_recall = Recall(
+                self.memory, self.embedder, screen, scores, self._prior, self.policy, self._tell,
+                self._learning.ready, follows_verdicts(self.strategy, self.policy), same, near, limit,
+            )  # fmt: skip
+        floor = getattr(self.policy, "quality", None)
+        self._views = Views(self.memory, self.ledger, self._learning, self._recent, floor, clock)
         if (watch := getattr(self.memory, "watch", None)) is not None:
             watch(self._forget)
         _routers.add(self)
 
     def __repr__(self) -> str:
         where = shown(self.memory.where if self.memory is not None else None)
-        mode, namespace = self._worker.mode, shown(self.namespace)
+        mode = self._learning.mode if self._learning is not None else "off"
+        namespace = shown(self.namespace)
         return f"Router(memory={where}, policy={shown(self.policy)}, learning={mode!r}, namespace={namespace})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Router:
@@ -389,14 +347,18 @@ class Router:
 
     def _with_guide(self, request: Request, choice: Choice | None) -> Choice | None:
         """A turn's route with the turn's guide, if that may be used here and now; the turn goes on without it else."""
-        if not (isinstance(choice, Route) and choice.reason == "sticky") or self.memory is None:
+        if (
+            not (isinstance(choice, Route) and choice.reason == "sticky")
+            or self.memory is None
+            or self._learning is None
+        ):
             return choice
         try:
             guide = self.memory.guide(request.sticky_guide or "")
         except Exception as error:
             self._tell("memory", "The memory could not be searched; a turn goes on without its guide. %s", cause(error))
             return choice
-        usable = guide is not None and guide.namespace == request.namespace and self._screen.serves(guide)
+        usable = guide is not None and guide.namespace == request.namespace and self._learning.screen.serves(guide)
         return replace(choice, guide=guide) if usable else choice
 
     def _redacted(self, request: Request) -> Request:
@@ -430,152 +392,19 @@ class Router:
         """The request with all that a strategy may look at. Nothing recalled is no error: there is just no evidence."""
         weak_id, strong_id = self._pair(models)
         evidence = Evidence(weak_id, strong_id, now=self._clock())
-        learns = request.learn and self._worker.mode != "off" and not self._paused
+        learns = request.learn and self._learning is not None and self._learning.learns
         if learns and self.ledger.may_learn(request.namespace, "audit", STRONG, now=evidence.now):
             evidence = replace(evidence, draw=self._random.random())
-        key = request.key
         if request.key_source == "hidden":
             self._tell(
-                "hidden", "A prompt does not show which part of it is the question, so nothing is learned. %s", _SAY
+                "hidden",
+                "A prompt does not show which part of it is the question, so nothing is learned. %s",
+                SAY_WHICH,
             )
-        if key is None or self.memory is None or self.embedder is None:
-            text = key if key is not None else as_text(request.messages)
-            return replace(request, evidence=self._with_prior(evidence, text))
-        try:
-            if not self.embedder.reads(key):
-                request = replace(request, task=with_work(LONG, request.task))
-                self._tell(
-                    "long", "A question is longer than the embedder reads, so it is only known again as it is. %s", _SAY
-                )
-            found, embedding = self._search(request, key, evidence)
-        except PASSED_ON:
-            raise
-        except BaseException as error:
-            self._tell("memory", "The memory could not be searched; the strong model answers. %s", cause(error))
-            return replace(request, learn=False, evidence=self._with_prior(evidence, key))
-        return replace(request, embedding=embedding, evidence=found)
-
-    def _search(self, request: Request, key: str, evidence: Evidence) -> tuple[Evidence, Vector]:
-        assert self.memory is not None
-        assert self.embedder is not None
-        memory, namespace, task = self.memory, request.namespace, request.task
-        context = "" if request.context is None else request.context.label(memory.secret)
-        evidence = replace(evidence, context=context, user=user_label(memory.secret, request.user))
-        own_id = experience_id(memory.secret, namespace, task, key)
-        own = memory.experience(own_id)  # also where the index, which is approximate, might miss it
-        repeated = [] if own is None else [Match(own, 1.0, same=True)]
-        guides = [] if own is None else self._guides_of(repeated, [], own.embedding)
-        evidence = self._with_state(evidence, namespace, own_id, repeated, guides)
-        if (
-            own is not None
-            and self._verdict_decides
-            and verdict(repeated[0], evidence, anywhere=isinstance(self.policy, PaperPolicy)) is not None
-        ):
-            return evidence, own.embedding  # it has a verdict, and nothing else counts: no need to embed or to search
-        embedding = self._embedded(task, key)
-        own_signature: str | None = None
-        matches: list[Match] = [*repeated]
-        for match in memory.search(embedding, namespace=namespace, task=task, limit=self._limit):
-            if match.experience.id == own_id:
-                continue
-            if match.similarity >= self._same:
-                own_signature = own_signature or keyed_digest(memory.secret, signature(key))
-                if match.experience.signature == own_signature:
-                    match = replace(match, same=True)  # noqa: PLW2901 - the same match, better known
-            if match.same or not _is_long(task):
-                matches.append(match)
-        # More than are looked at, for some may have been written but not approved.
-        near = memory.search_guides(embedding, namespace=namespace, task=task, limit=32 if self._screen.approved else 4)
-        guides = self._guides_of(matches, [entry for entry in near if entry.similarity >= self._near], embedding)
-        evidence = replace(evidence, matches=tuple(matches), guides=tuple(guides))
-        if _is_long(task):
-            return self._with_prior(evidence, key), embedding
-        evidence = self._with_prior(evidence, key, embedding)
-        return replace(evidence, learned=self._learned(request, key, embedding, evidence)), embedding
-
-    def _with_prior(self, evidence: Evidence, text: str, embedding: Vector | None = None) -> Evidence:
-        """The evidence with what the static router says; without it where it fails."""
-        if self._prior is None:
-            return evidence
-        try:
-            score = self._prior.scores([text], None if embedding is None else embedding[None])
-            gap = float(self._prior.gaps(score)[0])
-            chance = min(max(1.0 - float(score[0]), 0.0), 1.0)
-            if not math.isfinite(gap + chance):
-                raise ScoreError(type(self._prior.router).__name__)
-        except PASSED_ON:
-            raise
-        except BaseException as error:
-            self._tell("static_router", "The static router raised; routing goes on without it. %s", cause(error))
-            return evidence
-        known = gap + doubt(min(self._prior.rows, PRIOR_SUPPORT)) if self._prior.rows else None
-        return replace(evidence, prior=chance, prior_gap=gap, learned=known)
-
-    def _embedded(self, task: str, key: str) -> Vector:
-        """The key's embedding; of one that is not read to its end, a vector near to none but that of the same words."""
-        assert self.embedder is not None
-        if _is_long(task):
-            return apart(signature(key), self.embedder.dim)
-        embedding: Vector = self.embedder.embed([key])[0]
-        if embedding.shape != (self.embedder.dim,) or not np.isfinite(embedding).all():
-            raise EmbeddingError(self.embedder.id, f"a vector of shape {embedding.shape}, or numbers that are none")
-        return embedding
-
-    def _guides_of(self, matches: Sequence[Match], near: list[GuideMatch], embedding: Vector) -> list[GuideMatch]:
-        """`near`, and the guides that once worked for this very request, which may come from farther away."""
-        assert self.memory is not None
-        known = {entry.guide.id for entry in near}
-        for match in matches:
-            for tally in match.experience.tallies if match.same else ():
-                if tally.guide_id is not None and tally.guide_id not in known:
-                    guide = self.memory.guide(tally.guide_id)
-                    if guide is not None and guide.state == "active":
-                        known.add(guide.id)
-                        near.append(GuideMatch(guide, float(guide.embedding @ embedding)))
-        return self._screen.servable(near)
-
-    def _with_state(
-        self,
-        evidence: Evidence,
-        namespace: str,
-        own_id: str,
-        matches: Sequence[Match],
-        guides: Sequence[GuideMatch],
-    ) -> Evidence:
-        assert self.memory is not None
-        state = self.memory.policy_state(namespace)
-        if state.since and (namespace, state.since) not in self._changes:
-            self._changes.add((namespace, state.since))
-            logging.getLogger("rar.models").warning(
-                "The weak model answers worse than it did, as if it were another. What was learned before is tried "
-                "again in namespace %r.",
-                namespace,
-            )
-        return replace(
-            evidence,
-            experience_id=own_id,
-            matches=tuple(matches),
-            guides=tuple(guides),
-            threshold=self.policy.start if state.threshold is None else state.threshold,
-            bias=state.bias,
-            reference=state.reference,
-            audits=state.audits,
-            calls=state.calls,
-            drift=state.drift / ALARM,
-            since=min(state.since, evidence.now),  # a clock that was ahead has dated it ahead
-        )
-
-    def _learned(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> float | None:
-        """What the score learned from this memory expects. A first look at it is left to the worker, if any."""
-        kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id, evidence.since)
-        if not self._scores.known(kind):
-            if self._worker.mode == "background":
-                self._unseen.add(kind)
-                self._worker.touch()
-                return evidence.learned
-            self._scores.refresh(kind)
-        expected = self._scores.expect(kind, key, embedding, evidence.prior_gap)
-        return evidence.learned if expected is None else expected
+        if request.key is None or self._memory_recall is None:
+            text = request.key if request.key is not None else as_text(request.messages)
+            return replace(request, evidence=with_prior(evidence, self._prior, self._tell, text))
+        return self._memory_recall(request, request.key, evidence)
 
     def _checked(self, choice: Choice, models: Models) -> Choice:
         if isinstance(choice, Answer) and isinstance(choice.reply, Reply):
@@ -608,7 +437,7 @@ class Router:
 
     def _epoch(self) -> int | None:
         """The memory's count of deletions: what is deleted after a decision must not come back by it."""
-        if not self._persist or self._closed:
+        if self._learning is None or not self._learning.stores or self._closed:
             return None
         return getattr(self.memory, "epoch", None)
 
@@ -629,24 +458,9 @@ class Router:
             self._check_order(models)
             if not isinstance(decision.choice, Answer):  # an accepted draft was counted when it was made
                 self.ledger.observe(decision.request.namespace, decision.call, reply, now=self._clock())
-            if self._closed or not self._persist or self._writer is None or self._learner is None:
+            if self._closed or self._learning is None or not self._learning.stores:
                 return
-            lesson = Lesson(decision, reply, models, self.costs(decision, reply, models))
-            code = self._learns_not or obstacle(decision, reply) or ("unstored" if self._paused else None)
-            if code is None and self._worker.mode == "inline":
-                self._worker.put(lesson)
-                return
-            if code is None and not asks(decision):
-                self._writer.remember(self._learner.study(lesson))
-                self._worker.touch()
-                return
-            # At once, and again with what the lesson finds: a lesson may wait, hang or die.
-            self._remember(lesson.left(code or "waiting"))
-            if code is None:
-                self._worker.put(lesson)
-            elif self._worker.mode == "inline":
-                self._write_pending()
-            self._worker.touch()
+            self._learning.take(decision, reply, models, self.costs(decision, reply, models))
         except Exception as error:
             logger.error("A reply could not be learned from; serving goes on. %s", cause(error))  # noqa: TRY400
 
@@ -687,7 +501,7 @@ class Router:
 
     async def alearn(self, decision: Decision, reply: Reply, models: Models | None = None) -> None:
         """`learn` for callers with an event loop: `learning="inline"` runs in a thread."""
-        if self._worker.mode == "inline":
+        if self._learning is not None and self._learning.mode == "inline":
             await asyncio.to_thread(self.learn, decision, reply, models)
         else:
             self.learn(decision, reply, models)
@@ -711,13 +525,13 @@ class Router:
                 raise UnknownDecisionError(decision_id)
             record = found
             decision = self._revived(found)
-        if self._learner is not None and self._writer is not None and self._persist:
-            self._writer.write(self._learner.feedback(record, decision, good))
+        if self._learning is not None:
+            self._learning.write(self._learning.learner.feedback(record, decision, good))
 
     def _revived(self, record: DecisionRecord) -> Decision | None:
         """Enough of a decision of another process to remember its question; None where its whole text is not known."""
         facts, question = record.facts, record.facts.get("question")
-        if not isinstance(question, str) or self.memory is None:
+        if not isinstance(question, str) or self.memory is None or self.embedder is None:
             return None
         try:
             namespace, task = record.namespace, str(facts["task"])
@@ -726,7 +540,7 @@ class Router:
                 return None  # cut, or of another memory
             weak_id, strong_id = facts["pair"]
             evidence = Evidence(str(weak_id), str(strong_id), own_id)
-            embedding, source = self._embedded(task, question), str(facts.get("key_source"))
+            embedding, source = embedded(self.embedder, task, question), str(facts.get("key_source"))
         except (KeyError, TypeError, ValueError):  # facts that came by an import
             return None
         request = Request((), question, source, namespace, task, embedding=embedding, evidence=evidence)
@@ -738,8 +552,7 @@ class Router:
         Args:
             timeout: Seconds to wait at most. None: as long as learning goes on.
         """
-        done = self._worker.flush(timeout)
-        return done and (self._writer is None or not self._persist or self._writer.settled())
+        return self._learning is None or self._learning.flush(timeout)
 
     async def aflush(self, timeout: float | None = None) -> bool:
         return await asyncio.to_thread(self.flush, timeout)
@@ -752,8 +565,9 @@ class Router:
         """
         if self._closed:
             return
-        self._worker.close(timeout)
-        self._closed = True  # after the worker has written what it gave up
+        if self._learning is not None:
+            self._learning.close(timeout)
+        self._closed = True
         if self.memory is not None and self._owns_memory:
             self.memory.close()
 
@@ -765,57 +579,14 @@ class Router:
     ) -> None:
         self.close()
 
-    def _study(self, lesson: Lesson) -> None:
-        assert self._learner is not None and self._writer is not None
-        if self._paused:
-            self._remember(lesson.left("unstored"))
-            return
-        self._screen.write()
-        try:
-            batch = self._learner.study(lesson)
-        except BaseException:
-            self._remember(lesson.left("call_failed"))
-            raise
-        self._writer.write(batch)
-        task = lesson.decision.request.task
-        if any(trial.guide_id is None for trial in batch.trials) and not _is_long(task):  # none of those is expected
-            request, evidence = lesson.decision.request, lesson.decision.request.evidence
-            assert evidence is not None
-            kind = Kind(request.namespace, task, evidence.weak_id, evidence.strong_id, evidence.since)
-            self._scores.learned(kind)
-            self._scores.refresh(kind)
-
-    def _dropped(self, lesson: Lesson) -> None:
-        self._remember(lesson.left("dropped"))
-
-    def _remember(self, served: Served) -> None:
-        """Have a decision written before long."""
-        if self._writer is not None:
-            self._writer.remember(served.batch(store_text=self._store_text))
-
-    @property
-    def _paused(self) -> bool:
-        """Whether nothing can be stored at present: lessons would be paid for again and again."""
-        return self._writer is not None and self._writer.paused is not None
-
     def _forget(self, gone: Gone) -> None:
         """Let go of all that this process holds of what was deleted, by whomever."""
         self._recent.forget(gone)
-        self._worker.forget(lambda lesson: is_gone(gone, lesson.decision))
         self.ledger.forget(gone)
-        if self._writer is not None:
-            self._writer.forget(gone)
+        if self._learning is not None:
+            self._learning.forget(gone)
         if self.embedder is not None:
             self.embedder.clear()
-
-    def _write_pending(self) -> None:
-        if self._closed:
-            return
-        if self._writer is not None and self._persist:
-            self._screen.write()
-            self._writer.flush()
-        while self._unseen:
-            self._scores.refresh(self._unseen.pop())
 
     def quarantine_guides(self, *ids: str, namespace: str | None = None) -> int:
         """Never use these guides again, or, where none are named, any that is in use or on trial in the namespace.
@@ -846,24 +617,7 @@ class Router:
         """
         if self._closed:
             raise ClosedError("router")
-        stored = self.memory.spending() if self.memory is not None else []
-        spending = merge(stored, self.ledger.pending())
-        held, writer = self.memory.stats() if self.memory is not None else None, self._writer
-        not_learned = held.not_learned if held is not None else {}
-        return RouterStats(
-            memory=held,
-            spending=tuple(spending),
-            savings=savings(spending, self.ledger.prices),
-            waiting=self._worker.waiting,
-            dropped=self._worker.dropped,
-            learning=f"paused: {writer.paused}" if writer and writer.paused else self._worker.mode,
-            paused=not_learned.get("budget", 0),
-            undecided=not_learned.get("undecided", 0),
-            unpriced=sum(spend.unpriced for spend in spending),
-            estimated=sum(spend.estimated for spend in spending),
-            unstored=writer.waiting if writer else 0,
-            lost=writer.lost if writer else 0,
-        )
+        return self._views.stats()
 
     def decisions(self, limit: int = 20) -> list[dict[str, Any]]:
         """The last decisions of this router's memory, newest first, with their facts: for callers that see no response.
@@ -874,7 +628,7 @@ class Router:
         if self._closed:
             raise ClosedError("router")
         self.flush(LOOK)
-        return [dict(record.facts) for record in self.memory.decisions(limit=limit)] if self.memory is not None else []
+        return self._views.decisions(limit)
 
     def report(self, *, namespace: str | None = None, days: float | None = None) -> Report:
         """What became of the calls that this router's memory keeps; a notebook shows it as a page.
@@ -887,15 +641,10 @@ class Router:
             ClosedError: The router was closed.
             ConfigurationError: It has no memory, or `days` is not above 0.
         """
-        from rar.report import report
-
         if self._closed:
             raise ClosedError("router")
-        if self.memory is None:
-            raise ConfigurationError("This router has no memory to report on. Pass `memory=` to the router.")
         self.flush()
-        floor, prices = getattr(self.policy, "quality", None), self.ledger.prices
-        return report(self.memory, namespace=namespace, days=days, prices=prices, quality=floor, now=self._clock())
+        return self._views.report(namespace, days)
 
     def explain(self, decision_id: str) -> dict[str, Any]:
         """Why a decision was made and what was learned from it, JSON-able.
@@ -906,14 +655,7 @@ class Router:
         if self._closed:
             raise ClosedError("router")
         self.flush(LOOK)
-        record = self.memory.decision(decision_id) if self.memory is not None else None
-        if record is None:
-            decision = self._recent.get(decision_id)
-            if decision is None:
-                raise UnknownDecisionError(decision_id)
-            served = Served(decision, not_learned=self._learns_not or "not_served")
-            record = record_of(served, store_text=self._store_text)
-        return explained(record.facts, self.memory)
+        return self._views.explain(decision_id)
 
     # --- small parts ------------------------------------------------------------------------------------------------
 
@@ -949,10 +691,6 @@ class Router:
         self.ledger.after_fork()
 
 
-def _is_long(task: str) -> bool:
-    return task == LONG or task.endswith(f"/{LONG}")
-
-
 class _Drafts:
     """The calls that a strategy makes before it decides. A request is served once, by the accepted draft if any."""
 
@@ -977,31 +715,6 @@ class _Drafts:
             accepted = None if served else accepted
         if accepted is not None:  # an answer made of several: its parts are paid for
             self._ledger.add(self._namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())
-
-
-def explained(facts: Mapping[str, Any], memory: Memory | None) -> dict[str, Any]:
-    """A decision's facts, the same in words, and the texts of the neighbours and the guide that memory still holds."""
-    whole = {**facts, "in_words": in_words(facts)}
-    if memory is None:
-        return whole
-    whole["neighbours"] = [_neighbour(entry, memory) for entry in facts.get("neighbours", ())]
-    guide = memory.guide(facts["guide_id"]) if facts.get("guide_id") else None
-    if guide is not None:
-        whole["guide"] = {
-            "text": guide.text, "state": guide.state, "helpful": guide.helpful, "harmful": guide.harmful,
-        }  # fmt: skip
-    return whole
-
-
-def _neighbour(entry: Mapping[str, Any], memory: Memory) -> dict[str, Any]:
-    found = memory.experience(str(entry["experience_id"]))
-    if found is None:
-        return {**entry, "text": None, "tallies": []}
-    tallies = [
-        {"guide_id": t.guide_id, "weak_id": t.weak_id, "strong_id": t.strong_id, "ok": t.ok, "bad": t.bad}
-        for t in found.tallies
-    ]
-    return {**entry, "text": found.text, "tallies": tallies}
 
 
 def _models(weak: Any, strong: Any, others: Mapping[str, Any] | None) -> Models | None:

@@ -433,7 +433,7 @@ class TestWhyNothingWasLearned:
             return weak_answer(call)
 
         router = make(path, learning="background")
-        router._worker._limit = 2
+        router._learning.worker._limit = 2
         models = {**pair(), "weak": Scripted("small-1", slow)}
         ids = [serve(router, models, easy(41))[0].id]
         assert begun.wait(20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -16,8 +17,9 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
 from langchain_rar import RouterChatModel
+from rar.embedding.hashing import HashingEmbedder
 from rar.errors import ConfigurationError
-from rar.learning.screen import Screen
+from rar.memory.base import Batch
 from rar.strategies import Cascade
 from rar.values import Request, Route
 from tests.fake_openai import FakeOpenAI, Reply
@@ -326,19 +328,13 @@ LOOK = "Use when: the weather is asked for.\n1. Look out of the window.\n2. Name
 
 
 def test_the_guide_of_a_turn_stays_through_its_tool_loop(routed: MakeRouter, fake_openai: FakeOpenAI) -> None:
-    guide = a_guide(LOOK)
-
-    class OneGuide:
-        where = "test"
-
-        def guide(self, id: str) -> Any:
-            return guide if id == guide.id else None
-
-    plain = routed(lambda _: Route("weak", guide))
+    guide = replace(a_guide(LOOK), embedding=HashingEmbedder().embed(["weather"])[0], state="active")
+    plain = routed(lambda _: Route("weak", guide), memory=":memory:", embedder="hashing")
     model = plain.bind_tools([get_weather])
     first = model.invoke("What is the weather in 'Rome'?")
-    plain.router.memory = OneGuide()  # type: ignore[assignment]
-    plain.router._screen = Screen(OneGuide())  # type: ignore[arg-type]
+    assert plain.router.memory is not None
+    plain.router.memory.write(Batch(guides=(guide,)))
+    plain.router.memory.set_guide_state(guide.id, "active")
 
     after = model.invoke(loop(first))
 

@@ -48,7 +48,7 @@ ENDS = {
     "SIGTERM in a lock": """
         router = made()
         for n in range(5): serve(router, f'q{n}')
-        with router._writer._queue:
+        with router._learning.writer._queue:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
     """,

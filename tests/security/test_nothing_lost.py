@@ -260,8 +260,8 @@ def test_a_file_that_goes_under_a_server_is_noticed_once(
         if change == "replaced by something else":
             assert not asked.flush(WAIT)
             assert file.read_text() == "no memory at all"
-            assert asked._writer is not None
-            assert "is not a RAR memory" in (asked._writer.paused or "")
+            assert asked._learning.writer is not None
+            assert "is not a RAR memory" in (asked._learning.writer.paused or "")
             file.unlink()
             ask(asked, "question 3")
         assert asked.flush(WAIT)

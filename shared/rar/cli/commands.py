@@ -44,8 +44,8 @@ from rar.ledger import Prices, savings
 from rar.memory import SQLiteMemory
 from rar.report import Report, check_out, report
 from rar.report.money import priced
-from rar.router import explained
 from rar.values import Guide, GuideState
+from rar.views import explained
 
 _LONGEST_LINE = 32 * 2**20  # characters; the longest record that an import takes is shorter
 

@@ -12,8 +12,10 @@ from typing import Any
 
 from rar.drive import Model, Models, drive
 from rar.errors import BudgetError
+from rar.keys import is_long
 from rar.learning.guides import first_state
 from rar.learning.policy import Judged, PaperPolicy, Policy, due
+from rar.learning.scores import Kind
 from rar.learning.screen import Screen
 from rar.learning.shadow import DRAFT, Findings, Ladder
 from rar.ledger import Ledger
@@ -116,6 +118,17 @@ class Learner:
         learned = _facts(found, guides, store_text=self.store_text)
         record = replace(record, facts={**record.facts, "learned": learned})
         return Batch(experiences, (*guides, *self._turned(found)), trials, steps, (), (record,), epoch=decision.epoch)
+
+    def kinds(self, lesson: Lesson, batch: Batch) -> set[Kind]:
+        """The learned scores to which what was written of a lesson brings another example."""
+        request, evidence = lesson.decision.request, lesson.decision.request.evidence
+        if evidence is None or is_long(request.task):  # none of those is expected
+            return set()
+        return {
+            Kind(request.namespace, request.task, trial.weak_id, trial.strong_id, evidence.since)
+            for trial in batch.trials
+            if trial.guide_id is None
+        }
 
     def _turned(self, found: Findings) -> tuple[Guide, ...]:
         """The guides to be quarantined for what the weak model said by them."""

@@ -1,0 +1,137 @@
+"""The learning loop of a router with a memory: what was served goes in, what was learned is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rar.drive import Models
+from rar.learning.learner import Learner, Lesson, Served, asks, obstacle
+from rar.learning.scores import Kind, LearnedScores
+from rar.learning.screen import Screen
+from rar.learning.worker import Mode, Worker
+from rar.learning.writer import Writer
+from rar.memory.base import Batch
+from rar.memory.forgetting import Gone
+from rar.recent import is_gone
+from rar.values import Decision, Reply
+
+
+class LearningLoop:
+    """Hands lessons to the learner on the worker's threads, and what comes of them to the writer. Any thread may call.
+
+    Args:
+        mode: The worker's.
+        stores: Whether anything may be written; else what is handed over is dropped.
+        learns_not: Why nothing is ever learned here, a code of `rar.words.NOT_LEARNED`; None if something is.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        writer: Writer,
+        screen: Screen,
+        scores: LearnedScores,
+        *,
+        mode: Mode,
+        stores: bool,
+        learns_not: str | None,
+    ) -> None:
+        self.learner, self.writer, self.screen, self.scores = learner, writer, screen, scores
+        self.stores, self.learns_not = stores, learns_not
+        self._unseen: set[Kind] = set()
+        self._closed = False
+        self.worker: Worker[Lesson] = Worker(self._study, self._write, mode=mode, drop=self._dropped, weigh=Lesson.size)
+
+    @property
+    def mode(self) -> Mode:
+        return self.worker.mode
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing can be stored at present: lessons would be paid for again and again."""
+        return self.writer.paused is not None
+
+    @property
+    def learns(self) -> bool:
+        return self.mode != "off" and not self.paused
+
+    def take(self, decision: Decision, reply: Reply, models: Models, costs: Mapping[str, Any]) -> None:
+        """Keep a served decision, and have learned from it what there is to learn. Returns at once unless inline."""
+        lesson = Lesson(decision, reply, models, costs)
+        code = self.learns_not or obstacle(decision, reply) or ("unstored" if self.paused else None)
+        if code is None and self.mode == "inline":
+            self.worker.put(lesson)
+            return
+        if code is None and not asks(decision):
+            self.writer.remember(self.learner.study(lesson))
+            self.worker.touch()
+            return
+        # At once, and again with what the lesson finds: a lesson may wait, hang or die.
+        self._remember(lesson.left(code or "waiting"))
+        if code is None:
+            self.worker.put(lesson)
+        elif self.mode == "inline":
+            self._write()
+        self.worker.touch()
+
+    def write(self, batch: Batch) -> None:
+        """Store what a person said, where anything may be stored."""
+        if self.stores:
+            self.writer.write(batch)
+
+    def ready(self, kind: Kind) -> bool:
+        """Whether the memory was looked at for a score of `kind`. In the background the worker looks, before long."""
+        if self.scores.known(kind):
+            return True
+        if self.mode == "background":
+            self._unseen.add(kind)
+            self.worker.touch()
+            return False
+        self.scores.refresh(kind)
+        return True
+
+    def flush(self, timeout: float | None) -> bool:
+        """Wait until all is learned and stored; False if it is not."""
+        done = self.worker.flush(timeout)
+        return done and (not self.stores or self.writer.settled())
+
+    def close(self, timeout: float | None) -> None:
+        self.worker.close(timeout)
+        self._closed = True  # after the worker has written what it gave up
+
+    def forget(self, gone: Gone) -> None:
+        """Drop what waits and was deleted meanwhile."""
+        self.worker.forget(lambda lesson: is_gone(gone, lesson.decision))
+        self.writer.forget(gone)
+
+    def _study(self, lesson: Lesson) -> None:
+        if self.paused:
+            self._remember(lesson.left("unstored"))
+            return
+        self.screen.write()
+        try:
+            batch = self.learner.study(lesson)
+        except BaseException:
+            self._remember(lesson.left("call_failed"))
+            raise
+        self.writer.write(batch)
+        for kind in self.learner.kinds(lesson, batch):
+            self.scores.learned(kind)
+            self.scores.refresh(kind)
+
+    def _dropped(self, lesson: Lesson) -> None:
+        self._remember(lesson.left("dropped"))
+
+    def _remember(self, served: Served) -> None:
+        """Have a decision written before long."""
+        self.writer.remember(served.batch(store_text=self.learner.store_text))
+
+    def _write(self) -> None:
+        if self._closed:
+            return
+        if self.stores:
+            self.screen.write()
+            self.writer.flush()
+        while self._unseen:
+            self.scores.refresh(self._unseen.pop())

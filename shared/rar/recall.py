@@ -1,0 +1,213 @@
+"""Recall: all that a memory, a static router and a learned score know of a request before it is decided."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from rar.context import user_label
+from rar.embedding.base import Embedder
+from rar.embedding.cache import CachedEmbedder
+from rar.embedding.unread import apart
+from rar.errors import EmbeddingError, ScoreError
+from rar.guarding import PASSED_ON
+from rar.keys import LONG, is_long, with_work
+from rar.learning.gap import PRIOR_SUPPORT
+from rar.learning.policy import FloorPolicy, PaperPolicy, Policy, verdict
+from rar.learning.prior import Prior
+from rar.learning.scores import Kind, LearnedScores, doubt
+from rar.learning.screen import Screen
+from rar.memory.base import ALARM, Memory
+from rar.memory.identity import experience_id, keyed_digest
+from rar.naming import cause
+from rar.notices import Notices
+from rar.sameness import signature
+from rar.strategies import RAR
+from rar.values import Evidence, GuideMatch, Match, Request, Vector
+
+SAY_WHICH = (
+    "If it is a prompt around a shorter question, say which: by `rar_query=`, `with rar.query(…):` or "
+    "`query_extractor=`, in LangChain also by `tag_query(prompt)`. This is said once."
+)
+_APPROVED_AMONG = 32  # guides that are looked at where only approved ones are served: some may not be
+
+
+def embedded(embedder: Embedder | CachedEmbedder, task: str, key: str) -> Vector:
+    """The key's embedding; of one that is not read to its end, a vector near to none but that of the same words.
+
+    Raises:
+        EmbeddingError: The embedder returned something else.
+    """
+    if is_long(task):
+        return apart(signature(key), embedder.dim)
+    embedding: Vector = embedder.embed([key])[0]
+    if embedding.shape != (embedder.dim,) or not np.isfinite(embedding).all():
+        raise EmbeddingError(embedder.id, f"a vector of shape {embedding.shape}, or numbers that are none")
+    return embedding
+
+
+def with_prior(
+    evidence: Evidence, prior: Prior | None, notices: Notices, text: str, embedding: Vector | None = None
+) -> Evidence:
+    """The evidence with what the static router says; without it where it fails."""
+    if prior is None:
+        return evidence
+    try:
+        score = prior.scores([text], None if embedding is None else embedding[None])
+        gap = float(prior.gaps(score)[0])
+        chance = min(max(1.0 - float(score[0]), 0.0), 1.0)
+        if not math.isfinite(gap + chance):
+            raise ScoreError(type(prior.router).__name__)
+    except PASSED_ON:
+        raise
+    except BaseException as error:
+        notices("static_router", "The static router raised; routing goes on without it. %s", cause(error))
+        return evidence
+    known = gap + doubt(min(prior.rows, PRIOR_SUPPORT)) if prior.rows else None
+    return replace(evidence, prior=chance, prior_gap=gap, learned=known)
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Asks a memory what it knows. Any thread may call it.
+
+    Args:
+        ready: Whether the learned score of a kind can be asked now.
+        decides: Whether a remembered request's verdict is all that the strategy looks at; None if it looks at more.
+        same: Cosine from which a request may count as one seen before, if nothing else tells them apart.
+        near: Cosine from which an older guide is looked at.
+        limit: Neighbours that are looked at.
+    """
+
+    memory: Memory
+    embedder: CachedEmbedder
+    screen: Screen
+    scores: LearnedScores
+    prior: Prior | None
+    policy: Policy
+    notices: Notices
+    ready: Callable[[Kind], bool]
+    decides: Callable[[Match, Evidence], bool] | None
+    same: float
+    near: float
+    limit: int
+    _changes: set[tuple[str, float]] = field(default_factory=set, init=False, repr=False)
+
+    def __call__(self, request: Request, key: str, evidence: Evidence) -> Request:
+        """The request with all that is known of it. Nothing known is no error: there is just no evidence."""
+        try:
+            if not self.embedder.reads(key):
+                request = replace(request, task=with_work(LONG, request.task))
+                self.notices(
+                    "long",
+                    "A question is longer than the embedder reads, so it is only known again as it is. %s",
+                    SAY_WHICH,
+                )
+            found, embedding = self._search(request, key, evidence)
+        except PASSED_ON:
+            raise
+        except BaseException as error:
+            self.notices("memory", "The memory could not be searched; the strong model answers. %s", cause(error))
+            return replace(request, learn=False, evidence=with_prior(evidence, self.prior, self.notices, key))
+        return replace(request, embedding=embedding, evidence=found)
+
+    def _search(self, request: Request, key: str, evidence: Evidence) -> tuple[Evidence, Vector]:
+        memory, namespace, task = self.memory, request.namespace, request.task
+        context = "" if request.context is None else request.context.label(memory.secret)
+        evidence = replace(evidence, context=context, user=user_label(memory.secret, request.user))
+        own_id = experience_id(memory.secret, namespace, task, key)
+        own = memory.experience(own_id)  # also where the index, which is approximate, might miss it
+        repeated = [] if own is None else [Match(own, 1.0, same=True)]
+        guides = [] if own is None else self._guides_of(repeated, [], own.embedding)
+        evidence = self._with_state(evidence, namespace, own_id, repeated, guides)
+        if own is not None and self.decides is not None and self.decides(repeated[0], evidence):
+            return evidence, own.embedding  # it has a verdict, and nothing else counts: no need to embed or to search
+        embedding = embedded(self.embedder, task, key)
+        matches = [*repeated, *self._matches(request, key, own_id, embedding)]
+        # More than are looked at, for some may have been written but not approved.
+        most = _APPROVED_AMONG if self.screen.approved else 4
+        near = memory.search_guides(embedding, namespace=namespace, task=task, limit=most)
+        guides = self._guides_of(matches, [entry for entry in near if entry.similarity >= self.near], embedding)
+        evidence = replace(evidence, matches=tuple(matches), guides=tuple(guides))
+        if is_long(task):
+            return with_prior(evidence, self.prior, self.notices, key), embedding
+        evidence = with_prior(evidence, self.prior, self.notices, key, embedding)
+        return replace(evidence, learned=self._learned(request, key, embedding, evidence)), embedding
+
+    def _matches(self, request: Request, key: str, own_id: str, embedding: Vector) -> list[Match]:
+        """The nearest experiences but the request's own; which of them is the same request is known by its words."""
+        own_signature: str | None = None
+        matches: list[Match] = []
+        found = self.memory.search(embedding, namespace=request.namespace, task=request.task, limit=self.limit)
+        for match in found:
+            if match.experience.id == own_id:
+                continue
+            if match.similarity >= self.same:
+                own_signature = own_signature or keyed_digest(self.memory.secret, signature(key))
+                if match.experience.signature == own_signature:
+                    match = replace(match, same=True)  # noqa: PLW2901 - the same match, better known
+            if match.same or not is_long(request.task):
+                matches.append(match)
+        return matches
+
+    def _guides_of(self, matches: Sequence[Match], near: list[GuideMatch], embedding: Vector) -> list[GuideMatch]:
+        """`near`, and the guides that once worked for this very request, which may come from farther away."""
+        known = {entry.guide.id for entry in near}
+        for match in matches:
+            for tally in match.experience.tallies if match.same else ():
+                if tally.guide_id is not None and tally.guide_id not in known:
+                    guide = self.memory.guide(tally.guide_id)
+                    if guide is not None and guide.state == "active":
+                        known.add(guide.id)
+                        near.append(GuideMatch(guide, float(guide.embedding @ embedding)))
+        return self.screen.servable(near)
+
+    def _with_state(
+        self,
+        evidence: Evidence,
+        namespace: str,
+        own_id: str,
+        matches: Sequence[Match],
+        guides: Sequence[GuideMatch],
+    ) -> Evidence:
+        state = self.memory.policy_state(namespace)
+        if state.since and (namespace, state.since) not in self._changes:
+            self._changes.add((namespace, state.since))
+            logging.getLogger("rar.models").warning(
+                "The weak model answers worse than it did, as if it were another. What was learned before is tried "
+                "again in namespace %r.",
+                namespace,
+            )
+        return replace(
+            evidence,
+            experience_id=own_id,
+            matches=tuple(matches),
+            guides=tuple(guides),
+            threshold=self.policy.start if state.threshold is None else state.threshold,
+            bias=state.bias,
+            reference=state.reference,
+            audits=state.audits,
+            calls=state.calls,
+            drift=state.drift / ALARM,
+            since=min(state.since, evidence.now),  # a clock that was ahead has dated it ahead
+        )
+
+    def _learned(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> float | None:
+        """What the score learned from this memory expects; before that, what a fitted static router does."""
+        kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id, evidence.since)
+        if not self.ready(kind):
+            return evidence.learned
+        expected = self.scores.expect(kind, key, embedding, evidence.prior_gap)
+        return evidence.learned if expected is None else expected
+
+
+def follows_verdicts(strategy: object, policy: Policy) -> Callable[[Match, Evidence], bool] | None:
+    """Whether a remembered request's own verdict is all that a decision looks at, as `Recall.decides`."""
+    if not (isinstance(strategy, RAR) and isinstance(policy, (FloorPolicy, PaperPolicy))):
+        return None
+    anywhere = isinstance(policy, PaperPolicy)
+    return lambda match, evidence: verdict(match, evidence, anywhere=anywhere) is not None

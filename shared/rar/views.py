@@ -1,0 +1,145 @@
+"""What can be seen of a router: counts and spending, decisions and why they were made, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from rar.errors import ConfigurationError, UnknownDecisionError
+from rar.learning.learner import Served, record_of
+from rar.learning.loop import LearningLoop
+from rar.ledger import Ledger, Savings, merge, savings
+from rar.memory.base import DecisionRecord, Memory, MemoryStats, Spend
+from rar.recent import Recent
+from rar.words import in_words
+
+if TYPE_CHECKING:
+    from rar.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class RouterStats:
+    """What a router did so far. `spending` and `savings` include what its memory holds from before."""
+
+    memory: MemoryStats | None
+    spending: tuple[Spend, ...]
+    savings: Savings
+    waiting: int  # lessons not learned yet
+    dropped: int  # lessons given up because too many were waiting
+    learning: str  # its mode, or "paused: …", and why, while the memory cannot be written
+    paused: int  # decisions in the memory from which nothing was learned because the budget was spent
+    undecided: int  # the same, because no judge could tell
+    unpriced: int  # calls without a known price
+    estimated: int  # calls whose tokens were estimated from the text because the provider reported none
+    unstored: int = 0  # batches of decisions and lessons that the memory has not taken yet
+    lost: int = 0  # batches that could never be stored, or that were too many to keep
+
+    def as_dict(self) -> dict[str, Any]:
+        facts = asdict(self)
+        facts["savings"]["net_share"] = self.savings.net_share
+        return facts
+
+
+@dataclass(frozen=True)
+class Views:
+    """Looks at the parts of one router; changes nothing. Any thread may call it.
+
+    Args:
+        learning: None where there is no memory.
+        floor: The share of the strong model's quality to keep; None where the policy states none.
+    """
+
+    memory: Memory | None
+    ledger: Ledger
+    learning: LearningLoop | None
+    recent: Recent
+    floor: float | None
+    clock: Callable[[], float]
+
+    def stats(self) -> RouterStats:
+        stored = self.memory.spending() if self.memory is not None else []
+        spending = merge(stored, self.ledger.pending())
+        held = self.memory.stats() if self.memory is not None else None
+        worker, writer = (self.learning.worker, self.learning.writer) if self.learning else (None, None)
+        not_learned = held.not_learned if held is not None else {}
+        mode = worker.mode if worker else "off"
+        return RouterStats(
+            memory=held,
+            spending=tuple(spending),
+            savings=savings(spending, self.ledger.prices),
+            waiting=worker.waiting if worker else 0,
+            dropped=worker.dropped if worker else 0,
+            learning=f"paused: {writer.paused}" if writer and writer.paused else mode,
+            paused=not_learned.get("budget", 0),
+            undecided=not_learned.get("undecided", 0),
+            unpriced=sum(spend.unpriced for spend in spending),
+            estimated=sum(spend.estimated for spend in spending),
+            unstored=writer.waiting if writer else 0,
+            lost=writer.lost if writer else 0,
+        )
+
+    def decisions(self, limit: int) -> list[dict[str, Any]]:
+        return [dict(record.facts) for record in self.memory.decisions(limit=limit)] if self.memory is not None else []
+
+    def report(self, namespace: str | None, days: float | None) -> Report:
+        """What became of the calls that the memory keeps.
+
+        Raises:
+            ConfigurationError: There is no memory, or `days` is not above 0.
+        """
+        from rar.report import report
+
+        if self.memory is None:
+            raise ConfigurationError("This router has no memory to report on. Pass `memory=` to the router.")
+        prices, now = self.ledger.prices, self.clock()
+        return report(self.memory, namespace=namespace, days=days, prices=prices, quality=self.floor, now=now)
+
+    def explain(self, decision_id: str) -> dict[str, Any]:
+        """Why a decision was made and what was learned from it.
+
+        Raises:
+            UnknownDecisionError: No such decision is known, here or in the memory.
+        """
+        return explained(self.record(decision_id).facts, self.memory)
+
+    def record(self, decision_id: str) -> DecisionRecord:
+        """A decision as the memory keeps it, or would.
+
+        Raises:
+            UnknownDecisionError: No such decision is known, here or in the memory.
+        """
+        record = self.memory.decision(decision_id) if self.memory is not None else None
+        if record is not None:
+            return record
+        decision = self.recent.get(decision_id)
+        if decision is None:
+            raise UnknownDecisionError(decision_id)
+        code = self.learning.learns_not if self.learning else "off"
+        store_text = self.learning is None or self.learning.learner.store_text
+        return record_of(Served(decision, not_learned=code or "not_served"), store_text=store_text)
+
+
+def explained(facts: Mapping[str, Any], memory: Memory | None) -> dict[str, Any]:
+    """A decision's facts, the same in words, and the texts of the neighbours and the guide that memory still holds."""
+    whole = {**facts, "in_words": in_words(facts)}
+    if memory is None:
+        return whole
+    whole["neighbours"] = [_neighbour(entry, memory) for entry in facts.get("neighbours", ())]
+    guide = memory.guide(facts["guide_id"]) if facts.get("guide_id") else None
+    if guide is not None:
+        whole["guide"] = {
+            "text": guide.text, "state": guide.state, "helpful": guide.helpful, "harmful": guide.harmful,
+        }  # fmt: skip
+    return whole
+
+
+def _neighbour(entry: Mapping[str, Any], memory: Memory) -> dict[str, Any]:
+    found = memory.experience(str(entry["experience_id"]))
+    if found is None:
+        return {**entry, "text": None, "tallies": []}
+    tallies = [
+        {"guide_id": t.guide_id, "weak_id": t.weak_id, "strong_id": t.strong_id, "ok": t.ok, "bad": t.bad}
+        for t in found.tallies
+    ]
+    return {**entry, "text": found.text, "tallies": tallies}
