@@ -441,6 +441,20 @@ class MemoryContract:
         assert memory.policy_state("default").threshold == 0.2
         assert memory.policy_state("other") == PolicyState()
 
+    def test_each_model_has_a_policy_state_of_its_own_beside_its_namespaces(self, memory: Memory) -> None:
+        steps = [
+            PolicyStep("default", 0.1, reference=0.5),
+            PolicyStep("default", 0.0, audit=True, error=True, residual=0.5, model="small"),
+            PolicyStep("default", 0.0, audit=True, model="mid"),
+            PolicyStep("default", 0.0, audit=True, surprise=9.0, at=5.0, model="small"),
+        ]
+        memory.write(Batch(steps=tuple(steps)))
+
+        assert memory.policy_state("default") == PolicyState().after(steps[0])
+        assert memory.policy_state("default", "small") == PolicyState().after(steps[1]).after(steps[3])
+        assert memory.policy_state("default", "mid") == PolicyState().after(steps[2])
+        assert memory.policy_state("default", "large") == memory.policy_state("other", "small") == PolicyState()
+
     def test_spending_adds_up_by_purpose_and_model(self, memory: Memory) -> None:
         memory.write(Batch(spending=(spend(1.0), spend(0.5), spend(2.0, purpose="shadow"))))
         memory.write(Batch(spending=(spend(0.25, estimated=1, unpriced=1), spend(4.0, namespace="other"))))
@@ -498,8 +512,8 @@ class MemoryContract:
         assert memory.delete(namespace="default") == 3
 
         assert memory.stats().namespaces == ("other",)
-        assert [record["namespace"] for record in memory.export() if record["kind"] != "header"] == ["other"] * 6
-        assert memory.policy_state("default") == PolicyState()
+        assert [record["namespace"] for record in memory.export() if record["kind"] != "header"] == ["other"] * 7
+        assert memory.policy_state("default") == memory.policy_state("default", "weak-1") == PolicyState()
         assert found(memory) == []
 
     def test_an_export_loads_to_the_same_in_an_empty_memory(self, memory: Memory, other: Memory) -> None:
@@ -507,7 +521,7 @@ class MemoryContract:
         memory.set_guide_state("default-g", "retired")
         records = [json.loads(json.dumps(record)) for record in memory.export()]
 
-        assert other.load(records) == len(records) - 1 == 6
+        assert other.load(records) == len(records) - 1 == 7
 
         new_id = experience_id(other.secret, "default", "answer", "What is 2+2?")
         assert other.search(EAST, namespace="default", task="answer")[0].experience.id == new_id
@@ -517,11 +531,21 @@ class MemoryContract:
         assert other.experience(new_id).signature == keyed_digest(other.secret, signature("What is 2+2?"))
         assert other.decisions()[0].experience_id == new_id
         assert other.policy_state("default") == memory.policy_state("default")
+        assert other.policy_state("default", "weak-1") == memory.policy_state("default", "weak-1") != PolicyState()
         assert other.spending() == memory.spending()
         assert other.stats() == memory.stats()
         assert other.stats().not_learned == {"undecided": 1}
         other.write(Batch(trials=tuple(trial(new_id, guide_id="default-g") for _ in range(5))))
         assert other.guides()[0].state == "retired"  # pinned there too
+
+    def test_a_policy_state_of_an_older_export_is_its_namespaces(self, memory: Memory, other: Memory) -> None:
+        memory.write(Batch(steps=(PolicyStep("default", 0.1, audit=True),)))
+        header, policy = memory.export()
+        del policy["model"]
+
+        other.load([header, policy])
+
+        assert other.policy_state("default") == memory.policy_state("default")
 
     def test_trials_are_kept_by_context_and_user(self, memory: Memory) -> None:
         where = {"context": "read:f:1", "user": "u"}
@@ -579,7 +603,7 @@ class MemoryContract:
         self.fill(memory, "other")
 
         namespaces = [record.get("namespace") for record in memory.export("other")]
-        assert namespaces == [None, *["other"] * 6]
+        assert namespaces == [None, *["other"] * 7]
 
     @pytest.mark.parametrize(
         ("place", "damage", "said"),
@@ -594,8 +618,9 @@ class MemoryContract:
             (3, lambda r: {**r, "namespace": 5}, "record 3: field 'namespace' is 5"),
             (4, lambda r: {**r, "state": "magic"}, "record 4: field 'state' is 'magic'"),
             (5, lambda r: {**r, "kind": "novel"}, "record 5: kind 'novel'"),
-            (6, lambda r: [], "record 6: "),
-            (7, lambda r: {**r, "facts": "none"}, "record 7: field 'facts'"),
+            (6, lambda r: {**r, "model": 5}, "record 6: field 'model' is 5"),
+            (7, lambda r: [], "record 7: "),
+            (8, lambda r: {**r, "facts": "none"}, "record 8: field 'facts'"),
         ],
     )
     def test_a_bad_record_is_named_and_nothing_is_loaded(
@@ -676,7 +701,7 @@ class MemoryContract:
 
     @staticmethod
     def fill(memory: Memory, namespace: str) -> None:
-        """Two experiences, a guide, and a policy, spending and decision record: their export has a header and six."""
+        """Two experiences, a guide, two policy states, a spending and a decision: an export of a header and seven."""
         a = experience(f"{namespace}-a", namespace=namespace, text="What is 2+2?")
         b = experience(f"{namespace}-b", NORTH, namespace=namespace, text="Why?")
         memory.write(
@@ -684,7 +709,7 @@ class MemoryContract:
                 (a, b),
                 (guide(f"{namespace}-g", namespace=namespace, origin=a.id),),
                 (trial(a.id), trial(a.id, guide_id=f"{namespace}-g")),
-                (PolicyStep(namespace, 0.1, audit=True),),
+                (PolicyStep(namespace, 0.1, audit=True), PolicyStep(namespace, 0.0, error=True, model="weak-1")),
                 (spend(1.0, namespace=namespace),),
                 (
                     decision(

@@ -23,7 +23,7 @@ from rar.errors import (
     ReadOnlyMemoryError,
 )
 from rar.memory import sqlite, sqlite_file, sqlite_writer
-from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
+from rar.memory.base import Batch, DecisionRecord, Memory, PolicyState, PolicyStep
 from rar.memory.following import Follower
 from rar.memory.sqlite import SQLiteMemory
 from tests.contract.memory import DIM, EAST, NORTH, MemoryContract, decision, experience, found, guide, spend, trial
@@ -398,6 +398,28 @@ def test_guides_of_an_older_file_that_helped_too_few_others_are_candidates_again
         states = {guide.id: guide.state for guide in memory.guides()}
 
     assert states == {"g": "candidate", "own": "candidate", "one": "candidate", "two": "active", "approved": "active"}
+
+
+def test_the_policy_of_an_older_file_is_its_namespaces_and_that_of_the_model_tried_last(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "rar.db")
+    connection.executescript((Path(__file__).parent / "memory_schema_6.sql").read_text("utf-8"))
+    connection.execute("INSERT INTO policy (namespace, threshold, audits, errors) VALUES ('untried', 0.7, 2, 1)")
+    connection.execute("INSERT INTO tallies SELECT 'a', '', 'weak-0', 'strong-1', 1, 0, 1, 0.5, NULL, 1.0, ''")
+    connection.commit()
+    connection.close()
+
+    with SQLiteMemory(tmp_path / "rar.db") as memory:
+        whole, newest, older = (memory.policy_state("default", model) for model in ("", "weak-1", "weak-0"))
+        untried = memory.policy_state("untried")
+        states = [record for record in memory.export() if record["kind"] == "policy"]
+
+    assert (whole.threshold, whole.audits, whole.calls) == (0.6, 1, 1)
+    assert newest == whole
+    assert older == PolicyState()
+    assert (untried.threshold, untried.audits, untried.errors) == (0.7, 2, 1)
+    assert [(state["namespace"], state["model"]) for state in states] == [
+        ("default", ""), ("default", "weak-1"), ("untried", ""),
+    ]  # fmt: skip
 
 
 def test_every_schema_but_the_newest_has_a_file_to_open() -> None:

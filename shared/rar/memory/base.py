@@ -51,6 +51,7 @@ class PolicyStep:
     """One move of a namespace's threshold by a served answer; applied atomically, clipped to `[low, high]`.
 
     Args:
+        model: Id of the model whose state moves; `""` for what holds of the whole namespace.
         audit: The answer was served by the weak model and judged; `error` if it did not agree with the strong one.
         residual: What an audit found the gap to be above the expected one; `bias` moves towards it by 1 in
             `audits` + 150, at least 1 in 600.
@@ -71,6 +72,7 @@ class PolicyStep:
     reference: float | None = None
     surprise: float | None = None
     at: float = 0.0
+    model: str = ""
 
 
 ALARM = 5.5  # of the sum of surprises: at the very least e^5.5 judged attempts lie between false ones
@@ -78,7 +80,10 @@ ALARM = 5.5  # of the sum of surprises: at the very least e^5.5 judged attempts 
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """A namespace's moving threshold, and what judged answers told so far.
+    """A moving threshold, and what judged answers told so far, kept for a namespace and for each model in it.
+
+    The namespace's own (model `""`) holds the threshold, the calls that moved it and the reference. A model's holds
+    what only its answers tell: audits, errors, bias, drift, and since when it has been as it is.
 
     Args:
         drift: Cumulative sum of surprises, never below 0 (Page 1954, Biometrika 41).
@@ -276,7 +281,9 @@ class Memory(Protocol):
         """
         ...
 
-    def policy_state(self, namespace: str) -> PolicyState: ...
+    def policy_state(self, namespace: str, model: str = "") -> PolicyState:
+        """What the steps of this namespace and model id came to; another model's are kept apart from it."""
+        ...
 
     def spending(self, namespace: str | None = None, *, since: float = 0.0) -> list[Spend]:
         """Sums by namespace, purpose, role and model id. `since` is cut down to its (UTC) day."""

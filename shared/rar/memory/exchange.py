@@ -78,10 +78,11 @@ class KeptGuide:
 
 @dataclass(frozen=True, slots=True)
 class KeptPolicy:
-    """The policy state of a namespace."""
+    """The policy state of a namespace and of a model id, which is empty for the namespace's own."""
 
     namespace: str
     state: PolicyState
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def to_record(item: Header | Item) -> dict[str, Any]:
         values = {name: getattr(item.guide, name) for name in _GUIDE}
         return {"kind": "guide", **values, "pinned": item.pinned, "embedding": _encoded(item.guide.embedding)}
     if isinstance(item, KeptPolicy):
-        return {"kind": "policy", "namespace": item.namespace, **asdict(item.state)}
+        return {"kind": "policy", "namespace": item.namespace, "model": item.model, **asdict(item.state)}
     if isinstance(item, DaySpend):
         return {"kind": "spend", "day": item.day, **asdict(item.spend)}
     return {"kind": "decision", **{name: getattr(item, name) for name in _DECISION}, "facts": dict(item.facts)}
@@ -152,7 +153,8 @@ def to_item(record: Mapping[str, Any], dim: int) -> Item:
             value = getattr(state, name)
             if value is not None and not least <= value <= most:
                 raise ValueError(f"field {name!r} is {_shown(value)}, which is out of range")
-        return KeptPolicy(**_take(record, {"namespace": _TEXT}), state=state)
+        keys = _take({"model": "", **record}, {"namespace": _TEXT, "model": _TEXT})  # older exports name no model
+        return KeptPolicy(**keys, state=state)
     if kind == "spend":
         spend = Spend(**_take({"estimated": 0, **record}, _SPEND))  # older exports have no such count
         _one_of("purpose", spend.purpose, get_args(Purpose))

@@ -317,10 +317,10 @@ class SQLiteMemory:
                 end=last,
             )
 
-    def policy_state(self, namespace: str) -> PolicyState:
+    def policy_state(self, namespace: str, model: str = "") -> PolicyState:
         with self._connection() as connection:
             self._catch_up(connection)
-            return self._cache.policy(connection, namespace)
+            return self._cache.policy(connection, namespace, model)
 
     def spending(self, namespace: str | None = None, *, since: float = 0.0) -> list[Spend]:
         where, values = scope(namespace, day=int(since // DAY))
@@ -388,8 +388,8 @@ class SQLiteMemory:
                 yield from (to_record(to_experience(row, tallies.get(row[0], ()))) for row in rows)
             for guide in map(to_guide, connection.run(f"SELECT {GUIDE} FROM guides {where} ORDER BY seq", values)):
                 yield to_record(KeptGuide(guide, guide.pinned))
-            for name, *state in connection.run(f"SELECT namespace, {POLICY} FROM policy {where}", values):
-                yield to_record(KeptPolicy(name, PolicyState(*state)))
+            for name, model, *state in connection.run(f"SELECT namespace, model, {POLICY} FROM policy {where}", values):
+                yield to_record(KeptPolicy(name, PolicyState(*state), model))
             summed = f"{where} GROUP BY day, namespace, purpose, role, model_id"
             for day, *spend in connection.run(f"SELECT day, {SPEND} FROM spending {summed}", values):
                 yield to_record(DaySpend(day, Spend(*spend)))

@@ -31,7 +31,7 @@ class Cache:
         self._experiences: dict[str, Experience] = {}
         self._whole: dict[str, Experience] = {}  # with their embeddings
         self._guides: dict[str, Guide] = {}
-        self._policies: dict[str, PolicyState] = {}
+        self._policies: dict[tuple[str, str], PolicyState] = {}
         self._seen = self._bytes = 0
         self._age = 0  # moves at each `follow`, so that what was read before is not stored after
         self._lock = threading.Lock()
@@ -93,15 +93,15 @@ class Cache:
             self._keep(known, row[0], guide, age, sys.getsizeof(guide.text) + guide.embedding.nbytes)
         return found
 
-    def policy(self, connection: Connection, namespace: str) -> PolicyState:
-        state, age = self._policies.get(namespace), self._age
+    def policy(self, connection: Connection, namespace: str, model: str) -> PolicyState:
+        state, age = self._policies.get((namespace, model)), self._age
         if state is None:
-            values = f"SELECT {POLICY} FROM policy WHERE namespace = ?"
-            state = PolicyState(*(connection.run(values, [namespace]).fetchone() or ()))
-            self._keep(self._policies, namespace, state, age)
+            values = f"SELECT {POLICY} FROM policy WHERE namespace = ? AND model = ?"
+            state = PolicyState(*(connection.run(values, [namespace, model]).fetchone() or ()))
+            self._keep(self._policies, (namespace, model), state, age)
         return state
 
-    def _keep(self, records: dict[str, Any], key: str, record: object, age: int, size: int = 0) -> None:
+    def _keep(self, records: dict[Any, Any], key: object, record: object, age: int, size: int = 0) -> None:
         with self._lock:
             if age != self._age:
                 return

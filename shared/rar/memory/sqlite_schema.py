@@ -74,4 +74,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "AND ok > 0)",
     ),
     ("ALTER TABLE tallies ADD COLUMN origins TEXT NOT NULL DEFAULT ''",),
+    (
+        "ALTER TABLE policy RENAME TO policy_of_namespaces",
+        "CREATE TABLE policy (namespace TEXT NOT NULL, model TEXT NOT NULL, threshold REAL, audits INTEGER NOT NULL, "
+        "errors INTEGER NOT NULL, bias REAL NOT NULL, reference REAL NOT NULL, calls INTEGER NOT NULL, "
+        "drift REAL NOT NULL, quiet REAL NOT NULL, since REAL NOT NULL, PRIMARY KEY (namespace, model)) WITHOUT ROWID",
+        "INSERT INTO policy SELECT namespace, '', threshold, audits, errors, bias, reference, calls, drift, quiet, "
+        "since FROM policy_of_namespaces",
+        # What was known of the only weak model there was is known of the one that was tried last.
+        "INSERT INTO policy SELECT old.namespace, tried.weak_id, threshold, audits, errors, bias, reference, calls, "
+        "drift, quiet, since FROM policy_of_namespaces AS old JOIN (SELECT namespace, weak_id, max(at) FROM tallies "
+        "JOIN experiences ON id = experience_id WHERE weak_id != '' GROUP BY namespace) AS tried USING (namespace)",
+        "DROP TABLE policy_of_namespaces",
+    ),
 )

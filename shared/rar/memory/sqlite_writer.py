@@ -148,13 +148,14 @@ class Writer:
         return self._run(pinned, [state, ANYWAY if anyway else 1, self._seq, self._seq, id]).rowcount > 0
 
     def step(self, step: PolicyStep) -> None:
-        known = self._run(f"SELECT {POLICY} FROM policy WHERE namespace = ?", [step.namespace]).fetchone()
-        self.policy(step.namespace, PolicyState(*known or ()).after(step))
+        key = [step.namespace, step.model]
+        known = self._run(f"SELECT {POLICY} FROM policy WHERE namespace = ? AND model = ?", key).fetchone()
+        self.policy(step.namespace, step.model, PolicyState(*known or ()).after(step))
 
-    def policy(self, namespace: str, state: PolicyState) -> None:
-        marks = ", ".join("?" * (1 + len(astuple(state))))
-        values = [namespace, *astuple(state)]
-        self._run(f"INSERT OR REPLACE INTO policy (namespace, {POLICY}) VALUES ({marks})", values)
+    def policy(self, namespace: str, model: str, state: PolicyState) -> None:
+        values = [namespace, model, *astuple(state)]
+        marks = ", ".join("?" * len(values))
+        self._run(f"INSERT OR REPLACE INTO policy (namespace, model, {POLICY}) VALUES ({marks})", values)
 
     def spend(self, day: int, spend: Spend, *, anew: bool = False) -> None:
         key = [day, spend.namespace, spend.purpose, spend.role, spend.model_id]
@@ -206,7 +207,7 @@ class Writer:
             state = admitted(item.guide.state, item.guide.text, others=others, pinned=item.pinned)
             self.guide(replace(item.guide, state=state), pinned=item.pinned)
         elif isinstance(item, KeptPolicy):
-            self.policy(item.namespace, item.state)
+            self.policy(item.namespace, item.model, item.state)
         elif isinstance(item, DaySpend):
             self.spend(item.day, item.spend, anew=True)
         else:
