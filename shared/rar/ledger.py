@@ -31,9 +31,11 @@ _Key: TypeAlias = tuple[str, str, str, str]  # namespace, purpose, role, model
 
 # Stands in for prices that nobody knows, so that the learning budget means something.
 _NOMINAL: Price = (1.0, 1.0)  # of the strong model
-_WEAK_SHARE = 0.1  # the weak model's, as a share of the strong one's: about what pairs of one provider differ by
+WEAK_SHARE = 0.1  # the weak model's, as a share of the strong one's: about what pairs of one provider differ by
 _GUIDE_ANSWERS = 5.0  # before a first guide was paid for, it is taken to cost as much as so many answers
 SERVING: tuple[Purpose, ...] = ("serve", "draft")  # for the user's answer, not for learning
+_RECENT = 0.05  # weight of the newest call in a moving mean
+_USUAL_TOKENS = (300.0, 100.0)  # of a call where none was made yet
 _ROUNDING = 1e-9  # of a call: a fifth of five is one
 
 
@@ -126,8 +128,8 @@ def _nominal(spending: Iterable[Spend], prices: Prices) -> dict[str, Price]:
     known = {spend.role: price for spend in spending if (price := prices.of(spend.role, spend.model_id)) and any(price)}
     strong = known.get(STRONG)
     if strong is None:
-        strong = _scaled(known[WEAK], 1.0 / _WEAK_SHARE) if WEAK in known else _NOMINAL
-    return {STRONG: strong, WEAK: _scaled(strong, _WEAK_SHARE)}
+        strong = _scaled(known[WEAK], 1.0 / WEAK_SHARE) if WEAK in known else _NOMINAL
+    return {STRONG: strong, WEAK: _scaled(strong, WEAK_SHARE)}
 
 
 def _scaled(price: Price, factor: float) -> Price:
@@ -160,6 +162,8 @@ class Ledger:
         self._pending: dict[_Key, Spend] = {}
         self._known: dict[str, dict[_Key, Spend]] = {}  # by namespace, with what earlier processes spent
         self._today = (0, 0.0)
+        self.calls = 0  # that were counted in this process
+        self._tokens: dict[tuple[str, str], tuple[float, float]] = {}  # of a call, by role and model id, as below
         # Cost of a call by purpose and role, the last ones counting most.
         self._usual: dict[tuple[str, str], float] = {}
 
@@ -173,6 +177,9 @@ class Ledger:
             namespace, purpose, role, model_id, 1, *tokens, usd or 0.0, int(usd is None), int(usage.estimated)
         )
         with self._lock:
+            self.calls += 1
+            if purpose not in ("guide", "judge"):  # those are of another kind than what is served
+                self._tokens[role, model_id] = _towards(self._tokens.get((role, model_id), tokens), tokens)
             _put(self._pending, spend)
             known = self._known.setdefault(namespace, {})
             _put(known, spend)
@@ -196,6 +203,23 @@ class Ledger:
                 model_id or role,
                 advice=True,
             )
+
+    def expected_usd(self, namespace: str, role: str, model_id: str) -> float | None:
+        """What a serving call of a model is expected to cost, by its price and the tokens of its calls before.
+
+        Those of all models count where it was not called yet. None where its price is not known.
+        """
+        price = self.prices.of(role, model_id)
+        if price is None:
+            return None
+        with self._lock:
+            tokens = self._tokens.get((role, model_id))
+            if tokens is None:
+                known = [spend for spend in self._known.get(namespace, {}).values() if spend.purpose in SERVING]
+                calls = sum(spend.calls for spend in known)
+                into, out = sum(s.input_tokens for s in known), sum(s.output_tokens for s in known)
+                tokens = (into / calls, out / calls) if calls else _USUAL_TOKENS
+        return (price[0] * tokens[0] + price[1] * tokens[1]) / 1e6
 
     def may_learn(self, namespace: str, purpose: Purpose, role: str, *, now: float = 0.0) -> bool:
         """Whether the budget has room for a call of this kind, going by what such calls cost before.
@@ -291,6 +315,11 @@ class Ledger:
         with self._lock:
             for spend in spending:
                 _put(self._known.setdefault(spend.namespace, {}), spend)
+
+
+def _towards(mean: tuple[float, float], found: tuple[int, int]) -> tuple[float, float]:
+    """A moving mean of tokens."""
+    return mean[0] + _RECENT * (found[0] - mean[0]), mean[1] + _RECENT * (found[1] - mean[1])
 
 
 def _put(sums: dict[_Key, Spend], spend: Spend) -> None:

@@ -1,17 +1,75 @@
-"""Whether weak and strong were perhaps given the wrong way round: by their prices, and by what they scored."""
+"""The order of models by what a call of each is expected to cost, and whether two were given the wrong way round."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from rar.ledger import Prices
+from rar.evidence import Standing
+from rar.ledger import WEAK_SHARE, Ledger, Prices
 from rar.values import STRONG, WEAK
 
 _INPUT_TOKENS = 3.0  # to one of output: about what questions with their context and answers have
+_SETTLED_FOR = 20  # calls after which the order is looked at again
+_MOST_KEYS = 1_000  # namespaces whose order is kept
 _SURE = 2.0  # standard errors of the mean difference
+
+
+@dataclass
+class CostOrder:
+    """Orders a router's models by the expected cost of a call. Any thread may call it.
+
+    Args:
+        ledger: Knows what calls cost so far, and the prices.
+    """
+
+    ledger: Ledger
+    _known: dict[tuple[object, ...], tuple[int, tuple[Standing, ...]]] = field(default_factory=dict, repr=False)
+
+    def __call__(self, namespace: str, ids: Mapping[str, str]) -> tuple[Standing, ...]:
+        """The models that save something against the strong one, the cheapest first, the weak one in any case.
+
+        Where a price is not known, the order given counts: each model costs the same multiple of the one before.
+
+        Args:
+            ids: The models' own ids by name, the strong one among them, from weak to strong as given.
+        """
+        key = (namespace, *ids.items())
+        at, found = self._known.get(key, (-_SETTLED_FOR, ()))
+        # Calls differ more than their means move in so many.
+        if not 0 <= self.ledger.calls - at < _SETTLED_FOR:
+            found = standings(self._costs(namespace, ids), ids)
+            self._known = {**self._known, key: (self.ledger.calls, found)} if len(self._known) < _MOST_KEYS else {}
+        return found
+
+    def _costs(self, namespace: str, ids: Mapping[str, str]) -> dict[str, float]:
+        known = {name: self.ledger.expected_usd(namespace, name, id) for name, id in ids.items()}
+        costs = {name: usd for name, usd in known.items() if usd is not None}
+        if len(costs) < len(ids):
+            others = [name for name in ids if name not in (WEAK, STRONG)]
+            names = [WEAK, *others, STRONG]
+            return {name: WEAK_SHARE ** (1.0 - at / (len(names) - 1)) for at, name in enumerate(names)}
+        return costs
+
+
+def standings(costs: Mapping[str, float], ids: Mapping[str, str]) -> tuple[Standing, ...]:
+    """The models that save something against the strong one, the cheapest first; the weak one in any case.
+
+    Args:
+        costs: By name, of a call, in any unit.
+    """
+    names = sorted((name for name in costs if name != STRONG), key=lambda name: costs[name])
+    names = [name for name in names if name == WEAK or costs[name] < costs[STRONG]]
+    least = min(costs[name] for name in names)
+    span = costs[STRONG] - least
+    return tuple(
+        Standing(name, ids[name], min(max((costs[name] - least) / span, 0.0), 1.0) if span > 0.0 else 0.0)
+        for name in names
+    )
 
 
 def by_price(prices: Prices, weak_id: str, strong_id: str) -> str | None:

@@ -14,20 +14,22 @@ from rar.embedding.base import Embedder
 from rar.embedding.cache import CachedEmbedder
 from rar.embedding.unread import apart
 from rar.errors import EmbeddingError, ScoreError
+from rar.evidence import Evidence, Standing
 from rar.guarding import PASSED_ON
 from rar.keys import LONG, is_long, with_work
 from rar.learning.gap import PRIOR_SUPPORT
-from rar.learning.policy import FloorPolicy, PaperPolicy, Policy, verdict
+from rar.learning.policy import FloorPolicy, PaperPolicy, Policy
 from rar.learning.prior import Prior
-from rar.learning.scores import Kind, LearnedScores, doubt
+from rar.learning.scores import Kind, LearnedScores, doubt, kinds_of
 from rar.learning.screen import Screen
+from rar.learning.verdicts import verdict
 from rar.memory.base import ALARM, Memory
 from rar.memory.identity import experience_id, keyed_digest
 from rar.naming import cause
 from rar.notices import Notices
 from rar.sameness import signature
 from rar.strategies import RAR
-from rar.values import Evidence, GuideMatch, Match, Request, Vector
+from rar.values import GuideMatch, Match, Request, Vector
 
 SAY_WHICH = (
     "If it is a prompt around a shorter question, say which: by `rar_query=`, `with rar.query(…):` or "
@@ -68,7 +70,12 @@ def with_prior(
         notices("static_router", "The static router raised; routing goes on without it. %s", cause(error))
         return evidence
     known = gap + doubt(min(prior.rows, PRIOR_SUPPORT)) if prior.rows else None
-    return replace(evidence, prior=chance, prior_gap=gap, learned=known)
+    weak = evidence.cheapest
+    if weak is None:
+        return evidence
+    # A static router compares two models: the cheapest with the reference.
+    weak = replace(weak, prior=chance, prior_gap=gap, learned=known)
+    return replace(evidence, standings=(weak, *evidence.standings[1:]))
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ class Recall:
     same: float
     near: float
     limit: int
-    _changes: set[tuple[str, float]] = field(default_factory=set, init=False, repr=False)
+    _changes: set[tuple[str, str, float]] = field(default_factory=set, init=False, repr=False)
 
     def __call__(self, request: Request, key: str, evidence: Evidence) -> Request:
         """The request with all that is known of it. Nothing known is no error: there is just no evidence."""
@@ -123,7 +130,8 @@ class Recall:
         own = memory.experience(own_id)  # also where the index, which is approximate, might miss it
         repeated = [] if own is None else [Match(own, 1.0, same=True)]
         guides = [] if own is None else self._guides_of(repeated, [], own.embedding)
-        evidence = self._with_state(evidence, namespace, own_id, repeated, guides)
+        evidence = self._with_states(evidence, namespace)
+        evidence = replace(evidence, experience_id=own_id, matches=tuple(repeated), guides=tuple(guides))
         if own is not None and self.decides is not None and self.decides(repeated[0], evidence):
             return evidence, own.embedding  # it has a verdict, and nothing else counts: no need to embed or to search
         embedding = embedded(self.embedder, task, key)
@@ -136,7 +144,7 @@ class Recall:
         if is_long(task):
             return with_prior(evidence, self.prior, self.notices, key), embedding
         evidence = with_prior(evidence, self.prior, self.notices, key, embedding)
-        return replace(evidence, learned=self._learned(request, key, embedding, evidence)), embedding
+        return self._with_scores(request, key, embedding, evidence), embedding
 
     def _matches(self, request: Request, key: str, own_id: str, embedding: Vector) -> list[Match]:
         """The nearest experiences but the request's own; which of them is the same request is known by its words."""
@@ -166,43 +174,37 @@ class Recall:
                         near.append(GuideMatch(guide, float(guide.embedding @ embedding)))
         return self.screen.servable(near)
 
-    def _with_state(
-        self,
-        evidence: Evidence,
-        namespace: str,
-        own_id: str,
-        matches: Sequence[Match],
-        guides: Sequence[GuideMatch],
-    ) -> Evidence:
-        state = self.memory.policy_state(namespace)
-        if state.since and (namespace, state.since) not in self._changes:
-            self._changes.add((namespace, state.since))
+    def _with_states(self, evidence: Evidence, namespace: str) -> Evidence:
+        """The evidence with what audits found, of the namespace and of each model."""
+        standings = tuple(self._with_state(one, namespace, evidence.now) for one in evidence.standings)
+        state, start = self.memory.policy_state(namespace), self.policy.start
+        return replace(evidence, standings=standings, state=state, start=start)
+
+    def _with_state(self, standing: Standing, namespace: str, now: float) -> Standing:
+        state = self.memory.policy_state(namespace, standing.model_id)
+        if state.since and (namespace, standing.model_id, state.since) not in self._changes:
+            self._changes.add((namespace, standing.model_id, state.since))
             logging.getLogger("rar.models").warning(
-                "The weak model answers worse than it did, as if it were another. What was learned before is tried "
-                "again in namespace %r.",
+                "The %s model answers worse than it did, as if it were another. What was learned before is tried again "
+                "in namespace %r.",
+                standing.model,
                 namespace,
             )
-        return replace(
-            evidence,
-            experience_id=own_id,
-            matches=tuple(matches),
-            guides=tuple(guides),
-            threshold=self.policy.start if state.threshold is None else state.threshold,
-            bias=state.bias,
-            reference=state.reference,
-            audits=state.audits,
-            calls=state.calls,
-            drift=state.drift / ALARM,
-            since=min(state.since, evidence.now),  # a clock that was ahead has dated it ahead
-        )
+        # A clock that was ahead has dated a change ahead.
+        return replace(standing, state=state, drift=state.drift / ALARM, since=min(state.since, now))
 
-    def _learned(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> float | None:
-        """What the score learned from this memory expects; before that, what a fitted static router does."""
-        kind = Kind(request.namespace, request.task, evidence.weak_id, evidence.strong_id, evidence.since)
-        if not self.ready(kind):
-            return evidence.learned
-        expected = self.scores.expect(kind, key, embedding, evidence.prior_gap)
-        return evidence.learned if expected is None else expected
+    def _with_scores(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> Evidence:
+        """The evidence with the gaps that the scores learned from this memory expect."""
+        kinds = kinds_of(request.namespace, request.task, evidence)
+        standings = []
+        for standing, kind in zip(evidence.standings, kinds, strict=True):
+            found = self.scores.expect(kind, key, embedding, standing.prior_gap) if self.ready(kind) else None
+            if found is not None:
+                standing = replace(  # noqa: PLW2901 - the same standing, better known
+                    standing, learned=found.gap, scatter=found.scatter, examples=found.examples
+                )
+            standings.append(standing)
+        return replace(evidence, standings=tuple(standings))
 
 
 def follows_verdicts(strategy: object, policy: Policy) -> Callable[[Match, Evidence], bool] | None:
@@ -210,4 +212,9 @@ def follows_verdicts(strategy: object, policy: Policy) -> Callable[[Match, Evide
     if not (isinstance(strategy, RAR) and isinstance(policy, (FloorPolicy, PaperPolicy))):
         return None
     anywhere = isinstance(policy, PaperPolicy)
-    return lambda match, evidence: verdict(match, evidence, anywhere=anywhere) is not None
+
+    def decides(match: Match, evidence: Evidence) -> bool:
+        found = verdict(match, evidence, anywhere=anywhere)
+        return found is not None and not found.untried
+
+    return decides

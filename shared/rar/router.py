@@ -25,13 +25,15 @@ from rar.errors import (
     UnknownModelError,
     UnknownNameError,
 )
+from rar.evidence import Evidence, Standing
 from rar.guarding import PASSED_ON
+from rar.health import Health
 from rar.identifiers import new_id
 from rar.learning.guides import GuideCheck
 from rar.learning.judges import as_judge
 from rar.learning.learner import LEARNING_TIMEOUT, Learner, Served, record_of
 from rar.learning.loop import LearningLoop
-from rar.learning.policy import AUDIT, Policy, as_policy
+from rar.learning.policy import Policy, as_policy
 from rar.learning.prior import Prior
 from rar.learning.scores import LearnedScores
 from rar.learning.screen import Screen, quarantine
@@ -47,6 +49,7 @@ from rar.models import as_model, check_pair, named_models
 from rar.naming import cause, shown
 from rar.notices import Notices
 from rar.options import check_options, named_arguments
+from rar.order import CostOrder
 from rar.recall import SAY_WHICH, Recall, embedded, follows_verdicts, with_prior
 from rar.recent import Recent
 from rar.routers import as_static_router
@@ -60,7 +63,6 @@ from rar.values import (
     Call,
     Choice,
     Decision,
-    Evidence,
     Failure,
     Purpose,
     Reply,
@@ -83,7 +85,7 @@ FORCE_VARIABLE = "RAR_FORCE"  # "strong" is the kill switch: no look-up, no lear
 
 @named_arguments
 class Router:
-    """Routes requests between a weak and a strong model, and learns. May be shared by many wrappers and threads.
+    """Routes requests between a strong model and cheaper ones, and learns. May be shared by many wrappers and threads.
 
     How a plugin uses it, in every mode (sync shown)::
 
@@ -101,7 +103,9 @@ class Router:
     Args:
         weak, strong: Models or functions of messages, for callers without a framework. Plugins pass theirs with each
             call.
-        models: Further models by name, for strategies that choose among more than two. Nothing is learned from them.
+        models: Further models by name. The router learns which requests each of them answers well, as of the weak one,
+            and takes the cheapest that keeps the floor. A strategy of one's own may choose among them, too; nothing is
+            learned of them then.
         memory: Path of an SQLite file, `":memory:"`, a `Memory`, or None to route without one.
         quality: Share of the strong model's quality to keep, in (0, 1]. Only `policy="floor"` reads it.
         policy: `"floor"`, `"paper"` or a `Policy`.
@@ -210,6 +214,9 @@ class Router:
             Prices(prices), budget_share=learning_budget, usd_per_day=learning_usd_per_day, notices=self._tell
         )
         read_only = read_only or bool(getattr(self.memory, "read_only", False))
+        # Whether the strategy chooses among all models by what is learned of them.
+        self._chooses = isinstance(self.strategy, RAR)
+        self._order, self.health = CostOrder(self.ledger), Health(clock)
         self._learning: LearningLoop | None = None
         self._memory_recall: Recall | None = None
         if self.memory is not None and self.embedder is not None:
@@ -308,20 +315,34 @@ class Router:
 
     def may_fail_over(self, decision: Decision) -> bool:
         """Whether another model may answer if the decision's own fails."""
+        return self._next(decision) is not None
+
+    def _next(self, decision: Decision) -> str | None:
+        """The model that answers next if the decision's own fails: the next dearer one, the strong one at last.
+
+        If the strong one fails, those follow that cost less, the dearest first, where that is allowed.
+        """
+        if decision.request.force is not None:
+            return None
+        evidence = decision.request.evidence
+        names = [WEAK] if evidence is None else [standing.model for standing in evidence.standings]
         tried = {decision.model, *(failure.model for failure in decision.failed)}
-        other = STRONG if decision.model != STRONG else WEAK
-        return (
-            decision.request.force is None
-            and other not in tried
-            # A strong answer that only checks a guess about the weak one costs nobody an answer.
-            and (other == STRONG or self.degrade or decision.choice.reason == AUDIT)
-        )
+        at = names.index(decision.model) + 1 if decision.model in names else len(names)
+        later = [name for name in (*names[at:], STRONG) if name not in tried]
+        if later:
+            return self.health.first(later)
+        # A strong answer that only checks a guess about another model costs nobody an answer.
+        preferred = decision.choice.instead_of if isinstance(decision.choice, Route) else None
+        if preferred is not None and preferred.model not in tried:
+            return preferred.model
+        return self.health.first([name for name in reversed(names) if name not in tried]) if self.degrade else None
 
     def stand_in(self, decision: Decision, error: Exception) -> Decision | None:
         """What `failover` returns; None where it raises."""
-        if not self.may_fail_over(decision):
+        self.health.failed(decision.model)
+        other = self._next(decision)
+        if other is None:
             return None
-        other = STRONG if decision.model != STRONG else WEAK
         logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
         failed = (*decision.failed, Failure(decision.model, error))
         return replace(decision, choice=Route(other, reason=f"{decision.model}_failed"), failed=failed)
@@ -342,7 +363,7 @@ class Router:
             self._tell("closed", "This router is closed; the strong model answers everything.")
             return replace(request, learn=False), Route(STRONG, reason="closed")
         if request.sticky is not None and request.sticky.model in models:
-            return request, replace(request.sticky, reason="sticky", audit=False)
+            return request, replace(request.sticky, reason="sticky", check=False, instead_of=None)
         return request, None
 
     def _with_guide(self, request: Request, choice: Choice | None) -> Choice | None:
@@ -390,8 +411,8 @@ class Router:
 
     def _recall(self, request: Request, models: Models) -> Request:
         """The request with all that a strategy may look at. Nothing recalled is no error: there is just no evidence."""
-        weak_id, strong_id = self._pair(models)
-        evidence = Evidence(weak_id, strong_id, now=self._clock())
+        standings = self._standings(request.namespace, models)
+        evidence = Evidence(self._pair(models)[1], standings, start=self.policy.start, now=self._clock())
         learns = request.learn and self._learning is not None and self._learning.learns
         if learns and self.ledger.may_learn(request.namespace, "audit", STRONG, now=evidence.now):
             evidence = replace(evidence, draw=self._random.random())
@@ -456,6 +477,7 @@ class Router:
             models = self._models_of(models)
             reply = reply if reply.model_id else replace(reply, model_id=models[decision.model].id)
             self._check_order(models)
+            self.health.answered(decision.model)
             if not isinstance(decision.choice, Answer):  # an accepted draft was counted when it was made
                 self.ledger.observe(decision.request.namespace, decision.call, reply, now=self._clock())
             if self._closed or self._learning is None or not self._learning.stores:
@@ -487,7 +509,7 @@ class Router:
             served = models.get(decision.model)
             if served is not None and not reply.model_id:
                 reply = replace(reply, model_id=served.id)
-            ids = [*([strong.id] if strong else []), *([evidence.strong_id] if evidence else [])]
+            ids = [*([strong.id] if strong else []), *([evidence.reference_id] if evidence else [])]
             return self.ledger.costs(decision.call, reply, ids)
         except Exception as error:
             logger.error("What a reply cost could not be told; serving goes on. %s", cause(error))  # noqa: TRY400
@@ -538,8 +560,9 @@ class Router:
             own_id = experience_id(self.memory.secret, namespace, task, question)
             if own_id != record.experience_id:
                 return None  # cut, or of another memory
-            weak_id, strong_id = facts["pair"]
-            evidence = Evidence(str(weak_id), str(strong_id), own_id)
+            model_id, reference_id = facts["pair"]
+            standing = Standing(record.model, str(model_id))
+            evidence = Evidence(str(reference_id), () if record.model == STRONG else (standing,), own_id)
             embedding, source = embedded(self.embedder, task, question), str(facts.get("key_source"))
         except (KeyError, TypeError, ValueError):  # facts that came by an import
             return None
@@ -673,6 +696,16 @@ class Router:
 
     def _pair(self, models: Models) -> tuple[str, str]:
         return self._weak_id or models[WEAK].id, self._strong_id or models[STRONG].id
+
+    def _standings(self, namespace: str, models: Models) -> tuple[Standing, ...]:
+        """The models that may answer instead of the strong one, the cheapest first.
+
+        Other models than the weak one take part where the strategy chooses by what is learned.
+        """
+        if not self._chooses or len(models) == 2:
+            return (Standing(WEAK, self._pair(models)[0]),)
+        ids = {name: self._pair(models)[0] if name == WEAK else model.id for name, model in models.items()}
+        return self._order(namespace, {**ids, STRONG: self._pair(models)[1]})
 
     def _models_of(self, models: Models | None) -> Models:
         models = self._models if models is None else models

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ import numpy.typing as npt
 from rar.naming import cause
 from rar.stamps import seal
 from rar.words import why
+
+if TYPE_CHECKING:
+    from rar.evidence import Evidence
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -194,51 +197,6 @@ class GuideMatch:
     similarity: float
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that a policy may look at: what memory recalled, and the clock and chance that a pure function must be given.
-
-    Args:
-        experience_id: The id under which this request is, or would be, remembered.
-        context: Label of its context of use, empty for a plain question.
-        user: Label of the user who asks; empty where none is known.
-        matches: Nearest first.
-        guides: Servable guides, nearest first.
-        prior: The static router's chance that the weak model is good enough; None without one.
-        prior_gap: How much better it expects the strong answer to be; None without one.
-        learned: The gap that the score learned from this memory, or before that a fitted static router, expects; None
-            while too little is known.
-        threshold: The confidence that a weak answer needs; moved by audits.
-        bias: What audits found the expected gaps of weak answers to be too small by.
-        reference: Mean quality of the strong model's own answers; 1 where judges only compare.
-        audits: Audits that `bias` rests on.
-        calls: Served calls that `threshold` rests on.
-        drift: How near the alarm is that the weak model changed under its name, from 0 to 1.
-        since: Trials before this time prove nothing: the weak model changed under its name.
-        draw: Uniform in [0, 1), decides whether a weak answer is audited.
-    """
-
-    weak_id: str
-    strong_id: str
-    experience_id: str = ""
-    context: str = ""
-    user: str = ""
-    matches: tuple[Match, ...] = ()
-    guides: tuple[GuideMatch, ...] = ()
-    prior: float | None = None
-    prior_gap: float | None = None
-    learned: float | None = None
-    threshold: float = 0.5
-    bias: float = 0.0
-    reference: float = 1.0
-    audits: int = 0
-    calls: int = 0
-    drift: float = 0.0
-    since: float = 0.0
-    draw: float = 1.0
-    now: float = 0.0
-
-
 class Labelled(Protocol):
     """What can be known again by a keyed label."""
 
@@ -332,17 +290,26 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """One way to answer: a model, alone or with a guide."""
+
+    model: str
+    guide: Guide | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A strategy's decision to pass the call on to `model`, which is not asked yet. So its answer can stream.
 
     Args:
         confidence: Lower bound of the chance that the weak model is good enough; None where no chance was estimated.
         similarity: Cosine to the experience or guide that decided; None where none did.
-        audit: Check this weak answer against the strong model afterwards; of a strong one: it is served to see what the
-            weak one, which was preferred, would have been worth.
-        chance: The chance with which `audit` was drawn.
+        check: Check this answer against the strong model's afterwards.
+        instead_of: What was preferred, where the strong answer is served to see what that would have been worth.
+        chance: The chance with which `check` or `instead_of` was drawn.
         expected: The expected gap of the weak answer, strong less weak quality.
         needed: What `confidence` was held against; None where nothing was.
+        guess: It rests on what similar requests showed, not on this very one.
     """
 
     model: str
@@ -350,10 +317,21 @@ class Route:
     reason: str = ""
     confidence: float | None = None
     similarity: float | None = None
-    audit: bool = False
+    check: bool = False
+    instead_of: Arm | None = None
     chance: float = 0.0
     expected: float | None = None
     needed: float | None = None
+    guess: bool = False
+
+    @property
+    def arm(self) -> Arm:
+        return Arm(self.model, self.guide)
+
+    @property
+    def audit(self) -> bool:
+        """Whether what comes of it is to be judged, afterwards or beside it."""
+        return self.check or self.instead_of is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,7 +393,7 @@ class Decision:
                 confidence=self.choice.confidence,
                 needed=route.needed if route else None,
                 similarity=similarity,
-                audited=self.model == WEAK and route is not None and route.audit,
+                audited=route is not None and route.check,
             ),
             "guide_id": self.guide.id if self.guide else None,
             "confidence": _rounded(self.choice.confidence),

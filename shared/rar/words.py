@@ -6,18 +6,27 @@ Responses, `explain`, the command line and the report all speak by these. No sen
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias, cast
 
-REASONS: Mapping[str, str] = {
+Reason: TypeAlias = Literal[
+    "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "likely_weak", "likely_guided",
+    "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
+    "function", "draft_accepted", "drafts_rejected", "best_of",
+]  # fmt: skip
+"""Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
+
+AUDIT: Final[Reason] = "audit"
+
+REASONS: Mapping[Reason, str] = {
     "no_messages": "There was nothing to answer, so the strong model was asked as it is",
     "no_evidence": "Nothing like this question is known yet, so the strong model answers",
-    "memory_weak": "This question was asked before, and the weak model's answer agreed with the strong one's",
-    "memory_guided": "This question was asked before, and with this guide the weak model agreed with the strong one",
-    "memory_strong": "This question was asked before, and the weak model did not agree with the strong one",
-    "likely_weak": "Similar questions went well with the weak model",
-    "likely_guided": "Similar questions went well with the weak model and this guide",
-    "below_threshold": "The weak model is not known to be good enough for such questions",
-    "audit": "The weak model is likely good enough, and the strong one answers to check it",
+    "memory_weak": "This question was asked before, and the {model} model's answer agreed with the strong one's",
+    "memory_guided": "This question was asked before, and with this guide the {model} model agreed with the strong one",
+    "memory_strong": "This question was asked before, and no cheaper model agreed with the strong one",
+    "likely_weak": "Similar questions went well with the {model} model",
+    "likely_guided": "Similar questions went well with the {model} model and this guide",
+    "below_threshold": "No cheaper model is known to be good enough for such questions",
+    "audit": "A cheaper model is likely good enough, and the strong one answers to check it",
     "static_weak": "Nothing like it was judged yet, and the static router prefers the weak model",
     "static_strong": "Nothing like it was judged yet, and the static router prefers the strong model",
     "sticky": "It continues a turn, which stays with the model that began it",
@@ -70,8 +79,8 @@ def why(
     if reason.endswith("_failed") and reason not in REASONS:
         failed = reason.removesuffix("_failed")
         sentence = f"The {failed} model failed or returned nothing, so the {model} one answers"
-    elif reason in REASONS:
-        sentence = REASONS[reason].format(model=model) + _numbers(reason, confidence, needed, similarity)
+    elif (known := cast(Reason, reason)) in REASONS:
+        sentence = REASONS[known].format(model=model) + _numbers(reason, confidence, needed, similarity)
     else:
         sentence = f"The strategy chose the {model} model" + (f" ({reason})" if reason else "")
     return sentence + (". The answer is checked against the strong model." if audited else ".")

@@ -135,7 +135,7 @@ class TestLearnedScores:
 
         expected = self.expect(scores)
         assert expected is not None
-        assert expected > 0.6
+        assert expected.gap > 0.6
 
     def test_a_score_is_fitted_anew_when_enough_is_new(self, memory: SQLiteMemory) -> None:
         self.teach(memory, 0, 100)

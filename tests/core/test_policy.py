@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rar.errors import ConfigurationError, UnknownNameError
-from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, as_policy, due, verdict, works
+from rar.evidence import Evidence, Standing
+from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, as_policy
+from rar.learning.verdicts import due, verdict, works
 from rar.memory.base import PolicyState, PolicyStep
-from rar.values import STRONG, WEAK, Evidence, Experience, Guide, GuideMatch, Match, Origin, Route, Tally
+from rar.values import STRONG, WEAK, Arm, Experience, Guide, GuideMatch, Match, Origin, Route, Tally
 
 NOWHERE = np.zeros(0, np.float32)
 
@@ -31,7 +34,29 @@ def match(*tallies: Tally, similarity: float = 0.9, same: bool = False, id: str 
 
 
 def evidence(*matches: Match, guides: tuple[GuideMatch, ...] = (), **fields: object) -> Evidence:
-    return replace(Evidence("small", "big", matches=matches, guides=guides), **fields)  # type: ignore[arg-type]
+    return evidence_of(Evidence("big", matches=matches, guides=guides, start=0.5), **fields)
+
+
+def evidence_of(known: Evidence, **fields: Any) -> Evidence:
+    """`known` with fields of its own, of the namespace's state, or of the model that stands beside the strong one."""
+    own = {name: value for name, value in fields.items() if name in ("draw", "now", "context", "user", "matches")}
+    state = {name: value for name, value in fields.items() if name in ("threshold", "calls", "reference")}
+    audited = {name: value for name, value in fields.items() if name in ("audits", "bias")}
+    standing = {name: value for name, value in fields.items() if name not in {*own, *state, *audited}}
+    weak = known.cheapest or Standing(WEAK, "small")
+    weak = replace(weak, **standing, state=replace(weak.state, **audited))
+    return replace(known, **own, state=replace(known.state, **state), standings=(weak,))
+
+
+def alone(policy: FloorPolicy, known: Evidence) -> tuple[float, float]:
+    return policy.alone(known.standings[0], known)
+
+
+def moves(policy: FloorPolicy, known: Evidence, route: Route, judged: Judged) -> tuple[PolicyStep, PolicyStep | None]:
+    """The namespace's step, and the weak model's, if it was judged."""
+    own, *others = policy.steps("default", known, route, judged)
+    assert own.model == "" and all(step.model == "small" for step in others)
+    return own, others[0] if others else None
 
 
 tallies = st.builds(
@@ -140,17 +165,17 @@ def test_the_floor_policy_serves_by_weak_only_above_its_threshold(
 @given(matches, chances)
 def test_more_success_nearby_never_raises_the_expected_gap(near: list[Match], prior: float) -> None:
     policy = FloorPolicy()
-    before, _ = policy.alone(evidence(*near, prior=prior))
+    before, _ = alone(policy, evidence(*near, prior=prior))
 
-    assert policy.alone(evidence(*near, match(tally(ok=1), similarity=1.0, id="new"), prior=prior))[0] <= before + 1e-9
+    assert alone(policy, evidence(*near, match(tally(ok=1), similarity=1.0, id="new"), prior=prior))[0] <= before + 1e-9
 
 
 @given(matches, chances)
 def test_more_failure_nearby_never_lowers_the_expected_gap(near: list[Match], prior: float) -> None:
     policy = FloorPolicy()
-    before, _ = policy.alone(evidence(*near, prior=prior))
+    before, _ = alone(policy, evidence(*near, prior=prior))
 
-    assert policy.alone(evidence(*near, match(tally(ok=0, bad=1), similarity=1.0), prior=prior))[0] >= before - 1e-9
+    assert alone(policy, evidence(*near, match(tally(ok=0, bad=1), similarity=1.0), prior=prior))[0] >= before - 1e-9
 
 
 def test_more_trials_of_the_same_kind_make_for_more_confidence() -> None:
@@ -158,7 +183,7 @@ def test_more_trials_of_the_same_kind_make_for_more_confidence() -> None:
     few = [match(tally(ok=1), id=str(n)) for n in range(2)]
     many = [match(tally(ok=1), id=str(n)) for n in range(20)]
 
-    assert policy.alone(evidence(*many))[1] > policy.alone(evidence(*few))[1]
+    assert alone(policy, evidence(*many))[1] > alone(policy, evidence(*few))[1]
 
 
 def test_the_learned_score_speaks_where_nothing_is_near() -> None:
@@ -167,13 +192,13 @@ def test_the_learned_score_speaks_where_nothing_is_near() -> None:
     assert (easy.model, hard.model) == (WEAK, STRONG)
 
 
-LIKELY = Route(WEAK, reason="likely_weak", expected=0.1)
+LIKELY = Route(WEAK, reason="likely_weak", expected=0.1, guess=True)
 
 
 def test_a_strong_answer_lowers_the_threshold_by_what_the_floor_allows() -> None:
     policy = FloorPolicy(quality=0.9, rate=0.02)
 
-    step = policy.step("default", evidence(reference=0.8, calls=10**9), Route(STRONG), Judged(reference=1.0))
+    step, _ = moves(policy, evidence(reference=0.8, calls=10**9), Route(STRONG), Judged(reference=1.0))
 
     assert step == PolicyStep(
         "default", pytest.approx(-0.02 * 0.1 * 0.8), start=policy.start, low=0.1, high=1.2, reference=1.0
@@ -186,19 +211,18 @@ def test_a_weak_answer_costs_its_expected_gap_as_audits_corrected_it_beyond_thei
 ) -> None:
     policy = FloorPolicy(quality=0.9, rate=0.02, doubt=0.03)
 
-    step = policy.step("default", evidence(bias=bias, calls=10**9), LIKELY, Judged())
+    step, judged = moves(policy, evidence(bias=bias, calls=10**9), LIKELY, Judged())
 
-    assert step is not None
     assert step.delta == pytest.approx(0.02 * (loss - 0.1), abs=1e-8)
-    assert (step.audit, step.residual) == (False, None)
+    assert (step.audit, judged) == (False, None)
 
 
 @pytest.mark.parametrize(("gap", "error"), [(1.0, True), (0.0, False), (-1.0, False)])
 def test_an_audit_tells_by_how_much_the_expectation_was_wrong(gap: float, error: bool) -> None:
-    step = FloorPolicy().step("default", evidence(), LIKELY, Judged(gap, reference=1.0))
+    own, step = moves(FloorPolicy(), evidence(), LIKELY, Judged(gap, reference=1.0))
 
     assert step is not None
-    assert (step.audit, step.error) == (True, error)
+    assert (step.audit, step.error) == (own.audit, own.error) == (True, error)
     assert step.residual == pytest.approx(gap - 0.1)
 
 
@@ -209,20 +233,19 @@ def test_the_mean_loss_settles_at_what_the_floor_allows_though_expectations_are_
 ) -> None:
     """Gaps are Bernoulli of an expectation that is too low by `wrong_by`, which only audits can tell."""
     policy, chance = FloorPolicy(quality=quality), np.random.default_rng(0)
-    state, losses = PolicyState(), []
+    state, of_weak, losses = PolicyState(), PolicyState(), []
     for _ in range(40_000):
         expected = chance.uniform(0.0, 0.6)
         threshold = policy.start if state.threshold is None else state.threshold
-        seen = evidence(threshold=threshold, bias=state.bias, audits=state.audits, reference=state.reference)
+        seen = evidence(threshold=threshold, bias=of_weak.bias, audits=of_weak.audits, reference=state.reference)
         if 1.0 - expected < threshold:
-            step, loss = policy.step("default", seen, Route(STRONG), Judged()), 0.0
+            (step, found), loss = moves(policy, seen, Route(STRONG), Judged()), 0.0
         else:
             loss = float(chance.random() < expected + wrong_by)
             judged = Judged(loss, reference=1.0) if chance.random() < policy.audit_rate else Judged()
-            step = policy.step("default", seen, Route(WEAK, reason="likely_weak", expected=expected), judged)
+            step, found = moves(policy, seen, replace(LIKELY, expected=expected), judged)
         losses.append(loss)
-        assert step is not None
-        state = state.after(step)
+        state, of_weak = state.after(step), of_weak if found is None else of_weak.after(found)
 
     assert np.mean(losses[25_000:]) == pytest.approx(1.0 - quality, abs=0.02)
 
@@ -246,14 +269,14 @@ def test_a_guess_is_audited_by_serving_the_strong_answer_and_a_known_one_afterwa
     guessed = policy.choose(evidence(learned=0.1, threshold=0.5, draw=0.0))
     known = policy.choose(evidence(match(tally(), same=True), draw=0.0))
 
-    assert (guessed.model, guessed.reason, guessed.audit) == (STRONG, "audit", True)
-    assert (known.model, known.reason, known.audit) == (WEAK, "memory_weak", True)
+    assert (guessed.model, guessed.reason, guessed.check, guessed.instead_of) == (STRONG, "audit", False, Arm(WEAK))
+    assert (known.model, known.reason, known.check, known.instead_of) == (WEAK, "memory_weak", True, None)
 
-    step = policy.step("default", evidence(calls=10**9), guessed, Judged(1.0, reference=1.0))
+    own, step = moves(policy, evidence(calls=10**9), guessed, Judged(1.0, reference=1.0))
     assert step is not None and guessed.expected is not None
     assert (step.audit, step.error) == (True, True)
     assert step.residual == pytest.approx(1.0 - guessed.expected)
-    assert step.delta < 0.0  # the strong answer, which was served, lost nothing
+    assert own.delta < 0.0  # the strong answer, which was served, lost nothing
 
 
 def test_the_first_guesses_are_audited_more_often_than_later_ones() -> None:
@@ -324,8 +347,8 @@ def test_a_long_record_far_away_does_not_stand_for_a_short_one_nearby() -> None:
     policy = FloorPolicy()
     proven = guide(helpful=500)
 
-    near = policy.with_guide(GuideMatch(proven, 0.9), evidence())[1]
-    far = policy.with_guide(GuideMatch(proven, 0.5), evidence())[1]
+    near = policy.with_guide(Standing(WEAK, "small"), GuideMatch(proven, 0.9), evidence())[1]
+    far = policy.with_guide(Standing(WEAK, "small"), GuideMatch(proven, 0.5), evidence())[1]
 
     assert near > 0.85
     assert far < 0.6
@@ -339,7 +362,7 @@ class TestSilentChanges:
         policy, state = FloorPolicy(), PolicyState(calls=1_000)
         for at, gap in enumerate(gaps, 1):
             known = evidence(learned=0.2, calls=state.calls, now=float(at))
-            step = policy.step("default", known, Route(STRONG), Judged(alone=gap))
+            _, step = moves(policy, known, Route(STRONG), Judged(alone={WEAK: gap}))
             assert step is not None
             state = state.after(step)
             if state.since:
@@ -365,7 +388,7 @@ class TestSilentChanges:
         known = evidence(learned=0.0, threshold=0.85)
 
         assert FloorPolicy().choose(known).model == WEAK
-        assert FloorPolicy().choose(replace(known, drift=0.9)).model == STRONG
+        assert FloorPolicy().choose(evidence_of(known, drift=0.9)).model == STRONG
 
     def test_what_was_learned_before_the_change_proves_nothing(self) -> None:
         seen = match(tally(ok=9, at=10.0), same=True)
@@ -376,14 +399,15 @@ class TestSilentChanges:
 
     def test_a_failed_audit_of_a_repeated_request_and_a_failed_shadow_are_surprises(self) -> None:
         policy, known = FloorPolicy(), partial(evidence, calls=1_000)
-        audit = policy.step("default", known(), Route(WEAK, reason="memory_weak", expected=0.0), Judged(1.0))
-        held = policy.step("default", known(), Route(WEAK, reason="memory_weak", expected=0.0), Judged(0.0))
-        shadow = policy.step("default", known(learned=0.2), Route(STRONG), Judged(alone=1.0))
-        guided = policy.step("default", known(), Route(WEAK, guide(), "memory_guided", expected=0.0), Judged(1.0))
-        young = policy.step("default", evidence(learned=0.2, calls=20), Route(STRONG), Judged(alone=1.0))
+        verdict_on = Route(WEAK, reason="memory_weak", expected=0.0)
+        _, audit = moves(policy, known(), verdict_on, Judged(1.0))
+        _, held = moves(policy, known(), verdict_on, Judged(0.0))
+        _, shadow = moves(policy, known(learned=0.2), Route(STRONG), Judged(alone={WEAK: 1.0}))
+        _, guided = moves(policy, known(), replace(verdict_on, guide=guide()), Judged(1.0))
+        _, young = moves(policy, evidence(learned=0.2, calls=20), Route(STRONG), Judged(alone={WEAK: 1.0}))
 
         assert audit is not None and audit.surprise == pytest.approx(0.25 / 0.2 * (1.0 - 0.125))
         assert held is not None and held.surprise == pytest.approx(0.25 / 0.2 * -0.125)
         assert shadow is not None and shadow.surprise == pytest.approx(0.15 / 0.25 * (0.8 - 0.075))
         assert guided is not None and guided.surprise is None
-        assert young is not None and young.surprise is None  # what was expected was a guess
+        assert young is None  # what was expected was a guess

@@ -551,7 +551,7 @@ class TestLooking:
 
         learned, used = router.explain(first.id), router.explain(second.id)
 
-        assert learned["learned"]["attempts"] == [{"guide_id": None, "ok": True, "judge": "number"}]
+        assert learned["learned"]["attempts"] == [{"model": "weak", "guide_id": None, "ok": True, "judge": "number"}]
         assert used["reason"] == "memory_weak"
         assert used["neighbours"][0]["text"] == easy(41).key
         assert used["neighbours"][0]["same"] is True

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rar.errors import EvaluationDataError, MissingMemoryError
 from rar.evaluation.table import Table
-from rar.learning.policy import of_pair, works
+from rar.learning.verdicts import of_pair, works
 from rar.memory import SQLiteMemory
 from rar.memory.base import Memory, Spend
 from rar.memory.following import Follower

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.evaluation.table import Array, Table
-from rar.learning.policy import AUDIT
 from rar.routers import LearnedRouter
 from rar.values import STRONG, WEAK
+from rar.words import AUDIT
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 Counts: TypeAlias = npt.NDArray[np.int64]

@@ -25,7 +25,7 @@ class GapModel:
     """Ridge regression of the gap on hashed TF-IDF of words and word pairs, embedding, length, and a prior.
 
     Immutable: any thread may ask it. `examples` is how many requests it was fitted to, `support` how many of equal
-    weight would say as much, `trust` which share of the prior it started from.
+    weight would say as much, `trust` which share of the prior it started from, `scatter` the variance of the gaps.
     """
 
     examples: int
@@ -35,6 +35,7 @@ class GapModel:
     words: npt.NDArray[np.float32] = field(repr=False)  # weight of each bucket
     dense: Array = field(repr=False)  # weights of embedding, length and prior
     trust: float = 0.0
+    scatter: float = 0.25
 
     def expect(self, text: str | None, embedding: Vector, prior: float | None = None) -> float:
         """The expected gap of one request; texts that are not stored count by their embedding alone."""
@@ -70,6 +71,7 @@ def fit(
             requests a little better, but draw what is expected so near the mean that its level is of no use.
         previous: A model of most of the same requests, from which the solver starts.
     """
+    scatter = float(np.average((gaps - np.average(gaps, weights=weights)) ** 2, weights=weights))
     given = np.zeros(len(texts)) if priors is None else priors
     dense = np.stack([_dense(*facts) for facts in zip(texts, embeddings, given, strict=True)])
     design = Design.of(texts, dense)
@@ -85,7 +87,7 @@ def fit(
     # The penalty leaves the level a little off, and at the level the threshold is steered.
     mean += seen / support * float(np.average(gaps - mean - design.times(solved), weights=weights))
     words, others = solved[:BUCKETS].astype(np.float32), solved[BUCKETS:]
-    return GapModel(len(texts), support, mean, design.idf.astype(np.float32), words, others, trust)
+    return GapModel(len(texts), support, mean, design.idf.astype(np.float32), words, others, trust, scatter)
 
 
 def _dense(text: str | None, embedding: Vector, prior: float | None) -> Array:

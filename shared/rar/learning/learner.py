@@ -12,12 +12,14 @@ from typing import Any
 
 from rar.drive import Model, Models, drive
 from rar.errors import BudgetError
+from rar.evidence import Evidence, Standing
 from rar.keys import is_long
 from rar.learning.guides import first_state
-from rar.learning.policy import Judged, PaperPolicy, Policy, due
-from rar.learning.scores import Kind
+from rar.learning.policy import Judged, PaperPolicy, Policy
+from rar.learning.scores import Kind, kinds_of
 from rar.learning.screen import Screen
 from rar.learning.shadow import DRAFT, Findings, Ladder
+from rar.learning.verdicts import due, works_in
 from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
 from rar.memory.identity import keyed_digest
@@ -26,14 +28,12 @@ from rar.sameness import signature
 from rar.sizes import size_of
 from rar.strategy import Outcome, Steps
 from rar.timeouts import within
-from rar.values import STRONG, WEAK, Call, Decision, Evidence, Experience, Guide, Purpose, Reply, Route, Trial
+from rar.values import STRONG, Call, Choice, Decision, Experience, Guide, Reply, Route, Trial
 
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
 _OPTIONS = 50  # parts of a call's options and reply that are weighed
 _UNDECIDED = 10_000  # of these are kept in mind
-GATED: frozenset[tuple[Purpose, str]] = frozenset(
-    {("shadow", WEAK), ("guide", STRONG), ("audit", STRONG), ("audit", WEAK)}
-)
+_GUESSED = 5.0  # requests at most that one stands for which was judged by chance: none speaks for too many
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Learner:
         steps = self._steps(decision, evidence, found)
         self._tell(found)
         record = record_of(lesson.left(found.not_learned), store_text=self.store_text)
-        guides, trials = self._written(found, decision, evidence.weak_id, evidence.strong_id, now)
+        guides, trials = self._written(found, decision, evidence, now)
         experiences = (self._experience(decision, now),) if trials else ()
         learned = _facts(found, guides, store_text=self.store_text)
         record = replace(record, facts={**record.facts, "learned": learned})
@@ -124,11 +124,8 @@ class Learner:
         request, evidence = lesson.decision.request, lesson.decision.request.evidence
         if evidence is None or is_long(request.task):  # none of those is expected
             return set()
-        return {
-            Kind(request.namespace, request.task, trial.weak_id, trial.strong_id, evidence.since)
-            for trial in batch.trials
-            if trial.guide_id is None
-        }
+        known = {kind.model_id: kind for kind in kinds_of(request.namespace, request.task, evidence)}
+        return {known[trial.weak_id] for trial in batch.trials if trial.guide_id is None and trial.weak_id in known}
 
     def _turned(self, found: Findings) -> tuple[Guide, ...]:
         """The guides to be quarantined for what the weak model said by them."""
@@ -157,32 +154,30 @@ class Learner:
     def _steps(self, decision: Decision, evidence: Evidence, found: Findings) -> tuple[PolicyStep, ...]:
         if not isinstance(decision.choice, Route):
             return ()
-        served = found.served.gap_or_verdict if found.served else None
-        alone = next((one.gap_or_verdict for one in found.attempts if one.guide is None), None)
-        audited = (alone if decision.model == STRONG else served) if decision.choice.audit else None
-        judged = Judged(audited, None if decision.choice.audit else alone, found.reference)
-        step = self.policy.step(decision.request.namespace, evidence, decision.choice, judged)
-        return () if step is None else (step,)
+        route = decision.choice
+        alone = {one.model: one.gap_or_verdict for one in found.attempts if one.guide is None}
+        audited = found.served.gap_or_verdict if found.served else None
+        if route.instead_of is not None:
+            audited = alone.pop(route.instead_of.model, None)
+        # What is tried after an answer failed its check was not preferred by anybody.
+        judged = Judged(audited, {} if route.check else alone, found.reference)
+        return tuple(self.policy.steps(decision.request.namespace, evidence, route, judged))
 
     def _climb(self, lesson: Lesson, now: float) -> Findings:
         """What the ladder or the audit found, whichever is due; nothing if neither is."""
         decision = lesson.decision
         request, evidence = decision.request, decision.request.evidence
         assert evidence is not None and request.embedding is not None
-        drawn = getattr(decision.choice, "audit", False)
-        audit = decision.model == WEAK and drawn
         if not asks(decision):
             return Findings()
-        if not audit:
-            known = self.memory.experience(evidence.experience_id)
-            # What is borrowed from other contexts of use is checked where it is drawn.
-            if (
-                known is not None
-                and not drawn
-                and not due(
-                    known, evidence.weak_id, evidence.strong_id, now, self.retry_after, evidence.since, evidence.context
-                )
-            ):
+        route = decision.choice
+        drawn = _drawn(route, evidence)
+        checks = isinstance(route, Route) and route.check
+        if checks or drawn:
+            models = _from(decision.model, evidence)
+        else:
+            models = self._models_due(evidence, now)
+            if not models:
                 return Findings()
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
             if now - self._undecided.get(_use(evidence), -math.inf) < self.retry_after:
@@ -198,9 +193,9 @@ class Learner:
         if self.screen is not None:
             guides = list(filter(self.screen.passes, guides))
         steps = (
-            self.ladder.audit(request, lesson.reply, decision.guide, guides)
-            if audit
-            else self.ladder.steps(request, lesson.reply, guides, first="audit" if drawn else "shadow")
+            self.ladder.audit(request, lesson.reply, decision.guide, guides, models=models)
+            if checks
+            else self.ladder.steps(request, lesson.reply, guides, models=models, drawn=drawn)
         )
         found = self._drive(steps, lesson.models, request.namespace)
         if found.ended == "undecided":
@@ -208,6 +203,19 @@ class Learner:
                 self._undecided.pop(next(iter(self._undecided)))
             self._undecided[_use(evidence)] = now
         return found
+
+    def _models_due(self, evidence: Evidence, now: float) -> list[str]:
+        """The models to be tried on a request, from cheap to dear: none that is dearer than one that works here."""
+        known = self.memory.experience(evidence.experience_id)
+        models = []
+        for standing in evidence.standings:
+            if known is None or due(
+                known, standing.model_id, evidence.reference_id, now, self.retry_after, standing.since, evidence.context
+            ):
+                models.append(standing.model)
+            elif works_in(known, standing, evidence):
+                break
+        return models
 
     def _drive(self, steps: Steps[Findings], models: Models, namespace: str) -> Findings:
         gated = {name: _Gated(model, self, namespace) for name, model in models.items()}
@@ -224,10 +232,10 @@ class Learner:
         return found
 
     def _written(
-        self, found: Findings, decision: Decision, weak_id: str, strong_id: str, now: float
+        self, found: Findings, decision: Decision, evidence: Evidence, now: float
     ) -> tuple[tuple[Guide, ...], tuple[Trial, ...]]:
-        request, evidence = decision.request, decision.request.evidence
-        assert evidence is not None and request.embedding is not None
+        request = decision.request
+        assert request.embedding is not None
         written: tuple[Guide, ...] = ()
         new_id = uuid.uuid4().hex
         text = self.redact(found.guide) if self.redact and found.guide is not None else found.guide
@@ -237,26 +245,29 @@ class Learner:
             state = first_state(helpful, published=isinstance(self.policy, PaperPolicy))
             written = (
                 Guide(
-                    new_id, request.namespace, request.task, text, request.embedding, strong_id, origin, state,
-                    created_at=now,
+                    new_id, request.namespace, request.task, text, request.embedding, evidence.reference_id, origin,
+                    state, created_at=now,
                 ),
             )  # fmt: skip
         trials = []
-        # What was judged by chance stands for the likes of it that were not; capped, so that none speaks for too many.
+        # What was judged by chance stands for the likes of it that were not.
         weight = 1.0
         if isinstance(decision.choice, Route) and decision.choice.audit and decision.choice.chance:
-            weight = min(1.0 / decision.choice.chance, 5.0)
+            weight = min(1.0 / decision.choice.chance, _GUESSED)
         for attempt in found.attempts:
             guide_id = attempt.guide.id if attempt.guide else None
             if guide_id == DRAFT:
                 if not written:
                     continue  # an attempt with a guide that was thrown away proves nothing
                 guide_id = new_id
-            trial = Trial(
-                evidence.experience_id, guide_id, weak_id, strong_id, attempt.ok, now, attempt.gap,
-                context=evidence.context, user=evidence.user,
+            standing = evidence.of(attempt.model)
+            assert standing is not None  # none but those were tried
+            trials.append(
+                Trial(
+                    evidence.experience_id, guide_id, standing.model_id, evidence.reference_id, attempt.ok, now,
+                    attempt.gap, weight if attempt.drawn else 1.0, context=evidence.context, user=evidence.user,
+                )
             )  # fmt: skip
-            trials.append(replace(trial, weight=weight) if attempt is found.attempts[0] else trial)
         return written, tuple(trials)
 
     def _experience(self, decision: Decision, now: float) -> Experience:
@@ -276,10 +287,10 @@ class Learner:
 
     def feedback(self, record: DecisionRecord, decision: Decision | None, good: bool) -> Batch:
         """What a user's word on a weak answer adds: a trial like an audit's."""
-        if record.model != WEAK or not record.experience_id:
+        pair = record.facts.get("pair") or ["", ""]
+        if record.model == STRONG or not record.experience_id or not pair[0]:
             return Batch()
         now = self.clock()
-        pair = record.facts.get("pair") or ["", ""]
         trial = Trial(
             record.experience_id, record.guide_id, pair[0], pair[1], good, now,
             context=record.facts.get("context", ""), user=record.facts.get("user", ""),
@@ -287,8 +298,7 @@ class Learner:
         steps: tuple[PolicyStep, ...] = ()
         if decision is not None and decision.request.evidence is not None and isinstance(decision.choice, Route):
             judged = Judged(0.0 if good else 1.0)
-            step = self.policy.step(record.namespace, decision.request.evidence, decision.choice, judged)
-            steps = () if step is None else (step,)
+            steps = tuple(self.policy.steps(record.namespace, decision.request.evidence, decision.choice, judged))
         experiences = (self._experience(decision, now),) if decision and decision.request.embedding is not None else ()
         epoch = decision.epoch if decision is not None else None
         return Batch(experiences=experiences, trials=(trial,), steps=steps, epoch=epoch)
@@ -307,7 +317,7 @@ class _Gated:
         return self.model.id
 
     def call(self, call: Call) -> Reply:
-        if (call.purpose, call.model) in GATED and not self.learner.ledger.may_learn(
+        if _is_gated(call) and not self.learner.ledger.may_learn(
             self.namespace, call.purpose, call.model, now=self.learner.clock()
         ):
             raise BudgetError("The learning budget is spent; learning goes on when serving has caught up.")
@@ -317,6 +327,29 @@ class _Gated:
         return self.call(call)
 
 
+def _is_gated(call: Call) -> bool:
+    """Whether the budget may refuse it: samples that verify a guide which was paid for, and judges, are not refused."""
+    return call.purpose in ("guide", "audit") if call.model == STRONG else call.purpose in ("shadow", "audit")
+
+
+def _drawn(choice: Choice, evidence: Evidence) -> list[str]:
+    """The models that are judged because chance chose this request: what was preferred, and all that cost less.
+
+    They are no sample of what the reference answers for want of trust, but of what is served.
+    """
+    if not isinstance(choice, Route) or choice.instead_of is None:
+        return []
+    preferred = choice.instead_of.model
+    cheaper = [one.model for one in evidence.standings]
+    return [preferred, *cheaper[: cheaper.index(preferred)]]
+
+
+def _from(model: str, evidence: Evidence) -> list[str]:
+    """A model and those that cost more; all of them, for the reference."""
+    names = [one.model for one in evidence.standings]
+    return names[names.index(model) :] if model in names else names
+
+
 def _use(evidence: Evidence) -> str:
     """A request in its context of use."""
     return f"{evidence.experience_id}/{evidence.context}"
@@ -324,7 +357,9 @@ def _use(evidence: Evidence) -> str:
 
 def asks(decision: Decision) -> bool:
     """Whether learning from a decision may ask models or the memory; else it takes no time and can be done at once."""
-    return decision.model != WEAK or getattr(decision.choice, "audit", False)
+    evidence = decision.request.evidence
+    reference = evidence is None or evidence.of(decision.model) is None
+    return reference or getattr(decision.choice, "audit", False)
 
 
 def obstacle(decision: Decision, reply: Reply) -> str | None:
@@ -340,10 +375,16 @@ def obstacle(decision: Decision, reply: Reply) -> str | None:
         "no_key": request.key is None,
         "call_failed": request.embedding is None,
         "failed_over": bool(decision.failed),
-        "not_served": useless or decision.model not in (WEAK, STRONG),
+        "not_served": useless or not _is_compared(decision),
         "asked_not_to": not request.learn,
     }
     return next((code for code, met in obstacles.items() if met), None)
+
+
+def _is_compared(decision: Decision) -> bool:
+    """Whether the model that answered is the reference, or is compared with it."""
+    evidence = decision.request.evidence
+    return decision.model == STRONG or (evidence is not None and evidence.of(decision.model) is not None)
 
 
 def record_of(served: Served, *, store_text: bool) -> DecisionRecord:
@@ -357,28 +398,10 @@ def record_of(served: Served, *, store_text: bool) -> DecisionRecord:
     facts |= {"needed": None if needed is None else round(needed, 4), "quality": decision.floor}
     if served.not_learned is not None:
         facts["not_learned"] = served.not_learned
-    if store_text and request.learn and request.force != WEAK and request.key is not None:
+    if store_text and request.learn and request.force in (None, STRONG) and request.key is not None:
         facts["question"] = request.key[:2_000]
     if evidence is not None:
-        facts |= {
-            "pair": [evidence.weak_id, evidence.strong_id],
-            "context": evidence.context,
-            "user": evidence.user,
-            "threshold": round(evidence.threshold, 4),
-            "prior": evidence.prior,
-            "learned_gap": None if evidence.learned is None else round(evidence.learned, 4),
-            "audit_bias": round(evidence.bias, 4),
-            "audits": evidence.audits,
-            "drift": round(evidence.drift, 3),
-            "trusted_since": evidence.since,
-            "neighbours": [
-                {"experience_id": match.experience.id, "similarity": round(match.similarity, 4), "same": match.same}
-                for match in evidence.matches[:8]
-            ],
-            "guides": [
-                {"guide_id": entry.guide.id, "similarity": round(entry.similarity, 4)} for entry in evidence.guides
-            ],
-        }
+        facts |= _known(decision, evidence)
     return DecisionRecord(
         id=decision.id,
         namespace=request.namespace,
@@ -390,13 +413,43 @@ def record_of(served: Served, *, store_text: bool) -> DecisionRecord:
     )
 
 
+def _known(decision: Decision, evidence: Evidence) -> dict[str, Any]:
+    """What a decision was made by: of the model that it is about, and of the request."""
+    choice = decision.choice
+    arm = (choice.instead_of or choice.arm) if isinstance(choice, Route) else None
+    standing = (evidence.of(arm.model) if arm is not None else None) or evidence.cheapest or Standing("", "")
+    return {
+        "pair": [standing.model_id, evidence.reference_id],
+        "models": {STRONG: evidence.reference_id, **{one.model: one.model_id for one in evidence.standings}},
+        "context": evidence.context,
+        "user": evidence.user,
+        "threshold": round(evidence.threshold, 4),
+        "prior": standing.prior,
+        "learned_gap": None if standing.learned is None else round(standing.learned, 4),
+        "audit_bias": round(standing.state.bias, 4),
+        "audits": standing.state.audits,
+        "drift": round(standing.drift, 3),
+        "trusted_since": standing.since,
+        "neighbours": [
+            {"experience_id": match.experience.id, "similarity": round(match.similarity, 4), "same": match.same}
+            for match in evidence.matches[:8]
+        ],
+        "guides": [{"guide_id": entry.guide.id, "similarity": round(entry.similarity, 4)} for entry in evidence.guides],
+    }
+
+
 def _facts(found: Findings, written: tuple[Guide, ...], *, store_text: bool) -> Mapping[str, Any]:
     """What was found, JSON-able; a judge's reasons, and those to refuse a guide, may quote texts."""
     said = f": {found.said}" if found.said and store_text else ""
     refused = found.refused if store_text or found.refused is None else "refused"
     return {
         "attempts": [
-            {"guide_id": attempt.guide.id if attempt.guide else None, "ok": attempt.ok, "judge": attempt.judge}
+            {
+                "model": attempt.model,
+                "guide_id": attempt.guide.id if attempt.guide else None,
+                "ok": attempt.ok,
+                "judge": attempt.judge,
+            }
             for attempt in found.attempts
         ],
         "audit_agreed": found.served.agrees if found.served else None,

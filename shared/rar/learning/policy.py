@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from rar.errors import ConfigurationError, UnknownNameError
-from rar.learning.origins import comparable, proven_for_all, proven_in, untried
+from rar.evidence import Evidence, Standing
+from rar.learning.origins import comparable
+from rar.learning.verdicts import Verdict, refuted, verdict
 from rar.memory.base import PolicyStep
 from rar.naming import shown
 from rar.options import OPTIONS, SHARE, named_arguments
-from rar.values import STRONG, WEAK, Evidence, Experience, Guide, GuideMatch, Match, Route, Tally
+from rar.values import STRONG, Arm, Guide, GuideMatch, Route
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a judge found of one served call: how much better the strong answer was, and how good that was itself."""
+    """What a judge found of one served call: how much better the reference answer was, and how good that was itself.
 
-    gap: float | None = None  # of an audited weak answer, served or not; None: it was not judged
-    alone: float | None = None  # of the weak model's attempt alone, where the strong one was served and preferred
-    reference: float | None = None  # None: nothing was judged
+    Args:
+        gap: Of the audited answer, served or not; None: it was not judged.
+        alone: By name, of models' attempts without a guide where the reference was served and preferred.
+        reference: Quality of the reference answer; None: nothing was judged.
+    """
+
+    gap: float | None = None
+    alone: Mapping[str, float] = field(default_factory=dict)
+    reference: float | None = None
 
 
 @runtime_checkable
@@ -34,91 +43,19 @@ class Policy(Protocol):
 
     def choose(self, evidence: Evidence) -> Route: ...
 
-    def step(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> PolicyStep | None:
-        """The move after a served call that followed `route`."""
+    def steps(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> Sequence[PolicyStep]:
+        """The moves after a served call that followed `route`: of the namespace's state, and of models'."""
         ...
-
-
-# --- what one experience says ---------------------------------------------------------------------------------------
-
-
-def works(tally: Tally) -> bool:
-    """Whether the weak model can be trusted here: it did the last time, and not more seldom than not."""
-    return tally.last_ok and tally.ok >= tally.bad
-
-
-def of_pair(experience: Experience, weak_id: str, strong_id: str, since: float = 0.0) -> list[Tally]:
-    """The tallies of this pair of models. Those of another pair, or from before `since`, prove nothing."""
-    pair = (weak_id, strong_id)
-    return [tally for tally in experience.tallies if (tally.weak_id, tally.strong_id) == pair and tally.at >= since]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a remembered request says about itself.
-
-    Args:
-        trials: That the route rests on.
-        borrowed: It rests on other contexts of use than the one at hand, in which nothing was tried.
-    """
-
-    route: Route
-    trials: int = 0
-    borrowed: bool = False
-
-
-def verdict(match: Match, evidence: Evidence, *, anywhere: bool = False) -> Verdict | None:
-    """What a remembered request says about itself, cheapest first; None while it is unproven for this pair and use.
-
-    Args:
-        anywhere: One trial counts whatever the context that it was made in.
-    """
-    tallies = of_pair(match.experience, evidence.weak_id, evidence.strong_id, evidence.since)
-    if not tallies:
-        return None
-    similarity = round(match.similarity, 4)
-    servable = {entry.guide.id: entry.guide for entry in evidence.guides}
-    tried = [proven_in(tally, evidence.context) for tally in tallies]
-    for tally in sorted(tallies, key=lambda tally: (tally.guide_id is not None, -tally.ok)):
-        here = works(tally) if anywhere else proven_in(tally, evidence.context)
-        known = here is not None
-        serves = here if known else works(tally) and proven_for_all(tally, evidence.context)
-        if serves and (tally.guide_id is None or tally.guide_id in servable):
-            guide = servable.get(tally.guide_id) if tally.guide_id else None
-            share = (tally.ok + 1) / (tally.ok + tally.bad + 1.5)
-            reason = "memory_guided" if guide else "memory_weak"
-            route = Route(WEAK, guide, reason, min(share, 1.0), similarity, expected=tally.mean_gap)
-            return Verdict(route, tally.ok + tally.bad, borrowed=not known)
-    if not anywhere and all(here is None for here in tried):
-        return None
-    return Verdict(Route(STRONG, None, "memory_strong", 0.0, similarity))
-
-
-def due(
-    experience: Experience,
-    weak_id: str,
-    strong_id: str,
-    now: float,
-    retry_after: float,
-    since: float = 0.0,
-    context: str = "",
-) -> bool:
-    """Whether the ladder should be climbed (again) for a remembered request that the strong model had to answer."""
-    tallies = of_pair(experience, weak_id, strong_id, since)
-    if untried(tallies, context):
-        return True
-    if any(tally.guide_id is None and proven_in(tally, context) for tally in tallies):
-        return False
-    return all(now - tally.at >= retry_after for tally in tallies)
 
 
 # What a worse weak model is taken for: a larger gap of answers that it served and of those it would have given where
 # the strong model was preferred, of which less was expected anyway; and the usual variance of each.
 WORSE_SERVED, WORSE_SHADOW = (0.25, 0.2), (0.15, 0.25)
-AUDIT = "audit"  # reason of a strong answer that is served to see what the weak one would have been worth
 YOUNG = 8  # trials up to which each new request that a guide is used on is checked, unless a person approved it
 BELIEVED = 4  # trials of other contexts at most that make audits fewer: an eighth of what is borrowed stays checked
 SETTLED = 300  # calls before which what was expected was a guess
+AUDITS = 0.05  # the share of answers that is audited in the long run, unless a user names one
+SMALLEST_LOSS = 0.005  # that a floor allows, as far as audits go: a floor of 1 would have all checked
 
 # --- policies -------------------------------------------------------------------------------------------------------
 
@@ -150,13 +87,15 @@ class PaperPolicy:
             if match.same or match.similarity >= self.similarity:
                 found = verdict(match, evidence, anywhere=True)
                 if found is not None:
-                    return _audited(found.route, evidence, self.audit_rate)
-        return _audited(_static(evidence, self.cutoff), evidence, self.audit_rate)
+                    return _checked(found.route, evidence, self.audit_rate)
+        return _checked(_static(evidence, self.cutoff), evidence, self.audit_rate)
 
-    def step(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> PolicyStep | None:
-        if route.model == WEAK and judged.gap is not None:
-            return PolicyStep(namespace, 0.0, audit=True, error=judged.gap > 0.0, start=self.start)
-        return None
+    def steps(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> Sequence[PolicyStep]:
+        standing = evidence.of(route.model)
+        if standing is None or judged.gap is None:
+            return ()
+        step = PolicyStep(namespace, 0.0, audit=True, error=judged.gap > 0.0, start=self.start)
+        return step, replace(step, model=standing.model_id)
 
 
 @named_arguments
@@ -177,8 +116,9 @@ class FloorPolicy:
 
     Args:
         quality: Share of the strong model's quality to keep, in (0, 1].
-        audit_rate: Share of weak answers that are checked in the long run, in [0, 1]. More are at first
-            (`first_audits / sqrt(audits + 1)`), fewer of requests that were seen before. Of a new request the strong
+        audit_rate: Share of other models' answers that are checked in the long run, in [0, 1]. More are at first
+            (`first_audits / sqrt(audits + 1)`), fewer of requests that were seen before. At the default, fewer
+            are where the judged gaps of a model scatter little. Of a new request the strong
             answer is then served, and the weak one made beside it; else the strong model is asked afterwards.
         rate: Step size of the threshold in the long run; four times as large at first.
         caution: Standard errors that confidence lies under the mean.
@@ -190,11 +130,12 @@ class FloorPolicy:
             right or wrong, scatter by about so much.
         borrowed: Chance that a verdict of one trial is audited that was found in another context of use than the one
             at hand. Of up to four trials it is that part: what messages brought about is checked within a few requests.
-        wary: What more confidence is needed just before the alarm that the weak model changed.
+        wary: What more confidence is needed just before the alarm that a model changed.
+        calmest: Share of the audits that is kept however little the judged gaps scatter: what changes must be noticed.
     """
 
     quality: float = 0.95
-    audit_rate: float = 0.05
+    audit_rate: float = AUDITS
     rate: float = 0.015
     caution: float = 0.5
     near: tuple[float, float] = (0.35, 0.85)
@@ -205,23 +146,55 @@ class FloorPolicy:
     wary: float = 0.25
     doubt: float = 0.03
     borrowed: float = 0.5
+    calmest: float = 0.2
 
     def __post_init__(self) -> None:
         OPTIONS["quality"]("quality", self.quality)
         SHARE("audit_rate", self.audit_rate)
 
     def choose(self, evidence: Evidence) -> Route:
+        hopeless: set[str] = set()
         for match in evidence.matches:
             if match.same:
                 found = verdict(match, evidence)
                 if found is not None:
-                    check = _probed if found.borrowed else _audited
-                    return check(found.route, evidence, self._doubt(found))
-        route = self._estimate(evidence)
-        often = max(self.audit_rate, self.first_audits / math.sqrt(evidence.audits + 1.0)) if self.audit_rate else 0.0
+                    return self._follow(found, evidence)
+                hopeless |= refuted(match, evidence)
+        return self._guess([one for one in evidence.standings if one.model not in hopeless], evidence)
+
+    def _follow(self, found: Verdict, evidence: Evidence) -> Route:
+        """The route of a remembered request, unless a cheaper model that it says nothing about is likely to do."""
+        if found.untried:
+            untried = [one for one in evidence.standings if one.model in found.untried]
+            guess = self._guess(untried, evidence)
+            if guess.model != STRONG or guess.instead_of is not None:
+                return guess
+        return (_probed if found.borrowed else _checked)(found.route, evidence, self._doubt(found))
+
+    def _guess(self, standings: Sequence[Standing], evidence: Evidence) -> Route:
+        """The route by what similar requests showed, checked as often as little is known of its model."""
+        route = self._estimate(standings, evidence)
+        standing = evidence.of(route.model)
+        if standing is None:
+            return route
+        often = self._often(standing, evidence)
         if often and route.guide is not None and not route.guide.approved and _tried(route.guide) < YOUNG:
             often = 1.0
         return _probed(route, evidence, min(often, 1.0))
+
+    def _often(self, standing: Standing, evidence: Evidence) -> float:
+        """The chance with which a guess about a model is audited: less, the more it was, and the less its gaps scatter.
+
+        The error of a mean of judged gaps goes with their variance, by which as many fewer will do. It is held against
+        that of answers which are right or wrong and lose what is allowed.
+        """
+        if not self.audit_rate:
+            return 0.0
+        often = max(self.audit_rate, self.first_audits / math.sqrt(standing.state.audits + 1.0))
+        if standing.scatter is None or self.audit_rate != AUDITS:
+            return often
+        allowed = min(max(1.0 - self.quality, SMALLEST_LOSS), 0.5)
+        return often * min(max(standing.scatter / (allowed * (1.0 - allowed)), self.calmest), 1.0)
 
     def _doubt(self, found: Verdict) -> float:
         """The chance with which a remembered request's verdict is audited: less, the more trials it rests on.
@@ -235,35 +208,57 @@ class FloorPolicy:
             return max(self.audit_rate, self.borrowed / min(trials, BELIEVED))
         return max(self.audit_rate * max(self.audit_rate, 0.2), self.audit_rate / trials)
 
-    def _estimate(self, evidence: Evidence) -> Route:
-        if not evidence.matches and not evidence.guides and evidence.prior is None and evidence.learned is None:
+    def _estimate(self, standings: Sequence[Standing], evidence: Evidence) -> Route:
+        """The model whose expected loss and cost are least together, if they are less than the reference's cost.
+
+        The threshold says what a unit of cost is worth in quality: a model that costs nothing more than the cheapest
+        may lose 1 less the threshold, and one that costs as much as the reference nothing. With one model beside the
+        reference that is the threshold itself.
+        """
+        if not evidence.matches and not evidence.guides and all(one.learned is one.prior is None for one in standings):
             return Route(STRONG, None, "no_evidence")
         nearest = evidence.matches[0].similarity if evidence.matches else None
-        needed = evidence.threshold + self.wary * evidence.drift
-        gap, alone = self.alone(evidence)
-        if alone >= needed:
-            return Route(WEAK, None, "likely_weak", alone, nearest, expected=gap, needed=needed)
-        best = alone
-        guided = [(*self.with_guide(entry, evidence), entry) for entry in evidence.guides]
-        if guided:
-            gap, with_guide, entry = max(guided, key=lambda found: found[1])
-            if with_guide >= needed:
-                return Route(
-                    WEAK, entry.guide, "likely_guided", with_guide, entry.similarity, expected=gap, needed=needed
-                )
-            best = max(alone, with_guide)
-        return Route(STRONG, None, "below_threshold", best, nearest, needed=needed)
+        best = Route(STRONG, None, "below_threshold", None, nearest, needed=evidence.threshold)
+        least = math.inf
+        for standing in standings:
+            needed = evidence.threshold + self.wary * standing.drift
+            needed += standing.cost * max(1.0 - needed, 0.0)
+            option = self._best_of(standing, evidence, needed)
+            confidence = option.confidence or 0.0
+            if confidence >= needed:
+                lost = 1.0 - confidence + needed - evidence.threshold
+                if lost < least:
+                    best, least = option, lost
+            elif math.isinf(least) and (best.confidence is None or confidence > best.confidence):
+                best = replace(best, confidence=confidence, needed=needed)
+        return best
 
-    def alone(self, evidence: Evidence) -> tuple[float, float]:
-        """The expected gap of the weak model alone, and the confidence in it."""
+    def _best_of(self, standing: Standing, evidence: Evidence, needed: float) -> Route:
+        """One model alone if that will do, else with the likeliest guide, or alone if no guide is likelier to help."""
+        nearest = evidence.matches[0].similarity if evidence.matches else None
+        gap, alone = self.alone(standing, evidence)
+        plain = Route(standing.model, None, "likely_weak", alone, nearest, expected=gap, needed=needed, guess=True)
+        if alone >= needed or not evidence.guides:
+            return plain
+        found = [(*self.with_guide(standing, entry, evidence), entry) for entry in evidence.guides]
+        gap, guided, entry = max(found, key=lambda one: one[1])
+        if guided < max(alone, needed):
+            return replace(plain, confidence=max(alone, guided))
+        return replace(
+            plain, guide=entry.guide, reason="likely_guided", confidence=guided, similarity=entry.similarity,
+            expected=gap,
+        )  # fmt: skip
+
+    def alone(self, standing: Standing, evidence: Evidence) -> tuple[float, float]:
+        """The expected gap of a model alone, and the confidence in it."""
         learned, ignorant = self.prior_weight
-        if evidence.learned is not None:
-            prior, weight = evidence.learned, learned
+        if standing.learned is not None:
+            prior, weight = standing.learned, learned
         else:
-            prior, weight = (0.5 if evidence.prior is None else 1.0 - evidence.prior), ignorant
-        return self._confidence(*self._nearby(evidence, None), prior, weight)
+            prior, weight = (0.5 if standing.prior is None else 1.0 - standing.prior), ignorant
+        return self._confidence(*self._nearby(standing, evidence, None), prior, weight)
 
-    def with_guide(self, entry: GuideMatch, evidence: Evidence) -> tuple[float, float]:
+    def with_guide(self, standing: Standing, entry: GuideMatch, evidence: Evidence) -> tuple[float, float]:
         """The same with a guide: its record elsewhere counts by how near its origin is, nearby by how near that is."""
         # The farther the origin, the nearer the prior comes to ignorance and the less it weighs: a long record of
         # another kind of request must not stand for a short one of this kind.
@@ -272,42 +267,62 @@ class FloorPolicy:
         elsewhere = (entry.guide.harmful + 1.0) / (record + 2.0)
         prior = share * elsewhere + (1.0 - share) * 0.5
         weight = self.prior_weight[1] + share * min(record, 8)
-        return self._confidence(*self._nearby(evidence, entry.guide.id), prior, weight)
+        return self._confidence(*self._nearby(standing, evidence, entry.guide.id), prior, weight)
 
-    def step(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> PolicyStep | None:
-        allowed = (1.0 - self.quality) * evidence.reference
-        guessed = route.reason.startswith("likely") or route.reason == AUDIT
-        gap, loss = judged.gap, 0.0
-        if route.model == WEAK:
-            loss = route.expected or 0.0
-            if guessed:
-                doubted = min(max(evidence.bias, -self.doubt), self.doubt)
-                loss = max(loss + evidence.bias - doubted, 0.0)
-        residual = gap - (route.expected or 0.0) if guessed and gap is not None else None
-        return PolicyStep(
+    def steps(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> Sequence[PolicyStep]:
+        found = PolicyStep(
             namespace,
             # Large steps at first, when the threshold is a guess.
-            self.rate * (1.0 + 300.0 / (evidence.calls + 100.0)) * (loss - allowed),
-            audit=gap is not None,
-            error=gap is not None and gap > 0.0,
+            self.rate
+            * (1.0 + 300.0 / (evidence.calls + 100.0))
+            * (self._loss(evidence, route) - self._allowed(evidence)),
+            audit=judged.gap is not None,
+            error=judged.gap is not None and judged.gap > 0.0,
             start=self.start,
             low=self.bounds[0],
             high=self.bounds[1],
-            residual=residual,
-            surprise=self._surprise(evidence, route, judged),
             at=evidence.now,
             reference=judged.reference,
+            changed=evidence.changed,
         )
+        steps = (self._step_of(standing, found, evidence, route, judged) for standing in evidence.standings)
+        return found, *(step for step in steps if step is not None)
 
-    def _surprise(self, evidence: Evidence, route: Route, judged: Judged) -> float | None:
-        """How much better a worse weak model explains what was judged; None where too little was expected of it."""
-        if evidence.calls < SETTLED:
+    def _allowed(self, evidence: Evidence) -> float:
+        return (1.0 - self.quality) * evidence.state.reference
+
+    def _loss(self, evidence: Evidence, route: Route) -> float:
+        """What a served answer is expected to lose against the reference, by what audits found of such expectations."""
+        standing = evidence.of(route.model)
+        if standing is None:
+            return 0.0
+        loss = route.expected or 0.0
+        if route.guess:
+            bias = standing.state.bias
+            loss = max(loss + bias - min(max(bias, -self.doubt), self.doubt), 0.0)
+        return loss
+
+    def _step_of(
+        self, standing: Standing, found: PolicyStep, evidence: Evidence, route: Route, judged: Judged
+    ) -> PolicyStep | None:
+        """What was found of one model, if it was judged."""
+        arm = route.instead_of or route.arm
+        gap = judged.gap if arm.model == standing.model else None
+        residual = gap - (route.expected or 0.0) if gap is not None and route.guess else None
+        surprise = None
+        if evidence.calls >= SETTLED:
+            alone = judged.alone.get(standing.model)
+            if gap is not None and arm.guide is None and route.expected is not None:
+                surprise = _log_ratio(gap - route.expected, *WORSE_SERVED)
+            elif alone is not None and standing.learned is not None:
+                surprise = _log_ratio(alone - self.alone(standing, evidence)[0], *WORSE_SHADOW)
+        if gap is None and surprise is None:
             return None
-        if route.guide is None and judged.gap is not None and route.expected is not None:
-            return _log_ratio(judged.gap - route.expected, *WORSE_SERVED)
-        if judged.alone is not None and evidence.learned is not None:
-            return _log_ratio(judged.alone - self.alone(evidence)[0], *WORSE_SHADOW)
-        return None
+        return PolicyStep(
+            found.namespace, 0.0, audit=gap is not None, error=gap is not None and gap > 0.0, start=self.start,
+            low=self.bounds[0], high=self.bounds[1], residual=residual, surprise=surprise, at=evidence.now,
+            model=standing.model_id,
+        )  # fmt: skip
 
     def _confidence(self, gaps: float, trials: float, prior: float, weight: float) -> tuple[float, float]:
         trials += weight
@@ -319,10 +334,10 @@ class FloorPolicy:
         low, high = self.near
         return min(max((similarity - low) / (high - low), 0.0), 1.0)
 
-    def _nearby(self, evidence: Evidence, guide_id: str | None) -> tuple[float, float]:
-        """Weighted sum of the gaps seen nearby with this guide (or alone), and of the weights."""
+    def _nearby(self, standing: Standing, evidence: Evidence, guide_id: str | None) -> tuple[float, float]:
+        """Weighted sum of a model's gaps seen nearby with this guide (or alone), and of the weights."""
         sums: dict[str, tuple[float, float]] = {}
-        pair = (evidence.weak_id, evidence.strong_id)
+        pair = (standing.model_id, evidence.reference_id)
         for match in evidence.matches:
             weight = self._weight(match.similarity)
             if not weight:
@@ -331,7 +346,7 @@ class FloorPolicy:
                 if (
                     tally.guide_id == guide_id
                     and (tally.weak_id, tally.strong_id) == pair
-                    and tally.at >= evidence.since
+                    and tally.at >= standing.since
                 ):
                     gap, whose = comparable(tally, evidence.context, evidence.user)
                     gaps, trials = sums.get(whose, (0.0, 0.0))
@@ -368,17 +383,20 @@ def _log_ratio(residual: float, shift: float, variance: float) -> float:
 
 
 def _static(evidence: Evidence, cutoff: float) -> Route:
-    if evidence.prior is None:
+    """The published rule knows one model beside the strong one: here the cheapest."""
+    weak = evidence.cheapest
+    if weak is None or weak.prior is None:
         return Route(STRONG, None, "no_evidence")
-    if evidence.prior >= cutoff:
-        return Route(WEAK, None, "static_weak", evidence.prior, expected=1.0 - evidence.prior)
-    return Route(STRONG, None, "static_strong", evidence.prior)
+    if weak.prior >= cutoff:
+        return Route(weak.model, None, "static_weak", weak.prior, expected=1.0 - weak.prior)
+    return Route(STRONG, None, "static_strong", weak.prior)
 
 
-def _audited(route: Route, evidence: Evidence, chance: float) -> Route:
-    if route.model != WEAK:
+def _checked(route: Route, evidence: Evidence, chance: float) -> Route:
+    """The route, its answer to be checked afterwards if chance will have it."""
+    if evidence.of(route.model) is None:
         return route
-    return replace(route, audit=evidence.draw < chance, chance=chance)
+    return replace(route, check=evidence.draw < chance, chance=chance)
 
 
 def _tried(guide: Guide) -> int:
@@ -386,11 +404,11 @@ def _tried(guide: Guide) -> int:
 
 
 def _probed(route: Route, evidence: Evidence, chance: float) -> Route:
-    """As `_audited`, but a guess about the weak model alone is checked by serving the strong answer.
+    """As `_checked`, but a guess about a model alone is checked by serving the reference answer.
 
-    Both models are called either way, and so the strong answer, once paid for, is not thrown away.
+    Both models are called either way, and so the reference answer, once paid for, is not thrown away.
     """
-    checked = _audited(route, evidence, chance)
-    if checked.audit and checked.guide is None:
-        return replace(checked, model=STRONG, reason=AUDIT)
+    checked = _checked(route, evidence, chance)
+    if checked.check and checked.guide is None:
+        return replace(checked, model=STRONG, check=False, instead_of=Arm(route.model), reason="audit")
     return checked

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rar.evidence import Evidence
 from rar.forking import NUMERIC, Lock
 from rar.learning.gap import GapModel, fit
 from rar.learning.origins import origins_of, shares
-from rar.learning.policy import of_pair
 from rar.learning.prior import Prior
+from rar.learning.verdicts import of_pair, works
 from rar.memory.base import Memory
-from rar.values import Vector
+from rar.values import Experience, Origin, Vector
 
 logger = logging.getLogger("rar")
 
-LEAST = 40  # judged requests below which nothing is learned
+LEAST = 40  # requests below which nothing is learned
+LEAST_JUDGED = 12  # of them that were judged of the model itself
 GROWTH = 0.25  # share by which what is known must grow before a score is fitted anew
 OPTIMISM = 0.5  # a fit to n requests expects too little of those it likes best, by about this over the root of n,
 SEEN_ENOUGH = 1_000  # and never by less than for so many: what it likes best changes with the traffic
@@ -32,13 +34,43 @@ def doubt(examples: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What one score is about."""
+    """What one score is about: a model against the reference, on one kind of work.
+
+    Args:
+        since: Trials before this time prove nothing.
+        cheaper: Ids of the models that are tried before this one, and if they will do, instead of it.
+    """
 
     namespace: str
     task: str
-    weak_id: str
-    strong_id: str
+    model_id: str
+    reference_id: str
     since: float = 0.0
+    cheaper: tuple[str, ...] = ()
+
+
+def kinds_of(namespace: str, task: str, evidence: Evidence) -> list[Kind]:
+    """The kinds of all standings, in their order."""
+    ids = tuple(standing.model_id for standing in evidence.standings)
+    return [
+        Kind(namespace, task, one.model_id, evidence.reference_id, one.since, ids[:at])
+        for at, one in enumerate(evidence.standings)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a score says of one request, and what it rests on.
+
+    Args:
+        gap: The expected gap, with what a fit to so few requests is too hopeful by.
+        scatter: Variance of the gaps that it was fitted to.
+        examples: How many there were.
+    """
+
+    gap: float
+    scatter: float
+    examples: int
 
 
 class LearnedScores:
@@ -50,8 +82,8 @@ class LearnedScores:
         self._new: dict[Kind, int] = {}
         self._lock = Lock()
 
-    def expect(self, kind: Kind, text: str, embedding: Vector, prior: float | None) -> float | None:
-        """The expected gap of a request; None while too little is known.
+    def expect(self, kind: Kind, text: str, embedding: Vector, prior: float | None) -> Expected | None:
+        """What is expected of a request; None while too little is known.
 
         Args:
             prior: The gap that the static router expects.
@@ -60,7 +92,8 @@ class LearnedScores:
         if model is None:
             return None
         with NUMERIC:
-            return model.expect(text, embedding, prior) + doubt(model.support)
+            gap = model.expect(text, embedding, prior) + doubt(model.support)
+            return Expected(gap, model.scatter, model.examples)
 
     def known(self, kind: Kind) -> bool:
         """Whether memory was looked at for `kind` yet; else have `refresh` called."""
@@ -82,22 +115,46 @@ class LearnedScores:
                 self._new[kind] = 0
 
     def _fit(self, kind: Kind, before: GapModel | None) -> GapModel | None:
-        texts, vectors, gaps, weights, uses = [], [], [], [], []
-        for experience in self._memory.experiences(namespace=kind.namespace, task=kind.task, limit=MOST):
-            for tally in of_pair(experience, kind.weak_id, kind.strong_id, kind.since):
-                if tally.guide_id is None:
-                    texts.append(experience.text)
-                    vectors.append(experience.embedding)
-                    gaps.append(tally.mean_gap)
-                    weights.append(tally.weight)
-                    uses.append(origins_of(tally))
-        self._new[kind] = max(self._new.get(kind, 0), len(texts))
-        if len(texts) < LEAST:
+        found = self._memory.experiences(namespace=kind.namespace, task=kind.task, limit=MOST)
+        rows = [row for experience in found if (row := _row(experience, kind)) is not None]
+        judged = [row for row in rows if row.judged]
+        if len(judged) < len(rows):
+            # Of requests that a cheaper model answered, only those count that this model would have been tried on.
+            began = min((row.at for row in judged), default=math.inf)
+            rows = [row for row in rows if row.judged or row.at >= began]
+        self._new[kind] = max(self._new.get(kind, 0), len(rows))
+        if len(rows) < LEAST or len(judged) < LEAST_JUDGED:
             return None
-        embeddings, priors, trust = np.stack(vectors), None, 0.0
+        texts, embeddings = [row.experience.text for row in rows], np.stack([row.experience.embedding for row in rows])
+        priors, trust = None, 0.0
         if self._prior is not None:
             asked = [text or "" for text in texts]
             priors = self._prior.gaps(self._prior.scores(asked, embeddings))
             trust = float(self._prior.rows > 0)
-        weighted = np.array(weights) * shares(uses)
-        return fit(texts, embeddings, np.array(gaps), weighted, priors, trust=trust, previous=before)
+        weights = np.array([row.weight for row in rows]) * shares([row.origins for row in rows])
+        gaps = np.array([row.gap for row in rows])
+        return fit(texts, embeddings, gaps, weights, priors, trust=trust, previous=before)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What one experience says of a model; `judged` unless it is concluded from what a cheaper one did."""
+
+    experience: Experience
+    gap: float
+    weight: float
+    origins: tuple[Origin, ...]
+    at: float
+    judged: bool = True
+
+
+def _row(experience: Experience, kind: Kind) -> _Row | None:
+    for tally in of_pair(experience, kind.model_id, kind.reference_id, kind.since):
+        if tally.guide_id is None:
+            return _Row(experience, tally.mean_gap, tally.weight, origins_of(tally), tally.at)
+    for tally in experience.tallies:
+        cheaper = tally.weak_id in kind.cheaper and tally.strong_id == kind.reference_id
+        if cheaper and tally.guide_id is None and works(tally):
+            # The climb ended there. What costs more is taken to be no worse there than the reference.
+            return _Row(experience, min(tally.mean_gap, 0.0), tally.weight, origins_of(tally), tally.at, judged=False)
+    return None

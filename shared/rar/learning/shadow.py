@@ -1,4 +1,4 @@
-"""Shadow inference: what the weak model would have made of a request, and what would help it. All as steps."""
+"""Shadow inference: what cheaper models would have made of a request, and what would help them. All as steps."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ DRAFT = "draft"  # id of a guide that was just written and is not stored yet
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One judged attempt of the weak model, alone (`guide` None), with a known guide, or with the one just written."""
+    """One judged attempt of a model, alone (`guide` None), with a known guide, or with the one just written.
 
+    Args:
+        drawn: Chance had it made, whatever had worked before.
+    """
+
+    model: str
     guide: Guide | None
     ok: bool
     judge: str
     gap: float | None = None
     harmful: bool = False  # it would have had the user give, pay, call or visit something (`Verdict.harmful`)
+    drawn: bool = False
 
     @property
     def gap_or_verdict(self) -> float:
@@ -84,13 +90,14 @@ class Findings:
 class Ladder:
     """The rungs, cheapest first; the climb ends at the first that works.
 
-    a. the weak model alone; b. with each of the nearest guides; c. with a guide that the strong model writes for this
-    kind of request, verified by further samples; d. nothing works: strong only.
+    a. each model that costs less than the reference, from cheap to dear: alone; b. with each of the nearest guides;
+    c. the cheapest with a guide that the reference model writes for this kind of request, verified by further samples;
+    d. nothing works: the reference only.
 
     Args:
         guide_tries: Known guides that are tried at most.
         samples: Times that a fresh guide is tried on its own request; it is kept if the first one works.
-        write_guides: Whether the strong model is asked for guides at all.
+        write_guides: Whether the reference model is asked for guides at all.
         check: A check of one's own of a new guide's text.
     """
 
@@ -101,59 +108,110 @@ class Ladder:
     check: GuideCheck | None = None
 
     def steps(
-        self, request: Request, reference: Reply, guides: Sequence[Guide] = (), *, first: Purpose = "shadow"
+        self,
+        request: Request,
+        reference: Reply,
+        guides: Sequence[Guide] = (),
+        *,
+        models: Sequence[str] = (WEAK,),
+        drawn: Sequence[str] = (),
     ) -> Steps[Findings]:
-        """Climb for a request that the strong model answered with `reference`; `first` is what rung a counts as."""
-        return (yield from self._guarded(Findings(), request, reference, guides, alone=first))
+        """Climb for a request that the reference model answered with `reference`.
+
+        Args:
+            models: What is to be tried, from cheap to dear.
+            drawn: What is judged by chance, alone and whatever works; the first of them as the audit that was due.
+        """
+        found = Findings()
+        return (yield from self._guarded(found, self._climb(found, request, reference, models, guides, drawn)))
 
     def audit(
-        self, request: Request, served: Reply, guide: Guide | None, guides: Sequence[Guide] = ()
+        self,
+        request: Request,
+        served: Reply,
+        guide: Guide | None,
+        guides: Sequence[Guide] = (),
+        *,
+        models: Sequence[str] = (WEAK,),
     ) -> Steps[Findings]:
-        """Check a weak answer that was `served` (with `guide`, or alone) by the strong one's; climb on if it fails."""
-        found = Findings()
-        try:
-            reference = yield from ask(STRONG, request, purpose="audit")
-            verdict = yield from self._judge(request, reference, served)
-        except PASSED_ON:
-            raise
-        except BaseException as error:
-            found.fail(error)
-            return found
-        if verdict.agrees is None:
-            found.give_up(verdict)
-            return found
-        found.served = verdict
-        found.reference = verdict.reference
-        found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge, verdict.gap, verdict.harmful))
-        if verdict.agrees:
-            return found
-        untried = [other for other in guides if guide is None or other.id != guide.id]
-        alone: Purpose | None = "shadow" if guide is not None else None
-        return (yield from self._guarded(found, request, reference, untried, alone=alone))
+        """Check an answer that was `served` (with `guide`, or alone) by the reference's; climb on if it fails.
 
-    def _guarded(
-        self, found: Findings, request: Request, reference: Reply, guides: Sequence[Guide], *, alone: Purpose | None
-    ) -> Steps[Findings]:
+        Args:
+            models: What may be tried then, alone and with `guides`, from cheap to dear.
+        """
+        found = Findings()
+        return (yield from self._guarded(found, self._audit(found, request, served, guide, models, guides)))
+
+    def _guarded(self, found: Findings, steps: Steps[None]) -> Steps[Findings]:
         try:
-            yield from self._climb(found, request, reference, guides, alone=alone)
+            yield from steps
         except PASSED_ON:
             raise
         except BaseException as error:  # a shadow call that fails costs what would have been learned, nothing else
             found.fail(error)
         return found
 
-    def _climb(
-        self, found: Findings, request: Request, reference: Reply, guides: Sequence[Guide], *, alone: Purpose | None
+    def _audit(
+        self,
+        found: Findings,
+        request: Request,
+        served: Reply,
+        guide: Guide | None,
+        models: Sequence[str],
+        guides: Sequence[Guide],
     ) -> Steps[None]:
-        rungs: list[tuple[Guide | None, Purpose]] = [(None, alone)] if alone else []
-        rungs += [(guide, "shadow") for guide in guides[: self.guide_tries]]
-        for guide, purpose in rungs:
-            if (yield from self._attempt(found, request, reference, guide, purpose)) is not False:
-                return  # it works, or the judge cannot tell
-        if self.write_guides:
-            yield from self._write(found, request, reference)
+        reference = yield from ask(STRONG, request, purpose="audit")
+        verdict = yield from self._judge(request, reference, served)
+        if verdict.agrees is None:
+            found.give_up(verdict)
+            return
+        found.served, found.reference = verdict, verdict.reference
+        found.attempts.append(_attempt(served.model, guide, verdict, drawn=True))
+        if not verdict.agrees:
+            tried = {(served.model, guide.id if guide else None)}
+            yield from self._try_all(found, request, reference, models, guides, tried)
 
-    def _write(self, found: Findings, request: Request, reference: Reply) -> Steps[None]:
+    def _climb(
+        self,
+        found: Findings,
+        request: Request,
+        reference: Reply,
+        models: Sequence[str],
+        guides: Sequence[Guide],
+        drawn: Sequence[str],
+    ) -> Steps[None]:
+        ended = False
+        for at, model in enumerate(drawn):
+            ok = yield from self._attempt(
+                found, request, reference, model, None, "shadow" if at else "audit", drawn=True
+            )
+            if ok is None:
+                return
+            ended = ended or ok
+        if not ended:
+            tried: set[tuple[str, str | None]] = {(model, None) for model in drawn}
+            yield from self._try_all(found, request, reference, models, guides, tried)
+
+    def _try_all(
+        self,
+        found: Findings,
+        request: Request,
+        reference: Reply,
+        models: Sequence[str],
+        guides: Sequence[Guide],
+        tried: set[tuple[str, str | None]],
+    ) -> Steps[None]:
+        """Try what was not tried yet up to what works, or the judge cannot tell; at last have a guide written."""
+        for model in models:
+            for guide in (None, *guides[: self.guide_tries]):
+                if (model, guide.id if guide else None) in tried:
+                    continue
+                if (yield from self._attempt(found, request, reference, model, guide)) is not False:
+                    return
+        if self.write_guides and models:
+            yield from self._write(found, request, reference, models[0])
+
+    def _write(self, found: Findings, request: Request, reference: Reply, model: str) -> Steps[None]:
         written = yield from ask(STRONG, guide_request(request, reference), purpose="guide")
         text = parse_guide(written.text)
         found.refused = check_guide(text, request, reference, self.check)
@@ -161,7 +219,7 @@ class Ladder:
             return
         draft = _draft(request, text)
         for sample in range(self.samples):
-            ok = yield from self._attempt(found, request, reference, draft, purpose="guide", fresh=sample > 0)
+            ok = yield from self._attempt(found, request, reference, model, draft, "guide", fresh=sample > 0)
             if sample == 0 and not ok:
                 found.refused = "did not help on its own request"
                 return
@@ -172,25 +230,33 @@ class Ladder:
         found: Findings,
         request: Request,
         reference: Reply,
+        model: str,
         guide: Guide | None,
         purpose: Purpose = "shadow",
+        *,
         fresh: bool = False,
+        drawn: bool = False,
     ) -> Steps[bool | None]:
-        candidate = yield from ask(WEAK, request, guide=guide, purpose=purpose, fresh=fresh)
+        candidate = yield from ask(model, request, guide=guide, purpose=purpose, fresh=fresh)
         verdict = yield from self._judge(request, reference, candidate)
         if verdict.agrees is None:
             found.give_up(verdict)
         else:
             found.reference = verdict.reference
-            found.attempts.append(Attempt(guide, verdict.agrees, verdict.judge, verdict.gap, verdict.harmful))
+            found.attempts.append(_attempt(model, guide, verdict, drawn=drawn))
         return verdict.agrees
 
     def _judge(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
         if reference.empty:
             return Verdict(None, "none", "the strong model's answer is empty")
         if candidate.empty:
-            return Verdict(False, "none", "the weak model's answer is empty")
+            return Verdict(False, "none", f"the {candidate.model} model's answer is empty")
         return (yield from self.judge.steps(request, reference, candidate))
+
+
+def _attempt(model: str, guide: Guide | None, verdict: Verdict, *, drawn: bool) -> Attempt:
+    assert verdict.agrees is not None  # what no judge could tell is no attempt
+    return Attempt(model, guide, verdict.agrees, verdict.judge, verdict.gap, verdict.harmful, drawn)
 
 
 def _draft(request: Request, text: str) -> Guide:

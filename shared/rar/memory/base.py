@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Purpose, Trial, Vector
@@ -59,6 +59,7 @@ class PolicyStep:
         surprise: Log likelihood ratio of what a judged attempt showed, the weak model being worse than it was against
             its being as it was; a sum of them rings the alarm.
         at: When.
+        changed: When a model of the namespace last changed under its name: a threshold from before begins anew.
     """
 
     namespace: str
@@ -73,6 +74,7 @@ class PolicyStep:
     surprise: float | None = None
     at: float = 0.0
     model: str = ""
+    changed: float = 0.0
 
 
 ALARM = 5.5  # of the sum of surprises: at the very least e^5.5 judged attempts lie between false ones
@@ -103,6 +105,8 @@ class PolicyState:
 
     def after(self, step: PolicyStep) -> PolicyState:
         """The state after a step; what a backend applies in its transaction."""
+        if step.changed > self.since:
+            return replace(self, threshold=None, calls=0, since=step.changed).after(step)
         moved = min(max((step.start if self.threshold is None else self.threshold) + step.delta, step.low), step.high)
         audits, bias, reference = self.audits + step.audit, self.bias, self.reference
         if step.residual is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rar.learning.policy import of_pair, works
+from rar.learning.verdicts import of_pair, works
 from rar.report.intervals import Share, wilson
 from rar.report.served import Served
 from rar.values import Experience, Vector

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rar.learning.policy import AUDIT
 from rar.report.intervals import Share, mixed, wilson
 from rar.report.served import Served
-from rar.values import STRONG, WEAK
+from rar.values import STRONG
+from rar.words import AUDIT
 
 SEEN, ALONE, GUIDED = "asked before", "new, weak alone", "new, with a guide"
 # Audits are drawn more seldom of questions that were asked before, so that kinds of weak answers are estimated apart.
@@ -86,7 +86,7 @@ def quality_of(calls: Sequence[Served], floor: float | None, *, graded: bool = F
         overall=_overall(decided, kinds),
         kinds=kinds,
         decided=len(decided),
-        never_checked=sum(call.model == WEAK for call in calls) - sum(kind.served for kind in kinds),
+        never_checked=sum(call.model != STRONG for call in calls) - sum(kind.served for kind in kinds),
         floor=floor,
         graded=graded,
         windows=_windows(decided),
@@ -94,7 +94,7 @@ def quality_of(calls: Sequence[Served], floor: float | None, *, graded: bool = F
 
 
 def _is_decided(call: Served) -> bool:
-    return call.reason in _KIND if call.model == WEAK else call.model == STRONG and call.reason in _DECIDED_STRONG
+    return call.reason in (_DECIDED_STRONG if call.model == STRONG else _KIND)
 
 
 def _kinds(calls: Sequence[Served]) -> tuple[Checked, ...]:
@@ -102,7 +102,7 @@ def _kinds(calls: Sequence[Served]) -> tuple[Checked, ...]:
     for kind in (SEEN, ALONE, GUIDED):
         mine = [call for call in calls if _KIND.get(call.reason) == kind]
         verdicts = [call.agreed for call in mine if call.agreed is not None]
-        served = sum(call.model == WEAK for call in mine)
+        served = sum(call.model != STRONG for call in mine)
         if served or verdicts:
             found.append(Checked(kind, served, wilson(sum(verdicts), len(verdicts))))
     return tuple(found)

@@ -138,12 +138,12 @@ def _told_by_older(model: str, facts: Mapping[str, Any], stopped: str) -> str | 
         return "failed_over"
     if facts.get("key_source") == "none":
         return "no_key"
-    known = model == WEAK or reason in ("memory_strong", "memory_weak", "memory_guided")
+    known = model != STRONG or reason in ("memory_strong", "memory_weak", "memory_guided")
     return None if known else NOT_RECORDED
 
 
 def _agreed(model: str, learned: Mapping[str, Any]) -> bool | None:
-    if model == WEAK:
+    if model != STRONG:
         return learned.get("audit_agreed")
     alone = [attempt for attempt in learned.get("attempts") or () if attempt.get("guide_id") is None]
     return bool(alone[0].get("ok")) if alone else None
@@ -162,7 +162,8 @@ def _usd(facts: Mapping[str, Any], name: str, role: str, prices: Prices) -> floa
     if into is None or out is None:
         return None
     pair = facts.get("pair") or ("", "")
-    model_id = str(pair[role == STRONG]) if role in (WEAK, STRONG) else role
+    ids = {WEAK: pair[0], STRONG: pair[1], **_mapping(facts.get("models"))}
+    model_id = str(ids.get(role, role))
     return prices.usd(role, model_id, Usage(int(into), int(out)))
 
 

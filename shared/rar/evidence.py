@@ -1,0 +1,100 @@
+"""What is known of a request when it is decided: the models that may answer it, and what memory says of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rar.memory.base import PolicyState
+from rar.values import GuideMatch, Match
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of one model, against the reference model.
+
+    Args:
+        model: Its name among the router's models, for example `"weak"`.
+        model_id: The provider's name, under which its verdicts are kept.
+        cost: What its call is expected to cost more than the cheapest model's, as a share of what the reference's does:
+            0 for the cheapest, below 1 for every other that saves anything.
+        prior: The static router's chance that it is good enough; None without one.
+        prior_gap: How much better the static router expects the reference answer to be; None without one.
+        learned: The gap that the score learned from this memory, or before that a fitted static router, expects; None
+            while too little is known.
+        scatter: Variance of the gaps that the learned score rests on; None without one.
+        examples: Judged requests that the learned score rests on.
+        state: What audits found of it.
+        drift: How near the alarm is that it changed under its name, from 0 to 1.
+        since: Trials before this time prove nothing: it changed under its name.
+    """
+
+    model: str
+    model_id: str
+    cost: float = 0.0
+    prior: float | None = None
+    prior_gap: float | None = None
+    learned: float | None = None
+    scatter: float | None = None
+    examples: int = 0
+    state: PolicyState = field(default_factory=PolicyState)
+    drift: float = 0.0
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that a policy may look at: what memory recalled, and the clock and chance that a pure function must be given.
+
+    Args:
+        reference_id: The provider's name of the reference model.
+        standings: Of the other models that may answer, in the order of their expected cost, the cheapest first.
+        experience_id: The id under which this request is, or would be, remembered.
+        context: Label of its context of use, empty for a plain question.
+        user: Label of the user who asks; empty where none is known.
+        matches: Nearest first.
+        guides: Servable guides, nearest first.
+        state: Of the namespace: its threshold, the calls that this rests on, and the mean quality of the reference
+            model's own answers (1 where judges only compare).
+        start: The threshold before anything moved it.
+        draw: Uniform in [0, 1), decides whether an answer is audited.
+    """
+
+    reference_id: str
+    standings: tuple[Standing, ...] = ()
+    experience_id: str = ""
+    context: str = ""
+    user: str = ""
+    matches: tuple[Match, ...] = ()
+    guides: tuple[GuideMatch, ...] = ()
+    state: PolicyState = field(default_factory=PolicyState)
+    start: float = 0.5
+    draw: float = 1.0
+    now: float = 0.0
+
+    @property
+    def changed(self) -> float:
+        """When a model last changed under its name; what the threshold rested on before that no longer holds."""
+        return max((standing.since for standing in self.standings), default=0.0)
+
+    @property
+    def threshold(self) -> float:
+        """The confidence that an answer of another model than the reference needs."""
+        return self.start if self.state.threshold is None or self.stale else self.state.threshold
+
+    @property
+    def calls(self) -> int:
+        """Served calls that `threshold` rests on."""
+        return 0 if self.stale else self.state.calls
+
+    @property
+    def stale(self) -> bool:
+        """Whether a model changed after the threshold was last begun anew."""
+        return self.state.since < self.changed
+
+    def of(self, model: str) -> Standing | None:
+        """The standing of a model by its name; None for the reference, and for models that nothing is learned of."""
+        return next((standing for standing in self.standings if standing.model == model), None)
+
+    @property
+    def cheapest(self) -> Standing | None:
+        return self.standings[0] if self.standings else None
