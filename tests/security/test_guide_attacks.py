@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from rar import Router, SQLiteMemory
-from rar.learning.guides import check_guide, guide_flaw, parse_guide
+from rar.guide_scan import guide_flaw
+from rar.learning.guides import check_guide, parse_guide
 from rar.learning.judges import AutoJudge, EmbeddingJudge, Judge, LetterJudge, LLMJudge, NumberJudge, Verdict
 from rar.memory.base import Batch
 from rar.values import Call, Guide, Reply, Request, question

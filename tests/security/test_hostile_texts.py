@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from rar import answers, sameness, texts
+from rar.guide_form import MAX_CHARS, flaw_of_form, tidied
+from rar.guide_scan import flaw_of_text
 from rar.injection import render
 from rar.keys import last_question, question_in_template
-from rar.learning.guide_form import MAX_CHARS, flaw_of_form, tidied
-from rar.learning.guide_scan import flaw_of_text
 from rar.learning.guides import check_guide, parse_guide
 from rar.learning.judges import AutoJudge, ExactJudge, JsonJudge, LetterJudge, NumberJudge
 from rar.memory.identity import experience_id

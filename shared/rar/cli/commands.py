@@ -38,7 +38,7 @@ from rar.errors import (
     ImportFormatError,
     RarError,
 )
-from rar.learning.guides import guide_flaw
+from rar.guide_scan import guide_flaw
 from rar.learning.screen import quarantine
 from rar.ledger import Prices, savings
 from rar.memory import SQLiteMemory

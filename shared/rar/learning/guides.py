@@ -1,8 +1,8 @@
 """Guides: when one is trusted, how one is asked for, and what may not be in one. Pure functions.
 
 A guide is text that a model wrote about a user's conversation and that other conversations will be shown, so that it is
-checked as untrusted input: it must have the form of a guide (`rar.learning.guide_form`), may hold nothing that steers
-its readers (`rar.learning.guide_scan`), and not this request's answer. Since no check is enough, it is trusted only
+checked as untrusted input: it must have the form of a guide (`rar.guide_form`), may hold nothing that steers
+its readers (`rar.guide_scan`), and not this request's answer. Since no check is enough, it is trusted only
 after it helped others, and is checked again whenever it is used.
 """
 
@@ -11,12 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from functools import lru_cache
 from typing import TypeAlias
 
 from rar.answers import answered_number, answered_option, said, without_thinking
-from rar.learning.guide_form import MAX_CHARS, flaw_of_form, tidied
-from rar.learning.guide_scan import flaw_of_text
+from rar.guide_form import MAX_CHARS, tidied
+from rar.guide_scan import guide_flaw
 from rar.learning.judges import quoted
 from rar.values import GuideState, Message, Reply, Request, as_text
 
@@ -110,18 +109,6 @@ def check_guide(text: str, request: Request, reference: Reply, check: GuideCheck
         return check(text, request)
     except Exception as error:
         return f"`guide_check` raised {type(error).__name__}"
-
-
-def guide_flaw(text: str) -> str | None:
-    """Why no guide may have this text, whatever it was written for; None if one may. Cheap for texts seen before."""
-    if len(text) > MAX_CHARS:  # never kept in the cache
-        return flaw_of_form(text)
-    return _flaw(text)
-
-
-@lru_cache(maxsize=4_096)
-def _flaw(text: str) -> str | None:
-    return flaw_of_form(text) or flaw_of_text(text)
 
 
 # Leaks: the answer, or text of this conversation.

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from rar.errors import UnknownGuideError
-from rar.learning.guides import guide_flaw
+from rar.guide_scan import guide_flaw
 from rar.memory.base import Memory
 from rar.values import Guide, GuideMatch
 

@@ -8,8 +8,9 @@ defences (see SECURITY.md). Pure functions; all patterns take time that grows wi
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from rar.learning.guide_form import bare
+from rar.guide_form import MAX_CHARS, bare, flaw_of_form
 
 # Where a clause begins, and so an imperative may stand.
 _MARK = r"^[^\w\n]{0,9}(?:\d+[.)]\s*)?|[.;:!?,]\s+"
@@ -382,6 +383,18 @@ _SQUEEZED = re.compile(
 )
 _LEET = str.maketrans("013457@$!", "oieastasi")
 _LEET_WORD = re.compile(r"\b(?=\w{0,20}[a-z])(?=\w{0,20}[013457@$!])[\w@$!]{4,20}")
+
+
+def guide_flaw(text: str) -> str | None:
+    """Why no guide may have this text, whatever it was written for; None if one may. Cheap for texts seen before."""
+    if len(text) > MAX_CHARS:  # never kept in the cache
+        return flaw_of_form(text)
+    return _flaw(text)
+
+
+@lru_cache(maxsize=4_096)
+def _flaw(text: str) -> str | None:
+    return flaw_of_form(text) or flaw_of_text(text)
 
 
 def flaw_of_text(text: str) -> str | None:
