@@ -13,6 +13,7 @@ import pytest
 from rar.errors import ClosedError, DimensionError, EmbedderMismatchError, ImportFormatError
 from rar.memory.base import Batch, Changes, DecisionRecord, Memory, PolicyState, PolicyStep, Spend
 from rar.memory.identity import experience_id, keyed_digest
+from rar.memory.transitions import moved
 from rar.sameness import signature
 from rar.values import Experience, Guide, Origin, Tally, Trial, Vector
 
@@ -402,7 +403,7 @@ class MemoryContract:
 
         state = memory.policy_state("default")
 
-        assert state == PolicyState().after(steps[0]).after(steps[1])
+        assert state == moved(moved(PolicyState(), steps[0]), steps[1])
         assert 0.0 < state.bias < 0.5
         assert 0.5 < state.reference < 1.0
 
@@ -450,9 +451,9 @@ class MemoryContract:
         ]
         memory.write(Batch(steps=tuple(steps)))
 
-        assert memory.policy_state("default") == PolicyState().after(steps[0])
-        assert memory.policy_state("default", "small") == PolicyState().after(steps[1]).after(steps[3])
-        assert memory.policy_state("default", "mid") == PolicyState().after(steps[2])
+        assert memory.policy_state("default") == moved(PolicyState(), steps[0])
+        assert memory.policy_state("default", "small") == moved(moved(PolicyState(), steps[1]), steps[3])
+        assert memory.policy_state("default", "mid") == moved(PolicyState(), steps[2])
         assert memory.policy_state("default", "large") == memory.policy_state("other", "small") == PolicyState()
 
     def test_spending_adds_up_by_purpose_and_model(self, memory: Memory) -> None:

@@ -6,8 +6,11 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
+
+import rar.memory
 
 HEAVY = {"langchain_core", "llama_index", "onnxruntime", "tokenizers", "torch", "transformers"}
 
@@ -33,6 +36,12 @@ def test_a_plugin_needs_only_its_own_framework(plugin: str, other: str) -> None:
     loaded = loaded_by(plugin, blocked=[other, "langchain", "langchain_community"])
 
     assert {"langchain_rar", "llama_index_rar"} & loaded == {plugin}
+
+
+def test_no_memory_imports_what_learns() -> None:
+    sources = Path(rar.memory.__file__).parent.glob("*.py")
+
+    assert [source.name for source in sources if "rar.learning" in source.read_text("utf-8")] == []
 
 
 @pytest.mark.parametrize("package", ["rar", "langchain_rar", "llama_index_rar"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rar.context import context_of, user_label
-from rar.learning.origins import KEPT, comparable, imported, joined, proven_for_all, proven_in, shares, untried
+from rar.learning.origins import comparable, proven_for_all, proven_in, shares, untried
+from rar.memory.origins import KEPT, imported, joined
 from rar.values import Message, Origin, Tally
 
 KEY = b"secret"

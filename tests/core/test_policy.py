@@ -16,6 +16,7 @@ from rar.evidence import Evidence, Standing
 from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, as_policy
 from rar.learning.verdicts import due, verdict, works
 from rar.memory.base import PolicyState, PolicyStep
+from rar.memory.transitions import moved
 from rar.values import STRONG, WEAK, Arm, Experience, Guide, GuideMatch, Match, Origin, Route, Tally
 
 NOWHERE = np.zeros(0, np.float32)
@@ -245,7 +246,7 @@ def test_the_mean_loss_settles_at_what_the_floor_allows_though_expectations_are_
             judged = Judged(loss, reference=1.0) if chance.random() < policy.audit_rate else Judged()
             step, found = moves(policy, seen, replace(LIKELY, expected=expected), judged)
         losses.append(loss)
-        state, of_weak = state.after(step), of_weak if found is None else of_weak.after(found)
+        state, of_weak = moved(state, step), of_weak if found is None else moved(of_weak, found)
 
     assert np.mean(losses[25_000:]) == pytest.approx(1.0 - quality, abs=0.02)
 
@@ -364,7 +365,7 @@ class TestSilentChanges:
             known = evidence(learned=0.2, calls=state.calls, now=float(at))
             _, step = moves(policy, known, Route(STRONG), Judged(alone={WEAK: gap}))
             assert step is not None
-            state = state.after(step)
+            state = moved(state, step)
             if state.since:
                 return state, at
         return state, len(gaps)

@@ -17,29 +17,13 @@ from rar.answers import answered_number, answered_option, said, without_thinking
 from rar.guide_form import MAX_CHARS, tidied
 from rar.guide_scan import guide_flaw
 from rar.learning.judges import quoted
+from rar.memory.transitions import PROMOTE_AT
 from rar.values import GuideState, Message, Reply, Request, as_text
 
-PROMOTE_AT = 2  # other requests than its own on which a candidate must have helped to become active
-RETIRE_AT = 3  # harmful trials without which no guide is retired
 MAX_GUIDE_CHARS = MAX_CHARS
 
 GuideCheck: TypeAlias = Callable[[str, Request], "str | None"]
 """A check of one's own: why a guide of this text, written for this request, may not be stored; None if it may."""
-
-
-def next_state(state: GuideState, helpful: int, harmful: int, others: int) -> GuideState:
-    """The state after trials have been counted.
-
-    A candidate becomes active once it helped on `PROMOTE_AT` requests (`others`) that are not the one that it was
-    written for, and more often than it did harm: nobody makes a guide active by one message. A candidate or active
-    guide is retired once it did harm `RETIRE_AT` times and helped in less than two thirds of its trials. A retired or
-    quarantined guide stays what it is.
-    """
-    if state not in ("candidate", "active"):
-        return state
-    if harmful >= RETIRE_AT and 2 * harmful > helpful:
-        return "retired"
-    return "active" if state == "active" or (others >= PROMOTE_AT and helpful > harmful) else "candidate"
 
 
 def first_state(helpful: int, *, published: bool) -> GuideState:
@@ -49,13 +33,6 @@ def first_state(helpful: int, *, published: bool) -> GuideState:
         published: By the published rule that is enough, and the guide is used at once.
     """
     return "active" if published and helpful >= PROMOTE_AT else "candidate"
-
-
-def admitted(state: GuideState, text: str, *, others: int, pinned: bool) -> GuideState:
-    """The state in which a guide of another memory is taken in, whatever it was there."""
-    if state in ("candidate", "active") and guide_flaw(text) is not None:
-        return "quarantined"
-    return "candidate" if state == "active" and not pinned and others < PROMOTE_AT else state
 
 
 _ASKED_TO_GUIDE = """\

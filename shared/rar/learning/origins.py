@@ -9,30 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Final
 
+from rar.memory.origins import IMPORTED, PLAIN, origins_of
 from rar.values import Origin, Tally
 
-PLAIN: Final = ""
 # Trials in one context that no user wrote after which no other is needed: a weak model that is
 # right half of the time passes five in 3 of 100 cases.
 SEVERAL: Final = 5
 ENOUGH: Final = 2  # contexts, or users, of which one may be an attacker's
-IMPORTED: Final = "~"  # begins the labels of another memory, whose key nobody here has
-KEPT: Final = 16  # origins of a tally that are kept
 _ONE_USER: Final = 0.1
 _UNUSUAL: Final = 0.25
 # Kinds of contexts that no user wrote: without documents, the system message being the developer's, and with them.
 _BARE: Final = frozenset({PLAIN, "system"})
 _GENUINE: Final = _BARE | {"told"}
-
-
-def origins_of(tally: Tally) -> tuple[Origin, ...]:
-    """Where its trials come from; those of which nothing is known were plain questions."""
-    if tally.origins:
-        return tally.origins
-    return (Origin(PLAIN, "", tally.ok, tally.bad, tally.last_ok, tally.at),)
 
 
 def family(context: str) -> str:
@@ -105,41 +95,6 @@ def shares(of_rows: Sequence[Sequence[Origin]]) -> list[float]:
         * (min(1.0, most / rows[user]) if user else 1.0)
         for origins, user in zip(of_rows, alone, strict=True)
     ]
-
-
-# --- keeping them ---------------------------------------------------------------------------------------------------
-
-
-def joined(one: Tally, other: Tally) -> tuple[Origin, ...]:
-    """The origins of both tallies, those of one context and user added up, the newest ones kept.
-
-    The last to arrive says how it went last, whatever its clock says.
-    """
-    sums: dict[tuple[str, str], Origin] = {}
-    for origin in (*origins_of(one), *origins_of(other)):
-        known = sums.get((origin.context, origin.user))
-        if known is not None:
-            origin = replace(origin, ok=known.ok + origin.ok, bad=known.bad + origin.bad)  # noqa: PLW2901 - their sum
-        sums[origin.context, origin.user] = origin
-    return shortened(tuple(sums.values()))
-
-
-def shortened(origins: Sequence[Origin]) -> tuple[Origin, ...]:
-    """The newest origins, and the plain ones; none where nothing but plain questions of unknown users was tried."""
-    if all((origin.context, origin.user) == (PLAIN, "") for origin in origins):
-        return ()
-    newest = sorted(origins, key=lambda origin: (origin.context == PLAIN, origin.at))[-KEPT:]
-    return tuple(sorted(newest, key=lambda origin: (origin.at, origin.context, origin.user)))
-
-
-def imported(tally: Tally) -> Tally:
-    """A tally of another memory: its labels are marked, so that none is taken for one of ours."""
-    marked = (replace(origin, context=_marked(origin.context), user=_marked(origin.user)) for origin in tally.origins)
-    return replace(tally, origins=tuple(marked))
-
-
-def _marked(label: str) -> str:
-    return label if not label or label.startswith(IMPORTED) else IMPORTED + label
 
 
 # --- evidence for similar requests ----------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ import numpy as np
 from rar.evidence import Evidence
 from rar.forking import NUMERIC, Lock
 from rar.learning.gap import GapModel, fit
-from rar.learning.origins import origins_of, shares
+from rar.learning.origins import shares
 from rar.learning.prior import Prior
 from rar.learning.verdicts import of_pair, works
 from rar.memory.base import Memory
+from rar.memory.origins import origins_of
 from rar.values import Experience, Origin, Vector
 
 logger = logging.getLogger("rar")

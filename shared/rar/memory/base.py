@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Purpose, Trial, Vector
@@ -103,25 +103,6 @@ class PolicyState:
     quiet: float = 0.0
     since: float = 0.0
 
-    def after(self, step: PolicyStep) -> PolicyState:
-        """The state after a step; what a backend applies in its transaction."""
-        if step.changed > self.since:
-            return replace(self, threshold=None, calls=0, since=step.changed).after(step)
-        moved = min(max((step.start if self.threshold is None else self.threshold) + step.delta, step.low), step.high)
-        audits, bias, reference = self.audits + step.audit, self.bias, self.reference
-        if step.residual is not None:
-            bias += (step.residual - bias) / min(audits + 150, 600)
-        if step.reference is not None:
-            reference += (step.reference - reference) / 500
-        drift = max(self.drift + (step.surprise or 0.0), 0.0)
-        # A clock that was ahead must not date a change into the future, where no trial would count till then.
-        quiet = min(self.quiet, step.at) if drift else step.at
-        since = min(self.since, step.at)
-        errors = self.errors + step.error
-        if drift >= ALARM:
-            return PolicyState(errors=errors, reference=reference, quiet=step.at, since=quiet)
-        return PolicyState(moved, audits, errors, bias, reference, self.calls + 1, drift, quiet, since)
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -219,10 +200,10 @@ class Memory(Protocol):
 
         Experiences and guides whose id is known replace text, embedding and state, and keep their counts; new ones
         bring theirs. A trial adds to its experience's tally, and to its guide's counts, which may move the guide's
-        state (`rar.learning.guides.next_state`); a trial of an unknown experience or guide is ignored. Spending and
-        steps add up. Over its cap a namespace evicts its least useful experiences (old, never used, unverified first),
-        which `stats` counts. A decision about a known experience is a use of it. Of a batch with an `epoch`, what was
-        deleted since is left out.
+        state; a trial of an unknown experience or guide is ignored. Spending and steps add up. A decision about a known
+        experience is a use of it. Over its cap a namespace evicts its least useful experiences (old, never used,
+        unverified first), which `stats` counts. `rar.memory.transitions` says what becomes of each record. Of a batch
+        with an `epoch`, what was deleted since is left out.
 
         Raises:
             DimensionError: An embedding has another length than this memory's.

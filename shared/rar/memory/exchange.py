@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections import abc
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from types import NoneType
-from typing import Any, TypeAlias, get_args
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from rar.learning.origins import KEPT
 from rar.memory.base import DecisionRecord, PolicyState, Spend
+from rar.memory.origins import KEPT
 from rar.values import Experience, Guide, GuideState, Origin, Purpose, Tally, Vector
 
 FORMAT, VERSION = "rar-memory", 1
@@ -28,36 +28,7 @@ MOST_FACTS = 256 * 2**10  # characters of a decision's facts as JSON
 MOST_DEPTH = 20  # of their nesting
 
 _Fields: TypeAlias = dict[str, tuple[type, ...]]
-_TEXT, _MAYBE, _NUMBER, _COUNT, _FLAG = (str,), (str, NoneType), (float, int), (int,), (bool,)
-
-_HEADER: _Fields = {"embedder_id": _TEXT, "dim": _COUNT}
-_TALLY: _Fields = {
-    "guide_id": _MAYBE, "weak_id": _TEXT, "strong_id": _TEXT,
-    "ok": _COUNT, "bad": _COUNT, "last_ok": _FLAG, "at": _NUMBER, "gap": (float, int, NoneType), "weight": _NUMBER,
-}  # fmt: skip
-_ORIGIN: _Fields = {
-    "context": _TEXT, "user": _TEXT, "ok": _COUNT, "bad": _COUNT, "last_ok": _FLAG, "at": _NUMBER,
-}  # fmt: skip
-_EXPERIENCE: _Fields = {
-    "id": _TEXT, "namespace": _TEXT, "task": _TEXT, "text": _MAYBE, "signature": _TEXT,
-    "created_at": _NUMBER, "updated_at": _NUMBER, "source": _TEXT,
-}  # fmt: skip
-_GUIDE: _Fields = {
-    "id": _TEXT, "namespace": _TEXT, "task": _TEXT, "text": _TEXT, "author": _TEXT, "origin": _TEXT, "state": _TEXT,
-    "helpful": _COUNT, "harmful": _COUNT, "created_at": _NUMBER,
-}  # fmt: skip
-_POLICY: _Fields = {
-    "threshold": (float, int, NoneType), "audits": _COUNT, "errors": _COUNT,
-    "bias": _NUMBER, "reference": _NUMBER, "calls": _COUNT, "drift": _NUMBER, "quiet": _NUMBER, "since": _NUMBER,
-}  # fmt: skip
-_SPEND: _Fields = {
-    "namespace": _TEXT, "purpose": _TEXT, "role": _TEXT, "model_id": _TEXT, "calls": _COUNT, "input_tokens": _COUNT,
-    "output_tokens": _COUNT, "usd": _NUMBER, "unpriced": _COUNT, "estimated": _COUNT,
-}  # fmt: skip
-_DECISION: _Fields = {
-    "id": _TEXT, "namespace": _TEXT, "at": _NUMBER, "experience_id": _TEXT, "guide_id": _MAYBE, "model": _TEXT,
-    "facts": (dict,),
-}  # fmt: skip
+_TEXT, _NUMBER, _COUNT, _FLAG = (str,), (float, int), (int,), (bool,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +67,76 @@ class DaySpend:
 Item: TypeAlias = Experience | KeptGuide | KeptPolicy | DaySpend | DecisionRecord
 
 
+_Value = TypeVar("_Value")
+
+
+class _Form(Generic[_Value]):
+    """How a dataclass is written as a record: its fields by name, those with a default being left out by older exports.
+
+    Args:
+        kept: The dataclass.
+        without: Fields that a record has no such entry for.
+    """
+
+    def __init__(self, kept: type[_Value], *without: str) -> None:
+        hints = get_type_hints(kept)
+        chosen = [field for field in fields(kept) if field.name not in without]  # type: ignore[arg-type]
+        self._kept = kept
+        self._fields = {field.name: _types(hints[field.name]) for field in chosen}
+        self._needed = {field.name for field in chosen if field.default is MISSING}
+
+    def written(self, value: _Value) -> dict[str, Any]:
+        return {name: getattr(value, name) for name in self._fields}
+
+    def read(self, record: Any, **more: Any) -> _Value:
+        _take(record, {})
+        present = {name: types for name, types in self._fields.items() if name in record or name in self._needed}
+        return self._kept(**_take(record, present), **more)
+
+
+def _types(hint: Any) -> tuple[type, ...]:
+    if get_origin(hint) is Literal:
+        return _TEXT
+    if get_origin(hint) is abc.Mapping:
+        return (dict,)
+    kinds = get_args(hint) or (hint,)
+    return (*kinds, int) if float in kinds else kinds
+
+
+_HEADER = _Form(Header)
+_TALLY = _Form(Tally, "origins")
+_ORIGIN = _Form(Origin)
+_EXPERIENCE = _Form(Experience, "embedding", "tallies")
+_GUIDE = _Form(Guide, "embedding", "pinned", "anyway")
+_POLICY = _Form(PolicyState)
+_SPEND = _Form(Spend)
+_DECISION = _Form(DecisionRecord)
+
+
 def to_record(item: Header | Item) -> dict[str, Any]:
     """`item` as a JSON-able record that `to_item` reads."""
     if isinstance(item, Header):
         return {"kind": "header", "format": FORMAT, "version": VERSION, **asdict(item)}
     if isinstance(item, Experience):
-        values = {name: getattr(item, name) for name in _EXPERIENCE}
         tallies = [asdict(tally) for tally in item.tallies]
-        return {"kind": "experience", **values, "tallies": tallies, "embedding": _encoded(item.embedding)}
+        return {
+            "kind": "experience",
+            **_EXPERIENCE.written(item),
+            "tallies": tallies,
+            "embedding": _encoded(item.embedding),
+        }
     if isinstance(item, KeptGuide):
-        values = {name: getattr(item.guide, name) for name in _GUIDE}
-        return {"kind": "guide", **values, "pinned": item.pinned, "embedding": _encoded(item.guide.embedding)}
+        return {
+            "kind": "guide",
+            **_GUIDE.written(item.guide),
+            "pinned": item.pinned,
+            "embedding": _encoded(item.guide.embedding),
+        }
     if isinstance(item, KeptPolicy):
         return {"kind": "policy", "namespace": item.namespace, "model": item.model, **asdict(item.state)}
     if isinstance(item, DaySpend):
         return {"kind": "spend", "day": item.day, **asdict(item.spend)}
-    return {"kind": "decision", **{name: getattr(item, name) for name in _DECISION}, "facts": dict(item.facts)}
+    return {"kind": "decision", **_DECISION.written(item), "facts": dict(item.facts)}
 
 
 def to_header(record: Mapping[str, Any]) -> Header:
@@ -125,7 +150,7 @@ def to_header(record: Mapping[str, Any]) -> Header:
         raise ValueError(f"no header of format {FORMAT!r}")
     if version != VERSION:
         raise ValueError(f"format version {version!r} is not known, this package reads {VERSION}")
-    header = Header(**_take(record, _HEADER))
+    header = _HEADER.read(record)
     if header.dim > MOST_DIM:
         raise ValueError(f"field 'dim' is {header.dim}, the limit is {MOST_DIM}")
     return header
@@ -140,15 +165,15 @@ def to_item(record: Mapping[str, Any], dim: int) -> Item:
     kind = _take(record, {"kind": _TEXT})["kind"]
     if kind == "experience":
         tallies = tuple(map(_tally, _take(record, {"tallies": (list,)})["tallies"]))
-        return Experience(**_take(record, _EXPERIENCE), tallies=tallies, embedding=_embedding(record, dim))
+        return _EXPERIENCE.read(record, tallies=tallies, embedding=_embedding(record, dim))
     if kind == "guide":
-        guide = Guide(**_take(record, _GUIDE), embedding=_embedding(record, dim))
+        guide = _GUIDE.read(record, embedding=_embedding(record, dim))
         _one_of("state", guide.state, get_args(GuideState))
         if len(guide.text) > MOST_GUIDE:
             raise ValueError(f"field 'text' has {len(guide.text):,} characters, the limit for guides is {MOST_GUIDE:,}")
         return KeptGuide(guide, **_take(record, {"pinned": _FLAG}))
     if kind == "policy":
-        state = PolicyState(**_take(record, _POLICY))
+        state = _POLICY.read(record)
         for name, least, most in (("threshold", -1.0, 2.0), ("bias", -1.0, 1.0), ("reference", 0.0, 1.0)):
             value = getattr(state, name)
             if value is not None and not least <= value <= most:
@@ -156,13 +181,14 @@ def to_item(record: Mapping[str, Any], dim: int) -> Item:
         keys = _take({"model": "", **record}, {"namespace": _TEXT, "model": _TEXT})  # older exports name no model
         return KeptPolicy(**keys, state=state)
     if kind == "spend":
-        spend = Spend(**_take({"estimated": 0, **record}, _SPEND))  # older exports have no such count
+        spend = _SPEND.read(record)
         _one_of("purpose", spend.purpose, get_args(Purpose))
         if spend.usd < 0.0:
             raise ValueError(f"field 'usd' is {_shown(spend.usd)}, which is out of range")
         return DaySpend(**_take(record, {"day": _COUNT}), spend=spend)
     if kind == "decision":
-        return DecisionRecord(**{**_take(record, _DECISION), "facts": _facts(record["facts"])})
+        decision = _DECISION.read(record)
+        return replace(decision, facts=_facts(dict(decision.facts)))
     raise ValueError(f"kind {kind!r} is not known")
 
 
@@ -181,7 +207,7 @@ def _take(record: Any, fields: _Fields) -> dict[str, Any]:
 
 
 def _out_of_range(value: Any, types: tuple[type, ...]) -> bool:
-    if types is _COUNT:
+    if types == _COUNT:
         return not 0 <= value <= MOST_COUNT
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return not -MOST_NUMBER <= value <= MOST_NUMBER  # also where it is no number
@@ -189,11 +215,11 @@ def _out_of_range(value: Any, types: tuple[type, ...]) -> bool:
 
 
 def _tally(record: Any) -> Tally:
-    fields = _take(record, _TALLY)
+    tally = _TALLY.read(record)
     origins = _take({"origins": [], **record}, {"origins": (list, tuple)})["origins"]  # older exports have none
     if len(origins) > KEPT:
         raise ValueError(f"field 'origins' has {len(origins)} entries, more than {KEPT}")
-    tally = Tally(**fields, origins=tuple(Origin(**_take(origin, _ORIGIN)) for origin in origins))
+    tally = replace(tally, origins=tuple(map(_ORIGIN.read, origins)))
     most = tally.ok + tally.bad
     if not 0.0 < tally.weight <= 1_000.0:
         raise ValueError(f"field 'weight' is {_shown(tally.weight)}, which is out of range")

@@ -20,7 +20,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +32,27 @@ from rar.errors import (
     CorruptMemoryError,
     DimensionError,
     EmbedderMismatchError,
-    ImportFormatError,
     MemoryStoreError,
     NewerMemoryError,
     ReadOnlyMemoryError,
     SecretError,
 )
 from rar.forking import Gate, before_fork, in_forked_child
-from rar.learning.origins import imported
 from rar.memory.base import Batch, Changes, DecisionRecord, MemoryStats, PolicyState, Spend
-from rar.memory.exchange import DaySpend, Header, KeptGuide, KeptPolicy, to_header, to_item, to_record
+from rar.memory.exchange import DaySpend, Header, KeptGuide, KeptPolicy, to_record
 from rar.memory.forgetting import Forget, Gone
-from rar.memory.identity import experience_id, keyed_digest
 from rar.memory.index import FaissIndex, nearest
+from rar.memory.loading import items_of
 from rar.memory.paths import path_of
 from rar.memory.secrets import Lock, given, lock, unlock
 from rar.memory.sqlite_cache import Cache
 from rar.memory.sqlite_file import SCRUB, close_all, connect, connect_to_read, fail, find, identity, scrub, use_wal
 from rar.memory.sqlite_rows import (
+    A_GUIDE,
     DECISION,
-    EXPERIENCE,
-    GUIDE,
     POLICY,
     SPEND,
+    WHOLE,
     Connection,
     exclusive,
     header_of,
@@ -64,15 +62,14 @@ from rar.memory.sqlite_rows import (
     scope,
     snapshot,
     tallies_of,
-    to_decision,
     to_experience,
     to_guide,
 )
 from rar.memory.sqlite_schema import APPLICATION_ID, MIGRATIONS
-from rar.memory.sqlite_writer import DAY, KEPT_DELETIONS, Writer
+from rar.memory.sqlite_writer import KEPT_DELETIONS, Writer
+from rar.memory.transitions import DAY, summed
 from rar.naming import shown
 from rar.options import named_arguments
-from rar.sameness import signature
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Vector
 
 _LOG = logging.getLogger("rar")
@@ -201,39 +198,17 @@ class SQLiteMemory:
         return self._epoch
 
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:
-        """As the protocol says; other writers wait meanwhile.
-
-        The exporting memory's secret is not known here, so that ids and signatures are made anew from the texts; a
-        record without text keeps its old id, and is found as similar but no more as the same.
-        """
-        new_ids: dict[str, str] = {}
-        waiting: list[KeptGuide | DecisionRecord] = []  # they name experiences, which may come later
-        place = 0
+        """As the protocol says; other writers wait meanwhile."""
+        count = 0
         with self._transaction() as writer:
-            header = Header("", 0)
-            for place, record in enumerate(records, 1):
-                try:
-                    if place == 1:
-                        header = to_header(record)
-                        if header.embedder_id:
-                            self._check_embedder(writer.bind(header), header)
-                        continue
-                    item = to_item(record, header.dim)
-                except ValueError as error:
-                    raise ImportFormatError(self.where, f"record {place}: {error}") from None
-                if isinstance(item, KeptGuide | DecisionRecord):
-                    waiting.append(item)
-                    continue
-                if isinstance(item, Experience):
-                    old_id, item = item.id, self._rekeyed(item)
-                    new_ids[old_id] = item.id
+            items = items_of(
+                records, self.where, self.secret, lambda header: self._check_embedder(writer.bind(header), header)
+            )
+            for item in items:
                 writer.put(item)
-            if place == 0:
-                raise ImportFormatError(self.where, "record 1: the header is missing")
-            for late in waiting:
-                writer.put(_renamed(late, new_ids))
+                count += 1
             writer.tidy(self.cap)
-        return place - 1
+        return count
 
     # ── reading ──
 
@@ -275,8 +250,7 @@ class SQLiteMemory:
     def experiences(self, *, namespace: str, task: str, limit: int = 20_000) -> list[Experience]:
         with self._connection() as connection, snapshot(connection):
             rows = connection.run(
-                f"SELECT {EXPERIENCE}, embedding FROM experiences WHERE namespace = ? AND task = ? "
-                "ORDER BY touched DESC LIMIT ?",
+                f"SELECT {WHOLE} FROM experiences WHERE namespace = ? AND task = ? ORDER BY touched DESC LIMIT ?",
                 [namespace, task, limit],
             ).fetchall()
             tallies = tallies_of(connection, [row[0] for row in rows])
@@ -284,13 +258,13 @@ class SQLiteMemory:
 
     def guide(self, id: str) -> Guide | None:
         with self._connection() as connection:
-            row = connection.run(f"SELECT {GUIDE} FROM guides WHERE id = ?", [id]).fetchone()
+            row = connection.run(f"SELECT {A_GUIDE} FROM guides WHERE id = ?", [id]).fetchone()
         return row and to_guide(row)
 
     def guides(self, *, namespace: str | None = None, states: Sequence[GuideState] | None = None) -> list[Guide]:
         where, values = scope(namespace)
         with self._connection() as connection:
-            rows = connection.run(f"SELECT {GUIDE} FROM guides {where} ORDER BY created_at, id", values).fetchall()
+            rows = connection.run(f"SELECT {A_GUIDE} FROM guides {where} ORDER BY created_at, id", values).fetchall()
         return [guide for guide in map(to_guide, rows) if states is None or guide.state in states]
 
     def changes(self, since: int = 0, limit: int = 5_000, *, began: int = 0) -> Changes:
@@ -305,8 +279,8 @@ class SQLiteMemory:
             ).fetchone()
             cursor = after[0] if after else last
             span = "WHERE seq > ? AND seq <= ? ORDER BY seq", [since, cursor]
-            experiences = connection.run(f"SELECT {EXPERIENCE}, embedding FROM experiences {span[0]}", span[1])
-            guides = connection.run(f"SELECT {GUIDE} FROM guides {span[0]}", span[1])
+            experiences = connection.run(f"SELECT {WHOLE} FROM experiences {span[0]}", span[1])
+            guides = connection.run(f"SELECT {A_GUIDE} FROM guides {span[0]}", span[1])
             deleted = connection.run(f"SELECT id FROM deletions {span[0]}", span[1]) if since else ()
             return Changes(
                 cursor,
@@ -324,14 +298,14 @@ class SQLiteMemory:
 
     def spending(self, namespace: str | None = None, *, since: float = 0.0) -> list[Spend]:
         where, values = scope(namespace, day=int(since // DAY))
-        grouped = f"{where} GROUP BY namespace, purpose, role, model_id ORDER BY namespace, purpose, role, model_id"
         with self._connection() as connection:
-            return [Spend(*row) for row in connection.run(f"SELECT {SPEND} FROM spending {grouped}", values)]
+            rows = connection.run(f"SELECT {SPEND.columns} FROM spending {where}", values).fetchall()
+        return summed(map(SPEND.value, rows))
 
     def decision(self, id: str) -> DecisionRecord | None:
         with self._connection() as connection:
-            row = connection.run(f"SELECT {DECISION} FROM decisions WHERE id = ?", [id]).fetchone()
-        return row and to_decision(row)
+            row = connection.run(f"SELECT {DECISION.columns} FROM decisions WHERE id = ?", [id]).fetchone()
+        return row and DECISION.value(row)
 
     def decisions(
         self, *, namespace: str | None = None, since: float = 0.0, until: float | None = None, limit: int = 1_000
@@ -339,9 +313,9 @@ class SQLiteMemory:
         where, values = scope(namespace, at=since)
         if until is not None:
             where, values = f"{where} AND at <= ?", [*values, until]
-        newest = f"SELECT {DECISION} FROM decisions {where} ORDER BY at DESC, n DESC LIMIT ?"
+        newest = f"SELECT {DECISION.columns} FROM decisions {where} ORDER BY at DESC, n DESC LIMIT ?"
         with self._connection() as connection:
-            return [to_decision(row) for row in connection.run(newest, [*values, limit])]
+            return [DECISION.value(row) for row in connection.run(newest, [*values, limit])]
 
     def stats(self, namespace: str | None = None) -> MemoryStats:
         where, values = scope(namespace)
@@ -382,19 +356,19 @@ class SQLiteMemory:
         where, values = scope(namespace)
         with self._connection() as connection, snapshot(connection):
             yield to_record(header_of(connection))
-            cursor = connection.run(f"SELECT {EXPERIENCE}, embedding FROM experiences {where} ORDER BY seq", values)
+            cursor = connection.run(f"SELECT {WHOLE} FROM experiences {where} ORDER BY seq", values)
             while rows := cursor.fetchmany(500):
                 tallies = tallies_of(connection, [row[0] for row in rows])
                 yield from (to_record(to_experience(row, tallies.get(row[0], ()))) for row in rows)
-            for guide in map(to_guide, connection.run(f"SELECT {GUIDE} FROM guides {where} ORDER BY seq", values)):
+            for guide in map(to_guide, connection.run(f"SELECT {A_GUIDE} FROM guides {where} ORDER BY seq", values)):
                 yield to_record(KeptGuide(guide, guide.pinned))
-            for name, model, *state in connection.run(f"SELECT namespace, model, {POLICY} FROM policy {where}", values):
-                yield to_record(KeptPolicy(name, PolicyState(*state), model))
-            summed = f"{where} GROUP BY day, namespace, purpose, role, model_id"
-            for day, *spend in connection.run(f"SELECT day, {SPEND} FROM spending {summed}", values):
-                yield to_record(DaySpend(day, Spend(*spend)))
-            for row in connection.run(f"SELECT {DECISION} FROM decisions {where} ORDER BY n", values):
-                yield to_record(to_decision(row))
+            states = f"SELECT namespace, model, {POLICY.columns} FROM policy {where}"
+            for name, model, *state in connection.run(states, values):
+                yield to_record(KeptPolicy(name, POLICY.value(state), model))
+            for day, *spend in connection.run(f"SELECT day, {SPEND.columns} FROM spending {where}", values):
+                yield to_record(DaySpend(day, SPEND.value(spend)))
+            for row in connection.run(f"SELECT {DECISION.columns} FROM decisions {where} ORDER BY n", values):
+                yield to_record(DECISION.value(row))
 
     def close(self) -> None:
         """Close the file. Calls in other threads end first; closing again does nothing."""
@@ -619,20 +593,6 @@ class SQLiteMemory:
             raise EmbedderMismatchError(
                 self.where, f"one of {bound.dim} dimensions, not {given.embedder_id!r} of {given.dim}"
             )
-
-    def _rekeyed(self, experience: Experience) -> Experience:
-        tallies = tuple(map(imported, experience.tallies))
-        experience = replace(experience, tallies=tallies)
-        if experience.text is None:
-            return experience
-        id = experience_id(self.secret, experience.namespace, experience.task, experience.text)
-        return replace(experience, id=id, signature=keyed_digest(self.secret, signature(experience.text)))
-
-
-def _renamed(item: KeptGuide | DecisionRecord, ids: Mapping[str, str]) -> KeptGuide | DecisionRecord:
-    if isinstance(item, DecisionRecord):
-        return replace(item, experience_id=ids.get(item.experience_id, item.experience_id))
-    return replace(item, guide=replace(item.guide, origin=ids.get(item.guide.origin, item.guide.origin)))
 
 
 _LOCK = ("secret_salt", "secret_locked", "secret_check")  # of the table `meta`

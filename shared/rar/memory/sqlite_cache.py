@@ -8,9 +8,10 @@ from typing import Any
 
 from rar.memory.base import PolicyState
 from rar.memory.sqlite_rows import (
+    A_GUIDE,
     EXPERIENCE,
-    GUIDE,
     POLICY,
+    WHOLE,
     Connection,
     by_id,
     tallies_of,
@@ -62,7 +63,7 @@ class Cache:
             return found
         missing = [id for id in ids if id not in found]
         tallies = tallies_of(connection, missing)
-        for row in by_id(connection, f"SELECT {EXPERIENCE} FROM experiences WHERE id", missing):
+        for row in by_id(connection, f"SELECT {EXPERIENCE.columns} FROM experiences WHERE id", missing):
             experience = to_experience((*row, None), tallies.get(row[0], ()))
             found[experience.id] = experience
             size = sys.getsizeof(experience.text)
@@ -75,7 +76,7 @@ class Cache:
         known, age = self._whole.get(id), self._age
         if known is not None:
             return known
-        row = connection.run(f"SELECT {EXPERIENCE}, embedding FROM experiences WHERE id = ?", [id]).fetchone()
+        row = connection.run(f"SELECT {WHOLE} FROM experiences WHERE id = ?", [id]).fetchone()
         if row is None:
             return None
         found = to_experience(row, tallies_of(connection, [row[0]]).get(row[0], ()))
@@ -88,7 +89,7 @@ class Cache:
         known, age = self._guides, self._age
         found = {id: guide for id in ids if (guide := known.get(id)) is not None}
         missing = [id for id in ids if id not in found]
-        for row in by_id(connection, f"SELECT {GUIDE} FROM guides WHERE id", missing):
+        for row in by_id(connection, f"SELECT {A_GUIDE} FROM guides WHERE id", missing):
             found[row[0]] = guide = to_guide(row)
             self._keep(known, row[0], guide, age, sys.getsizeof(guide.text) + guide.embedding.nbytes)
         return found
@@ -96,8 +97,9 @@ class Cache:
     def policy(self, connection: Connection, namespace: str, model: str) -> PolicyState:
         state, age = self._policies.get((namespace, model)), self._age
         if state is None:
-            values = f"SELECT {POLICY} FROM policy WHERE namespace = ? AND model = ?"
-            state = PolicyState(*(connection.run(values, [namespace, model]).fetchone() or ()))
+            values = f"SELECT {POLICY.columns} FROM policy WHERE namespace = ? AND model = ?"
+            row = connection.run(values, [namespace, model]).fetchone()
+            state = PolicyState() if row is None else POLICY.value(row)
             self._keep(self._policies, (namespace, model), state, age)
         return state
 

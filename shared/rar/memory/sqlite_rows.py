@@ -4,31 +4,67 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
-from typing import Any
+from dataclasses import astuple, fields
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from rar.memory.base import DecisionRecord
+from rar.memory.base import DecisionRecord, PolicyState, Spend
 from rar.memory.exchange import Header
 from rar.values import Experience, Guide, Origin, Tally, Vector
-
-EXPERIENCE = "id, namespace, task, text, signature, created_at, updated_at, source"
-GUIDE = "id, namespace, task, text, author, origin, state, helpful, harmful, created_at, pinned, embedding"
-POLICY = "threshold, audits, errors, bias, reference, calls, drift, quiet, since"
-TALLY = "guide_id, weak_id, strong_id, ok, bad, last_ok, at, gap, weight, origins"
-SPEND = (
-    "namespace, purpose, role, model_id, sum(calls), sum(input_tokens), "
-    "sum(output_tokens), sum(usd), sum(unpriced), sum(estimated)"
-)
-DECISION = "id, namespace, at, experience_id, guide_id, model, facts"
 
 ANYWAY = 2  # in `pinned`, which is 1 where a person set a guide's state: they did so against the checks
 
 _NO_VECTOR: Vector = np.empty(0, np.float32)
 _NO_VECTOR.flags.writeable = False
+
+_Value = TypeVar("_Value")
+
+
+class Rows(Generic[_Value]):
+    """How the values of a dataclass are kept: a column for each field, of the same name and in the same order.
+
+    Args:
+        kept: The dataclass.
+        without: Fields that are kept elsewhere, or that only readers fill in.
+        read, write: Maps from and to a column's value, for fields whose values SQLite does not hold as they are.
+    """
+
+    def __init__(
+        self,
+        kept: type[_Value],
+        *,
+        without: Sequence[str] = (),
+        read: Mapping[str, Callable[[Any], Any]] | None = None,
+        write: Mapping[str, Callable[[Any], Any]] | None = None,
+    ) -> None:
+        self._kept = kept
+        self.names = tuple(field.name for field in fields(kept) if field.name not in without)  # type: ignore[arg-type]
+        self._read = [(self.names.index(name), convert) for name, convert in (read or {}).items()]
+        self._write = [(self.names.index(name), convert) for name, convert in (write or {}).items()]
+        self.columns = ", ".join(self.names)
+        self.marks = ", ".join("?" * len(self.names))
+        self._get = attrgetter(*self.names)
+
+    def value(self, row: Sequence[Any], **more: Any) -> _Value:
+        """The value whose columns are `row`, with the fields that are kept elsewhere."""
+        columns = list(row)
+        for place, convert in self._read:
+            columns[place] = convert(columns[place])
+        return self._kept(**dict(zip(self.names, columns, strict=True)), **more)
+
+    def row(self, value: _Value) -> list[Any]:
+        columns = list(self._get(value))
+        for place, convert in self._write:
+            columns[place] = convert(columns[place])
+        return columns
+
+    def assigned(self, *but: str) -> str:
+        """`column = excluded.column` for all columns but these, for an upsert."""
+        return ", ".join(f"{name} = excluded.{name}" for name in self.names if name not in but)
 
 
 class Connection(sqlite3.Connection):
@@ -81,43 +117,58 @@ def header_of(connection: Connection) -> Header:
     return Header(meta(connection, "embedder_id"), meta(connection, "dim"))
 
 
+def _vector(blob: bytes) -> Vector:
+    return np.frombuffer(blob, "<f4")
+
+
+def _origins(text: str) -> tuple[Origin, ...]:
+    return tuple(Origin(*one) for one in json.loads(text)) if text else ()
+
+
+def _of_origins(origins: Sequence[Origin]) -> str:
+    return json.dumps([astuple(origin) for origin in origins], separators=(",", ":")) if origins else ""
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    return json.dumps(dict(facts), default=str)
+
+
+# Embeddings are the last column, so that the rest of a row is read without them.
+EXPERIENCE = Rows(Experience, without=("embedding", "tallies"))
+GUIDE = Rows(Guide, without=("embedding", "pinned", "anyway"))
+TALLY = Rows(
+    Tally,
+    read={"guide_id": lambda id: id or None, "last_ok": bool, "origins": _origins},
+    write={"guide_id": lambda id: id or "", "origins": _of_origins},
+)
+POLICY = Rows(PolicyState)
+SPEND = Rows(Spend)
+DECISION = Rows(DecisionRecord, read={"facts": json.loads}, write={"facts": _facts})
+A_GUIDE = f"{GUIDE.columns}, pinned, embedding"
+WHOLE = f"{EXPERIENCE.columns}, embedding"  # experience
+
+
 def to_experience(row: Sequence[Any], tallies: tuple[Tally, ...] = ()) -> Experience:
-    id, namespace, task, text, digest, created_at, updated_at, source, blob = row
-    embedding = _NO_VECTOR if blob is None else np.frombuffer(blob, "<f4")
-    return Experience(id, namespace, task, text, digest, embedding, tallies, created_at, updated_at, source)
+    """The experience of a row of `WHOLE`; None in the place of its embedding leaves that out."""
+    embedding = _NO_VECTOR if row[-1] is None else _vector(row[-1])
+    return EXPERIENCE.value(row[:-1], embedding=embedding, tallies=tallies)
 
 
 def to_guide(row: Sequence[Any]) -> Guide:
-    id, namespace, task, text, author, origin, state, helpful, harmful, created_at, pinned, blob = row
-    embedding = np.frombuffer(blob, "<f4")
-    return Guide(
-        id, namespace, task, text, embedding, author, origin, state, helpful, harmful, created_at,
-        pinned=pinned != 0, anyway=pinned == ANYWAY,
-    )  # fmt: skip
+    """The guide of a row of `A_GUIDE`."""
+    *columns, pinned, blob = row
+    return GUIDE.value(columns, embedding=_vector(blob), pinned=pinned != 0, anyway=pinned == ANYWAY)
 
 
-def to_decision(row: Sequence[Any]) -> DecisionRecord:
-    id, namespace, at, origin, guide_id, model, facts = row
-    return DecisionRecord(id, namespace, at, origin, guide_id, model, json.loads(facts))
-
-
-def to_tally(row: Sequence[Any]) -> Tally:
-    guide_id, weak_id, strong_id, ok, bad, last_ok, at, gap, weight, origins = row
-    where = tuple(Origin(*one) for one in json.loads(origins)) if origins else ()
-    return Tally(guide_id or None, weak_id, strong_id, ok, bad, bool(last_ok), at, gap, weight, where)
-
-
-def of_origins(origins: Sequence[Origin]) -> str:
-    """As a tally's row holds them; empty where there are none."""
-    return json.dumps([astuple(origin) for origin in origins], separators=(",", ":")) if origins else ""
+def pinned_as(guide: Guide) -> int:
+    return ANYWAY if guide.anyway else int(guide.pinned)
 
 
 def tallies_of(connection: Connection, ids: list[str]) -> dict[str, tuple[Tally, ...]]:
     tallies: dict[str, tuple[Tally, ...]] = {}
-    rows = by_id(connection, f"SELECT experience_id, {TALLY} FROM tallies WHERE experience_id", ids)
+    rows = by_id(connection, f"SELECT experience_id, {TALLY.columns} FROM tallies WHERE experience_id", ids)
     for owner, *row in rows:
-        tally = to_tally(row)
-        tallies[owner] = (*tallies.get(owner, ()), tally)
+        tallies[owner] = (*tallies.get(owner, ()), TALLY.value(row))
     return tallies
 
 

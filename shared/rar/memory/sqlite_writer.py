@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import astuple, replace
+from typing import Any
 
 import numpy as np
 
 from rar.errors import DimensionError
-from rar.learning.guides import admitted, next_state
-from rar.learning.origins import joined, shortened
 from rar.memory.base import Batch, DecisionRecord, PolicyState, PolicyStep, Spend
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
 from rar.memory.forgetting import Gone, namespace_key
 from rar.memory.sqlite_rows import (
-    ANYWAY,
+    A_GUIDE,
     DECISION,
     EXPERIENCE,
     GUIDE,
     POLICY,
+    SPEND,
     TALLY,
+    WHOLE,
     Connection,
     header_of,
     meta,
-    of_origins,
-    to_tally,
+    pinned_as,
+    to_experience,
+    to_guide,
 )
-from rar.values import Experience, Guide, GuideState, Origin, Tally, Trial, Vector
+from rar.memory.transitions import (
+    SPENT_ON,
+    added,
+    admitted,
+    decided,
+    kept_until,
+    merged,
+    moved,
+    replaced,
+    replaced_guide,
+    surplus,
+    tally_of,
+    tried,
+    used_until,
+    went_by,
+)
+from rar.values import Experience, Guide, GuideState, Tally, Trial, Vector
 
-DAY = 86_400.0
 KEPT_DECISIONS = 50_000
 KEPT_DELETIONS = 1_000_000  # sequence numbers over which deletions are remembered for followers
 KEPT_EPOCHS = 100_000  # of deletions by people, over which nothing that was decided before is written
-MONTH = 30 * DAY  # by which each trial, up to two, has a record kept longer
-MOST = 2**48  # of a day's calls or tokens: many such days still add up to what SQLite can hold
 
 
 class Writer:
-    """One write transaction."""
+    """One write transaction: it reads what is there, and stores what `rar.memory.transitions` says that it becomes."""
 
     def __init__(self, connection: Connection, where: str, secret: bytes) -> None:
         self._run = connection.run
@@ -62,139 +75,131 @@ class Writer:
     def experience(self, experience: Experience) -> None:
         """Insert or update; one that is new brings its tallies."""
         blob, seq = self._blob(experience.embedding), self._next(experience.id)
-        known = self._run("SELECT namespace FROM experiences WHERE id = ?", [experience.id]).fetchone()
+        known = self._run(
+            f"SELECT trials, keep_until, {WHOLE} FROM experiences WHERE id = ?", [experience.id]
+        ).fetchone()
         if known is None:
-            trials = sum(tally.ok + tally.bad for tally in experience.tallies)
-            self._run(
-                f"INSERT INTO experiences ({EXPERIENCE}, trials, keep_until, seq, touched, embedding) "
-                f"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?7 + min(?9, 2) * {MONTH}, ?10, ?10, ?11)",
-                [experience.id, experience.namespace, experience.task, experience.text, experience.signature,
-                 experience.created_at, experience.updated_at, experience.source, trials, seq, blob],
-            )  # fmt: skip
-            for tally in experience.tallies:
-                self._tally(experience.id, tally)
+            trials, until = sum(tally.ok + tally.bad for tally in experience.tallies), 0.0
             self._grown.add(experience.namespace)
         else:
-            self._run(
-                "UPDATE experiences SET text = ?2, signature = ?3, updated_at = ?4, source = ?5, "
-                f"keep_until = max(keep_until, ?4 + min(trials, 2) * {MONTH}), seq = ?6, touched = ?6, embedding = ?7 "
-                "WHERE id = ?1",
-                [
-                    experience.id,
-                    experience.text,
-                    experience.signature,
-                    experience.updated_at,
-                    experience.source,
-                    seq,
-                    blob,
-                ],
-            )
+            trials, until = known[:2]
+            experience = replaced(to_experience(known[2:]), experience)
+        until = kept_until(until, experience.updated_at, trials)
+        self._run(
+            f"INSERT INTO experiences ({EXPERIENCE.columns}, trials, keep_until, seq, touched, embedding) "
+            f"VALUES ({EXPERIENCE.marks}, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET {EXPERIENCE.assigned('id')}, "
+            "keep_until = excluded.keep_until, seq = excluded.seq, touched = excluded.touched, "
+            "embedding = excluded.embedding",
+            [*EXPERIENCE.row(experience), trials, until, seq, seq, blob],
+        )
+        if known is None:
+            for tally in experience.tallies:
+                self._tally(experience.id, tally)
 
-    def guide(self, guide: Guide, *, pinned: bool = False) -> None:
+    def guide(self, guide: Guide) -> None:
         """Insert or update; one that is new brings its counts."""
         blob, seq = self._blob(guide.embedding), self._next(guide.id)
+        known = self._guide(guide.id)
+        if known is not None:
+            guide = replaced_guide(known, guide)
         self._run(
-            f"INSERT INTO guides ({GUIDE}, seq, touched) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET text = excluded.text, author = excluded.author, origin = excluded.origin, "
-            "state = CASE WHEN pinned THEN state ELSE excluded.state END, embedding = excluded.embedding, "
-            "seq = excluded.seq, touched = excluded.touched",
-            [guide.id, guide.namespace, guide.task, guide.text, guide.author, guide.origin, guide.state, guide.helpful,
-             guide.harmful, guide.created_at, pinned, blob, seq, seq],
-        )  # fmt: skip
+            f"INSERT OR REPLACE INTO guides ({A_GUIDE}, seq, touched) VALUES ({GUIDE.marks}, ?, ?, ?, ?)",
+            [*GUIDE.row(guide), pinned_as(guide), blob, seq, seq],
+        )
 
     def trial(self, trial: Trial) -> None:
-        guide = None
-        if trial.guide_id is not None:
-            counts = "SELECT state, helpful, harmful, pinned, origin FROM guides WHERE id = ?"
-            guide = self._run(counts, [trial.guide_id]).fetchone()
-            if guide is None:
-                return
-        self._seq += 1
+        """Count a trial; one of an experience or guide that is not known is ignored."""
+        guide = None if trial.guide_id is None else self._guide(trial.guide_id)
         known = self._run(
-            "UPDATE experiences SET trials = trials + 1, touched = ?3, "
-            f"keep_until = max(keep_until, max(updated_at, ?2) + min(trials + 1, 2) * {MONTH}) WHERE id = ?1",
-            [trial.experience_id, trial.at, self._seq],
-        ).rowcount
-        if not known:
+            "SELECT updated_at, trials, keep_until FROM experiences WHERE id = ?", [trial.experience_id]
+        ).fetchone()
+        if known is None or (guide is None and trial.guide_id is not None):
             return
-        ok = int(trial.ok)
-        where = Origin(trial.context, trial.user, ok, 1 - ok, trial.ok, trial.at)
-        tally = Tally(
-            trial.guide_id, trial.weak_id, trial.strong_id, ok, 1 - ok, trial.ok, trial.at, trial.gap, trial.weight,
-            shortened((where,)),
-        )  # fmt: skip
-        self._tally(trial.experience_id, tally)
+        self._seq += 1
+        updated_at, trials, until = known
+        self._run(
+            "UPDATE experiences SET trials = ?2, keep_until = ?3, touched = ?4 WHERE id = ?1",
+            [trial.experience_id, trials + 1, kept_until(until, max(updated_at, trial.at), trials + 1), self._seq],
+        )
+        self._tally(trial.experience_id, tally_of(trial))
         if guide is not None:
-            state, helpful, harmful, pinned, origin = guide[0], guide[1] + ok, guide[2] + 1 - ok, guide[3], guide[4]
-            others = self._helped(trial.guide_id, origin) if state == "candidate" else 0
-            after = state if pinned else next_state(state, helpful, harmful, others)
-            self._run(
-                "UPDATE guides SET helpful = ?2, harmful = ?3, seq = CASE WHEN state = ?4 THEN seq ELSE ?5 END, "
-                "state = ?4, touched = ?5 WHERE id = ?1",
-                [trial.guide_id, helpful, harmful, after, self._seq],
-            )
+            others = self._helped(guide) if guide.state == "candidate" else 0
+            self._counted(tried(guide, ok=trial.ok, others=others), changed_from=guide.state)
 
-    def _helped(self, guide_id: str | None, origin: str) -> int:
+    def _counted(self, guide: Guide, *, changed_from: GuideState | None = None) -> None:
+        """Store what may move beside a guide's text. Read models hear of it if its state moved."""
+        self._seq += 1
+        self._run(
+            "UPDATE guides SET helpful = ?2, harmful = ?3, state = ?4, pinned = ?5, "
+            "seq = CASE WHEN ?4 = ?6 THEN seq ELSE ?7 END, touched = ?7 WHERE id = ?1",
+            [guide.id, guide.helpful, guide.harmful, guide.state, pinned_as(guide), changed_from, self._seq],
+        )
+
+    def _guide(self, id: str) -> Guide | None:
+        row = self._run(f"SELECT {A_GUIDE} FROM guides WHERE id = ?", [id]).fetchone()
+        return None if row is None else to_guide(row)
+
+    def _helped(self, guide: Guide) -> int:
         """The requests on which a guide helped, but for the one that it was written for."""
         count = (
             "SELECT count(DISTINCT experience_id) FROM tallies "
             "WHERE guide_id = ? AND guide_id != '' AND experience_id != ? AND ok > 0"
         )
-        return int(self._run(count, [guide_id, origin]).fetchone()[0])
+        return int(self._run(count, [guide.id, guide.origin]).fetchone()[0])
 
     def pin(self, id: str, state: GuideState, *, anyway: bool = False) -> bool:
-        self._seq += 1
-        pinned = "UPDATE guides SET state = ?, pinned = ?, seq = ?, touched = ? WHERE id = ?"
-        return self._run(pinned, [state, ANYWAY if anyway else 1, self._seq, self._seq, id]).rowcount > 0
+        """Set a guide's state as a person decided; whether there is such a guide."""
+        guide = self._guide(id)
+        if guide is not None:
+            self._counted(decided(guide, state, anyway=anyway))
+        return guide is not None
 
     def step(self, step: PolicyStep) -> None:
         key = [step.namespace, step.model]
-        known = self._run(f"SELECT {POLICY} FROM policy WHERE namespace = ? AND model = ?", key).fetchone()
-        self.policy(step.namespace, step.model, PolicyState(*known or ()).after(step))
+        row = self._run(f"SELECT {POLICY.columns} FROM policy WHERE namespace = ? AND model = ?", key).fetchone()
+        known = PolicyState() if row is None else POLICY.value(row)
+        self.policy(step.namespace, step.model, moved(known, step))
 
     def policy(self, namespace: str, model: str, state: PolicyState) -> None:
-        values = [namespace, model, *astuple(state)]
-        marks = ", ".join("?" * len(values))
-        self._run(f"INSERT OR REPLACE INTO policy (namespace, model, {POLICY}) VALUES ({marks})", values)
+        self._run(
+            f"INSERT OR REPLACE INTO policy (namespace, model, {POLICY.columns}) VALUES (?, ?, {POLICY.marks})",
+            [namespace, model, *POLICY.row(state)],
+        )
 
     def spend(self, day: int, spend: Spend, *, anew: bool = False) -> None:
-        key = [day, spend.namespace, spend.purpose, spend.role, spend.model_id]
-        if anew:
-            self._run("DELETE FROM spending WHERE day=? AND namespace=? AND purpose=? AND role=? AND model_id=?", key)
+        """Add to what was spent on that day.
+
+        Args:
+            anew: Nothing was, so that this is all.
+        """
+        row = None
+        if not anew:
+            where = " AND ".join(f"{name} = ?" for name in ("day", *SPENT_ON))
+            key = [day, *(getattr(spend, name) for name in SPENT_ON)]
+            row = self._run(f"SELECT {SPEND.columns} FROM spending WHERE {where}", key).fetchone()
+        whole = added(None if row is None else SPEND.value(row), spend)
         self._run(
-            "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "calls = calls + excluded.calls, "
-            f"input_tokens = min(input_tokens + excluded.input_tokens, {MOST}), "
-            f"output_tokens = min(output_tokens + excluded.output_tokens, {MOST}), usd = usd + excluded.usd, "
-            "unpriced = unpriced + excluded.unpriced, estimated = estimated + excluded.estimated",
-            [
-                *key,
-                *(min(count, MOST) for count in (spend.calls, spend.input_tokens, spend.output_tokens)),
-                spend.usd,
-                min(spend.unpriced, MOST),
-                min(spend.estimated, MOST),
-            ],
+            f"INSERT OR REPLACE INTO spending (day, {SPEND.columns}) VALUES (?, {SPEND.marks})",
+            [day, *SPEND.row(whole)],
         )
 
     def decision(self, record: DecisionRecord) -> None:
         """Insert, or replace: what a lesson found comes later than the decision."""
         code = record.facts.get("not_learned")
         self._run(
-            f"INSERT INTO decisions ({DECISION}, not_learned) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET experience_id = excluded.experience_id, guide_id = excluded.guide_id, "
-            "model = excluded.model, facts = excluded.facts, not_learned = excluded.not_learned",
-            [record.id, record.namespace, record.at, record.experience_id, record.guide_id, record.model,
-             json.dumps(dict(record.facts), default=str), code if isinstance(code, str) else None],
-        )  # fmt: skip
+            f"INSERT INTO decisions ({DECISION.columns}, not_learned) VALUES ({DECISION.marks}, ?) "
+            f"ON CONFLICT (id) DO UPDATE SET {DECISION.assigned('id', 'namespace', 'at')}, "
+            "not_learned = excluded.not_learned",
+            [*DECISION.row(record), code if isinstance(code, str) else None],
+        )
 
     def used(self, record: DecisionRecord) -> None:
-        """Keep what a decision went by as if it had been tried twice. Most days nothing is written for that."""
-        known = record.facts.get("neighbours") or ()
-        if any(neighbour.get("experience_id") == record.experience_id for neighbour in known):
-            self._run(
-                "UPDATE experiences SET keep_until = ?2 WHERE id = ?1 AND keep_until < ?2 - ?3",
-                [record.experience_id, record.at + 2 * MONTH, DAY],
-            )
+        """Keep longer what a decision went by."""
+        if not went_by(record):
+            return
+        row = self._run("SELECT keep_until FROM experiences WHERE id = ?", [record.experience_id]).fetchone()
+        if row is not None and (until := used_until(row[0], record.at)) != row[0]:
+            self._run("UPDATE experiences SET keep_until = ? WHERE id = ?", [until, record.experience_id])
 
     def put(self, item: Item) -> None:
         """Replace what has the id of `item` with it, counts and all."""
@@ -203,9 +208,7 @@ class Writer:
             self.experience(item)
         elif isinstance(item, KeptGuide):
             self._run("DELETE FROM guides WHERE id = ?", [item.guide.id])
-            others = self._helped(item.guide.id, item.guide.origin)
-            state = admitted(item.guide.state, item.guide.text, others=others, pinned=item.pinned)
-            self.guide(replace(item.guide, state=state), pinned=item.pinned)
+            self.guide(admitted(item, self._helped(item.guide)))
         elif isinstance(item, KeptPolicy):
             self.policy(item.namespace, item.model, item.state)
         elif isinstance(item, DaySpend):
@@ -259,9 +262,9 @@ class Writer:
         """Evict what is over the bounds, some more than needed so that it is not due at every write."""
         for namespace in self._grown:
             count = self._run("SELECT experiences FROM counters WHERE namespace = ?", [namespace]).fetchone()[0]
-            if count > cap:
+            if many := surplus(count, cap):
                 least = "SELECT id FROM experiences WHERE namespace = ? ORDER BY keep_until, id LIMIT ?"
-                ids = [id for (id,) in self._run(least, [namespace, count - cap + min(cap // 100, 256)]).fetchall()]
+                ids = [id for (id,) in self._run(least, [namespace, many]).fetchall()]
                 self.forget(ids)
                 self._run("UPDATE counters SET evicted = evicted + ? WHERE namespace = ?", [len(ids), namespace])
         self._run("DELETE FROM deletions WHERE seq < ?", [self._seq - KEPT_DELETIONS])
@@ -274,18 +277,16 @@ class Writer:
         return self._seq
 
     def _tally(self, experience_id: str, tally: Tally) -> None:
-        key = [experience_id, tally.guide_id or "", tally.weak_id, tally.strong_id]
-        where = "WHERE experience_id = ? AND guide_id = ? AND weak_id = ? AND strong_id = ?"
-        known = self._run(f"SELECT {TALLY} FROM tallies {where}", key).fetchone()
-        origins = tally.origins if known is None else joined(to_tally(known), tally)
+        key: list[Any] = [experience_id, tally.guide_id or "", tally.weak_id, tally.strong_id]
+        row = self._run(
+            f"SELECT {TALLY.columns} FROM tallies "
+            "WHERE experience_id = ? AND guide_id = ? AND weak_id = ? AND strong_id = ?",
+            key,
+        ).fetchone()
+        whole = merged(None if row is None else TALLY.value(row), tally)
         self._run(
-            f"INSERT INTO tallies (experience_id, {TALLY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET origins = excluded.origins, ok = ok + excluded.ok, bad = bad + excluded.bad, "
-            "gap = CASE WHEN gap IS NULL AND excluded.gap IS NULL THEN NULL "
-            "ELSE ifnull(gap, bad) + ifnull(excluded.gap, excluded.bad) END, "
-            "weight = max(weight, excluded.weight), "
-            "last_ok = excluded.last_ok, at = excluded.at",  # the last to arrive, whatever its clock says
-            [*key, tally.ok, tally.bad, tally.last_ok, tally.at, tally.gap, tally.weight, of_origins(origins)],
+            f"INSERT OR REPLACE INTO tallies (experience_id, {TALLY.columns}) VALUES (?, {TALLY.marks})",
+            [experience_id, *TALLY.row(whole)],
         )
 
     def _blob(self, embedding: Vector) -> bytes:

@@ -1,0 +1,107 @@
+"""The rules by which a memory's records change, apart from any backend."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rar.memory import transitions
+from rar.memory.base import Spend
+from rar.memory.transitions import (
+    DAY,
+    MONTH,
+    MOST,
+    added,
+    decided,
+    kept_until,
+    merged,
+    rekeyed,
+    replaced,
+    replaced_guide,
+    summed,
+    surplus,
+    tally_of,
+    tried,
+    used_until,
+    went_by,
+)
+from rar.values import Origin
+from tests.contract.memory import EAST, NORTH, decision, experience, guide, spend, trial
+
+
+def test_tallies_add_up_and_the_last_to_arrive_is_the_last() -> None:
+    first, late = tally_of(trial("a", at=9.0)), tally_of(replace(trial("a", ok=False, at=1.0), gap=0.5, weight=4.0))
+
+    assert merged(None, first) == first
+    both = merged(first, late)
+    assert (both.ok, both.bad, both.last_ok, both.at) == (1, 1, False, 1.0)
+    assert (both.gap, both.weight) == (0.5, 4.0)
+    assert merged(both, first).gap == 0.5
+    assert merged(first, first).gap is None
+
+
+def test_a_trial_by_a_user_is_kept_with_its_origin_and_a_plain_one_without() -> None:
+    assert tally_of(trial("a")).origins == ()
+    assert tally_of(replace(trial("a"), user="u")).origins == (Origin("", "u", 1, 0, True, 1.0),)
+
+
+def test_what_is_written_again_keeps_its_place_and_its_counts() -> None:
+    known = experience("a", EAST, created_at=1.0, tallies=(tally_of(trial("a")),))
+    again = replaced(known, experience("a", NORTH, namespace="other", text="new", created_at=2.0, updated_at=3.0))
+    assert (again.namespace, again.created_at, again.tallies) == ("default", 1.0, known.tallies)
+    assert (again.text, again.updated_at) == ("new", 3.0)
+    assert again.embedding is NORTH
+
+    approved = decided(guide("g", helpful=3), "active", anyway=False)
+    again_guide = replaced_guide(approved, guide("g", NORTH, text="new", state="quarantined"))
+    assert (again_guide.text, again_guide.helpful, again_guide.state) == ("new", 3, "active")
+    assert replaced_guide(guide("g"), guide("g", state="retired")).state == "retired"
+
+
+def test_trials_up_to_two_have_an_experience_kept_longer() -> None:
+    by_trials = [kept_until(0.0, 5.0, trials) - 5.0 for trials in (0, 1, 2, 9)]
+    assert by_trials == [0.0, MONTH, 2 * MONTH, 2 * MONTH]
+    assert kept_until(9 * MONTH, 5.0, 1) == 9 * MONTH
+
+
+def test_a_use_counts_once_a_day() -> None:
+    until = used_until(0.0, 5.0)
+    assert until == 5.0 + 2 * MONTH
+    assert used_until(until, 5.0 + DAY) == until
+    assert used_until(until, 6.0 + DAY) > until
+    assert went_by(decision("d", facts={"neighbours": [{"experience_id": "a"}]}))
+    assert not went_by(decision("d", facts={"neighbours": [{"experience_id": "b"}]}))
+
+
+@pytest.mark.parametrize(
+    ("count", "cap", "gone"), [(5, 5, 0), (6, 5, 1), (1_001, 1_000, 11), (1_000_001, 1_000_000, 257)]
+)
+def test_over_the_cap_some_more_than_needed_go(count: int, cap: int, gone: int) -> None:
+    assert surplus(count, cap) == gone
+
+
+def test_what_a_person_decided_is_moved_by_no_trial() -> None:
+    pinned = decided(guide("g"), "active", anyway=True)
+    for _ in range(5):
+        pinned = tried(pinned, ok=False, others=0)
+
+    assert (pinned.state, pinned.harmful, pinned.pinned, pinned.anyway) == ("active", 5, True, True)
+
+
+def test_spending_is_cut_before_it_overflows_and_summed_over_days() -> None:
+    huge = replace(spend(1.0), input_tokens=MOST)
+    assert added(huge, huge) == replace(huge, calls=2, output_tokens=10, usd=2.0)
+    assert summed([spend(1.0), spend(2.0), spend(4.0, model_id="other")]) == [
+        spend(4.0, model_id="other"),
+        Spend("default", "serve", "strong", "strong-1", 2, 20, 10, 3.0),
+    ]
+
+
+def test_an_experience_of_another_memory_has_the_id_of_its_text_here() -> None:
+    old = experience("a", text="What is 2+2?")
+    here = rekeyed(old, b"key")
+
+    assert here.id == transitions.experience_id(b"key", "default", "answer", "What is 2+2?") != old.id
+    assert here.signature != old.signature
+    assert rekeyed(experience("a", text=None), b"key").id == "a"
