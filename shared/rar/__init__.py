@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from rar.errors import RarError
 from rar.keys import query
-from rar.memory import Memory, SQLiteMemory
+from rar.memory import Memory, SQLiteMemory, open_memory
 from rar.models import FunctionModel
 from rar.router import Router
 from rar.strategies import RAR, Cascade, Threshold
@@ -38,5 +38,6 @@ __all__ = [
     "__version__",
     "ask",
     "ask_all",
+    "open_memory",
     "query",
 ]

@@ -41,10 +41,10 @@ from rar.learning.shadow import Ladder
 from rar.learning.worker import CLOSING, Mode
 from rar.learning.writer import Writer
 from rar.ledger import Ledger, Prices
-from rar.memory.address import as_memory
 from rar.memory.base import DecisionRecord, Memory
 from rar.memory.forgetting import Gone
 from rar.memory.identity import experience_id
+from rar.memory.opening import as_memory
 from rar.models import as_model, check_pair, named_models
 from rar.naming import cause, shown
 from rar.notices import Notices

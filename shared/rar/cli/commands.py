@@ -26,9 +26,9 @@ from rar.cli.memories import (
     find_decision,
     find_guide,
     memory_and_id,
-    must_exist,
     newest,
     reading,
+    writing,
 )
 from rar.cli.moments import moment
 from rar.cli.output import in_one_line
@@ -41,8 +41,7 @@ from rar.errors import (
 from rar.guide_scan import guide_flaw
 from rar.learning.screen import quarantine
 from rar.ledger import Prices, savings
-from rar.memory import SQLiteMemory
-from rar.report import Report, check_out, report
+from rar.report import check_out, report
 from rar.report.money import priced
 from rar.values import Guide, GuideState
 from rar.views import explained
@@ -78,8 +77,8 @@ app.command()(routers.calibrate)
 app.command()(routers.push)
 app.command()(routers.pull)
 
-Memory = Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")]
-Read = Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file; without one, rar.db in this folder.")]
+Memory = Annotated[str, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")]
+Read = Annotated[str, typer.Argument(metavar="MEMORY", help="A memory file; without one, rar.db in this folder.")]
 ReadId = Annotated[
     list[str],
     typer.Argument(metavar="[MEMORY] ID", help="A memory file (rar.db without one), and an id or its beginning."),
@@ -114,12 +113,12 @@ def stats(memory: Read = USUAL, namespace: Namespace = None, price: Price = None
         each = {name: (opened.stats(name), state) for name, state in policies.items()}
     saved = savings(spending, prices)
     if as_json:
-        facts = {"memory": str(memory), "namespace": namespace, **asdict(counts)}
+        facts = {"memory": memory, "namespace": namespace, **asdict(counts)}
         facts |= {"policy": {name: asdict(state) for name, state in policies.items()}}
         facts |= {"spending": [asdict(spend) for spend in spending]}
         _print_json(facts | {"savings": asdict(saved) | {"net_share": saved.net_share}})
     else:
-        show(*tables.stats(str(memory), counts, each, spending, saved))
+        show(*tables.stats(memory, counts, each, spending, saved))
 
 
 @guides_app.command("list")
@@ -201,11 +200,10 @@ def quarantine_guides(
             raise ConfigurationError("Nothing was named. Give a guide's id, a namespace by -n, or --all.")
         _set_state(*memory_and_id(which), "quarantined", as_json)
         return
-    memory = Path(which[0]) if which else USUAL
+    memory = which[0] if which else USUAL
     if len(which or ()) > 1:
         raise ConfigurationError("A guide's id is given beside --all or --namespace. Pass one or the other.")
-    must_exist(memory)
-    with SQLiteMemory(memory) as opened:
+    with writing(memory) as opened:
         count = quarantine(opened, (), namespace)
     if as_json:
         _print_json({"quarantined": count})
@@ -286,7 +284,6 @@ def write_report(
     with reading(memory) as opened:
         check_namespace(opened, namespace)
         found = report(opened, namespace=namespace, days=days, prices=_prices(price), quality=quality)
-    found = Report(replace(found.facts, memory=str(memory)))  # which may have been read as a copy
     if png is not None:
         typer.echo(f"written: {found.png(png)}", err=True)
     if as_json:
@@ -321,7 +318,7 @@ def import_memory(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="An export, or - for standard input.")],
 ) -> None:
     """Add an export to a memory, which is made where there is none."""
-    with _lines(file) as lines, SQLiteMemory(memory) as opened:
+    with _lines(file) as lines, writing(memory, create=True) as opened:
         count = opened.load(_records(lines, file))
     typer.echo(f"{count} records imported into {memory}.")
 
@@ -339,8 +336,7 @@ def delete(
     """Delete a namespace, or single experiences and guides, for good."""
     if namespace is None and not id:
         raise ConfigurationError("Nothing was named to delete. Pass --namespace or --id.")
-    must_exist(memory)
-    with SQLiteMemory(memory) as opened:
+    with writing(memory) as opened:
         what = [f"namespace {namespace!r} with its spending and decisions"] if namespace is not None else []
         what += [f"{len(id)} experiences or guides"] if id else []
         if not yes:
@@ -392,9 +388,8 @@ def _guide_facts(guide: Guide) -> dict[str, Any]:
     return {name: getattr(guide, name) for name in Guide.__dataclass_fields__ if name not in hidden}
 
 
-def _set_state(memory: Path, id: str, state: GuideState, as_json: bool, *, anyway: bool = False) -> None:
-    must_exist(memory)
-    with SQLiteMemory(memory) as opened:
+def _set_state(memory: str, id: str, state: GuideState, as_json: bool, *, anyway: bool = False) -> None:
+    with writing(memory) as opened:
         guide = find_guide(opened, id)
         opened.set_guide_state(guide.id, state, anyway=anyway)
     if as_json:

@@ -191,7 +191,7 @@ def stages(
 
 @eval_app.command()
 def memory(
-    file: Annotated[Path, typer.Argument(metavar="MEMORY", help="A memory file; without one, rar.db here.")] = USUAL,
+    file: Annotated[str, typer.Argument(metavar="MEMORY", help="A memory file; without one, rar.db here.")] = USUAL,
     quality: Quality = None,
     price: PriceOf = None,
     weak_ratio: WeakRatio = None,

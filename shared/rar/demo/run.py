@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from rar.errors import MissingDependencyError, ReadOnlyMemoryError
 from rar.learning.judges import AutoJudge
 from rar.ledger import Price, Prices, Savings, savings
 from rar.local.server import LocalServer
-from rar.memory import Memory, SQLiteMemory
+from rar.memory import Memory, open_memory
 from rar.memory.base import Spend
 from rar.router import Router
 from rar.values import STRONG, WEAK, Reply, question
@@ -130,8 +130,8 @@ def run(
     with ExitStack() as stack:
         tell("Loading the models (the first time, their weights are put together)")
         servers = {role: stack.enter_context(LocalServer(name)) for role, name in ((WEAK, weak), (STRONG, "strong"))}
-        opened = stack.enter_context(SQLiteMemory(memory))
-        if opened.read_only:
+        opened = stack.enter_context(closing(open_memory(memory)))
+        if getattr(opened, "read_only", False):
             raise ReadOnlyMemoryError(str(memory))
         router = stack.enter_context(
             Router(

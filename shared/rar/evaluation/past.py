@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from rar.errors import EvaluationDataError, MissingMemoryError
+from rar.errors import EvaluationDataError
 from rar.evaluation.table import Table
 from rar.learning.verdicts import of_pair, works
-from rar.memory import SQLiteMemory
+from rar.memory import open_memory
 from rar.memory.base import Memory, Spend
 from rar.memory.following import Follower
-from rar.memory.paths import path_of
 from rar.values import STRONG, WEAK, Experience
 
 
@@ -49,9 +49,7 @@ def read_memory(path: str | Path, *, namespace: str | None = None, since: float 
         MemoryStoreError: The file cannot be used.
         EvaluationDataError: It holds no judged call of that time.
     """
-    if not Path(path).exists():
-        raise MissingMemoryError(path_of(path))
-    with SQLiteMemory(path, read_only=True) as memory:
+    with closing(open_memory(path, create=False, read_only=True)) as memory:
         return past_of(memory, namespace=namespace, since=since)
 
 

@@ -2,6 +2,7 @@
 
 from rar.memory.base import Batch, Memory, MemoryStats
 from rar.memory.identity import experience_id, keyed_digest
+from rar.memory.opening import open_memory
 from rar.memory.sqlite import SQLiteMemory
 
-__all__ = ["Batch", "Memory", "MemoryStats", "SQLiteMemory", "experience_id", "keyed_digest"]
+__all__ = ["Batch", "Memory", "MemoryStats", "SQLiteMemory", "experience_id", "keyed_digest", "open_memory"]

@@ -133,6 +133,14 @@ class SQLiteMemory:
         in_forked_child(self._after_fork)
         self._find_file()
 
+    @classmethod
+    def of_temporary_file(cls, path: Path, *, where: str, **options: Any) -> SQLiteMemory:
+        """A memory under another name, to be read only, whose folder is removed when it is closed."""
+        memory = cls(path, **options)
+        memory.where, memory.read_only = where, True
+        memory._remove = weakref.finalize(memory, _remove_folder, str(path.parent), os.getpid())
+        return memory
+
     def __repr__(self) -> str:
         return f"SQLiteMemory({self.where!r}{', read_only=True' if self.read_only else ''})"
 
