@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from rar.memory.base import PolicyState
 from rar.values import GuideMatch, Match
 
+USUAL_SCATTER = 0.25  # variance of the gaps of answers that are right or wrong, and wrong about half of the time
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:

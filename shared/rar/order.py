@@ -63,7 +63,7 @@ def standings(costs: Mapping[str, float], ids: Mapping[str, str]) -> tuple[Stand
         costs: By name, of a call, in any unit.
     """
     names = sorted((name for name in costs if name != STRONG), key=lambda name: costs[name])
-    names = [name for name in names if name == WEAK or costs[name] < costs[STRONG]]
+    names = [name for name in names if name == WEAK or costs[name] <= costs[STRONG]]
     least = min(costs[name] for name in names)
     span = costs[STRONG] - least
     return tuple(

@@ -395,7 +395,7 @@ class LearnedRouterContract:
 
         def look(request: Request) -> Route:
             assert request.evidence is not None
-            priors.append(request.evidence.prior)
+            priors.append(request.evidence.standings[0].prior)
             return Route(WEAK)
 
         with Router(memory=None, strategy=look, static_router=router) as engine:

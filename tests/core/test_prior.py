@@ -64,8 +64,8 @@ def test_a_router_that_knows_nothing_yet_expects_what_the_fitted_one_does(memory
 
     assert evidence is not None
     gap = 2.0 * static.score([easy(1).key or ""])[0] - 1.0
-    assert evidence.prior_gap == pytest.approx(gap)
-    assert evidence.learned == pytest.approx(gap + doubt(100))
+    assert evidence.standings[0].prior_gap == pytest.approx(gap)
+    assert evidence.standings[0].learned == pytest.approx(gap + doubt(100))
 
 
 def test_a_router_with_the_same_embedder_has_nothing_embedded_twice(memory: Path) -> None:

@@ -49,7 +49,7 @@ def test_texts_that_are_cut_to_the_same_beginning_are_not_alike() -> None:
         assert decision.model == "strong"
         assert decision.request.evidence is not None
         assert decision.request.evidence.matches == ()
-        assert decision.request.evidence.learned is None
+        assert decision.request.evidence.standings[0].learned is None
 
 
 def test_one_of_them_is_known_again_whatever_its_spacing() -> None:

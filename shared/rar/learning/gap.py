@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from rar.evidence import USUAL_SCATTER
 from rar.linear import BUCKETS, Array, Design, ridge, terms
 from rar.values import Vector
 
@@ -71,10 +72,10 @@ def fit(
             requests a little better, but draw what is expected so near the mean that its level is of no use.
         previous: A model of most of the same requests, from which the solver starts.
     """
-    scatter = float(np.average((gaps - np.average(gaps, weights=weights)) ** 2, weights=weights))
     given = np.zeros(len(texts)) if priors is None else priors
     dense = np.stack([_dense(*facts) for facts in zip(texts, embeddings, given, strict=True)])
     design = Design.of(texts, dense)
+    spread = scatter(gaps, weights)
     gaps = gaps - trust * given
     seen = float(weights.sum() ** 2 / (weights @ weights))
     support = seen + trust * PRIOR_SUPPORT
@@ -87,7 +88,13 @@ def fit(
     # The penalty leaves the level a little off, and at the level the threshold is steered.
     mean += seen / support * float(np.average(gaps - mean - design.times(solved), weights=weights))
     words, others = solved[:BUCKETS].astype(np.float32), solved[BUCKETS:]
-    return GapModel(len(texts), support, mean, design.idf.astype(np.float32), words, others, trust, scatter)
+    return GapModel(len(texts), support, mean, design.idf.astype(np.float32), words, others, trust, spread)
+
+
+def scatter(gaps: Array, weights: Array) -> float:
+    """Weighted variance of gaps, and of one more that scatters as usual: few that are alike prove no calm."""
+    squares = (gaps - np.average(gaps, weights=weights)) ** 2
+    return float((np.average(squares, weights=weights) * len(gaps) + USUAL_SCATTER) / (len(gaps) + 1))
 
 
 def _dense(text: str | None, embedding: Vector, prior: float | None) -> Array:

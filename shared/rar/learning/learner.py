@@ -125,7 +125,9 @@ class Learner:
         if evidence is None or is_long(request.task):  # none of those is expected
             return set()
         known = {kind.model_id: kind for kind in kinds_of(request.namespace, request.task, evidence)}
-        return {known[trial.weak_id] for trial in batch.trials if trial.guide_id is None and trial.weak_id in known}
+        tried = {trial.weak_id: trial.ok for trial in batch.trials if trial.guide_id is None}
+        # Where a cheaper model will do, a dearer one's score takes that for an example.
+        return {kind for id, kind in known.items() if id in tried or any(tried.get(other) for other in kind.cheaper)}
 
     def _turned(self, found: Findings) -> tuple[Guide, ...]:
         """The guides to be quarantined for what the weak model said by them."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from rar.errors import ConfigurationError, UnknownNameError
-from rar.evidence import Evidence, Standing
+from rar.evidence import USUAL_SCATTER, Evidence, Standing
 from rar.learning.origins import comparable
 from rar.learning.verdicts import Verdict, refuted, verdict
 from rar.memory.base import PolicyStep
@@ -55,6 +55,7 @@ YOUNG = 8  # trials up to which each new request that a guide is used on is chec
 BELIEVED = 4  # trials of other contexts at most that make audits fewer: an eighth of what is borrowed stays checked
 SETTLED = 300  # calls before which what was expected was a guess
 AUDITS = 0.05  # the share of answers that is audited in the long run, unless a user names one
+BIAS_SPREAD = USUAL_SCATTER / 150.0  # variance of what expectations are wrong by: as if 150 audits had found nothing
 SMALLEST_LOSS = 0.005  # that a floor allows, as far as audits go: a floor of 1 would have all checked
 
 # --- policies -------------------------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ class FloorPolicy:
         start: The first threshold.
         bounds: Within which the threshold moves.
         doubt: The first part of what audits found expectations to be wrong by, which is not believed: few audits, each
-            right or wrong, scatter by about so much.
+            right or wrong, scatter by about so much; those of gaps that scatter less, by less.
         borrowed: Chance that a verdict of one trial is audited that was found in another context of use than the one
             at hand. Of up to four trials it is that part: what messages brought about is checked within a few requests.
         wary: What more confidence is needed just before the alarm that a model changed.
@@ -190,11 +191,13 @@ class FloorPolicy:
         """
         if not self.audit_rate:
             return 0.0
-        often = max(self.audit_rate, self.first_audits / math.sqrt(standing.state.audits + 1.0))
-        if standing.scatter is None or self.audit_rate != AUDITS:
-            return often
-        allowed = min(max(1.0 - self.quality, SMALLEST_LOSS), 0.5)
-        return often * min(max(standing.scatter / (allowed * (1.0 - allowed)), self.calmest), 1.0)
+        calm = 1.0
+        if standing.scatter is not None and self.audit_rate == AUDITS:
+            allowed = min(max(1.0 - self.quality, SMALLEST_LOSS), 0.5)
+            calm = min(max(standing.scatter / (allowed * (1.0 - allowed)), self.calmest), 1.0)
+        # Chances of c / sqrt(audits) come to audits by the power 2/3 of c.
+        first = self.first_audits * math.pow(calm, 1.5) / math.sqrt(standing.state.audits + 1.0)
+        return max(self.audit_rate * calm, first)
 
     def _doubt(self, found: Verdict) -> float:
         """The chance with which a remembered request's verdict is audited: less, the more trials it rests on.
@@ -298,8 +301,10 @@ class FloorPolicy:
             return 0.0
         loss = route.expected or 0.0
         if route.guess:
-            bias = standing.state.bias
-            loss = max(loss + bias - min(max(bias, -self.doubt), self.doubt), 0.0)
+            bias, doubt = standing.state.bias, self.doubt
+            if standing.scatter is not None:
+                doubt *= min(math.sqrt(standing.scatter / USUAL_SCATTER), 1.0)
+            loss += bias - min(max(bias, -doubt), doubt)
         return loss
 
     def _step_of(
@@ -318,10 +323,11 @@ class FloorPolicy:
                 surprise = _log_ratio(alone - self.alone(standing, evidence)[0], *WORSE_SHADOW)
         if gap is None and surprise is None:
             return None
+        scatter = USUAL_SCATTER if standing.scatter is None else standing.scatter
         return PolicyStep(
             found.namespace, 0.0, audit=gap is not None, error=gap is not None and gap > 0.0, start=self.start,
             low=self.bounds[0], high=self.bounds[1], residual=residual, surprise=surprise, at=evidence.now,
-            model=standing.model_id,
+            model=standing.model_id, inertia=scatter / BIAS_SPREAD,
         )  # fmt: skip
 
     def _confidence(self, gaps: float, trials: float, prior: float, weight: float) -> tuple[float, float]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rar.evidence import Evidence
+from rar.evidence import USUAL_SCATTER, Evidence
 from rar.forking import NUMERIC, Lock
-from rar.learning.gap import GapModel, fit
+from rar.learning.gap import GapModel, fit, scatter
 from rar.learning.origins import shares
 from rar.learning.prior import Prior
 from rar.learning.verdicts import of_pair, works
@@ -20,17 +20,22 @@ from rar.values import Experience, Origin, Vector
 
 logger = logging.getLogger("rar")
 
-LEAST = 40  # requests below which nothing is learned
+LEAST = 16  # requests below which nothing is learned
+LEAST_USUAL = 40  # the same where gaps scatter as usual; the error of a mean goes with their variance
 LEAST_JUDGED = 12  # of them that were judged of the model itself
 GROWTH = 0.25  # share by which what is known must grow before a score is fitted anew
-OPTIMISM = 0.5  # a fit to n requests expects too little of those it likes best, by about this over the root of n,
-SEEN_ENOUGH = 1_000  # and never by less than for so many: what it likes best changes with the traffic
+SEEN_ENOUGH = 1_000  # requests beyond which a fit is hopeful still: what it likes best changes with the traffic
 MOST = 20_000  # newest experiences that a fit looks at
 
 
-def doubt(examples: float) -> float:
-    """What to add to the gap that a fit to so many requests expects."""
-    return OPTIMISM / math.sqrt(min(examples, SEEN_ENOUGH))
+def doubt(examples: float, scatter: float = USUAL_SCATTER) -> float:
+    """What to add to the gap that a fit expects: too little of those that it likes best, by about a standard error.
+
+    Args:
+        examples: How many requests it was fitted to.
+        scatter: Variance of their gaps.
+    """
+    return math.sqrt(scatter / min(examples, SEEN_ENOUGH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,8 @@ class LearnedScores:
     def __init__(self, memory: Memory, prior: Prior | None) -> None:
         self._memory, self._prior = memory, prior
         self._models: dict[Kind, GapModel | None] = {}
-        self._new: dict[Kind, int] = {}
+        self._new: dict[Kind, int] = {}  # requests of which the score knows nothing yet
+        self._due: dict[Kind, float] = {}  # as many of those as it is fitted anew for
         self._lock = Lock()
 
     def expect(self, kind: Kind, text: str, embedding: Vector, prior: float | None) -> Expected | None:
@@ -93,7 +99,7 @@ class LearnedScores:
         if model is None:
             return None
         with NUMERIC:
-            gap = model.expect(text, embedding, prior) + doubt(model.support)
+            gap = model.expect(text, embedding, prior) + doubt(model.support, model.scatter)
             return Expected(gap, model.scatter, model.examples)
 
     def known(self, kind: Kind) -> bool:
@@ -107,13 +113,15 @@ class LearnedScores:
     def refresh(self, kind: Kind) -> None:
         """Fit the score of `kind` if it is due."""
         with NUMERIC, self._lock:
-            before, new = self._models.get(kind), self._new.get(kind, 0)
-            least = LEAST if before is None else GROWTH * before.examples + 20
-            if self.known(kind) and new < least:
+            before = self._models.get(kind)
+            if self.known(kind) and self._new.get(kind, 0) < self._due.get(kind, LEAST):
                 return
-            self._models[kind] = self._fit(kind, before) or before
-            if self._models[kind] is not None:
-                self._new[kind] = 0
+            fitted = self._fit(kind, before)
+            self._models[kind] = fitted or before
+            if fitted is not None:
+                self._new[kind], self._due[kind] = 0, GROWTH * fitted.examples + 20.0
+            else:  # too little is known yet: not to be read anew for each request
+                self._due[kind] = max((1.0 + GROWTH) * self._new[kind], LEAST)
 
     def _fit(self, kind: Kind, before: GapModel | None) -> GapModel | None:
         found = self._memory.experiences(namespace=kind.namespace, task=kind.task, limit=MOST)
@@ -124,7 +132,9 @@ class LearnedScores:
             began = min((row.at for row in judged), default=math.inf)
             rows = [row for row in rows if row.judged or row.at >= began]
         self._new[kind] = max(self._new.get(kind, 0), len(rows))
-        if len(rows) < LEAST or len(judged) < LEAST_JUDGED:
+        weights = np.array([row.weight for row in rows]) * shares([row.origins for row in rows])
+        gaps = np.array([row.gap for row in rows])
+        if len(judged) < LEAST_JUDGED or len(rows) < max(LEAST, LEAST_USUAL * scatter(gaps, weights) / USUAL_SCATTER):
             return None
         texts, embeddings = [row.experience.text for row in rows], np.stack([row.experience.embedding for row in rows])
         priors, trust = None, 0.0
@@ -132,8 +142,6 @@ class LearnedScores:
             asked = [text or "" for text in texts]
             priors = self._prior.gaps(self._prior.scores(asked, embeddings))
             trust = float(self._prior.rows > 0)
-        weights = np.array([row.weight for row in rows]) * shares([row.origins for row in rows])
-        gaps = np.array([row.gap for row in rows])
         return fit(texts, embeddings, gaps, weights, priors, trust=trust, previous=before)
 
 

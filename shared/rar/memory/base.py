@@ -54,7 +54,8 @@ class PolicyStep:
         model: Id of the model whose state moves; `""` for what holds of the whole namespace.
         audit: The answer was served by the weak model and judged; `error` if it did not agree with the strong one.
         residual: What an audit found the gap to be above the expected one; `bias` moves towards it by 1 in
-            `audits` + 150, at least 1 in 600.
+            `audits` + `inertia`, at least 1 in 600.
+        inertia: Audits that a bias of 0 counts for.
         reference: Quality of the strong answer; the mean moves towards it by 1 in 500.
         surprise: Log likelihood ratio of what a judged attempt showed, the weak model being worse than it was against
             its being as it was; a sum of them rings the alarm.
@@ -75,6 +76,7 @@ class PolicyStep:
     at: float = 0.0
     model: str = ""
     changed: float = 0.0
+    inertia: float = 150.0
 
 
 ALARM = 5.5  # of the sum of surprises: at the very least e^5.5 judged attempts lie between false ones

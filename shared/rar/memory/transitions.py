@@ -159,7 +159,7 @@ def moved(state: PolicyState, step: PolicyStep) -> PolicyState:
     start = step.start if state.threshold is None else state.threshold
     audits, bias, reference = state.audits + step.audit, state.bias, state.reference
     if step.residual is not None:
-        bias += (step.residual - bias) / min(audits + 150, 600)
+        bias += (step.residual - bias) / min(audits + step.inertia, 600)
     if step.reference is not None:
         reference += (step.reference - reference) / 500
     drift = max(state.drift + (step.surprise or 0.0), 0.0)
