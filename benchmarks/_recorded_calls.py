@@ -19,8 +19,6 @@ from rar.local.server import LocalServer
 from rar.local.weights import GGUFS, LocalModel
 from rar.values import Call
 
-_FRESH_TEMPERATURE = 0.7
-
 
 class OutOfTimeError(Exception):
     """An answer is not recorded, and the time for making new ones is over."""
@@ -123,7 +121,7 @@ def _parameters(model: LocalModel, call: Call) -> dict[str, Any]:
         "model": GGUFS[model].id,
         "messages": messages,
         "max_tokens": call.request.options.get("max_tokens", DEFAULT_TOKENS),
-        "temperature": _FRESH_TEMPERATURE if call.fresh else 0.0,
+        "temperature": 0.0 if call.sampling is None else call.sampling.temperature or 0.0,
         "seed": 1,
     }
 

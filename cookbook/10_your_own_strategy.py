@@ -12,7 +12,7 @@ from _models import LARGE, SMALL, expect, play, show
 from langchain_openai import ChatOpenAI
 
 from langchain_rar import RouterChatModel
-from rar import Answer, Call, Cascade, Reply, Request, Route, Steps, ask_all
+from rar import Answer, Call, Cascade, Reply, Request, Route, Sampling, Steps, ask_all
 from rar.values import Choice
 
 FACT, PROOF = "What is the capital of Peru?", "Prove that there is no largest prime."
@@ -43,8 +43,10 @@ class Unanimous:
     samples: int = 3
 
     def steps(self, request: Request) -> Steps[Choice]:
-        drafts = yield from ask_all([Call("weak", request, fresh=True)] * self.samples)
-        said = {draft.text for draft in drafts if isinstance(draft, Reply)}
+        sample = Call("weak", request, sampling=Sampling(temperature=0.7))
+        outcomes = yield from ask_all([sample] * self.samples)
+        drafts = [outcome for outcome in outcomes if isinstance(outcome, Reply)]  # a call may have failed
+        said = {draft.text for draft in drafts}
         if len(said) == 1 and "not sure" not in said.pop():
             return Answer(drafts[0], reason="unanimous")
         return Route("strong", reason="divided")  # routed to, not asked, so that its answer can stream

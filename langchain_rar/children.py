@@ -26,7 +26,6 @@ from rar.errors import MissingDependencyError
 Child: TypeAlias = Runnable[LanguageModelInput, Any]
 Binding: TypeAlias = RunnableBindingBase[LanguageModelInput, Any]
 
-SAMPLING_TEMPERATURE = 0.7
 _ID_FIELDS = ("model_name", "model", "model_id", "deployment_name")
 
 
@@ -214,29 +213,3 @@ def _without_callbacks(
         return own
 
     return made
-
-
-def sampling(child: Child) -> Child:
-    """`child` without caches, and with some temperature where it was set to less: its answers are independent."""
-
-    def change(model: Child) -> Child:
-        if not isinstance(model, BaseChatModel):
-            return model
-        update: dict[str, Any] = {"cache": False}
-        temperature = getattr(model, "temperature", None)
-        if temperature is not None and temperature < SAMPLING_TEMPERATURE:
-            update["temperature"] = SAMPLING_TEMPERATURE
-        return model.model_copy(update=update)
-
-    def warm(binding: Binding) -> Child:
-        return binding.model_copy(update={"kwargs": warmed(binding.kwargs)})
-
-    return map_models(child, change, warm)
-
-
-def warmed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Call arguments whose temperature, if they have one, lets answers differ."""
-    temperature = kwargs.get("temperature")
-    if temperature is None or temperature >= SAMPLING_TEMPERATURE:
-        return dict(kwargs)
-    return {**kwargs, "temperature": SAMPLING_TEMPERATURE}

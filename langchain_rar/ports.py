@@ -11,14 +11,17 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from langchain_rar.authors import readable
-from langchain_rar.children import Child, NamedModel, model_id, sampling, silent, warmed
+from langchain_rar.children import Child, NamedModel, model_id, silent
 from langchain_rar.forms import PLAIN, Form
 from langchain_rar.messages import as_message, reply_of, to_langchain
+from langchain_rar.sampling import sampled, without
 from langchain_rar.silence import unseen
 from rar.injection import messages_of
+from rar.sampling import Sampling
 from rar.values import Call, Reply
 
 FORM, ARGUMENTS = "form", "arguments"  # the keys of `Request.options`
+_KEPT = 8  # samplings whose copies of a child are kept
 
 
 class ChildModel:
@@ -26,6 +29,7 @@ class ChildModel:
 
     def __init__(self, role: str, child: Child) -> None:
         self.role, self._given = role, child
+        self._samples: dict[Sampling, Child] = {}
         self.id = model_id(child) or f"{type(child).__name__}:{role}"
 
     def __repr__(self) -> str:
@@ -59,9 +63,9 @@ class ChildModel:
     def _asking(self, call: Call) -> Child:
         options = call.request.options
         arguments: Mapping[str, Any] = options.get(ARGUMENTS, {})
-        if call.fresh:
-            return _form(call).asking(self._fresh, warmed(arguments))
-        return _form(call).asking(self._silent, arguments)
+        if call.sampling is None:
+            return _form(call).asking(self._silent, arguments)
+        return _form(call).asking(self._sampled(call.sampling), without(arguments, call.sampling))
 
     def _reply(self, call: Call, output: Any) -> Reply:
         return reply_of(self.role, as_message(_form(call).message_in(output)), self.id)
@@ -70,9 +74,14 @@ class ChildModel:
     def _silent(self) -> Child:
         return silent(self.child)
 
-    @cached_property
-    def _fresh(self) -> Child:
-        return sampling(self._silent)
+    def _sampled(self, sampling: Sampling) -> Child:
+        # Kept, so that forms know it again.
+        known = self._samples.get(sampling)
+        if known is None:
+            if len(self._samples) >= _KEPT:
+                self._samples.clear()
+            known = self._samples[sampling] = sampled(self._silent, sampling)
+        return known
 
 
 def _form(call: Call) -> Form:

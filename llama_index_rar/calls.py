@@ -19,8 +19,9 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from llama_index.core.base.llms.generic_utils import (
@@ -56,6 +57,7 @@ def can_call_tools(child: LLM) -> bool:
 class Kind(ABC):
     """One kind of call. `filled` is the template it came of, to which the child's own settings for prompts apply."""
 
+    arguments: Mapping[str, Any] = MappingProxyType({})
     filled: Filled | None = None
     needs_tools: bool = False
     has_turns: bool = False  # whether later calls may go on with what this one began
@@ -77,6 +79,10 @@ class Kind(ABC):
     def task_of(self, work: str = "answer", tools: Sequence[Any] = (), schema: Any = None) -> str:
         """The task of a call of this kind, whose prompt says what work it is, and may name tools and a form as well."""
         return task_of(work=work, tools=self.shapes or tools, schema=schema if self.schema is None else self.schema)
+
+    def with_arguments(self, arguments: Mapping[str, Any]) -> Kind:
+        """The same kind of call with other arguments."""
+        return replace(self, arguments=arguments)  # type: ignore[type-var]  # each kind is a dataclass
 
     @abstractmethod
     def call(self, child: LLM, messages: Messages) -> Any: ...

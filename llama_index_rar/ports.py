@@ -32,12 +32,14 @@ from llama_index_rar.calls import Chat, Complete, Kind
 from llama_index_rar.filled import extended
 from llama_index_rar.hiding import unseen
 from llama_index_rar.messages import from_messages, model_name, to_messages
+from llama_index_rar.sampling import arguments_for, sampled
 from rar.injection import messages_of, notes_first
+from rar.sampling import Sampling
 from rar.values import Call, Reply
 
 KIND = "llama_index.kind"  # where `Request.options` holds how the user made the call
 AUDIENCE = "llama_index.audience"  # and who may read what of the conversation
-_FRESH_TEMPERATURE = 0.7
+_KEPT = 8  # samplings whose copies of a child are kept
 
 
 def kind_of(call: Call) -> Kind:
@@ -72,7 +74,7 @@ class Port:
 
     def __init__(self, child: LLM) -> None:
         self._child = child
-        self._copies: dict[bool, LLM] = {}
+        self._copies: dict[Sampling | None, LLM] = {}
 
     def __repr__(self) -> str:
         return f"Port({self.id!r})"
@@ -90,30 +92,37 @@ class Port:
         return await contextvars.Context().run(loop.create_task, self._acall(call))
 
     def _call(self, call: Call) -> Reply:
-        kind, child = kind_of(call), self._silent(call.fresh)
+        kind, child = self._prepared(call)
         with unseen():
             return kind.reply(call.model, child, kind.call(child, sent(call, child)))
 
     async def _acall(self, call: Call) -> Reply:
-        kind, child = kind_of(call), self._silent(call.fresh)
+        kind, child = self._prepared(call)
         with unseen():
             return kind.reply(call.model, child, await kind.acall(child, sent(call, child)))
 
-    def _silent(self, fresh: bool) -> LLM:
+    def _prepared(self, call: Call) -> tuple[Kind, LLM]:
+        kind, child = kind_of(call), self._silent(call.sampling)
+        if call.sampling is None:
+            return kind, child
+        return kind.with_arguments(arguments_for(child, kind.arguments, call.sampling)), child
+
+    def _silent(self, sampling: Sampling | None) -> LLM:
         # Kept, because a copy that has not called yet opens a connection of its own.
-        if fresh not in self._copies:
-            self._copies[fresh] = silent(self._child, fresh)
-        return self._copies[fresh]
+        known = self._copies.get(sampling)
+        if known is None:
+            if len(self._copies) >= _KEPT:
+                self._copies.clear()
+            known = silent(self._child)
+            known = self._copies[sampling] = known if sampling is None else sampled(known, sampling)
+        return known
 
 
-def silent(child: LLM, fresh: bool = False) -> LLM:
-    """A copy of `child` that has no callback handlers, and some temperature if it is to give `fresh` samples."""
+def silent(child: LLM) -> LLM:
+    """A copy of `child` that has no callback handlers."""
     manager = CallbackManager([])
     manager.handlers = []  # an empty list given above is taken for "the global ones"
-    update: dict[str, Any] = {"callback_manager": manager}
-    if fresh and "temperature" in type(child).model_fields:
-        update["temperature"] = _FRESH_TEMPERATURE
-    return child.model_copy(update=update)
+    return child.model_copy(update={"callback_manager": manager})
 
 
 class Playback(FunctionCallingLLM):

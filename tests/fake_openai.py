@@ -261,7 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif reply.cut_after is not None:
             self.close_connection = True
         else:
-            self._json({**frame, "choices": [_choice(reply, chat=chat)], **_usage(reply)})
+            self._json({**frame, "choices": [_choice(reply, body, chat=chat)], **_usage(reply)})
 
     def _json(self, payload: Json, status: int = 200) -> None:
         data = json.dumps(payload).encode()
@@ -314,8 +314,26 @@ def _tool_calls(reply: Reply) -> list[Json]:
     ]
 
 
-def _choice(reply: Reply, *, chat: bool) -> Json:
-    end = {"index": 0, "finish_reason": reply.finish, "logprobs": None}
+def _words(text: str) -> list[str]:
+    return re.findall(r"\s*\S+\s*?", text)
+
+
+def _logprobs(words: Sequence[str], body: Json) -> Json | None:
+    """One token a word, each half as likely as the one before."""
+    if not body.get("logprobs"):
+        return None
+    weighed = [(word, -math.log(2) * place) for place, word in enumerate(words)]
+    if "messages" not in body:
+        return {"tokens": [token for token, _ in weighed], "token_logprobs": [logprob for _, logprob in weighed]}
+    return {
+        "content": [
+            {"token": token, "logprob": logprob, "bytes": None, "top_logprobs": []} for token, logprob in weighed
+        ]
+    }
+
+
+def _choice(reply: Reply, body: Json, *, chat: bool) -> Json:
+    end = {"index": 0, "finish_reason": reply.finish, "logprobs": _logprobs(_words(reply.text), body)}
     if not chat:
         return {**end, "text": reply.text}
     message: Json = {"role": "assistant", "content": reply.text or None}
@@ -327,10 +345,11 @@ def _choice(reply: Reply, *, chat: bool) -> Json:
 def _deltas(reply: Reply, body: Json, frame: Json, *, chat: bool) -> Iterator[Json]:
     def chunk(finish: str | None = None, **delta: Any) -> Json:
         inner = {"delta": delta} if chat else {"text": delta.get("content", "")}
-        return {**frame, "choices": [{"index": 0, "finish_reason": finish, **inner}]}
+        weighed = _logprobs([delta["content"]], body) if delta.get("content") else None
+        return {**frame, "choices": [{"index": 0, "finish_reason": finish, "logprobs": weighed, **inner}]}
 
     yield chunk(role="assistant", content="")
-    for word in re.findall(r"\s*\S+\s*?", reply.text):
+    for word in _words(reply.text):
         yield chunk(content=word)
     for call in _tool_calls(reply):
         index, function = call["index"], call["function"]

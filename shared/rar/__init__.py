@@ -9,7 +9,7 @@ from rar.models import FunctionModel
 from rar.router import Router
 from rar.strategies import RAR, Cascade, Threshold
 from rar.strategy import Steps, Strategy, ask, ask_all
-from rar.values import Answer, Call, Decision, Guide, Message, Reply, Request, Route, Usage
+from rar.values import Answer, Call, Decision, Guide, Message, Reply, Request, Route, Sampling, Usage
 from rar.views import RouterStats
 
 __version__ = version("rar-llm")
@@ -31,6 +31,7 @@ __all__ = [
     "Router",
     "RouterStats",
     "SQLiteMemory",
+    "Sampling",
     "Steps",
     "Strategy",
     "Threshold",

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rar.errors import UnknownModelError
 from rar.strategy import Outcome, Steps
+from rar.timeouts import awithin, within
 from rar.values import Call, Failure, Reply
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ def _make_all(batch: list[Call], models: Models) -> list[Outcome]:
 def _make(call: Call, models: Models) -> Outcome:
     model = _find(call, models)
     try:
-        return model.call(call)
+        return within(_limit(call), call.model, lambda: model.call(call))
     except Exception as error:
         return Failure(call.model, error)
 
@@ -94,9 +95,13 @@ def _make(call: Call, models: Models) -> Outcome:
 async def _amake(call: Call, models: Models) -> Outcome:
     model = _find(call, models)
     try:
-        return await model.acall(call)
+        return await awithin(_limit(call), call.model, model.acall(call))
     except Exception as error:
         return Failure(call.model, error)
+
+
+def _limit(call: Call) -> float | None:
+    return None if call.sampling is None else call.sampling.timeout
 
 
 def _find(call: Call, models: Models) -> Model:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rar.errors import UnknownModelError
 from rar.naming import function_name
-from rar.values import Call, Choice, Failure, Guide, Purpose, Reply, Request, Route
+from rar.values import Call, Choice, Failure, Guide, Purpose, Reply, Request, Route, Sampling
 
 T = TypeVar("T")
 Outcome: TypeAlias = Reply | Failure
@@ -29,14 +29,19 @@ class Strategy(Protocol):
 
 
 def ask(
-    model: str, request: Request, *, guide: Guide | None = None, purpose: Purpose = "draft", fresh: bool = False
+    model: str,
+    request: Request,
+    *,
+    guide: Guide | None = None,
+    purpose: Purpose = "draft",
+    sampling: Sampling | None = None,
 ) -> Steps[Reply]:
     """Have one call made and return its reply.
 
     Raises:
         Exception: Whatever the call raised.
     """
-    (outcome,) = yield from ask_all([Call(model, request, guide, purpose, fresh)])
+    (outcome,) = yield from ask_all([Call(model, request, guide, purpose, sampling)])
     if isinstance(outcome, Failure):
         raise outcome.error
     return outcome

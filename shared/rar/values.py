@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rar.naming import cause
+from rar.replies import Failure as Failure  # noqa: PLC0414 - these belong to the same vocabulary
+from rar.replies import Reply as Reply  # noqa: PLC0414
+from rar.replies import ToolCall as ToolCall  # noqa: PLC0414
+from rar.replies import Usage as Usage  # noqa: PLC0414
+from rar.sampling import Sampling as Sampling  # noqa: PLC0414
 from rar.stamps import seal
 from rar.words import why
 
@@ -40,34 +44,6 @@ class Message:
     text: str
     native: Any = field(default=None, compare=False, repr=False)
     suffix: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A tool that a model asked for: its name and its arguments as parsed JSON."""
-
-    name: str
-    arguments: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one or more calls: as the provider counted them, or `estimated` from the text (`rar.tokens`)."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    estimated: bool = False  # in part at least
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.estimated or other.estimated,
-        )
-
-    @property
-    def total(self) -> int:
-        return self.input_tokens + self.output_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,48 +221,15 @@ class Request:
 class Call:
     """A model call that a strategy, the learning ladder or a judge wants made.
 
-    `fresh` asks for an independent sample: no cache, and some temperature where the model has such a setting.
+    Args:
+        sampling: Settings of this call alone, which then no cache answers; None: as the user set the model.
     """
 
     model: str
     request: Request
     guide: Guide | None = None
     purpose: Purpose = "serve"
-    fresh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a model answered.
-
-    Args:
-        usage: What the provider reported; counts that are 0 were not, and are estimated where they are needed.
-        model_id: The provider's own name of the model that answered.
-        cached: It came from a cache of the framework, and cost nothing.
-    """
-
-    model: str
-    text: str
-    tool_calls: tuple[ToolCall, ...] = ()
-    usage: Usage = Usage()
-    model_id: str = ""
-    native: Any = field(default=None, compare=False, repr=False)
-    cached: bool = False
-
-    @property
-    def empty(self) -> bool:
-        return not self.text.strip() and not self.tool_calls
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A call that raised, as a value."""
-
-    model: str
-    error: Exception
-
-    def __repr__(self) -> str:
-        return f"Failure({self.model!r}, {cause(self.error)})"
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import pytest
 
 from rar.learning.judges import ExactJudge
 from rar.learning.shadow import Findings, Ladder
+from rar.sampling import FRESH, Sampling
 from rar.strategy import Outcome, Steps
 from rar.values import Call, Failure, Guide, Reply, Request, question
 
@@ -62,12 +63,12 @@ def test_rung_b_known_guides_are_tried_in_order_until_one_works() -> None:
 
 
 def test_rung_c_the_strong_model_writes_a_guide_which_is_verified_by_a_fresh_sample() -> None:
-    fresh: list[bool] = []
+    samplings: list[Sampling | None] = []
 
     def answer(call: Call) -> Reply:
         if call.model == "strong":
             return Reply("strong", STEPS)
-        fresh.append(call.fresh)
+        samplings.append(call.sampling)
         return weak(call, RIGHT if call.guide else WRONG)
 
     calls, found = play(Ladder(ExactJudge()).steps(QUESTION, REFERENCE), answer)
@@ -78,7 +79,7 @@ def test_rung_c_the_strong_model_writes_a_guide_which_is_verified_by_a_fresh_sam
         ("weak", "guide", "draft"),
         ("weak", "guide", "draft"),
     ]
-    assert fresh == [False, False, True]
+    assert samplings == [None, None, FRESH]
     assert found.guide == STEPS
     assert [attempt.ok for attempt in found.attempts] == [False, True, True]
 

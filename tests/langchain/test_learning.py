@@ -19,7 +19,6 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 from langchain_rar import RouterChatModel
-from langchain_rar.children import sampling, silent
 from langchain_rar.ports import ChildModel
 from rar.drive import Models
 from rar.router import Router
@@ -195,31 +194,6 @@ def test_a_port_sends_what_the_engine_wrote(chat: MakeModel, fake_openai: FakeOp
     assert [(m["role"], m["content"]) for m in fake_openai.calls()[0].messages] == [
         ("system", "You judge."), ("user", "Same?"), ("assistant", "Yes."),
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("own", "bound", "sent"), [(0, None, 0.7), (1, None, 1.0), (None, None, None), (None, 0, 0.7), (0, 0.9, 0.9)]
-)
-def test_a_fresh_call_is_a_sample_of_its_own(
-    own: float | None, bound: float | None, sent: float | None, chat: MakeModel, fake_openai: FakeOpenAI
-) -> None:
-    cache = InMemoryCache()
-    model = chat("small", cache=cache, **({} if own is None else {"temperature": own}))
-    port = ChildModel("weak", model if bound is None else model.bind(temperature=bound))
-
-    for _ in range(2):
-        port.call(Call("weak", question("Hello"), fresh=True))
-
-    assert [call.body.get("temperature") for call in fake_openai.calls()] == [sent, sent]
-    assert cache._cache == {}
-
-
-def test_silence_and_sampling_leave_the_users_model_alone(chat: MakeModel) -> None:
-    model = chat("small", callbacks=[Notes()], temperature=0)
-
-    silent(sampling(model))
-
-    assert (len(model.callbacks or []), model.temperature, model.cache) == (1, 0, None)
 
 
 # --- what is not learned from ---------------------------------------------------------------------------------------

@@ -205,12 +205,6 @@ class TestShadowCalls:
 
         assert (fake_openai.calls()[0].body["stop"], fake_openai.calls()[0].body["temperature"]) == (["!"], 0.2)
 
-    def test_fresh_calls_have_some_temperature(self, port: Port, fake_openai: FakeOpenAI) -> None:
-        port.call(Call("weak", request("Hello"), fresh=True))
-        port.call(Call("weak", request("Hello")))
-
-        assert [sent.body["temperature"] for sent in fake_openai.calls()] == [0.7, 0.1]
-
     def test_a_model_is_known_by_its_providers_name(self, port: Port) -> None:
         assert port.id == "small"
 

@@ -10,6 +10,7 @@ from rar.guarding import PASSED_ON
 from rar.learning.guides import GuideCheck, check_guide, guide_request, parse_guide
 from rar.learning.judges import Judge, Verdict
 from rar.naming import cause
+from rar.sampling import FRESH, Sampling
 from rar.strategy import Steps, ask
 from rar.values import STRONG, WEAK, Guide, Purpose, Reply, Request
 
@@ -219,7 +220,8 @@ class Ladder:
             return
         draft = _draft(request, text)
         for sample in range(self.samples):
-            ok = yield from self._attempt(found, request, reference, model, draft, "guide", fresh=sample > 0)
+            sampling = FRESH if sample else None
+            ok = yield from self._attempt(found, request, reference, model, draft, "guide", sampling=sampling)
             if sample == 0 and not ok:
                 found.refused = "did not help on its own request"
                 return
@@ -234,10 +236,10 @@ class Ladder:
         guide: Guide | None,
         purpose: Purpose = "shadow",
         *,
-        fresh: bool = False,
+        sampling: Sampling | None = None,
         drawn: bool = False,
     ) -> Steps[bool | None]:
-        candidate = yield from ask(model, request, guide=guide, purpose=purpose, fresh=fresh)
+        candidate = yield from ask(model, request, guide=guide, purpose=purpose, sampling=sampling)
         verdict = yield from self._judge(request, reference, candidate)
         if verdict.agrees is None:
             found.give_up(verdict)

@@ -1,0 +1,67 @@
+"""How a call samples: what may be asked for, and what models are known to refuse."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields, replace
+
+from rar.errors import ConfigurationError
+from rar.naming import shown
+from rar.options import Number, named_arguments
+
+_CHECKS = {
+    "temperature": Number(0.0, 2.0, optional=True),
+    "max_tokens": Number(1, whole=True, optional=True),
+    "seed": Number(-math.inf, whole=True, optional=True),
+    "timeout": Number(above=True, optional=True),
+}
+
+
+@named_arguments
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What a call asks of its model beside the request. No cache answers such a call.
+
+    What a model has no setting for, or is known to refuse, is left out. None leaves a setting as it is.
+
+    Args:
+        temperature: Makes the reply a sample of its own.
+        max_tokens: Of the reply.
+        logprobs: Whether to ask for the log-probability of each token (`Reply.logprobs`).
+        timeout: Seconds after which the call counts as failed.
+
+    Raises:
+        ConfigurationError: A value cannot work.
+    """
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    logprobs: bool = False
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            check(name, getattr(self, name))
+        if not isinstance(self.logprobs, bool):
+            raise ConfigurationError(f"logprobs={shown(self.logprobs)} is not True or False.")
+
+    @property
+    def settings(self) -> dict[str, float | int | bool]:
+        """What is asked for, by name."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in given.items() if value is not None and value is not False}
+
+
+FRESH = Sampling(temperature=0.7)  # another try of a model that may have been set to give one answer only
+
+# Models that sample in one way of their own: their providers refuse a temperature, and OpenAI's log-probabilities too.
+_FIXED = re.compile(
+    r"(?:^|[/.:])(?:o\d(?:$|-)|gpt-5(?!.*chat)|claude-(?:opus-4-7|fable-5|sonnet-5-5)|gemini-3\.(?:5-flash-lite|6-flash))"
+)
+
+
+def accepted(sampling: Sampling, model_id: str) -> Sampling:
+    """`sampling` without what the model of this name is known to refuse."""
+    return replace(sampling, temperature=None, logprobs=False) if _FIXED.search(model_id.lower()) else sampling
