@@ -1,7 +1,7 @@
 """What an answer says, in a form that can be compared: its option, number, yes or no, JSON, tool calls, or words.
 
-Shared by judges, votes and guides. Whatever a user or a model wrote is looked at in time that grows with its length and
-no faster: patterns see clipped texts, and none of them tries the same characters again and again.
+Shared by judges, votes, cascades and guides. `as_extractor` gives a function of a request and a reply. Whatever a user
+or a model wrote is looked at in time that grows with its length and no faster: patterns see clipped texts, and none of them tries the same characters again and again.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
+from rar.errors import UnknownNameError
 from rar.texts import clipped
 from rar.values import Reply, Request, ToolCall
 
@@ -274,3 +275,82 @@ def tool_names(reply: Reply) -> str:
 
 def multiset(calls: Sequence[ToolCall]) -> Counter[tuple[str, str]]:
     return Counter((call.name, canonical(dict(call.arguments))) for call in calls)
+
+
+# What a reply says, as a value that equals that of another which says the same; None where it says no such thing.
+Extractor: TypeAlias = Callable[[Request, Reply], Hashable]
+
+
+def letter(request: Request, reply: Reply) -> str | None:
+    """The letter of the option that a reply settles on."""
+    return find_letter(said(reply), find_options(question_of(request)))
+
+
+def number(reply: Reply) -> Decimal | None:
+    """A reply's final number."""
+    found = find_number(said(reply))
+    return found.value if found else None
+
+
+def yes_no(reply: Reply) -> str | None:
+    """The yes, no, true or false that a reply begins with."""
+    return yes_or_no(said(reply))
+
+
+def json_value(reply: Reply) -> str | None:
+    """The JSON object or array that a reply is or fences, in a canonical form."""
+    return find_json(said(reply))
+
+
+def tools(reply: Reply) -> frozenset[tuple[tuple[str, str], int]] | None:
+    """The tools that a reply calls, each with its arguments, in any order."""
+    return frozenset(multiset(reply.tool_calls).items()) or None
+
+
+def wording(reply: Reply) -> str | None:
+    """A reply's words, whatever their case, spacing and edge punctuation."""
+    return " ".join(words_of(said(reply))) or None
+
+
+def form_of(request: Request, reply: Reply) -> str:
+    """What kind of answer a reply is, which is the name of the extractor for it."""
+    if reply.tool_calls:
+        return "tools"
+    answer = said(reply)
+    if find_json(answer) is not None:
+        return "json"
+    if is_choice(request, answer):
+        return "letter"
+    if yes_or_no(answer) and (is_short(answer) or asks_yes_or_no(request)):
+        return "yes_no"
+    return "number" if is_numeric(request, answer) else "text"
+
+
+def auto(request: Request, reply: Reply) -> tuple[str, Hashable] | None:
+    """What a reply says by its own form, together with the form."""
+    form = form_of(request, reply)
+    value = EXTRACTORS[form](request, reply)
+    return None if value is None else (form, value)
+
+
+def _alone(extract: Callable[[Reply], Hashable]) -> Extractor:
+    return lambda _, reply: extract(reply)
+
+
+EXTRACTORS: Mapping[str, Extractor] = {
+    "auto": auto, "letter": letter, "number": _alone(number), "yes_no": _alone(yes_no), "json": _alone(json_value),
+    "tools": _alone(tools), "text": _alone(wording),
+}  # fmt: skip
+
+
+def as_extractor(value: str | Extractor) -> Extractor:
+    """The extractor of a name, or a function of a request and a reply itself.
+
+    Raises:
+        UnknownNameError: No extractor has this name.
+    """
+    if callable(value):
+        return value
+    if not isinstance(value, str) or value not in EXTRACTORS:
+        raise UnknownNameError("extract", value, EXTRACTORS)
+    return EXTRACTORS[value]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -20,19 +20,18 @@ from rar.answers import (
     SHORT,
     are_twins,
     asks_yes_or_no,
-    find_json,
-    find_letter,
     find_number,
-    find_options,
-    is_choice,
-    is_numeric,
+    form_of,
     is_short,
-    multiset,
+    json_value,
+    letter,
     numbers_in,
     question_of,
     said,
     shown,
     tool_names,
+    tools,
+    wording,
     words_of,
     yes_or_no,
 )
@@ -146,7 +145,7 @@ class ExactJudge(_Local):
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
         expected, given = said(reference), said(candidate)
-        if words_of(expected) == words_of(given):
+        if wording(reference) == wording(candidate):
             return True, "same text"
         if (polar := yes_or_no(expected)) and (is_short(expected) or asks_yes_or_no(request)):
             answer = yes_or_no(given)
@@ -163,8 +162,7 @@ class LetterJudge(_Local):
     name = "letter"
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
-        options = find_options(question_of(request))
-        expected, given = find_letter(said(reference), options), find_letter(said(candidate), options)
+        expected, given = letter(request, reference), letter(request, candidate)
         if expected is None:
             return None, "no option in the reference"
         return expected == given, f"{expected} / {given or 'no option'}"
@@ -198,7 +196,7 @@ class JsonJudge(_Local):
     name = "json"
 
     def compare(self, request: Request, reference: Reply, candidate: Reply) -> Opinion:
-        expected, given = find_json(said(reference)), find_json(said(candidate))
+        expected, given = json_value(reference), json_value(candidate)
         if expected is None:
             return None, "no JSON in the reference"
         return expected == given, "no JSON in the candidate" if given is None else "JSON compared"
@@ -216,7 +214,7 @@ class ToolsJudge(_Local):
         expected, given = tool_names(reference), tool_names(candidate)
         if expected != given:
             return False, f"{expected} / {given}"
-        return multiset(reference.tool_calls) == multiset(candidate.tool_calls), f"arguments of {expected}"
+        return tools(reference) == tools(candidate), f"arguments of {expected}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,17 +335,10 @@ class AutoJudge:
         """The judges that are asked in turn until one can tell."""
         if reference.tool_calls or candidate.tool_calls:
             return [ToolsJudge()]
-        text = said(reference)
-        if find_json(text) is not None:
-            return [JsonJudge()]
-        if is_choice(request, text):
-            return [LetterJudge()]
-        if yes_or_no(text) and (is_short(text) or asks_yes_or_no(request)):
-            first: Judge = ExactJudge()
-        elif is_numeric(request, text):
-            return [NumberJudge()]
-        else:
-            first = _SameWords()
+        form = form_of(request, reference)
+        if form in _OF_ONE_FORM:
+            return [_OF_ONE_FORM[form]]
+        first = ExactJudge() if form == "yes_no" else _SameWords()
         by_similarity = [EmbeddingJudge(self.embedder)] if self.embedder else []
         return [first, *by_similarity, *([self.llm] if self.llm else [])]
 
@@ -371,6 +362,9 @@ class _SameWords(_Local):
         if inside and len(expected) <= SHORT and len(given) <= SENTENCE and not hedged and framed:
             return True, "the candidate contains the reference"
         return None, "other text"
+
+
+_OF_ONE_FORM: Mapping[str, Judge] = {"json": JsonJudge(), "letter": LetterJudge(), "number": NumberJudge()}
 
 
 @dataclass(frozen=True, slots=True)
