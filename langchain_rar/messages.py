@@ -17,8 +17,9 @@ from langchain_core.messages import (
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 
+from rar.endings import finish_of, logprobs_of
 from rar.tokens import reported
-from rar.values import Decision, Message, Reply, Role, ToolCall
+from rar.values import Decision, Message, Reply, Role, ToolCall, Usage
 
 DECISION = "rar"  # the key in `response_metadata`
 SEAL = "rar_seal"  # beside it: what proves it when the message comes back
@@ -118,18 +119,27 @@ def reply_of(role: str, message: AIMessage, model_id: str) -> Reply:
         model_id,
         message,
         cached=is_cached(message),
+        logprobs=logprobs_of(said.get("logprobs")),
+        finish=finish_of((said,), called=bool(message.tool_calls)),
     )
+
+
+def usage_metadata(usage: Usage) -> UsageMetadata | None:
+    """Tokens as LangChain's messages hold them; None where none are known."""
+    if not usage.total:
+        return None
+    counts = UsageMetadata(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, total_tokens=usage.total)
+    if usage.cached_tokens:
+        counts["input_token_details"] = {"cache_read": usage.cached_tokens}
+    if usage.reasoning_tokens:
+        counts["output_token_details"] = {"reasoning": usage.reasoning_tokens}
+    return counts
 
 
 def message_of(reply: Reply) -> AIMessage:
     """A reply as a new message without an id, which is given to it by the run that plays it back."""
     if isinstance(reply.native, AIMessage):
         return reply.native.model_copy(update={"id": None})
-    usage = UsageMetadata(
-        input_tokens=reply.usage.input_tokens,
-        output_tokens=reply.usage.output_tokens,
-        total_tokens=reply.usage.total,
-    )
     calls = [
         {"name": call.name, "args": dict(call.arguments), "id": f"call_{index}", "type": "tool_call"}
         for index, call in enumerate(reply.tool_calls)
@@ -137,7 +147,7 @@ def message_of(reply: Reply) -> AIMessage:
     return AIMessage(
         content=reply.text,
         tool_calls=calls,
-        usage_metadata=usage if reply.usage.total else None,
+        usage_metadata=usage_metadata(reply.usage),
         response_metadata={"model_name": reply.model_id} if reply.model_id else {},
     )
 

@@ -125,7 +125,7 @@ class Serving:
         try:
             turn = self.turn(self.router.decide(self.request, self.models))
             for attempt in turn:
-                passed = _Passed(self, attempt.decision)
+                passed = _Passed(self, attempt)
                 with attempt:
                     call = self.prepared(attempt.decision, run.get_child())
                     with closing(stream_within(*self.limit(attempt), lambda: call.child.stream(*call.sent))) as source:  # noqa: B023
@@ -146,7 +146,7 @@ class Serving:
         try:
             turn = self.turn(await self.router.adecide(self.request, self.models))
             for attempt in turn:
-                passed = _Passed(self, attempt.decision)
+                passed = _Passed(self, attempt)
                 with attempt:
                     call = self.prepared(attempt.decision, run.get_child())
                     async with aclosing(astream_within(*self.limit(attempt), call.child.astream(*call.sent))) as source:
@@ -251,7 +251,9 @@ class Serving:
 
     def reply(self, decision: Decision, message: AIMessage) -> Reply:
         model = self.models[decision.model]
-        return reply_of(model.role, message, model.id)
+        reply = reply_of(model.role, message, model.id)
+        had = decision.choice.reply.seconds if isinstance(decision.choice, Answer) else decision.seconds
+        return replace(reply, seconds=had)
 
     def learn(self, decision: Decision, message: AIMessage | None) -> None:
         if (lesson := self._lesson(decision, message)) is not None:
@@ -322,10 +324,10 @@ class _Passed:
     what the answer cost on the last.
     """
 
-    def __init__(self, serving: Serving, decision: Decision) -> None:
+    def __init__(self, serving: Serving, attempt: Attempt) -> None:
         self.chunks: list[Any] = []
-        self._serving, self._decision = serving, decision
-        self._facts: Mapping[str, Any] | None = sealed(decision)
+        self._serving, self._attempt = serving, attempt
+        self._facts: Mapping[str, Any] | None = sealed(attempt.decision)
 
     def on(self, chunk: Any) -> Any:
         chunk = chunk if self._serving.form.parsed else as_chunk(chunk)
@@ -333,7 +335,7 @@ class _Passed:
             marked = stamped(chunk, self._facts)
             self._facts, chunk = (self._facts if marked is chunk else None), marked
         if isinstance(chunk, AIMessageChunk) and chunk.chunk_position == "last":
-            chunk = stamped(chunk, self._serving.costs(self._decision, merged([*self.chunks, chunk])))
+            chunk = stamped(chunk, self._serving.costs(self._attempt.timed, merged([*self.chunks, chunk])))
         self.chunks.append(chunk)
         return chunk
 

@@ -212,7 +212,8 @@ class Tools(Kind):
 
 
 def _with_calls(reply: Reply, calls: tuple[ToolCall, ...]) -> Reply:
-    return Reply(reply.model, reply.text, calls, reply.usage, reply.model_id, reply.native)
+    finish = "tool_calls" if calls and reply.finish == "stop" else reply.finish
+    return replace(reply, tool_calls=calls, finish=finish)
 
 
 def _able(child: LLM) -> FunctionCallingLLM:
@@ -402,11 +403,9 @@ class Structured(Kind):
 
     def reply(self, role: str, child: LLM, result: Any) -> Reply:
         usage = sum((usage_of(response) for response in result.responses), Usage())
-        last = to_reply(role, result.responses[-1], model_name(child)) if result.responses else None
-        text = result.value.model_dump_json()
-        return Reply(
-            role, text, usage=usage, model_id=last.model_id if last else model_name(child), native=result.value
-        )
+        text, name = result.value.model_dump_json(), model_name(child)
+        last = to_reply(role, result.responses[-1], name) if result.responses else Reply(role, text, model_id=name)
+        return replace(last, text=text, tool_calls=(), usage=usage, native=result.value)
 
 
 _END = object()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -18,6 +19,7 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.llms.llm import LLM
 
+from rar.endings import Logprobs, finish_of, logprobs_of
 from rar.tokens import field_of, reported
 from rar.values import Message, Reply, Role, ToolCall, Usage
 
@@ -167,7 +169,54 @@ def to_reply(model: str, response: ChatResponse | CompletionResponse, model_id: 
         usage=usage_of(response),
         model_id=named if isinstance(named, str) and named else model_id,
         native=response,
+        logprobs=logprobs_in(response),
+        finish=finish_in(response, called=bool(calls)),
     )
+
+
+def finish_in(response: ChatResponse | CompletionResponse, *, called: bool = False) -> str:
+    """Why a response ended, or a chunk that ends one; empty where it does not say."""
+    raw = response.raw
+    return finish_of(
+        (_first(raw, "choices"), _first(raw, "candidates"), raw, response.additional_kwargs), called=called
+    )
+
+
+def logprobs_in(response: ChatResponse | CompletionResponse) -> Logprobs | None:
+    """The tokens of a response, or of a chunk of one, and their log-probabilities."""
+    reported_there = logprobs_of(field_of(_first(response.raw, "choices"), "logprobs"))
+    return reported_there or logprobs_of([place[0] for place in response.logprobs or () if place])
+
+
+def _first(raw: Any, name: str) -> Any:
+    parts = field_of(raw, name)
+    return parts[0] if isinstance(parts, list) and parts else None
+
+
+def _says_nothing(choice: Any) -> bool:
+    """Whether a chunk is an ordinary one of OpenAI's protocol: streams ask for each."""
+    return choice is not None and not field_of(choice, "finish_reason") and not field_of(choice, "logprobs")
+
+
+class Ending:
+    """What the chunks of a stream say by the way: why it ends, and how likely each token was."""
+
+    def __init__(self) -> None:
+        self._finish, self._logprobs = "", list[tuple[str, float]]()
+
+    def on(self, chunk: Any) -> Any:
+        """`chunk` itself, noted."""
+        if isinstance(chunk, ChatResponse | CompletionResponse) and not _says_nothing(_first(chunk.raw, "choices")):
+            self._finish = finish_in(chunk) or self._finish
+            self._logprobs += logprobs_in(chunk) or ()
+        return chunk
+
+    def put_on(self, reply: Reply) -> Reply:
+        """The whole reply with what was noted."""
+        finish = self._finish or reply.finish
+        if reply.tool_calls and finish == "stop":
+            finish = "tool_calls"
+        return replace(reply, finish=finish, logprobs=tuple(self._logprobs) or reply.logprobs)
 
 
 def usage_of(response: ChatResponse | CompletionResponse) -> Usage:

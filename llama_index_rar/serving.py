@@ -19,7 +19,7 @@ from llama_index.core.rate_limiter import BaseRateLimiter
 
 from llama_index_rar.authors import Authors
 from llama_index_rar.calls import Kind
-from llama_index_rar.messages import from_messages, model_name, to_messages
+from llama_index_rar.messages import Ending, from_messages, model_name, to_messages
 from llama_index_rar.ports import KIND, Playback, Port, sent
 from llama_index_rar.recent import Recent
 from llama_index_rar.turns import left_by
@@ -111,7 +111,7 @@ class Serving:
         last = given = None
         planned = False
         for attempt in turn:
-            facts = attempt.decision.as_dict()
+            facts, ending = attempt.decision.as_dict(), Ending()
             with attempt:
                 limit, target = self.limit(attempt), self.target(attempt.decision)
                 opened = within(*limit, lambda: self.kind.stream(*target))  # noqa: B023
@@ -120,12 +120,12 @@ class Serving:
                         planned = True
                         yield _OPENED
                     for chunk in source:
-                        for last in attempt.admit(chunk, self.solid(attempt.decision, chunk)):
+                        for last in attempt.admit(ending.on(chunk), self.solid(attempt.decision, chunk)):
                             yield (given := self.kind.stamped(last, facts))
                 for last in attempt.rest(*self.nothing(attempt.decision)):
                     yield (given := self.kind.stamped(last, facts))
         if last is not None:
-            decision, reply = self.served(turn.decision, last)
+            decision, reply = self.served(turn.decision, last, ending)
             self.learn(decision, reply)
             self.kind.add_costs(given, self.costs(decision, reply))
 
@@ -140,7 +140,7 @@ class Serving:
         last = given = None
         planned = False
         for attempt in turn:
-            facts = attempt.decision.as_dict()
+            facts, ending = attempt.decision.as_dict(), Ending()
             with attempt:
                 limit, target = self.limit(attempt), self.target(attempt.decision)
                 opened = await awithin(*limit, self.kind.astream(*target))
@@ -149,12 +149,12 @@ class Serving:
                         planned = True
                         yield _OPENED
                     async for chunk in source:
-                        for last in attempt.admit(chunk, self.solid(attempt.decision, chunk)):
+                        for last in attempt.admit(ending.on(chunk), self.solid(attempt.decision, chunk)):
                             yield (given := self.kind.stamped(last, facts))
                 for last in attempt.rest(*self.nothing(attempt.decision)):
                     yield (given := self.kind.stamped(last, facts))
         if last is not None:
-            decision, reply = self.served(turn.decision, last)
+            decision, reply = self.served(turn.decision, last, ending)
             await self.alearn(decision, reply)
             self.kind.add_costs(given, self.costs(decision, reply))
 
@@ -192,7 +192,7 @@ class Serving:
         """What is wrong with a stream that held nothing solid, and how the engine sees its chunks."""
         return self.kind.nothing(decision.model), lambda held: self.reply(decision, held[-1])
 
-    def served(self, decision: Decision, result: Any) -> tuple[Decision, Reply | None]:
+    def served(self, decision: Decision, result: Any, ending: Ending | None = None) -> tuple[Decision, Reply | None]:
         """Remember the turn and the author of a whole answer. Returns what there is to learn from it."""
         message = result.message if isinstance(result, ChatResponse) else None
         if self.kind.has_turns:
@@ -203,7 +203,7 @@ class Serving:
             self.seen.authors.remember(message, model_name(self.child(decision.model)))
         if not self.solid(decision, result):  # it cost something, and teaches nothing
             decision = replace(decision, request=replace(decision.request, learn=False))
-        return decision, self.reply(decision, result)
+        return decision, self.reply(decision, result, ending)
 
     def learn(self, decision: Decision, reply: Reply | None) -> None:
         if reply is not None:
@@ -216,12 +216,17 @@ class Serving:
     def costs(self, decision: Decision, reply: Reply | None) -> dict[str, Any]:
         return {} if reply is None else self.router.costs(decision, reply, self.models)
 
-    def reply(self, decision: Decision, result: Any) -> Reply | None:
-        """What the engine learns from; None where it cannot be read, which must not cost the user the answer."""
+    def reply(self, decision: Decision, result: Any, ending: Ending | None = None) -> Reply | None:
+        """What the engine learns from; None where it cannot be read, which must not cost the user the answer.
+
+        Args:
+            ending: What the chunks of a stream said by the way.
+        """
         if isinstance(decision.choice, Answer):
             return decision.choice.reply
         try:
-            return self.kind.reply(decision.model, self.child(decision.model), result)
+            reply = self.kind.reply(decision.model, self.child(decision.model), result)
+            return replace(reply if ending is None else ending.put_on(reply), seconds=decision.seconds)
         except Exception as error:
             message = "A response of the %s model could not be read; nothing is learned from it. %s"
             logger.warning(message, decision.model, cause(error))

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.llms.llm import LLM
 
+from rar.tokens import reported
+
 _CLIENTS = {"llama_index.llms.openai.base.OpenAI", "llama_index.llms.openai_like.base.OpenAILike"}
 _HOSTS = {"api.openai.com"}
 ASKED: Mapping[str, Any] = {"stream_options": {"include_usage": True}}
@@ -39,8 +41,12 @@ class Held:
     def ready(self, chunk: ChatResponse) -> list[ChatResponse]:
         """The chunks to pass on now that `chunk` has come."""
         choices = getattr(chunk.raw, "choices", None)
-        if self._chunk is not None and not choices and getattr(chunk.raw, "usage", None):
-            counts = {**self._chunk.additional_kwargs, **chunk.additional_kwargs}
+        counted = getattr(chunk.raw, "usage", None)
+        if self._chunk is not None and not choices and counted:
+            used = reported([counted])
+            parts = {"cached_tokens": used.cached_tokens, "reasoning_tokens": used.reasoning_tokens}
+            details = {name: count for name, count in parts.items() if count}
+            counts = {**self._chunk.additional_kwargs, **chunk.additional_kwargs, **details}
             self._chunk = self._chunk.model_copy(update={"additional_kwargs": counts})
             return []
         before = self.rest()

@@ -36,6 +36,7 @@ class Reply:
         tool_calls: Pairs of tool name and arguments.
         status: Anything but 200 becomes an error response with `text` as its message.
         usage: Prompt and completion tokens; None: the endpoint reports none, whatever it is asked for.
+        details: Of these, cached prompt tokens and reasoning tokens.
         cut_after: Break the connection after this many streamed deltas, or at once when not streaming.
         delay: Seconds to wait before answering.
         gate: Answer only when this is set. Closing the server opens it.
@@ -46,6 +47,7 @@ class Reply:
     tool_calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
     status: int = 200
     usage: tuple[int, int] | None = (11, 7)
+    details: tuple[int, int] | None = None
     cut_after: int | None = None
     delay: float = 0.0
     gate: threading.Event | None = None
@@ -366,7 +368,12 @@ def _usage(reply: Reply) -> Json:
     if reply.usage is None:
         return {}
     read, written = reply.usage
-    return {"usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}}
+    usage: Json = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    if reply.details is not None:
+        cached, reasoning = reply.details
+        usage["prompt_tokens_details"] = {"cached_tokens": cached}
+        usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+    return {"usage": usage}
 
 
 def _error(message: str) -> Json:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rar.errors import UnknownModelError
@@ -85,19 +87,24 @@ def _make_all(batch: list[Call], models: Models) -> list[Outcome]:
 
 
 def _make(call: Call, models: Models) -> Outcome:
-    model = _find(call, models)
+    model, begun = _find(call, models), time.monotonic()
     try:
-        return within(_limit(call), call.model, lambda: model.call(call))
+        return _timed(within(_limit(call), call.model, lambda: model.call(call)), begun)
     except Exception as error:
-        return Failure(call.model, error)
+        return _timed(Failure(call.model, error), begun)
 
 
 async def _amake(call: Call, models: Models) -> Outcome:
-    model = _find(call, models)
+    model, begun = _find(call, models), time.monotonic()
     try:
-        return await awithin(_limit(call), call.model, model.acall(call))
+        return _timed(await awithin(_limit(call), call.model, model.acall(call)), begun)
     except Exception as error:
-        return Failure(call.model, error)
+        return _timed(Failure(call.model, error), begun)
+
+
+def _timed(outcome: Outcome, begun: float) -> Outcome:
+    """`outcome` with the time that its call took; what a recording says stays."""
+    return outcome if outcome.seconds is not None else replace(outcome, seconds=time.monotonic() - begun)
 
 
 def _limit(call: Call) -> float | None:

@@ -65,11 +65,20 @@ class Prices:
 
     def of(self, role: str, model_id: str) -> Price | None:
         """USD per million input and output tokens; None if unknown."""
-        return self._given.get(model_id) or self._given.get(role) or _public_price(model_id)
+        given = self._given.get(model_id) or self._given.get(role)
+        public = None if given else _public_price(model_id)
+        return public[:2] if public else given
 
     def usd(self, role: str, model_id: str, usage: Usage) -> float | None:
-        price = self.of(role, model_id)
-        return None if price is None else _cost(price, usage.input_tokens, usage.output_tokens)
+        """What a call cost; None if its price is unknown. Cached tokens have a public price of their own, if any."""
+        given = self._given.get(model_id) or self._given.get(role)
+        if given is not None:
+            return _cost(given, usage.input_tokens, usage.output_tokens)
+        public = _public_price(model_id)
+        if public is None:
+            return None
+        cached = min(usage.cached_tokens, usage.input_tokens)
+        return _cost(public[:2], usage.input_tokens - cached, usage.output_tokens) + public[2] * cached / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,17 +391,22 @@ def _cost(price: Price, input_tokens: int, output_tokens: int) -> float:
 
 
 @lru_cache(maxsize=1_000)
-def _public_price(model_id: str) -> Price | None:
+def _public_price(model_id: str) -> tuple[float, float, float] | None:
+    """USD per million input, output and cached input tokens; None where nobody published them."""
     if not model_id:
         return None
     with LOADING:
         from genai_prices import Usage as PricedUsage
         from genai_prices import calc_price
 
+        # Real prices may have tiers: a call of ordinary size stands for all.
+        calls = (
+            PricedUsage(input_tokens=1_000, output_tokens=0),
+            PricedUsage(input_tokens=0, output_tokens=1_000),
+            PricedUsage(input_tokens=1_000, cache_read_tokens=1_000, output_tokens=0),
+        )
         try:
-            # Real prices may have tiers: a call of ordinary size stands for all.
-            into = calc_price(PricedUsage(input_tokens=1_000, output_tokens=0), model_ref=model_id)
-            out = calc_price(PricedUsage(input_tokens=0, output_tokens=1_000), model_ref=model_id)
+            into, out, cached = (float(calc_price(call, model_ref=model_id).total_price) * 1e3 for call in calls)
         except LookupError:
             return None
-    return float(into.total_price) * 1e3, float(out.total_price) * 1e3
+    return into, out, cached

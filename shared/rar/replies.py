@@ -19,17 +19,26 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one or more calls: as the provider counted them, or `estimated` from the text (`rar.tokens`)."""
+    """Tokens of one or more calls: as the provider counted them, or `estimated` from the text (`rar.tokens`).
+
+    Args:
+        cached_tokens: Those of the input that the provider read from its cache.
+        reasoning_tokens: Those of the output that nobody sees.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     estimated: bool = False  # in part at least
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.estimated or other.estimated,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
 
     @property
@@ -45,6 +54,9 @@ class Reply:
         usage: What the provider reported; counts that are 0 were not, and are estimated where they are needed.
         model_id: The provider's own name of the model that answered.
         cached: It came from a cache of the framework, and cost nothing.
+        logprobs: Each token of the text and its log-probability; None where the model gave none.
+        finish: Why it ended: `"stop"`, `"length"`, `"tool_calls"` or `"content_filter"`; empty where that is not known.
+        seconds: How long the call took; None where nobody measured.
     """
 
     model: str
@@ -54,6 +66,9 @@ class Reply:
     model_id: str = ""
     native: Any = field(default=None, compare=False, repr=False)
     cached: bool = False
+    logprobs: tuple[tuple[str, float], ...] | None = field(default=None, repr=False)
+    finish: str = ""
+    seconds: float | None = field(default=None, compare=False)
 
     @property
     def empty(self) -> bool:
@@ -66,6 +81,7 @@ class Failure:
 
     model: str
     error: Exception
+    seconds: float | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return f"Failure({self.model!r}, {cause(self.error)})"

@@ -344,8 +344,9 @@ class Router:
         if other is None:
             return None
         logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
-        failed = (*decision.failed, Failure(decision.model, error))
-        return replace(decision, choice=Route(other, reason=f"{decision.model}_failed"), failed=failed)
+        failed = (*decision.failed, Failure(decision.model, error, decision.seconds))
+        choice = Route(other, reason=f"{decision.model}_failed")
+        return replace(decision, choice=choice, failed=failed, seconds=None)
 
     def _given(self, request: Request, models: Models) -> tuple[Request, Choice | None]:
         """What is decided without looking anything up, if anything is."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rar.injection import messages_of
@@ -24,9 +25,20 @@ _NUMERALS = b"0123456789"
 _BLANKS = bytes(range(33))
 _NOT_ASCII = bytes(range(128, 256))
 
-# Providers name the same two counts differently; Ollama puts them at the top of its reply.
+# Providers name the same counts differently; Ollama puts them at the top of its reply. A dot leads into a part.
 _INPUT_NAMES = ("input_tokens", "prompt_tokens", "prompt_token_count", "prompt_eval_count")
 _OUTPUT_NAMES = ("output_tokens", "completion_tokens", "candidates_token_count", "eval_count")
+_CACHED_NAMES = (
+    "input_token_details.cache_read", "prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens",
+    "cached_content_token_count", "prompt_cache_hit_tokens", "cached_tokens",
+)  # fmt: skip
+_REASONING_NAMES = (
+    "output_token_details.reasoning", "completion_tokens_details.reasoning_tokens",
+    "output_tokens_details.reasoning_tokens", "reasoning_tokens",
+)  # fmt: skip
+# What is no part of the counts of input and output but stands beside them: Anthropic's cache, Google's thoughts.
+_CACHED_BESIDE, _WRITTEN_BESIDE = ("cache_read_input_tokens",), ("cache_creation_input_tokens",)
+_THOUGHTS_BESIDE = ("thoughts_token_count",)
 
 
 def estimate(text: str) -> int:
@@ -60,25 +72,37 @@ def counted(call: Call, reply: Reply) -> Usage:
         out = estimate(reply.text) + sum(
             estimate(call.name) + estimate(str(dict(call.arguments))) for call in reply.tool_calls
         )
-    return Usage(into, out, estimated=True)
+    return replace(usage, input_tokens=into, output_tokens=out, estimated=True)
 
 
 def _believable(usage: Usage) -> Usage:
-    into, out = (
+    into, out, cached, reasoning = (
         count if isinstance(count, int) and 0 <= count <= _MOST else 0
-        for count in (usage.input_tokens, usage.output_tokens)
+        for count in (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens)
     )
-    return Usage(into, out, usage.estimated)
+    return Usage(into, out, usage.estimated, min(cached, into), min(reasoning, out))
 
 
 def reported(sources: Iterable[Any]) -> Usage:
-    """The first pair of token counts in `sources`, mappings or objects of any provider; zeros where there is none."""
+    """The first token counts in `sources`, mappings or objects of any provider; zeros where there are none."""
     for source in sources:
         if source:
-            usage = Usage(_first_count(source, _INPUT_NAMES), _first_count(source, _OUTPUT_NAMES))
+            usage = _counts(source)
             if usage.total:
                 return usage
     return Usage()
+
+
+def _counts(source: Any) -> Usage:
+    into, out = _first_count(source, _INPUT_NAMES), _first_count(source, _OUTPUT_NAMES)
+    cached, reasoning = _first_count(source, _CACHED_NAMES), _first_count(source, _REASONING_NAMES)
+    if not cached:
+        cached = _first_count(source, _CACHED_BESIDE)
+        into += cached + _first_count(source, _WRITTEN_BESIDE)
+    if not reasoning:
+        reasoning = _first_count(source, _THOUGHTS_BESIDE)
+        out += reasoning
+    return Usage(into, out, cached_tokens=min(cached, into), reasoning_tokens=min(reasoning, out))
 
 
 def field_of(source: Any, name: str) -> Any:
@@ -88,7 +112,9 @@ def field_of(source: Any, name: str) -> Any:
 
 def _first_count(source: Any, names: Sequence[str]) -> int:
     for name in names:
-        value = field_of(source, name)
+        part, _, inner = name.rpartition(".")
+        holder = field_of(source, part) if part else source
+        value = None if holder is None else field_of(holder, inner)
         if isinstance(value, int) and 0 < value <= _MOST:
             return value
     return 0

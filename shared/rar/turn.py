@@ -23,7 +23,9 @@ The same body serves sync and async, since nothing here waits.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -35,7 +37,7 @@ class Turn:
     """The attempts at one call, one after the other, until one is kept. Belongs to one caller.
 
     Args:
-        decision: The first; afterwards the one whose model answered.
+        decision: The first; afterwards the one whose model answered, with the time that this took.
         passes: Tells exceptions that are no failure of a model; the caller gets them. None: `is_control_flow`.
     """
 
@@ -57,6 +59,12 @@ class Attempt:
         self._held: list[Any] = []
         # What nobody could take over is passed on as it comes.
         self._open = not turn.router.may_fail_over(turn.decision)
+        self._begun = time.monotonic()
+
+    @property
+    def timed(self) -> Decision:
+        """The decision with the time that the attempt has taken so far."""
+        return replace(self.decision, seconds=time.monotonic() - self._begun)
 
     def __enter__(self) -> Attempt:
         return self
@@ -67,7 +75,7 @@ class Attempt:
         if isinstance(error, _Refused):
             return True
         if error is None:
-            self._turn.ended = True
+            self._turn.ended, self._turn.decision = True, self.timed
         elif isinstance(error, Exception) and not self._open and not self._turn.passes(error):
             return self._give_up(error)
         return False
@@ -83,7 +91,7 @@ class Attempt:
         if flaw is not None and not self._open and self._give_up(flaw):
             refused = reply() if reply is not None else None
             if refused is not None:
-                self._turn.router.refused(self.decision, refused)
+                self._turn.router.refused(self.timed, refused)
             raise _Refused
 
     def admit(self, chunk: Any, solid: bool) -> list[Any]:
@@ -108,7 +116,7 @@ class Attempt:
 
     def _give_up(self, error: Exception) -> bool:
         """Whether another model is tried next."""
-        after = self._turn.router.stand_in(self.decision, error)
+        after = self._turn.router.stand_in(self.timed, error)
         if after is not None:
             self._turn.decision = after
         return after is not None

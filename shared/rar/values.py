@@ -297,6 +297,7 @@ class Decision:
         floor: The share of the strong model's quality that the router keeps; None where its policy states none.
         epoch: The memory's, when the decision was made.
         key: Seals what is stamped on responses (`rar.stamps`); None: nothing is sealed.
+        seconds: How long the call that serves took, once it is over.
     """
 
     id: str
@@ -308,6 +309,7 @@ class Decision:
     floor: float | None = None
     epoch: int | None = None
     key: bytes | None = field(default=None, compare=False, repr=False)
+    seconds: float | None = field(default=None, compare=False)
 
     @property
     def model(self) -> str:

@@ -211,3 +211,12 @@ def test_estimated_calls_are_counted_and_added_up() -> None:
 
     (spend,) = merge(ledger.pending(), ledger.pending())
     assert (spend.calls, spend.estimated) == (6, 4)
+
+
+def test_cached_tokens_have_a_price_of_their_own_where_one_is_public() -> None:
+    usage = Usage(1_000_000, 0, cached_tokens=600_000)
+
+    assert Prices().usd("strong", "gpt-4o", usage) == pytest.approx(0.4 * 2.5 + 0.6 * 1.25)
+    assert Prices().usd("strong", "gpt-4", usage) == pytest.approx(30.0)  # whose provider caches nothing
+    assert Prices({"strong": (3.0, 9.0)}).usd("strong", "gpt-4o", usage) == pytest.approx(3.0)
+    assert Prices().of("strong", "gpt-4o") == (2.5, 10.0)
