@@ -47,8 +47,17 @@ class Prices:
     """
 
     def __init__(self, given: Mapping[str, Sequence[float]] | None = None) -> None:
-        self._given: dict[str, Price] = {}
-        for name, price in (given or {}).items():
+        self._given: Mapping[str, Price] = {}
+        self.update(given or {})
+
+    def update(self, given: Mapping[str, Sequence[float]]) -> None:
+        """Set prices, by model id or role, from now on. Any thread may call it; others stay as they are.
+
+        Raises:
+            ConfigurationError: One is no pair of numbers of at least 0. Nothing was changed.
+        """
+        prices = dict(self._given)
+        for name, price in given.items():
             try:
                 into, out = (float(usd) for usd in price)
             except (TypeError, ValueError):
@@ -61,7 +70,8 @@ class Prices:
                     f"prices[{shown(name)}]={shown(price)} is negative or not a number. Give USD per million input and "
                     "output tokens: (0.15, 0.6)."
                 )
-            self._given[name] = (into, out)
+            prices[name] = (into, out)
+        self._given = prices
 
     def of(self, role: str, model_id: str) -> Price | None:
         """USD per million input and output tokens; None if unknown."""

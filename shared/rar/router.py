@@ -612,6 +612,14 @@ class Router:
         if self.embedder is not None:
             self.embedder.clear()
 
+    def set_prices(self, prices: Mapping[str, Sequence[float]]) -> None:
+        """Say what models cost from now on, by model id or role; models are put in their new order within 20 calls.
+
+        Raises:
+            ConfigurationError: A price is no pair of USD per million input and output tokens. Nothing was changed.
+        """
+        self.ledger.prices.update(prices)
+
     def quarantine_guides(self, *ids: str, namespace: str | None = None) -> int:
         """Never use these guides again, or, where none are named, any that is in use or on trial in the namespace.
 

@@ -208,8 +208,8 @@ def make(**options: Any) -> Router:
     clock = count(1_000.0)
     usual: dict[str, Any] = {
         "models": {MID: models[MID]}, "memory": ":memory:", "embedder": "hashing", "learning": "inline",
-        "judge": "number", "guides": False, "prices": PRICES, "audit_rate": 0.0, "seed": 0, "clock": lambda: float(next(clock)),
-        "learning_budget": None,
+        "judge": "number", "guides": False, "prices": PRICES, "audit_rate": 0.0, "seed": 0,
+        "clock": lambda: float(next(clock)), "learning_budget": None,
     }  # fmt: skip
     return Router(models[WEAK], models[STRONG], **usual | options)
 
@@ -265,6 +265,18 @@ class TestRouting:
             serve(router, models, easy(2))
 
         assert models[MID].calls == {}
+
+    def test_a_model_whose_price_falls_takes_part_soon(self) -> None:
+        models = trio(lambda call: "-1")
+        with make(prices={**PRICES, "middle-1": (99.0, 99.0)}) as router:
+            for n in range(3):
+                serve(router, models, easy(n))
+            assert models[MID].calls == {}
+            router.set_prices({"middle-1": (1.0, 1.0)})
+            for n in range(30):
+                serve(router, models, easy(n))
+
+        assert models[MID].calls["shadow"] > 0
 
     def test_a_new_model_on_an_old_memory_is_learned_of(self, tmp_path: Any) -> None:
         models = trio()
