@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,13 +23,14 @@ from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt, kinds_of
 from rar.learning.screen import Screen
 from rar.learning.verdicts import verdict
-from rar.memory.base import ALARM, Memory
+from rar.memory.base import ALARM, Memory, PolicyState
 from rar.memory.identity import experience_id, keyed_digest
+from rar.memory.recalling import Query, Recalled
 from rar.naming import cause
 from rar.notices import Notices
 from rar.sameness import signature
 from rar.strategies import RAR
-from rar.values import GuideMatch, Match, Request, Vector
+from rar.values import Match, Request, Vector
 
 SAY_WHICH = (
     "If it is a prompt around a shorter question, say which: by `rar_query=`, `with rar.query(…):` or "
@@ -126,34 +127,44 @@ class Recall:
         memory, namespace, task = self.memory, request.namespace, request.task
         context = "" if request.context is None else request.context.label(memory.secret)
         evidence = replace(evidence, context=context, user=user_label(memory.secret, request.user))
-        own_id = experience_id(memory.secret, namespace, task, key)
-        own = memory.experience(own_id)  # also where the index, which is approximate, might miss it
-        repeated = [] if own is None else [Match(own, 1.0, same=True)]
-        guides = [] if own is None else self._guides_of(repeated, [], own.embedding)
-        evidence = self._with_states(evidence, namespace)
-        evidence = replace(evidence, experience_id=own_id, matches=tuple(repeated), guides=tuple(guides))
-        if own is not None and self.decides is not None and self.decides(repeated[0], evidence):
-            return evidence, own.embedding  # it has a verdict, and nothing else counts: no need to embed or to search
+        query = Query(
+            namespace,
+            task,
+            experience_id(memory.secret, namespace, task, key),
+            models=tuple(dict.fromkeys(standing.model_id for standing in evidence.standings)),
+            limit=self.limit,
+            # More than are looked at, for some may have been written but not approved.
+            guides=_APPROVED_AMONG if self.screen.approved else 4,
+            alike=self.same,
+        )
+        # First by its id alone, also because the index, which is approximate, might miss it.
+        found = memory.recall(query)
+        evidence = replace(self._with_states(evidence, namespace, found), experience_id=query.id)
+        evidence = self._with_matches(evidence, request, key, found)
+        if found.same is not None and self.decides is not None and self.decides(evidence.matches[0], evidence):
+            return evidence, found.same.embedding  # its verdict is all that counts: no need to embed or to search
         embedding = embedded(self.embedder, task, key)
-        matches = [*repeated, *self._matches(request, key, own_id, embedding)]
-        # More than are looked at, for some may have been written but not approved.
-        most = _APPROVED_AMONG if self.screen.approved else 4
-        near = memory.search_guides(embedding, namespace=namespace, task=task, limit=most)
-        guides = self._guides_of(matches, [entry for entry in near if entry.similarity >= self.near], embedding)
-        evidence = replace(evidence, matches=tuple(matches), guides=tuple(guides))
+        known = query.id if found.same is not None else ""
+        evidence = self._with_matches(
+            evidence, request, key, memory.recall(replace(query, id=known, embedding=embedding))
+        )
         if is_long(task):
             return with_prior(evidence, self.prior, self.notices, key), embedding
         evidence = with_prior(evidence, self.prior, self.notices, key, embedding)
         return self._with_scores(request, key, embedding, evidence), embedding
 
-    def _matches(self, request: Request, key: str, own_id: str, embedding: Vector) -> list[Match]:
-        """The nearest experiences but the request's own; which of them is the same request is known by its words."""
+    def _with_matches(self, evidence: Evidence, request: Request, key: str, found: Recalled) -> Evidence:
+        """The evidence with neighbours and guides: near ones, and such as once worked for this very request."""
+        matches = self._matches(request, key, found)
+        proven = {tally.guide_id for match in matches if match.same for tally in match.experience.tallies}
+        guides = [entry for entry in found.guides if entry.similarity >= self.near or entry.guide.id in proven]
+        return replace(evidence, matches=tuple(matches), guides=tuple(self.screen.servable(guides)))
+
+    def _matches(self, request: Request, key: str, found: Recalled) -> list[Match]:
+        """The request itself and its neighbours; which of them is the same request is known by its words."""
         own_signature: str | None = None
-        matches: list[Match] = []
-        found = self.memory.search(embedding, namespace=request.namespace, task=request.task, limit=self.limit)
-        for match in found:
-            if match.experience.id == own_id:
-                continue
+        matches = [] if found.same is None else [Match(found.same, 1.0, same=True)]
+        for match in found.matches:
             if match.similarity >= self.same:
                 own_signature = own_signature or keyed_digest(self.memory.secret, signature(key))
                 if match.experience.signature == own_signature:
@@ -162,26 +173,14 @@ class Recall:
                 matches.append(match)
         return matches
 
-    def _guides_of(self, matches: Sequence[Match], near: list[GuideMatch], embedding: Vector) -> list[GuideMatch]:
-        """`near`, and the guides that once worked for this very request, which may come from farther away."""
-        known = {entry.guide.id for entry in near}
-        for match in matches:
-            for tally in match.experience.tallies if match.same else ():
-                if tally.guide_id is not None and tally.guide_id not in known:
-                    guide = self.memory.guide(tally.guide_id)
-                    if guide is not None and guide.state == "active":
-                        known.add(guide.id)
-                        near.append(GuideMatch(guide, float(guide.embedding @ embedding)))
-        return self.screen.servable(near)
-
-    def _with_states(self, evidence: Evidence, namespace: str) -> Evidence:
+    def _with_states(self, evidence: Evidence, namespace: str, found: Recalled) -> Evidence:
         """The evidence with what audits found, of the namespace and of each model."""
-        standings = tuple(self._with_state(one, namespace, evidence.now) for one in evidence.standings)
-        state, start = self.memory.policy_state(namespace), self.policy.start
-        return replace(evidence, standings=standings, state=state, start=start)
+        standings = tuple(
+            self._with_state(one, namespace, found.states[one.model_id], evidence.now) for one in evidence.standings
+        )
+        return replace(evidence, standings=standings, state=found.states[""], start=self.policy.start)
 
-    def _with_state(self, standing: Standing, namespace: str, now: float) -> Standing:
-        state = self.memory.policy_state(namespace, standing.model_id)
+    def _with_state(self, standing: Standing, namespace: str, state: PolicyState, now: float) -> Standing:
         if state.since and (namespace, standing.model_id, state.since) not in self._changes:
             self._changes.add((namespace, standing.model_id, state.since))
             logging.getLogger("rar.models").warning(

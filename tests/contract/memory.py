@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from rar.errors import ClosedError, DimensionError, EmbedderMismatchError, ImportFormatError
 from rar.memory.base import Batch, Changes, DecisionRecord, Memory, PolicyState, PolicyStep, Spend
 from rar.memory.identity import experience_id, keyed_digest
+from rar.memory.recalling import Query
 from rar.memory.transitions import moved
 from rar.sameness import signature
 from rar.values import Experience, Guide, Origin, Tally, Trial, Vector
@@ -395,6 +397,52 @@ class MemoryContract:
         assert memory.changes(10**9).reset
         assert memory.changes(10**9).cursor == 0
 
+    # ── recall ──
+
+    def test_recall_gives_a_request_and_its_neighbours_and_what_is_known_of_its_models(self, memory: Memory) -> None:
+        memory.write(
+            Batch(
+                (experience("a"), experience("b", between(EAST, NORTH)), experience("c", NORTH)),
+                (guide("near", state="active"), guide("trial", state="candidate")),
+                steps=(PolicyStep("default", 0.1), PolicyStep("default", 0.0, audit=True, model="small")),
+            )
+        )
+
+        query = Query("default", "answer", "a", EAST, models=("small", "large"), limit=2)
+        found_ = memory.recall(query)
+
+        assert found_.same == memory.experience("a")
+        assert found_.same.embedding.shape == (DIM,)
+        assert [match.experience.id for match in found_.matches] == ["b"]
+        assert [(entry.guide.id, round(entry.similarity, 3)) for entry in found_.guides] == [("near", 1.0)]
+        assert found_.states == {model: memory.policy_state("default", model) for model in ("", "small", "large")}
+        assert asyncio.run(memory.arecall(query)) == found_
+        unknown = memory.recall(replace(query, id="never"))
+        assert (unknown.same, [match.experience.id for match in unknown.matches]) == (None, ["a", "b"])
+
+    def test_recall_without_an_embedding_gives_what_is_known_of_the_request_alone(self, memory: Memory) -> None:
+        far = guide("far", NORTH, state="active")
+        memory.write(Batch((experience("a"), experience("b")), (far,), (trial("a", guide_id="far"),)))
+
+        found_ = memory.recall(Query("default", "answer", "a"))
+
+        assert found_.same == memory.experience("a")
+        assert found_.matches == ()
+        assert [(entry.guide.id, entry.similarity) for entry in found_.guides] == [("far", 0.0)]
+        nothing = memory.recall(Query("default", "answer", "never"))
+        assert (nothing.same, nothing.matches, nothing.guides) == (None, (), ())
+        assert nothing.states == {"": PolicyState()}
+
+    def test_recall_gives_the_guides_that_were_tried_on_what_may_be_the_same_request(self, memory: Memory) -> None:
+        guides = tuple(guide(id, NORTH, state="active") for id in ("alike", "other", "retired"))
+        tried = (trial("a", guide_id="alike"), trial("b", guide_id="other"), trial("a", guide_id="retired"))
+        memory.write(Batch((experience("a"), experience("b", between(EAST, NORTH))), guides, tried))
+        memory.set_guide_state("retired", "retired")
+
+        found_ = memory.recall(Query("default", "answer", embedding=EAST, guides=1, alike=0.9))
+
+        assert {entry.guide.id for entry in found_.guides} == {"alike"}
+
     # ── policy, spending, decisions ──
 
     def test_residuals_and_references_move_their_means(self, memory: Memory) -> None:
@@ -679,6 +727,7 @@ class MemoryContract:
             lambda: memory.set_guide_state("g", "active"),
             memory.changes,
             lambda: memory.policy_state("default"),
+            lambda: memory.recall(Query("default", "answer")),
             memory.spending,
             lambda: memory.decision("d"),
             memory.decisions,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
+from rar.memory.recalling import Query, Recalled, recalled
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Purpose, Trial, Vector
 
 
@@ -234,6 +236,17 @@ class Memory(Protocol):
     ) -> list[GuideMatch]:
         """The guides in `states` whose origins are nearest, nearest first, ties by id."""
         ...
+
+    def recall(self, query: Query) -> Recalled:
+        """All that a decision needs, as of one moment where the backend can.
+
+        Subclasses inherit this one, which asks the other methods.
+        """
+        return recalled(self, query)
+
+    async def arecall(self, query: Query) -> Recalled:
+        """`recall` for callers with an event loop. Subclasses inherit this one, which waits for a thread."""
+        return await asyncio.to_thread(self.recall, query)
 
     def experience(self, id: str) -> Experience | None: ...
 

@@ -41,9 +41,10 @@ from rar.forking import Gate, before_fork, in_forked_child
 from rar.memory.base import Batch, Changes, DecisionRecord, MemoryStats, PolicyState, Spend
 from rar.memory.exchange import DaySpend, Header, KeptGuide, KeptPolicy, to_record
 from rar.memory.forgetting import Forget, Gone
-from rar.memory.index import FaissIndex, nearest
+from rar.memory.index import FaissIndex, Key, nearest
 from rar.memory.loading import items_of
 from rar.memory.paths import path_of
+from rar.memory.recalling import Query, Recalled, put_together
 from rar.memory.secrets import Lock, given, lock, unlock
 from rar.memory.sqlite_cache import Cache
 from rar.memory.sqlite_file import SCRUB, close_all, connect, connect_to_read, fail, find, identity, scrub, use_wal
@@ -223,9 +224,7 @@ class SQLiteMemory:
     def search(self, embedding: Vector, *, namespace: str, task: str, limit: int = 16) -> list[Match]:
         with self._connection() as connection:
             query = self._query(connection, embedding)
-            found = self._index.search(query, (sane(namespace), sane(task), ""), limit)
-            known = self._cache.experiences(connection, [id for _, id in found])
-        return [Match(known[id], similarity) for similarity, id in found if id in known]
+            return self._matches(connection, query, (sane(namespace), sane(task), ""), limit)
 
     def search_guides(
         self,
@@ -239,12 +238,28 @@ class SQLiteMemory:
         namespace, task = sane(namespace), sane(task)
         with self._connection() as connection:
             query = self._query(connection, embedding)
-            found = [hit for state in set(states) for hit in self._index.search(query, (namespace, task, state), limit)]
-            if not found:
-                return []
-            found = nearest(found, limit)
-            known = self._cache.guides(connection, [id for _, id in found])
-        return [GuideMatch(known[id], similarity) for similarity, id in found if id in known]
+            return self._near_guides(connection, query, [(namespace, task, state) for state in set(states)], limit)
+
+    def recall(self, query: Query) -> Recalled:
+        """As the protocol says, on one connection that has caught up with the log once."""
+        namespace, task = sane(query.namespace), sane(query.task)
+        with self._connection() as connection:
+            self._catch_up(connection)
+            same = self._cache.experience(connection, sane(query.id)) if query.id else None
+            matches: list[Match] = []
+            near: list[GuideMatch] = []
+            if query.embedding is not None:
+                vector = self._checked(connection, query.embedding)
+                matches = self._matches(connection, vector, (namespace, task, ""), query.limit)
+                near = self._near_guides(connection, vector, [(namespace, task, "active")], query.guides)
+            states = {model: self._cache.policy(connection, namespace, model) for model in ("", *query.models)}
+            return put_together(
+                query, same, matches, near, states=states,
+                guides=lambda ids: self._cache.guides(connection, list(map(sane, ids))).values(),
+            )  # fmt: skip
+
+    async def arecall(self, query: Query) -> Recalled:
+        return await asyncio.to_thread(self.recall, query)
 
     def settle(self) -> None:
         """Wait until no graph is being built in the background; searches are exact, and slower, till then."""
@@ -387,12 +402,26 @@ class SQLiteMemory:
 
     # ── the index and the cache ──
 
+    def _matches(self, connection: Connection, query: Vector, key: Key, limit: int) -> list[Match]:
+        found = self._index.search(query, key, limit)
+        known = self._cache.experiences(connection, [id for _, id in found])
+        return [Match(known[id], similarity) for similarity, id in found if id in known]
+
+    def _near_guides(self, connection: Connection, query: Vector, keys: Sequence[Key], limit: int) -> list[GuideMatch]:
+        found = nearest((hit for key in keys for hit in self._index.search(query, key, limit)), limit)
+        known = self._cache.guides(connection, [id for _, id in found])
+        return [GuideMatch(known[id], similarity) for similarity, id in found if id in known]
+
     def _query(self, connection: Connection, embedding: Vector) -> Vector:
+        query = self._checked(connection, embedding)
+        self._catch_up(connection)
+        return query
+
+    def _checked(self, connection: Connection, embedding: Vector) -> Vector:
         query = np.asarray(embedding, np.float32)
         self._dim = self._dim or meta(connection, "dim")
         if query.shape != (self._dim,) and (self._dim or query.ndim != 1):
             raise DimensionError(self.where, f"they have {self._dim} numbers, the one to search for has {query.shape}")
-        self._catch_up(connection)
         return query
 
     def _catch_up(self, connection: Connection) -> None:
