@@ -150,7 +150,7 @@ def _routed(request: ModelRequest[Any], serving: Serving, decision: Decision) ->
     messages: list[Any] = chosen.messages(decision.call)
     if messages and isinstance(messages[0], SystemMessage):
         return request.override(model=model, system_message=messages[0], messages=messages[1:])
-    return request.override(model=model, messages=messages)
+    return request.override(model=model, system_message=None, messages=messages)
 
 
 def _answer(response: ModelResponse[Any]) -> AIMessage | None:

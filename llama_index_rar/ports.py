@@ -54,10 +54,10 @@ def sent(call: Call, child: LLM) -> list[ChatMessage]:
     metadata = child.metadata
     chats = metadata.is_chat_model
     if filled is not None:
-        own = filled.messages_for(child)
-        call = replace(
-            call, request=replace(call.request, messages=to_messages(extended(own, child) if chats else own))
+        own = (
+            filled.messages_for(child) if call.messages is None else from_messages(call.messages, metadata.system_role)
         )
+        call = replace(call, messages=to_messages(extended(own, child) if chats else own))
     asked = messages_of(call)
     if not chats and (filled is not None or isinstance(kind_of(call), Complete)):
         asked = tuple(map(notes_first, asked))

@@ -220,14 +220,17 @@ class NotFittedError(RarError, RuntimeError):
 
 
 class StrategyError(RarError, TypeError):
-    """A strategy returned what is neither a `Route` nor an `Answer`; the strong model answers."""
+    """A strategy returned no `Route` and no `Answer`, or one of the wrong parts; the strong model answers."""
 
     def __init__(self, found: str) -> None:
         super().__init__(found)
         self.found = found
 
     def __str__(self) -> str:
-        return f"The strategy returned {self.found}. It must return a `Route`, an `Answer` or a model's name."
+        return (
+            f"The strategy returned {self.found}. It must return a `Route`, whose messages, if any, are "
+            "`rar.Message`s, an `Answer` of a `Reply`, or a model's name."
+        )
 
 
 class ScoreError(RarError, ValueError):

@@ -30,7 +30,7 @@ def messages_of(call: Call) -> tuple[Message, ...]:
     `suffix`, not in its `text`, so that a plugin can copy `native` and extend it. Where no user speaks, it is
     a message of its own at the end.
     """
-    messages = call.request.messages
+    messages = call.request.messages if call.messages is None else call.messages
     last = max((at for at, message in enumerate(messages) if message.role == "user"), default=None)
     if call.guide is None:
         return messages

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -23,7 +23,7 @@ from rar.memory.base import Spend
 from rar.naming import shown
 from rar.notices import Notices
 from rar.options import check_options
-from rar.tokens import counted
+from rar.tokens import added_by, counted
 from rar.values import STRONG, WEAK, Call, Failure, Purpose, Reply, Usage
 
 Price: TypeAlias = tuple[float, float]  # USD per million input and output tokens
@@ -187,17 +187,33 @@ class Ledger:
         self._usual: dict[tuple[str, str], float] = {}
 
     def add(
-        self, namespace: str, purpose: Purpose, role: str, model_id: str, usage: Usage, *, now: float = 0.0
+        self,
+        namespace: str,
+        purpose: Purpose,
+        role: str,
+        model_id: str,
+        usage: Usage,
+        *,
+        now: float = 0.0,
+        calls: int = 1,
     ) -> None:
-        """Count one call."""
+        """Count one call, or with `calls=0` what belongs to one that is counted already."""
         usd = self.prices.usd(role, model_id, usage)
         tokens = usage.input_tokens, usage.output_tokens
         spend = Spend(
-            namespace, purpose, role, model_id, 1, *tokens, usd or 0.0, int(usd is None), int(usage.estimated)
+            namespace,
+            purpose,
+            role,
+            model_id,
+            calls,
+            *tokens,
+            usd or 0.0,
+            calls * (usd is None),
+            calls * usage.estimated,
         )
         with self._lock:
-            self.calls += 1
-            if purpose not in ("guide", "judge"):  # those are of another kind than what is served
+            self.calls += calls
+            if calls and purpose not in ("guide", "judge"):  # those are of another kind than what is served
                 self._tokens[role, model_id] = _towards(self._tokens.get((role, model_id), tokens), tokens)
             _put(self._pending, spend)
             known = self._known.setdefault(namespace, {})
@@ -277,10 +293,11 @@ class Ledger:
         """
         usage = counted(call, reply)
         usd = 0.0 if reply.cached else self.prices.usd(call.model, reply.model_id, usage)
-        strong = usd
+        asked = _less(usage, added_by(call, usage))
+        strong = usd if asked == usage else self.prices.usd(call.model, reply.model_id, asked)
         if call.model != STRONG and not reply.cached:
             ids = (*strong_ids, self._strong_id(call.request.namespace))
-            prices = (self.prices.usd(STRONG, id, usage) for id in ids)
+            prices = (self.prices.usd(STRONG, id, asked) for id in ids)
             strong = next((price for price in prices if price is not None), None)
         return {
             "usd": usd,
@@ -309,7 +326,13 @@ class Ledger:
     def observe(self, namespace: str, call: Call, outcome: Reply | Failure, *, now: float) -> None:
         """Count a call that was made, if it came back and was no cache's; tokens that nobody reported are estimated."""
         if isinstance(outcome, Reply) and not outcome.cached:
-            self.add(namespace, call.purpose, call.model, outcome.model_id, counted(call, outcome), now=now)
+            usage = counted(call, outcome)
+            added = added_by(call, usage) if call.purpose == "serve" else 0
+            asked = _less(usage, added)
+            self.add(namespace, call.purpose, call.model, outcome.model_id, asked, now=now)
+            if added:  # nobody would have paid for it without the strategy
+                more = Usage(added, cached_tokens=usage.cached_tokens - asked.cached_tokens)
+                self.add(namespace, "draft", call.model, outcome.model_id, more, now=now, calls=0)
 
     def restore(self, spent: Iterable[Spend]) -> None:
         """Take back what could not be persisted."""
@@ -339,6 +362,12 @@ class Ledger:
 def _towards(mean: tuple[float, float], found: tuple[int, int]) -> tuple[float, float]:
     """A moving mean of tokens."""
     return mean[0] + _RECENT * (found[0] - mean[0]), mean[1] + _RECENT * (found[1] - mean[1])
+
+
+def _less(usage: Usage, tokens: int) -> Usage:
+    """`usage` without so many tokens of the input; those that were cached go last."""
+    left = usage.input_tokens - tokens
+    return replace(usage, input_tokens=left, cached_tokens=min(usage.cached_tokens, left))
 
 
 def _put(sums: dict[_Key, Spend], spend: Spend) -> None:

@@ -64,6 +64,7 @@ from rar.values import (
     Choice,
     Decision,
     Failure,
+    Message,
     Purpose,
     Reply,
     Request,
@@ -435,7 +436,7 @@ class Router:
             raise StrategyError(shown(choice))
         if choice.model not in models:
             raise UnknownModelError(choice.model, models.keys())
-        return choice
+        return choice if choice.messages is None else replace(choice, messages=_to_send(choice.messages))
 
     def _degraded(self, what: str, error: BaseException) -> Route:
         self._tell(f"{what}:{type(error).__name__}", "The %s failed; the strong model answers. %s", what, cause(error))
@@ -757,6 +758,13 @@ class _Drafts:
             accepted = None if served else accepted
         if accepted is not None:  # an answer made of several: its parts are paid for
             self._ledger.add(self._namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())
+
+
+def _to_send(messages: Any) -> tuple[Message, ...]:
+    found = tuple(messages) if isinstance(messages, Sequence) else ()
+    if not found or not all(isinstance(message, Message) for message in found):
+        raise StrategyError(f"a `Route` with messages={shown(messages)}")
+    return found
 
 
 def _models(weak: Any, strong: Any, others: Mapping[str, Any] | None) -> Models | None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rar.errors import UnknownModelError
 from rar.naming import function_name
-from rar.values import Call, Choice, Failure, Guide, Purpose, Reply, Request, Route, Sampling
+from rar.values import Call, Choice, Failure, Guide, Message, Purpose, Reply, Request, Route, Sampling
 
 T = TypeVar("T")
 Outcome: TypeAlias = Reply | Failure
@@ -35,13 +35,18 @@ def ask(
     guide: Guide | None = None,
     purpose: Purpose = "draft",
     sampling: Sampling | None = None,
+    messages: Sequence[Message] | None = None,
 ) -> Steps[Reply]:
     """Have one call made and return its reply.
+
+    Args:
+        messages: Sent instead of the request's.
 
     Raises:
         Exception: Whatever the call raised.
     """
-    (outcome,) = yield from ask_all([Call(model, request, guide, purpose, sampling)])
+    instead = None if messages is None else tuple(messages)
+    (outcome,) = yield from ask_all([Call(model, request, guide, purpose, sampling, instead)])
     if isinstance(outcome, Failure):
         raise outcome.error
     return outcome

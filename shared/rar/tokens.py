@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from rar.injection import messages_of
-from rar.values import Call, Reply, Usage
+from rar.values import Call, Message, Reply, Usage
 
 # Bytes of UTF-8 that make a token, by kind of byte. Chosen so that prose, code, JSON and lists of numbers come within a
 # quarter of what cl100k and WordPiece count, and other scripts within a half. Blanks are part of the word that follows.
@@ -67,12 +67,24 @@ def counted(call: Call, reply: Reply) -> Usage:
         return usage
     into, out = usage.input_tokens, usage.output_tokens
     if into <= 0:
-        into = sum(_PER_MESSAGE + estimate(message.text + message.suffix) for message in messages_of(call))
+        into = _length(messages_of(call))
     if out <= 0:
         out = estimate(reply.text) + sum(
             estimate(call.name) + estimate(str(dict(call.arguments))) for call in reply.tool_calls
         )
     return replace(usage, input_tokens=into, output_tokens=out, estimated=True)
+
+
+def added_by(call: Call, usage: Usage) -> int:
+    """The tokens of the input that `call` has because a strategy sent other messages than the request's."""
+    if call.messages is None:
+        return 0
+    asked, sent = _length(messages_of(replace(call, messages=None))), _length(messages_of(call))
+    return max(0, round(usage.input_tokens * (1.0 - asked / sent))) if sent else 0
+
+
+def _length(messages: Iterable[Message]) -> int:
+    return sum(_PER_MESSAGE + estimate(message.text + message.suffix) for message in messages)
 
 
 def _believable(usage: Usage) -> Usage:

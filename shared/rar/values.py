@@ -223,6 +223,7 @@ class Call:
 
     Args:
         sampling: Settings of this call alone, which then no cache answers; None: as the user set the model.
+        messages: Sent instead of the request's; its tools, schema and other options stay.
     """
 
     model: str
@@ -230,6 +231,7 @@ class Call:
     guide: Guide | None = None
     purpose: Purpose = "serve"
     sampling: Sampling | None = None
+    messages: tuple[Message, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,8 @@ class Route:
         expected: The expected gap of the weak answer, strong less weak quality.
         needed: What `confidence` was held against; None where nothing was.
         guess: It rests on what similar requests showed, not on this very one.
+        messages: Sent instead of the request's, whose tools, schema and other options stay. What is learned is about
+            the request.
     """
 
     model: str
@@ -266,6 +270,7 @@ class Route:
     expected: float | None = None
     needed: float | None = None
     guess: bool = False
+    messages: tuple[Message, ...] | None = field(default=None, repr=False)
 
     @property
     def arm(self) -> Arm:
@@ -322,7 +327,8 @@ class Decision:
     @property
     def call(self) -> Call:
         """The call that serves the user; meaningless for an `Answer`, which was already made."""
-        return Call(self.model, self.request, self.guide)
+        messages = self.choice.messages if isinstance(self.choice, Route) else None
+        return Call(self.model, self.request, self.guide, messages=messages)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts, with no text of the request or of a guide in them."""
