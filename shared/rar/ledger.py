@@ -24,7 +24,7 @@ from rar.naming import shown
 from rar.notices import Notices
 from rar.options import check_options
 from rar.tokens import added_by, counted
-from rar.values import STRONG, WEAK, Call, Failure, Purpose, Reply, Usage
+from rar.values import STRONG, WEAK, Call, CallRecord, Failure, Purpose, Reply, Usage
 
 Price: TypeAlias = tuple[float, float]  # USD per million input and output tokens
 _Key: TypeAlias = tuple[str, str, str, str]  # namespace, purpose, role, model
@@ -306,6 +306,14 @@ class Ledger:
             "output_tokens": usage.output_tokens,
             "estimated": usage.estimated,
         }
+
+    def record(self, call: Call, outcome: Reply | Failure) -> CallRecord:
+        """What is said of a call on a decision."""
+        if isinstance(outcome, Failure):
+            return CallRecord(call.model, call.purpose, seconds=outcome.seconds, usd=0.0, failed=True)
+        usage = counted(call, outcome)
+        usd = 0.0 if outcome.cached else self.prices.usd(call.model, outcome.model_id, usage)
+        return CallRecord(call.model, call.purpose, usage, outcome.seconds, usd)
 
     def _strong_id(self, namespace: str) -> str:
         """Name of the strong model that was called most."""

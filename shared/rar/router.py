@@ -61,6 +61,7 @@ from rar.values import (
     WEAK,
     Answer,
     Call,
+    CallRecord,
     Choice,
     Decision,
     Failure,
@@ -338,8 +339,12 @@ class Router:
             return preferred.model
         return self.health.first([name for name in reversed(names) if name not in tried]) if self.degrade else None
 
-    def stand_in(self, decision: Decision, error: Exception) -> Decision | None:
-        """What `failover` returns; None where it raises."""
+    def stand_in(self, decision: Decision, error: Exception, refused: Reply | None = None) -> Decision | None:
+        """What `failover` returns; None where it raises.
+
+        Args:
+            refused: What the model said, where that holds no answer; it was paid for all the same.
+        """
         self.health.failed(decision.model)
         other = self._next(decision)
         if other is None:
@@ -347,7 +352,18 @@ class Router:
         logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
         failed = (*decision.failed, Failure(decision.model, error, decision.seconds))
         choice = Route(other, reason=f"{decision.model}_failed")
-        return replace(decision, choice=choice, failed=failed, seconds=None)
+        calls = (*decision.calls, *self._lost(decision, failed[-1], refused))
+        return replace(decision, choice=choice, failed=failed, seconds=None, calls=calls)
+
+    def _lost(self, decision: Decision, failure: Failure, refused: Reply | None) -> list[CallRecord]:
+        """The record of a call that serves nobody; none of a draft, which is on record since it was made."""
+        if isinstance(decision.choice, Answer):
+            return []
+        if refused is None:
+            return [self.ledger.record(decision.call, failure)]
+        self.refused(decision, refused)
+        record = self.ledger.record(replace(decision.call, purpose="draft"), refused)
+        return [replace(record, seconds=decision.seconds, failed=True)]
 
     def _given(self, request: Request, models: Models) -> tuple[Request, Choice | None]:
         """What is decided without looking anything up, if anything is."""
@@ -454,6 +470,7 @@ class Router:
             floor=floor,
             epoch=self._epoch(),
             key=self._sealing,
+            calls=drafts.records,
         )
         self._recent.add(decision)
         return decision
@@ -503,7 +520,8 @@ class Router:
 
         Returns:
             `usd` of this call and `strong_usd` of the same tokens at the strong model's price, None where no price is
-            known; `input_tokens`, `output_tokens`, and `estimated` if the provider did not report both.
+            known; `input_tokens`, `output_tokens`, and `estimated` if the provider did not report both; `calls`, all
+            that were made for the decision.
         """
         try:
             models = models or self._models or {}
@@ -512,10 +530,15 @@ class Router:
             if served is not None and not reply.model_id:
                 reply = replace(reply, model_id=served.id)
             ids = [*([strong.id] if strong else []), *([evidence.reference_id] if evidence else [])]
-            return self.ledger.costs(decision.call, reply, ids)
+            made = decision.calls if isinstance(decision.choice, Answer) else self._made(decision, reply)
+            calls = [record.as_dict() for record in made]
+            return {**self.ledger.costs(decision.call, reply, ids), "calls": calls}
         except Exception as error:
             logger.error("What a reply cost could not be told; serving goes on. %s", cause(error))  # noqa: TRY400
             return {}
+
+    def _made(self, decision: Decision, reply: Reply) -> tuple[CallRecord, ...]:
+        return (*decision.calls, self.ledger.record(decision.call, reply))
 
     def _read_prices(self, models: Models) -> None:
         """Load what prices come from, which is read from files at the first use."""
@@ -739,6 +762,7 @@ class _Drafts:
 
     def __init__(self, ledger: Ledger, namespace: str, clock: Callable[[], float]) -> None:
         self._made: list[tuple[Call, Outcome]] = []
+        self.records: tuple[CallRecord, ...] = ()
         self._ledger, self._namespace, self._clock = ledger, namespace, clock
 
     @property
@@ -751,10 +775,12 @@ class _Drafts:
     def settle(self, choice: Choice) -> None:
         """Count what was made, now that it is known whether one of it is served."""
         accepted = choice.reply if isinstance(choice, Answer) else None
-        for call, outcome in self._made:
+        for made, outcome in self._made:
             served = accepted is not None and outcome is accepted
-            purpose: Purpose = "serve" if served else "draft" if call.purpose == "serve" else call.purpose
-            self._ledger.observe(self._namespace, replace(call, purpose=purpose), outcome, now=self._clock())
+            purpose: Purpose = "serve" if served else "draft" if made.purpose == "serve" else made.purpose
+            call = replace(made, purpose=purpose)
+            self._ledger.observe(self._namespace, call, outcome, now=self._clock())
+            self.records += (self._ledger.record(call, outcome),)
             accepted = None if served else accepted
         if accepted is not None:  # an answer made of several: its parts are paid for
             self._ledger.add(self._namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rar.replies import CallRecord as CallRecord  # noqa: PLC0414
 from rar.replies import Failure as Failure  # noqa: PLC0414 - these belong to the same vocabulary
 from rar.replies import Reply as Reply  # noqa: PLC0414
 from rar.replies import ToolCall as ToolCall  # noqa: PLC0414
@@ -303,6 +304,7 @@ class Decision:
         epoch: The memory's, when the decision was made.
         key: Seals what is stamped on responses (`rar.stamps`); None: nothing is sealed.
         seconds: How long the call that serves took, once it is over.
+        calls: All that were made so far: by the strategy, and those for serving that failed or were refused.
     """
 
     id: str
@@ -315,6 +317,7 @@ class Decision:
     epoch: int | None = None
     key: bytes | None = field(default=None, compare=False, repr=False)
     seconds: float | None = field(default=None, compare=False)
+    calls: tuple[CallRecord, ...] = field(default=(), compare=False)
 
     @property
     def model(self) -> str:
@@ -352,6 +355,7 @@ class Decision:
             "key_source": self.request.key_source,
             "drafts": self.drafts,
             "failed_over": [failure.model for failure in self.failed],
+            "calls": [call.as_dict() for call in self.calls],
         }
 
     @property
