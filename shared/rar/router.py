@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from rar import order
+from rar.drafts import Drafts
 from rar.drive import Model, Models, adrive, drive
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
@@ -40,7 +41,7 @@ from rar.learning.screen import Screen, quarantine
 from rar.learning.shadow import Ladder
 from rar.learning.worker import CLOSING, Mode
 from rar.learning.writer import Writer
-from rar.ledger import Ledger, Prices
+from rar.ledger import Ledger
 from rar.memory.base import DecisionRecord, Memory
 from rar.memory.forgetting import Gone
 from rar.memory.identity import experience_id
@@ -50,27 +51,25 @@ from rar.naming import cause, shown
 from rar.notices import Notices
 from rar.options import check_options, named_arguments
 from rar.order import CostOrder
+from rar.prices import Prices
 from rar.recall import SAY_WHICH, Recall, embedded, follows_verdicts, with_prior
 from rar.recent import Recent
 from rar.routers import as_static_router
 from rar.stamps import is_sealed, sealing_key
 from rar.strategies import RAR
-from rar.strategy import Outcome, Strategy, as_strategy, check_models
+from rar.strategy import Strategy, as_strategy, check_models
 from rar.values import (
     STRONG,
     WEAK,
     Answer,
-    Call,
     CallRecord,
     Choice,
     Decision,
     Failure,
     Message,
-    Purpose,
     Reply,
     Request,
     Route,
-    Usage,
     as_text,
 )
 from rar.views import RouterStats, Views
@@ -268,7 +267,7 @@ class Router:
         """
         models = self._models_of(models)
         request, choice = self._given(request, models)
-        drafts = _Drafts(self.ledger, request.namespace, self._clock)
+        drafts = Drafts(self.ledger, request.namespace, self._clock)
         if request.sticky_guide is not None:
             choice = self._with_guide(request, choice)
         if choice is None:
@@ -287,7 +286,7 @@ class Router:
         if not self._prices_read:
             await asyncio.to_thread(self._read_prices, models)
         request, choice = self._given(request, models)
-        drafts = _Drafts(self.ledger, request.namespace, self._clock)
+        drafts = Drafts(self.ledger, request.namespace, self._clock)
         if request.sticky_guide is not None:
             choice = await asyncio.to_thread(self._with_guide, request, choice)
         if choice is None:
@@ -458,7 +457,7 @@ class Router:
         self._tell(f"{what}:{type(error).__name__}", "The %s failed; the strong model answers. %s", what, cause(error))
         return Route(STRONG, reason=f"{what}_failed")
 
-    def _decided(self, request: Request, choice: Choice, drafts: _Drafts) -> Decision:
+    def _decided(self, request: Request, choice: Choice, drafts: Drafts) -> Decision:
         drafts.settle(choice)
         floor = getattr(self.policy, "quality", None)
         decision = Decision(
@@ -530,15 +529,13 @@ class Router:
             if served is not None and not reply.model_id:
                 reply = replace(reply, model_id=served.id)
             ids = [*([strong.id] if strong else []), *([evidence.reference_id] if evidence else [])]
-            made = decision.calls if isinstance(decision.choice, Answer) else self._made(decision, reply)
-            calls = [record.as_dict() for record in made]
-            return {**self.ledger.costs(decision.call, reply, ids), "calls": calls}
+            costs = self.ledger.costs(decision.call, reply, ids)
+            # An accepted draft is among those that were made before.
+            last = [] if isinstance(decision.choice, Answer) else costs["calls"]
+            return {**costs, "calls": [*(call.as_dict() for call in decision.calls), *last]}
         except Exception as error:
             logger.error("What a reply cost could not be told; serving goes on. %s", cause(error))  # noqa: TRY400
             return {}
-
-    def _made(self, decision: Decision, reply: Reply) -> tuple[CallRecord, ...]:
-        return (*decision.calls, self.ledger.record(decision.call, reply))
 
     def _read_prices(self, models: Models) -> None:
         """Load what prices come from, which is read from files at the first use."""
@@ -755,35 +752,6 @@ class Router:
 
     def _after_fork(self) -> None:
         self.ledger.after_fork()
-
-
-class _Drafts:
-    """The calls that a strategy makes before it decides. A request is served once, by the accepted draft if any."""
-
-    def __init__(self, ledger: Ledger, namespace: str, clock: Callable[[], float]) -> None:
-        self._made: list[tuple[Call, Outcome]] = []
-        self.records: tuple[CallRecord, ...] = ()
-        self._ledger, self._namespace, self._clock = ledger, namespace, clock
-
-    @property
-    def count(self) -> int:
-        return len(self._made)
-
-    def observe(self, call: Call, outcome: Outcome) -> None:
-        self._made.append((call, outcome))
-
-    def settle(self, choice: Choice) -> None:
-        """Count what was made, now that it is known whether one of it is served."""
-        accepted = choice.reply if isinstance(choice, Answer) else None
-        for made, outcome in self._made:
-            served = accepted is not None and outcome is accepted
-            purpose: Purpose = "serve" if served else "draft" if made.purpose == "serve" else made.purpose
-            call = replace(made, purpose=purpose)
-            self._ledger.observe(self._namespace, call, outcome, now=self._clock())
-            self.records += (self._ledger.record(call, outcome),)
-            accepted = None if served else accepted
-        if accepted is not None:  # an answer made of several: its parts are paid for
-            self._ledger.add(self._namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())
 
 
 def _to_send(messages: Any) -> tuple[Message, ...]:

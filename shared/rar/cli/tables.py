@@ -214,7 +214,24 @@ def explanation(facts: Mapping[str, Any]) -> list[Any]:
         "drafts": str(facts.get("drafts", 0)),
         "failed over": ", ".join(facts.get("failed_over") or ()) or "-",
     }
-    return [Facts(shown), *_neighbours(facts), *_guide_used(facts), _learned(facts)]
+    return [Facts(shown), *_calls(facts), *_neighbours(facts), *_guide_used(facts), _learned(facts)]
+
+
+def _calls(facts: Mapping[str, Any]) -> list[Grid]:
+    """The calls behind an answer, where there was more than the one that served it."""
+    columns = (
+        Column("model"), Column("purpose"), Column("input", right=True), Column("output", right=True),
+        Column("seconds", right=True), Column("USD", right=True), Column("failed"),
+    )  # fmt: skip
+    rows = [
+        (
+            role(str(call["model"])), line(str(call["purpose"])), str(call["input_tokens"]), str(call["output_tokens"]),
+            number(call["seconds"]), "-" if call["usd"] is None else f"{call['usd']:.6f}",
+            "yes" if call["failed"] else "",
+        )
+        for call in facts.get("calls") or ()
+    ]  # fmt: skip
+    return [Grid("Calls, in their order", columns, tuple(rows))] if len(rows) > 1 else []
 
 
 def _neighbours(facts: Mapping[str, Any]) -> list[Grid]:

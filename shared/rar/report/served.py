@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rar.ledger import Prices
 from rar.memory.base import DecisionRecord, Memory
+from rar.prices import Prices
 from rar.report.words import LEARNED, NOT_RECORDED, NOTHING_DUE
 from rar.values import STRONG, WEAK, Usage
 
