@@ -18,7 +18,7 @@ import numpy as np
 from _data import folder
 
 from rar.evaluation import Run, Table, embedded, read_table, shuffle, stream
-from rar.evaluation.table import Array
+from rar.linear import Array
 
 WINDOW, BELOW, REGAINED_WITHIN = 500, 0.05, 1_500
 

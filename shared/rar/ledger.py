@@ -139,9 +139,14 @@ class Ledger:
         *,
         now: float = 0.0,
         calls: int = 1,
+        usd: float | None = None,
     ) -> None:
-        """Count one call, or with `calls=0` what belongs to one that is counted already."""
-        usd = self.prices.usd(role, model_id, usage)
+        """Count one call, or with `calls=0` what belongs to one that is counted already.
+
+        Args:
+            usd: What the provider says that it cost; None: what its tokens cost by their prices.
+        """
+        usd = self.prices.usd(role, model_id, usage) if usd is None else usd
         tokens = usage.input_tokens, usage.output_tokens
         spend = Spend(
             namespace,
@@ -238,7 +243,7 @@ class Ledger:
             strong_ids: Names of the strong model, likeliest first; the first with a known price counts.
         """
         usage = counted(call, reply)
-        usd = 0.0 if reply.cached else self.prices.usd(call.model, reply.model_id, usage)
+        usd = self._cost_of(call, reply, usage)
         asked = _less(usage, added_by(call, usage))
         strong = usd if asked == usage else self.prices.usd(call.model, reply.model_id, asked)
         if call.model != STRONG and not reply.cached:
@@ -259,8 +264,12 @@ class Ledger:
         if isinstance(outcome, Failure):
             return CallRecord(call.model, call.purpose, seconds=outcome.seconds, usd=0.0, failed=True)
         usage = counted(call, outcome)
-        usd = 0.0 if outcome.cached else self.prices.usd(call.model, outcome.model_id, usage)
-        return CallRecord(call.model, call.purpose, usage, outcome.seconds, usd)
+        return CallRecord(call.model, call.purpose, usage, outcome.seconds, self._cost_of(call, outcome, usage))
+
+    def _cost_of(self, call: Call, reply: Reply, usage: Usage) -> float | None:
+        if reply.cached:
+            return 0.0
+        return reply.usd if reply.usd is not None else self.prices.usd(call.model, reply.model_id, usage)
 
     def _strong_id(self, namespace: str) -> str:
         """Name of the strong model that was called most."""
@@ -283,11 +292,13 @@ class Ledger:
         if isinstance(outcome, Reply) and not outcome.cached:
             usage = counted(call, outcome)
             added = added_by(call, usage) if call.purpose == "serve" else 0
-            asked = _less(usage, added)
-            self.add(namespace, call.purpose, call.model, outcome.model_id, asked, now=now)
+            asked, usd = _less(usage, added), outcome.usd
+            more_usd = None if usd is None else usd * added / max(usage.total, 1)
+            own_usd = None if usd is None or more_usd is None else usd - more_usd
+            self.add(namespace, call.purpose, call.model, outcome.model_id, asked, now=now, usd=own_usd)
             if added:  # nobody would have paid for it without the strategy
                 more = Usage(added, cached_tokens=usage.cached_tokens - asked.cached_tokens)
-                self.add(namespace, "draft", call.model, outcome.model_id, more, now=now, calls=0)
+                self.add(namespace, "draft", call.model, outcome.model_id, more, now=now, calls=0, usd=more_usd)
 
     def restore(self, spent: Iterable[Spend]) -> None:
         """Take back what could not be persisted."""

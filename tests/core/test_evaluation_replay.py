@@ -12,7 +12,7 @@ import pytest
 
 from rar.embedding import HashingEmbedder
 from rar.errors import ConfigurationError, ReplayError
-from rar.evaluation import OURS, Table, embedded, engine, metrics, online, shuffle, stages, static, stream
+from rar.evaluation import OURS, Table, embedded, engine, metrics, replay_online, shuffle, stages, static, stream
 from rar.evaluation.baselines import (
     Baseline,
     baselines,
@@ -24,6 +24,7 @@ from rar.evaluation.baselines import (
 )
 from rar.evaluation.compare import summarise_online, summarise_stages, summarise_static
 from rar.evaluation.embeddings import DiskCachedEmbedder
+from rar.outcomes import Replies
 from rar.routers import as_static_router
 from rar.values import STRONG, WEAK
 
@@ -38,11 +39,11 @@ def world(n: int = 60) -> Table:
     texts = (*sums, *riddles)
     weak = np.r_[np.ones(len(sums)), np.zeros(len(riddles))]
     groups = tuple(f"sum {i % 3}" for i in range(len(sums))) + tuple(f"riddle {i % 3}" for i in range(len(riddles)))
-    return Table(
+    return Table.of_scores(
         texts,
         weak,
         np.ones(n),
-        groups,
+        groups=groups,
         vectors=EMBEDDER.embed(texts),
         embedder_id=EMBEDDER.id,
         weak_id="s",
@@ -61,7 +62,7 @@ def always_weak(**options: Any) -> dict[str, Any]:
 
 
 def test_each_question_comes_once_in_an_order_of_its_shuffle() -> None:
-    result = online(WORLD, shuffles=2)
+    result = replay_online(WORLD, shuffles=2)
 
     for k, run in enumerate(result.runs):
         assert run.rows.tolist() == shuffle(WORLD, k).tolist()
@@ -70,11 +71,11 @@ def test_each_question_comes_once_in_an_order_of_its_shuffle() -> None:
 
 
 def test_a_cold_router_asks_the_strong_model_first() -> None:
-    assert online(WORLD, shuffles=1).runs[0].strong[0]
+    assert replay_online(WORLD, shuffles=1).runs[0].strong[0]
 
 
 def test_what_was_learned_saves_calls_and_keeps_quality() -> None:
-    result = online(WORLD, shuffles=2, quality=0.9)
+    result = replay_online(WORLD, shuffles=2, quality=0.9)
 
     assert result.saved.min() > 0.1
     assert result.second_half.min() > 0.9
@@ -105,7 +106,7 @@ def test_the_weak_model_is_tried_on_what_the_strong_one_answered() -> None:
 
 
 def test_shadow_calls_cost_what_the_weak_model_costs() -> None:
-    priced = replace(WORLD, weak_cost=np.full(60, 0.5), strong_cost=np.full(60, 4.0))
+    priced = replace(WORLD, costs=np.tile([0.5, 4.0], (60, 1)))
 
     run = stream(priced, policy="paper", learning_budget=None)
 
@@ -115,7 +116,7 @@ def test_shadow_calls_cost_what_the_weak_model_costs() -> None:
 
 
 def test_seeds_make_replays_repeatable() -> None:
-    first, again = (online(WORLD, shuffles=1, seed=5, audit_rate=0.5).runs[0] for _ in range(2))
+    first, again = (replay_online(WORLD, shuffles=1, seed=5, audit_rate=0.5).runs[0] for _ in range(2))
 
     assert first.strong.tolist() == again.strong.tolist()
     assert first.of(STRONG).tolist() == again.of(STRONG).tolist()
@@ -124,7 +125,7 @@ def test_seeds_make_replays_repeatable() -> None:
 
 def test_recorded_answers_may_be_judged_instead_of_scores() -> None:
     answers = ("It is 7.",) * len(WORLD)
-    answered = replace(WORLD, weak_answers=answers, strong_answers=answers)
+    answered = replace(WORLD, replies=Replies(np.array([answers, answers]).T))
 
     run = stream(answered, judge="number", policy="paper")
 
@@ -133,7 +134,7 @@ def test_recorded_answers_may_be_judged_instead_of_scores() -> None:
 
 
 def test_means_over_shuffles_belong_to_the_questions() -> None:
-    result = online(WORLD, shuffles=3)
+    result = replay_online(WORLD, shuffles=3)
 
     assert result.mean_of([run.table.weak for run in result.runs]).tolist() == WORLD.weak.tolist()
     assert result.scores.sum() / WORLD.strong.sum() == pytest.approx(result.realised.mean())
@@ -143,7 +144,7 @@ def test_means_over_shuffles_belong_to_the_questions() -> None:
 def test_progress_is_told_to_the_end() -> None:
     told: list[tuple[str, int, int]] = []
 
-    online(WORLD, shuffles=2, progress=lambda *step: told.append(step))
+    replay_online(WORLD, shuffles=2, progress=lambda *step: told.append(step))
 
     assert [step for step in told if step[1] == step[2]] == [
         ("floor at 0.95, shuffle 1 of 2", 60, 60),
@@ -161,7 +162,7 @@ def test_a_failing_engine_fails_the_replay() -> None:
 
 def test_no_shuffle_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="shuffles=0"):
-        online(WORLD, shuffles=0)
+        replay_online(WORLD, shuffles=0)
 
 
 # --- stages ---------------------------------------------------------------------------------------------------------
@@ -268,8 +269,8 @@ def test_baselines_tell_the_kinds_apart(baseline: Baseline) -> None:
 
 
 def test_group_prior_is_drawn_towards_the_mean() -> None:
-    seen = Table(("a", "b", "c"), np.array([0.0, 1.0, 1.0]), np.ones(3), groups=("x", "x", "y"))
-    asked = Table(("d", "e", "f"), np.zeros(3), np.ones(3), groups=("x", "y", "z"))
+    seen = Table.of_scores(("a", "b", "c"), np.array([0.0, 1.0, 1.0]), np.ones(3), groups=("x", "x", "y"))
+    asked = Table.of_scores(("d", "e", "f"), np.zeros(3), np.ones(3), groups=("x", "y", "z"))
 
     # Gaps 1, 0 | 0, mean 1/3; prior weight 2.
     assert group_prior(seen, asked, prior_weight=2.0) == pytest.approx([(1 + 2 / 3) / 4, (0 + 2 / 3) / 3, 1 / 3])
@@ -277,16 +278,18 @@ def test_group_prior_is_drawn_towards_the_mean() -> None:
 
 def test_nearest_neighbours_take_the_mean_of_the_nearest() -> None:
     east, north = np.eye(2, dtype=np.float32)
-    seen = Table(("a", "b", "c"), np.array([0.0, 1.0, 1.0]), np.ones(3), vectors=np.array([east, east, north]))
-    asked = Table(("d", "e"), np.zeros(2), np.ones(2), vectors=np.array([east, north]))
+    seen = Table.of_scores(
+        ("a", "b", "c"), np.array([0.0, 1.0, 1.0]), np.ones(3), vectors=np.array([east, east, north])
+    )
+    asked = Table.of_scores(("d", "e"), np.zeros(2), np.ones(2), vectors=np.array([east, north]))
 
     assert nearest_neighbours(seen, asked, k=1)[1] == 0.0
     assert nearest_neighbours(seen, asked, k=2)[0] == 0.5
 
 
 def test_tfidf_ridge_solves_the_normal_equations() -> None:
-    seen = Table(("red red cat", "blue dog", "red dog"), np.array([0.0, 1.0, 0.5]), np.ones(3))
-    asked = Table(("red bird", "dog", "?!"), np.zeros(3), np.ones(3))
+    seen = Table.of_scores(("red red cat", "blue dog", "red dog"), np.array([0.0, 1.0, 0.5]), np.ones(3))
+    asked = Table.of_scores(("red bird", "dog", "?!"), np.zeros(3), np.ones(3))
     terms = ["red", "cat", "blue", "dog", "red red", "red cat", "blue dog", "red dog"]
     counts = np.array(
         [
@@ -311,7 +314,7 @@ def test_tfidf_ridge_solves_the_normal_equations() -> None:
 
 
 def test_tfidf_ridge_of_texts_without_words_says_nothing() -> None:
-    seen = Table(("?", "!"), np.zeros(2), np.ones(2))
+    seen = Table.of_scores(("?", "!"), np.zeros(2), np.ones(2))
 
     assert tfidf_ridge(seen, seen).tolist() == [0.0, 0.0]
 
@@ -335,7 +338,9 @@ def test_static_routers_are_scorers() -> None:
 
 @pytest.fixture(scope="module")
 def summary() -> Any:
-    return summarise_online(online(WORLD, shuffles=2), online(WORLD, shuffles=2, policy="paper"), samples=100)
+    return summarise_online(
+        replay_online(WORLD, shuffles=2), replay_online(WORLD, shuffles=2, policy="paper"), samples=100
+    )
 
 
 def test_all_baselines_stand_beside_ours(summary: Any) -> None:

@@ -24,10 +24,9 @@ from rar.evaluation.embeddings import DiskCachedEmbedder, KnownVectors
 from rar.evaluation.embeddings import Progress as Told
 from rar.evaluation.files import is_memory
 from rar.evaluation.report import Sheet
-from rar.evaluation.table import Table
 from rar.linear import Array
+from rar.outcomes import LEAST, exchanged
 from rar.routers import ROUTERS, LearnedRouter, LengthRouter, Outcomes, hub, load, saving
-from rar.routers.outcomes import LEAST, exchanged
 from rar.routers.saving import check_folder
 
 _TYPES: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (list,)}
@@ -194,7 +193,7 @@ def scorers(which: Sequence[str], embedder: str) -> dict[str, Scorer]:
     return dict(_scorer(name, embedder) for name in which)
 
 
-def prior(which: str, table: Table, seed: int) -> tuple[LearnedRouter, str, Table]:
+def prior(which: str, table: Outcomes, seed: int) -> tuple[LearnedRouter, str, Outcomes]:
     """A router to start from, what tells it from others, and the questions that are to be asked.
 
     Args:
@@ -427,7 +426,7 @@ def _scorer(which: str, embedder: str) -> tuple[str, Scorer]:
         kind = ROUTERS[which]
         fresh = _maker(kind, embedder if "embedder" in signature(kind).parameters else None, {})
 
-        def fitted(seen: Table, table: Table) -> Array:
+        def fitted(seen: Outcomes, table: Outcomes) -> Array:
             try:
                 return scored_by(fresh().fit(seen), table)
             except TrainingDataError as error:

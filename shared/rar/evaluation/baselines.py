@@ -17,25 +17,25 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from rar.evaluation.table import Array, Table
 from rar.learning.policy import PaperPolicy
-from rar.linear import conjugate_gradients
+from rar.linear import Array, conjugate_gradients
+from rar.outcomes import Outcomes
 from rar.routers import LearnedRouter, StaticRouter
 
 Scorer: TypeAlias = Callable[
-    [Table, Table], Array
+    [Outcomes, Outcomes], Array
 ]  # (seen with outcomes, asked) -> scores of what is asked, shape (n,)
 
 _BUCKETS = 2**20
 _WORD = re.compile(r"\w+")
 
 
-def length(_: Table, asked: Table) -> Array:
+def length(_: Outcomes, asked: Outcomes) -> Array:
     """The text's length in characters; on MMLU it equals RouteLLM's best router."""
     return np.array([len(text) for text in asked.texts], np.float64)
 
 
-def group_prior(seen: Table, asked: Table, prior_weight: float = 5.0) -> Array:
+def group_prior(seen: Outcomes, asked: Outcomes, prior_weight: float = 5.0) -> Array:
     """The mean gap of the question's group, drawn towards the overall mean by `prior_weight` questions."""
     assert seen.groups is not None
     assert asked.groups is not None
@@ -46,7 +46,7 @@ def group_prior(seen: Table, asked: Table, prior_weight: float = 5.0) -> Array:
     return np.array([known.get(group, overall) for group in asked.groups])
 
 
-def nearest_neighbours(seen: Table, asked: Table, k: int = 40) -> Array:
+def nearest_neighbours(seen: Outcomes, asked: Outcomes, k: int = 40) -> Array:
     """The mean gap of the `k` nearest questions by cosine."""
     assert seen.vectors is not None
     assert asked.vectors is not None
@@ -59,7 +59,7 @@ def nearest_neighbours(seen: Table, asked: Table, k: int = 40) -> Array:
     return scores
 
 
-def tfidf_ridge(seen: Table, asked: Table, penalty: float = 3.0) -> Array:
+def tfidf_ridge(seen: Outcomes, asked: Outcomes, penalty: float = 3.0) -> Array:
     """Ridge regression of the gap on TF-IDF of words and word pairs (hashed), solved by conjugate gradients."""
     rows, terms, counts = _term_counts(seen.texts)
     used, terms = np.unique(terms, return_inverse=True)
@@ -84,7 +84,7 @@ def tfidf_ridge(seen: Table, asked: Table, penalty: float = 3.0) -> Array:
     return _sums(rows, values * weights[place], len(asked))
 
 
-def paper_rule(seen: Table, asked: Table) -> Array:
+def paper_rule(seen: Outcomes, asked: Outcomes) -> Array:
     """The published rule of RAR (arXiv 2411.09837): the verdict on the nearest question where it is near enough."""
     assert seen.vectors is not None
     assert asked.vectors is not None
@@ -103,7 +103,7 @@ class RouterScorer:
 
     router: StaticRouter
 
-    def __call__(self, seen: Table, asked: Table) -> Array:
+    def __call__(self, seen: Outcomes, asked: Outcomes) -> Array:
         return scored_by(self.router, asked)
 
 
@@ -112,7 +112,7 @@ def of_static_router(router: StaticRouter) -> Scorer:
     return RouterScorer(router)
 
 
-def scored_by(router: StaticRouter, asked: Table) -> Array:
+def scored_by(router: StaticRouter, asked: Outcomes) -> Array:
     """The router's scores of a table, whose vectors it gets where they are by its own embedder."""
     own = getattr(router, "embedder", None)
     if isinstance(router, LearnedRouter) and own is not None and own.id == asked.embedder_id:
@@ -132,7 +132,7 @@ class Baseline:
     scorer: Scorer
     growth: float = 1.25
 
-    def prequential(self, table: Table, start: int = 30) -> Array:
+    def prequential(self, table: Outcomes, start: int = 30) -> Array:
         """Its scores along a stream: fitted to the questions before, whose outcomes it all sees; at first infinite."""
         scores = np.full(len(table), np.inf)
         seen = start
@@ -143,7 +143,7 @@ class Baseline:
         return scores
 
 
-def baselines(table: Table) -> list[Baseline]:
+def baselines(table: Outcomes) -> list[Baseline]:
     """Those that this table allows."""
     found = [Baseline("prompt length", length)]
     if table.groups is not None:

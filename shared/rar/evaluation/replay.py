@@ -1,9 +1,10 @@
 """Replays: recorded outcomes through the real engine, every call of it counted.
 
-`stream` lets questions arrive in order, one by one, at a router that knows nothing yet; `online` does so for several
-shuffles, and `stages` lets the same questions come again and again. `static` has questions scored that were never seen.
-The models are recorded: an answer costs nothing but is counted, and the judge's verdict, weak score at least the strong
-one's, is looked up only when both models were called for it.
+`stream` lets questions arrive in order, one by one, at a router that knows nothing yet; `replay_online` does so for
+several shuffles, and `stages` lets the same questions come again and again. `static` has questions scored that were
+never seen. The first model of the outcomes is the weak one, the last the strong one, those between are named. All are
+recorded: an answer costs nothing, but is counted with what it did cost. The judge compares recorded scores, and only of
+models that were called.
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ from rar.evaluation.baselines import RouterScorer, Scorer, baselines, paper_rule
 from rar.evaluation.checkpoint import Checkpoint, digest
 from rar.evaluation.embeddings import KnownVectors, Progress, embedded
 from rar.evaluation.prices import engine_prices
-from rar.evaluation.recorded import RecordedJudge, RecordedModel
+from rar.evaluation.recorded import RecordedJudge, RecordedModel, recorded
 from rar.evaluation.runs import OURS, Arrays, Online, Rows, Run, Split, Stages, Static, own_rows_of
-from rar.evaluation.table import Array, Table
 from rar.learning.policy import Policy
+from rar.linear import Array
+from rar.outcomes import Outcomes
 from rar.router import Router
 from rar.strategy import Steps
 from rar.values import STRONG, WEAK, Answer, Choice, Decision, Request, Route, question
 
 
 def stream(
-    table: Table,
+    table: Outcomes,
     *,
     quality: float = 0.95,
     policy: str | Policy = "floor",
@@ -55,13 +57,13 @@ def stream(
         options: More for the `Router`. Guides are off unless given: recorded data has no guided answers. `judge` is
             `RecordedJudge` unless given.
     """
-    models = {role: RecordedModel(table, role) for role in (WEAK, STRONG)}
+    models = recorded(table)
     with _router(table, models, quality=quality, policy=policy, seed=seed, **options) as router:
         return _pass(router, models, np.arange(len(table)), progress, what)
 
 
-def online(
-    table: Table,
+def replay_online(
+    table: Outcomes,
     *,
     quality: float = 0.95,
     shuffles: int = 5,
@@ -106,7 +108,7 @@ def online(
 
 
 def stages(
-    table: Table,
+    table: Outcomes,
     *,
     quality: float = 0.95,
     stages: int = 5,
@@ -139,7 +141,7 @@ def stages(
 
     def one(k: int) -> Arrays:
         chance = np.random.default_rng(seed + k)
-        models = {role: RecordedModel(table, role) for role in (WEAK, STRONG)}
+        models = recorded(table)
         found: Arrays = {}
         with _router(table, models, quality=quality, policy=policy, seed=seed + k, **options) as router:
             for stage in range(stages):
@@ -160,7 +162,7 @@ def stages(
     return Stages(table, quality, tuple(runs))
 
 
-def shuffle(table: Table, seed: int) -> Rows:
+def shuffle(table: Outcomes, seed: int) -> Rows:
     """A random order of a table's rows."""
     return np.random.default_rng(seed).permutation(len(table))
 
@@ -169,7 +171,7 @@ def shuffle(table: Table, seed: int) -> Rows:
 
 
 def static(
-    table: Table,
+    table: Outcomes,
     *,
     quality: float = 0.95,
     splits: int = 3,
@@ -222,7 +224,7 @@ def static(
 
 
 def _splits(
-    table: Table,
+    table: Outcomes,
     parts: Sequence[tuple[Rows, Rows]],
     scorers: Mapping[str, Scorer],
     progress: Progress | None,
@@ -277,8 +279,8 @@ def engine(*, quality: float = 0.95, policy: str | Policy = "floor", seed: int =
     Its score is one less its confidence in the weak model; 1 where it has none.
     """
 
-    def score(seen: Table, asked: Table) -> Array:
-        models = {role: RecordedModel(seen, role) for role in (WEAK, STRONG)}
+    def score(seen: Outcomes, asked: Outcomes) -> Array:
+        models = recorded(seen)
         both = KnownVectors(seen, asked)
         settings: dict[str, Any] = {"learning_budget": None, **options}
         with _router(seen, models, embedder=both, quality=quality, policy=policy, seed=seed, **settings) as router:
@@ -302,7 +304,7 @@ class _AlwaysStrong:
 
 
 @contextmanager
-def _router(table: Table, models: Mapping[str, Model], **options: Any) -> Iterator[Router]:
+def _router(table: Outcomes, models: Mapping[str, Model], **options: Any) -> Iterator[Router]:
     """A router whose every warning is an error: what it survives while serving would make a replay measure nothing."""
     clock = count(0.0, 0.1)  # so much time passes between any two looks at it
     defaults: dict[str, Any] = {
@@ -317,7 +319,8 @@ def _router(table: Table, models: Mapping[str, Model], **options: Any) -> Iterat
     trouble = _Trouble()
     logging.getLogger("rar").addHandler(trouble)
     try:
-        with Router(models[WEAK], models[STRONG], **{**defaults, **options}) as router:
+        others = {role: model for role, model in models.items() if role not in (WEAK, STRONG)}
+        with Router(models[WEAK], models[STRONG], models=others, **{**defaults, **options}) as router:
             yield router
     finally:
         logging.getLogger("rar").removeHandler(trouble)
@@ -345,8 +348,8 @@ def _pass(
     progress: Progress | None = None,
     what: str = "",
 ) -> Run:
-    """Ask the questions of the models' table in `order`; calls are counted from 0."""
-    table = models[WEAK].table
+    """Ask the questions of the models' outcomes in `order`; calls are counted from 0."""
+    table = models[WEAK].outcomes
     for model in models.values():
         model.calls = {}
     decisions: list[Decision] = []
@@ -362,7 +365,7 @@ def _pass(
     return Run(
         table.take(order),
         order,
-        np.array([decision.model == STRONG for decision in decisions]),
+        np.array([decision.model for decision in decisions], np.str_),
         {(role, purpose): counts[order] for role, model in models.items() for purpose, counts in model.calls.items()},
         np.array([np.nan if chance is None else chance for chance in confidence], np.float64),
         tuple(decision.choice.reason for decision in decisions),

@@ -1,5 +1,6 @@
 """Static routers: predictions from the text alone, and how to learn them from outcomes. See `docs/routers.md`."""
 
+from rar.outcomes import Outcomes
 from rar.routers.base import EmbeddingRouter, LearnedRouter, RankingRouter, StaticRouter, as_static_router
 from rar.routers.causal import CausalLMRouter
 from rar.routers.distilled import RewardDistilledRouter
@@ -9,7 +10,6 @@ from rar.routers.factors import MatrixFactorizationRouter
 from rar.routers.hub import from_hub
 from rar.routers.hybrid import HybridRouter
 from rar.routers.neighbours import KNNRouter
-from rar.routers.outcomes import Outcomes
 from rar.routers.registry import ROUTERS, load, router_class
 from rar.routers.simple import LengthRouter, TfidfRouter
 from rar.routers.stacked import StackedRouter

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from rar.errors import ConfigurationError, MissingDependencyError, WeightsError
 from rar.naming import shown
 from rar.networks import by_length, padded
+from rar.outcomes import Outcomes
 from rar.routers.base import Progress
-from rar.routers.outcomes import Outcomes
 
 Device: TypeAlias = Literal["auto", "cuda", "mps", "cpu"]
 Tensors: TypeAlias = dict[str, Any]

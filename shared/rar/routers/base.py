@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,11 @@ from rar.errors import ConfigurationError, NotFittedError, RouterFileError, Scor
 from rar.linear import Array
 from rar.naming import fields_repr, shown
 from rar.options import named_arguments
+from rar.outcomes import Outcomes, paired, teachable
 from rar.routers import saving, thresholds
 from rar.routers.fingerprint import Sketch, share_seen, sketch
-from rar.routers.outcomes import Outcomes, paired, teachable
 from rar.routers.thresholds import Calibration
 from rar.values import Vector
-
-if TYPE_CHECKING:
-    from rar.evaluation.table import Table
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 Config: TypeAlias = Mapping[str, Any]  # of JSON values
@@ -70,7 +67,7 @@ class LearnedRouter(ABC):
         if "__init__" in vars(cls):
             named_arguments(cls)
 
-    def fit(self, data: Outcomes | Table, *, progress: Progress | None = None) -> Self:
+    def fit(self, data: Outcomes, *, progress: Progress | None = None) -> Self:
         """Learn from `data`, and forget what was learned before.
 
         Raises:
@@ -99,13 +96,13 @@ class LearnedRouter(ABC):
             return np.zeros(0)
         return _numbers(np.clip(np.asarray(self._score(texts, vectors), np.float64), 0.0, 1.0), self)
 
-    def update(self, data: Outcomes | Table) -> Self:
+    def update(self, data: Outcomes) -> Self:
         """Learn from more outcomes of the same models without forgetting, where the method allows it."""
         raise ConfigurationError(f"{type(self).__name__} cannot be updated. Fit it again to all outcomes.")
 
     def calibrate(
         self,
-        data: Sequence[str] | Outcomes | Table,
+        data: Sequence[str] | Outcomes,
         *,
         strong_share: float | None = None,
         max_drop: float | None = None,
@@ -131,7 +128,7 @@ class LearnedRouter(ABC):
         given = strong_share if strong_share is not None else max_drop
         if given is None or not 0.0 <= given <= 1.0:
             raise ConfigurationError(f"A share between 0 and 1 is needed, got {shown(given)}.")
-        outcomes = paired(data) if hasattr(data, "texts") else None  # type: ignore[arg-type]
+        outcomes = paired(data) if isinstance(data, Outcomes) else None
         if outcomes is None and max_drop is not None:
             raise ConfigurationError("max_drop needs outcomes, not only texts: nothing else tells what is lost.")
         if outcomes is not None:

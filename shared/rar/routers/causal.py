@@ -16,6 +16,7 @@ from rar.errors import ConfigurationError, MissingDependencyError, RouterFileErr
 from rar.linear import Array
 from rar.local.weights import local_model, sha256_of
 from rar.networks import by_length, padded, readable
+from rar.outcomes import Outcomes
 from rar.routers._torch import (
     EXTRA,
     Device,
@@ -32,7 +33,6 @@ from rar.routers._torch import (
     transformers_library,
 )
 from rar.routers.base import Arrays, Config, LearnedRouter, Progress
-from rar.routers.outcomes import Outcomes
 from rar.routers.saving import AGAIN, Saved
 from rar.values import Vector
 

@@ -18,6 +18,7 @@ from rar.errors import ConfigurationError, MissingDependencyError, RouterFileErr
 from rar.linear import Array
 from rar.local.weights import check, installed_file
 from rar.networks import by_length, onnx_session, padded, readable, shared
+from rar.outcomes import Outcomes
 from rar.routers._torch import (
     EXTRA,
     Device,
@@ -33,7 +34,6 @@ from rar.routers._torch import (
     transformers_library,
 )
 from rar.routers.base import Arrays, LearnedRouter, Progress
-from rar.routers.outcomes import Outcomes
 from rar.routers.saving import AGAIN, Saved
 from rar.values import Vector
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from typing_extensions import Self
 
 from rar.errors import ConfigurationError, TrainingDataError
 from rar.linear import Array, softmax
+from rar.outcomes import LEAST, Outcomes, teachable
 from rar.routers._torch import Plan, Rows, held_out, torch_library, train
 from rar.routers.base import Arrays, EmbeddingRouter, Progress, RankingRouter, _silent
-from rar.routers.outcomes import LEAST, Outcomes, teachable
 from rar.routers.saving import Saved
 from rar.values import Vector
-
-if TYPE_CHECKING:
-    from rar.evaluation.table import Table
 
 _PARTS = ("models", "projection", "offset", "weights")
 
@@ -81,7 +78,7 @@ class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
         }
         self._learn(start, data, vectors, progress)
 
-    def update(self, data: Outcomes | Table) -> Self:
+    def update(self, data: Outcomes) -> Self:
         """Go on training with more outcomes of the same models, from what was learned; few rows change little.
 
         Raises:
