@@ -26,7 +26,7 @@ from rar.evaluation.files import is_memory
 from rar.evaluation.report import Sheet
 from rar.linear import Array
 from rar.outcomes import LEAST, exchanged
-from rar.routers import ROUTERS, LearnedRouter, LengthRouter, Outcomes, hub, load, saving
+from rar.routers import ROUTERS, LearnedRouter, LengthRouter, Outcomes, hub, load, push_to_hub, saving
 from rar.routers.saving import check_folder
 
 _TYPES: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (list,)}
@@ -160,7 +160,7 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Upload a saved router with a model card to the Hugging Face Hub. The token is that of `hf auth login`."""
-    address = load(folder).push_to_hub(repo, private=not public, commit_message=message, data=data)
+    address = push_to_hub(load(folder), repo, private=not public, commit_message=message, data=data)
     typer.echo(json.dumps({"repository": address}) if as_json else f"Pushed to {address}.")
 
 

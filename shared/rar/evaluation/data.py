@@ -19,6 +19,7 @@ import numpy as np
 
 from rar.errors import EvaluationDataError
 from rar.evaluation.files import Row, is_memory, records
+from rar.evaluation.past import read_memory
 from rar.evaluation.table import Table
 from rar.outcomes import Outcomes
 
@@ -127,8 +128,6 @@ def read_texts(path: str | Path, *, text: str | None = None, limit: int | None =
 
 
 def _of_memory(path: Path, models: Sequence[str] | None, limit: int | None) -> Outcomes:
-    from rar.evaluation.past import read_memory  # noqa: PLC0415 - it makes tables of this module
-
     if models is not None:
         raise EvaluationDataError(str(path), "a memory knows the models of its calls; leave models out")
     past = read_memory(path)

@@ -7,7 +7,7 @@ from rar.routers.distilled import RewardDistilledRouter
 from rar.routers.elo import SimilarityEloRouter
 from rar.routers.encoder import EncoderClassifierRouter
 from rar.routers.factors import MatrixFactorizationRouter
-from rar.routers.hub import from_hub
+from rar.routers.hub import from_hub, push_to_hub
 from rar.routers.hybrid import HybridRouter
 from rar.routers.neighbours import KNNRouter
 from rar.routers.registry import ROUTERS, load, router_class
@@ -34,5 +34,6 @@ __all__ = [
     "as_static_router",
     "from_hub",
     "load",
+    "push_to_hub",
     "router_class",
 ]

@@ -203,41 +203,6 @@ class LearnedRouter(ABC):
             router._sketch = saved.arrays.get(saving.SKETCH)
         return router
 
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool = True,
-        token: str | None = None,
-        commit_message: str = "Upload router",
-        data: str | None = None,
-        metrics: Mapping[str, float] | None = None,
-    ) -> str:
-        """Save it into a repository of the Hugging Face Hub, with a model card, and return the repository's address.
-
-        Args:
-            repo_id: `"user/name"`. It is made where it is missing; its `README.md` and older router are replaced.
-            private: Of a repository that is made. Some routers keep what they were fitted to, as embeddings.
-            token: None: that of the environment or of `hf auth login`.
-            data: For the card: what it was fitted to.
-            metrics: For the card, by name; None: those that `rar fit` measured.
-
-        Raises:
-            HubError: The hub is down, or refuses.
-        """
-        from rar.routers import hub  # noqa: PLC0415 - it loads routers of all classes
-
-        return hub.push(
-            self, repo_id, private=private, token=token, commit_message=commit_message, data=data, metrics=metrics
-        )
-
-    @classmethod
-    def from_hub(cls, repo_id: str, *, revision: str | None = None, token: str | None = None, **options: Any) -> Self:
-        """Load a router of this class from a hub. Arguments and errors are those of `rar.routers.from_hub`."""
-        from rar.routers import hub  # noqa: PLC0415 - it loads routers of all classes
-
-        return cls.load(hub.fetched(repo_id, revision=revision, token=token), **options)
-
     # --- what a subclass gives --------------------------------------------------------------------------------------
 
     @abstractmethod

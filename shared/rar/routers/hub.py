@@ -10,18 +10,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rar.errors import HubError
+from rar.routers.base import LearnedRouter
 from rar.routers.registry import load
 from rar.routers.saving import ABOUT, FILES
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-    from rar.routers.base import LearnedRouter
-
 TAGS = ("rar-llm", "llm-routing")
 
 
-def push(
+def push_to_hub(
     router: LearnedRouter,
     repo_id: str,
     *,
@@ -31,7 +30,18 @@ def push(
     data: str | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> str:
-    """See `LearnedRouter.push_to_hub`."""
+    """Save a router into a repository of the Hugging Face Hub, with a model card, and return the repository's address.
+
+    Args:
+        repo_id: `"user/name"`. It is made where it is missing; its `README.md` and older router are replaced.
+        private: Of a repository that is made. Some routers keep what they were fitted to, as embeddings.
+        token: None: that of the environment or of `hf auth login`.
+        data: For the card: what it was fitted to.
+        metrics: For the card, by name; None: those that `rar fit` measured.
+
+    Raises:
+        HubError: The hub is down, or refuses.
+    """
     api = _api(token)
     with TemporaryDirectory() as folder:
         saved = router.save(folder)
