@@ -12,6 +12,7 @@ import pytest
 from rar import Answer, Call, Reply, Request, SQLiteMemory, ask
 from rar.errors import EvaluationDataError, TrainingDataError
 from rar.evaluation import Checkpoint, RecordedJudge, RecordedModel, recorded, replay_online, stream
+from rar.evaluation.compare import summarise_online
 from rar.evaluation.prices import engine_prices, tokens_of
 from rar.learning.judges import Verdict
 from rar.outcomes import Outcomes, Replies
@@ -164,3 +165,12 @@ def test_some_of_the_models_keep_their_own_columns() -> None:
 def test_replies_of_another_shape_are_refused() -> None:
     with pytest.raises(TrainingDataError, match=r"replies\.tokens has shape"):
         Outcomes(("a",), np.ones((1, 2)), ("s", "l"), replies=Replies(tokens=np.ones((1, 2))))
+
+
+def test_models_stand_alone_beside_the_router() -> None:
+    found = summarise_online(replay_online(three(), shuffles=1), samples=10)
+
+    alone = {rival.name: rival for rival in found.rivals if rival.name.endswith(" only")}
+    assert list(alone) == ["weak only", "m only", "strong only"]
+    assert alone["m only"].quality == pytest.approx(three().scores[:, 1].mean())
+    assert alone["m only"].net_saved == pytest.approx(0.9)

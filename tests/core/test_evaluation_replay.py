@@ -15,6 +15,7 @@ from rar.errors import ConfigurationError, ReplayError
 from rar.evaluation import OURS, Table, embedded, engine, metrics, replay_online, shuffle, stages, static, stream
 from rar.evaluation.baselines import (
     Baseline,
+    Scorer,
     baselines,
     group_prior,
     nearest_neighbours,
@@ -25,7 +26,7 @@ from rar.evaluation.baselines import (
 from rar.evaluation.compare import summarise_online, summarise_stages, summarise_static
 from rar.evaluation.embeddings import DiskCachedEmbedder
 from rar.outcomes import Replies
-from rar.routers import as_static_router
+from rar.routers import KNNRouter, TfidfRouter, as_static_router
 from rar.values import STRONG, WEAK
 
 EMBEDDER = HashingEmbedder(64)
@@ -276,47 +277,28 @@ def test_group_prior_is_drawn_towards_the_mean() -> None:
     assert group_prior(seen, asked, prior_weight=2.0) == pytest.approx([(1 + 2 / 3) / 4, (0 + 2 / 3) / 3, 1 / 3])
 
 
-def test_nearest_neighbours_take_the_mean_of_the_nearest() -> None:
-    east, north = np.eye(2, dtype=np.float32)
-    seen = Table.of_scores(
-        ("a", "b", "c"), np.array([0.0, 1.0, 1.0]), np.ones(3), vectors=np.array([east, east, north])
-    )
-    asked = Table.of_scores(("d", "e"), np.zeros(2), np.ones(2), vectors=np.array([east, north]))
+def test_fitted_baselines_are_the_routers_of_that_name() -> None:
+    order = shuffle(WORLD, 3)
+    seen, asked = WORLD.take(order[:45]), WORLD.take(order[45:])
 
-    assert nearest_neighbours(seen, asked, k=1)[1] == 0.0
-    assert nearest_neighbours(seen, asked, k=2)[0] == 0.5
+    neighbours = KNNRouter(embedder=EMBEDDER).fit(seen)
+    assert nearest_neighbours(seen, asked).tolist() == neighbours.score(asked.texts).tolist()
+    assert tfidf_ridge(seen, asked).tolist() == TfidfRouter().fit(seen).score(asked.texts).tolist()
 
 
-def test_tfidf_ridge_solves_the_normal_equations() -> None:
-    seen = Table.of_scores(("red red cat", "blue dog", "red dog"), np.array([0.0, 1.0, 0.5]), np.ones(3))
-    asked = Table.of_scores(("red bird", "dog", "?!"), np.zeros(3), np.ones(3))
-    terms = ["red", "cat", "blue", "dog", "red red", "red cat", "blue dog", "red dog"]
-    counts = np.array(
-        [
-            [2, 1, 0, 0, 1, 1, 0, 0],
-            [0, 0, 1, 1, 0, 0, 1, 0],
-            [1, 0, 0, 1, 0, 0, 0, 1],
-            [1] + [0] * 7,
-            [0, 0, 0, 1] + [0] * 4,
-        ],
-        dtype=float,
-    )
-    idf = np.log(4 / (1 + (counts[:3] > 0).sum(0))) + 1
-    weighted = np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0) * idf
-    matrix = weighted / np.linalg.norm(weighted, axis=1, keepdims=True)
-    target = seen.gap - seen.gap.mean()
-    weights = np.linalg.solve(matrix[:3].T @ matrix[:3] + 0.5 * np.eye(len(terms)), matrix[:3].T @ target)
+@pytest.mark.parametrize("baseline", [nearest_neighbours, tfidf_ridge])
+def test_fitted_baselines_tell_gaps_of_any_size_apart(baseline: Scorer) -> None:
+    wide = replace(WORLD, scores=WORLD.scores * 10.0)
 
-    scores = tfidf_ridge(seen, asked, penalty=0.5)
-
-    assert scores[:2] == pytest.approx(matrix[3:] @ weights, abs=1e-3)
-    assert scores[2] == 0.0
+    assert baseline(wide, WORLD) == pytest.approx(baseline(WORLD, WORLD))
 
 
-def test_tfidf_ridge_of_texts_without_words_says_nothing() -> None:
-    seen = Table.of_scores(("?", "!"), np.zeros(2), np.ones(2))
+@pytest.mark.parametrize("baseline", [nearest_neighbours, tfidf_ridge])
+def test_where_nothing_is_to_be_learned_baselines_score_all_alike(baseline: Scorer) -> None:
+    alike = WORLD.take(range(30))
 
-    assert tfidf_ridge(seen, seen).tolist() == [0.0, 0.0]
+    assert baseline(alike, WORLD).tolist() == [0.0] * 60
+    assert baseline(WORLD.take(range(28, 33)), WORLD).tolist() == [0.0] * 60
 
 
 def test_paper_rule_trusts_only_near_verdicts() -> None:

@@ -18,7 +18,7 @@ from rar.cli.output import print_sheets, progress
 from rar.embedding import as_embedder
 from rar.errors import ConfigurationError, TrainingDataError
 from rar.evaluation import metrics, plots, read_outcomes, read_texts
-from rar.evaluation.baselines import RouterScorer, Scorer, scored_by
+from rar.evaluation.baselines import RouterScorer, Scorer, learned
 from rar.evaluation.checkpoint import digest, files_digest
 from rar.evaluation.embeddings import DiskCachedEmbedder, KnownVectors
 from rar.evaluation.embeddings import Progress as Told
@@ -426,14 +426,10 @@ def _scorer(which: str, embedder: str) -> tuple[str, Scorer]:
         kind = ROUTERS[which]
         fresh = _maker(kind, embedder if "embedder" in signature(kind).parameters else None, {})
 
-        def fitted(seen: Outcomes, table: Outcomes) -> Array:
-            try:
-                return scored_by(fresh().fit(seen), table)
-            except TrainingDataError as error:
-                typer.echo(f"rar: {which} scored at random in a part: {error}", err=True)
-                return np.zeros(len(table))
+        def told(error: TrainingDataError) -> None:
+            typer.echo(f"rar: {which} scored at random in a part: {error}", err=True)
 
-        return which, fitted
+        return which, lambda seen, asked: learned(fresh(), seen, asked, told)
     saved = _saved(which)
     return f"{saved.name} of {which}", RouterScorer(saved)
 

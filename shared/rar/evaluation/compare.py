@@ -45,7 +45,7 @@ class Facts:
         best = metrics.oracle(table.weak, table.strong).mean()
         enough = (table.weak >= table.strong).mean()
         means = [float(mean) for mean in (table.weak.mean(), table.strong.mean(), enough, best)]
-        costs = [float(cost.mean()) for cost in table.call_costs.T]
+        costs = [float(table.call_costs[:, model].mean()) for model in (0, -1)]
         unit = "USD" if table.in_usd else "strong calls"
         came = table.cost_from or ("recorded" if table.in_usd else "no price is known")
         warnings = [warning for warning in (exchanged(table), _dearer(*costs)) if warning is not None]

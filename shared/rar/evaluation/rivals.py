@@ -14,6 +14,7 @@ from rar.evaluation.metrics import Interval, bootstrap
 from rar.evaluation.runs import Online
 from rar.linear import Array
 from rar.outcomes import Outcomes
+from rar.values import STRONG
 
 GRID = np.linspace(0.0, 1.0, 101)  # shares of strong calls at which curves are kept
 
@@ -54,12 +55,9 @@ def rivals_of(result: Online, others: Mapping[str, Online], samples: int) -> lis
     """
     table = result.table
     made = _Rivals(result, samples)
-    weak_cost, strong_cost = table.call_costs.T
-    found = [
-        made.alone("weak only", 0.0, table.weak, weak_cost),
-        made.alone("strong only", 1.0, table.strong, strong_cost),
-        made.mix("random mix"),
-    ]
+    single = zip(table.roles, table.scores.T, table.call_costs.T, strict=True)
+    found = [made.alone(f"{role} only", float(role == STRONG), scores, costs) for role, scores, costs in single]
+    found.append(made.mix("random mix"))
     for name, other in others.items():
         costs = other.mean_of([run.costs for run in other.runs])
         found.append(made.point(name, float(other.strong_calls.mean()), other.scores, costs))
@@ -133,8 +131,7 @@ class _Rivals:
 
 def cost_of(table: Outcomes, sent: Array) -> Array:
     """What each question costs a router that sends it to the strong model with that chance, and else to the weak."""
-    weak, strong = table.call_costs.T
-    cost: Array = sent * strong + (1.0 - sent) * weak
+    cost: Array = sent * table.call_costs[:, -1] + (1.0 - sent) * table.call_costs[:, 0]
     return cost
 
 
