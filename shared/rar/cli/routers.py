@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -205,7 +204,7 @@ def prior(which: str, table: Outcomes, seed: int) -> tuple[LearnedRouter, str, O
     kind = ROUTERS[which]
     order = np.random.default_rng(seed).permutation(len(table))
     seen, asked = table.take(order[: len(table) // 2]), table.take(order[len(table) // 2 :])
-    options: dict[str, Any] = {"embedder": KnownVectors(table)} if "embedder" in signature(kind).parameters else {}
+    options: dict[str, Any] = {"embedder": KnownVectors(table)} if "embedder" in kind.arguments() else {}
     return kind(**options).fit(seen), f"{which} fitted to {digest(seen)}", asked
 
 
@@ -331,7 +330,7 @@ def _class(name: str) -> type[LearnedRouter]:
 
 def _maker(kind: type[LearnedRouter], embedder: str | None, settings: dict[str, Any]) -> Callable[[], LearnedRouter]:
     """What makes routers that were not fitted, with one embedder for all of them."""
-    if "embedder" in signature(kind).parameters:
+    if "embedder" in kind.arguments():
         settings = {**settings, "embedder": as_embedder(embedder or "minilm")}
     elif embedder is not None:
         raise ConfigurationError(f"The router {kind.name!r} looks at no embeddings. Leave --embedder out.")
@@ -347,7 +346,7 @@ def _maker(kind: type[LearnedRouter], embedder: str | None, settings: dict[str, 
 
 def _settings(kind: type[LearnedRouter], given: Sequence[str]) -> dict[str, Any]:
     """`KEY=VALUE` as constructor arguments; values are JSON, or else strings."""
-    known = {name: setting.default for name, setting in signature(kind).parameters.items() if name != "embedder"}
+    known = {name: usual for name, usual in kind.arguments().items() if name != "embedder"}
     found: dict[str, Any] = {}
     for option in given:
         key, sign, written = option.partition("=")
@@ -424,7 +423,7 @@ def _held_out(fresh: Callable[[], LearnedRouter], outcomes: Outcomes, seed: int,
 def _scorer(which: str, embedder: str) -> tuple[str, Scorer]:
     if which in ROUTERS:
         kind = ROUTERS[which]
-        fresh = _maker(kind, embedder if "embedder" in signature(kind).parameters else None, {})
+        fresh = _maker(kind, embedder if "embedder" in kind.arguments() else None, {})
 
         def told(error: TrainingDataError) -> None:
             typer.echo(f"rar: {which} scored at random in a part: {error}", err=True)

@@ -22,6 +22,7 @@ from rar.naming import shown
 from rar.networks import by_length, padded
 from rar.outcomes import Outcomes
 from rar.routers.base import Progress
+from rar.routers.trained import Training
 
 Device: TypeAlias = Literal["auto", "cuda", "mps", "cpu"]
 Tensors: TypeAlias = dict[str, Any]
@@ -67,23 +68,6 @@ def device_for(wanted: Device, who: object) -> Any:
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How to train: AdamW, its rate falling to zero in a line; the weights with the least error are kept.
-
-    Args:
-        rate: Of learning, at first; `head_rate` that of weights whose name begins with "head".
-        patience: Training ends after so many epochs without a smaller error.
-    """
-
-    epochs: int
-    rate: float
-    decay: float
-    patience: int
-    seed: int
-    head_rate: float = 0.0
-
-
 def held_out(rows: int, share: float, seed: int) -> tuple[Rows, Rows]:
     """Row numbers to train on and to watch the error on, in random order."""
     order = np.random.default_rng(seed).permutation(rows)
@@ -93,7 +77,7 @@ def held_out(rows: int, share: float, seed: int) -> tuple[Rows, Rows]:
 
 def train(
     weights: Tensors,
-    plan: Plan,
+    plan: Training,
     *,
     batches: Callable[[np.random.Generator], Sequence[Rows]],
     loss: Callable[[Rows], Any],
@@ -305,11 +289,9 @@ class Split:
 def train_split(
     split: Split,
     weights: Tensors,
-    plan: Plan,
+    plan: Training,
     lengths: npt.NDArray[np.intp],
     *,
-    batch: int,
-    watched: float,
     loss: Callable[[Rows], Any],
     progress: Progress,
     checkpoint: Checkpoint | None,
@@ -318,19 +300,18 @@ def train_split(
 
     Args:
         lengths: Tokens of each text.
-        watched: Share of the rows that is not trained on.
     """
-    rows, held = held_out(len(lengths), watched, plan.seed)
+    rows, held = held_out(len(lengths), plan.watched, plan.seed)
 
     def error() -> float:
         split.train(False)
         with torch_library().no_grad():
-            total = sum(float(loss(part)) * len(part) for part in by_length(lengths, held, batch))
+            total = sum(float(loss(part)) * len(part) for part in by_length(lengths, held, plan.batch))
         split.train(True)
         return total / len(held)
 
     def batches(draw: np.random.Generator) -> list[Rows]:
-        parts = by_length(lengths, draw.permutation(rows), batch)
+        parts = by_length(lengths, draw.permutation(rows), plan.batch)
         return [parts[at] for at in draw.permutation(len(parts))]
 
     train(weights, plan, batches=batches, loss=loss, error=error, progress=progress, checkpoint=checkpoint)

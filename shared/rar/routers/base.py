@@ -171,12 +171,11 @@ class LearnedRouter(ABC):
     def save(self, folder: str | Path) -> Path:
         """Write the router into a folder, which is made where it is missing; an older one in it is replaced."""
         self._fitted()
-        config = {name: getattr(self, name) for name in self.parameters}
         about = {"models": list(self.models), "facts": dict(self.facts), **self._about()}
         if self.calibration is not None:
             about[saving.CALIBRATION] = self.calibration.as_dict()
         arrays = self._arrays() if self._sketch is None else {**self._arrays(), saving.SKETCH: self._sketch}
-        return saving.write(Path(folder), self.name, config, about, arrays, self._write_files)
+        return saving.write(Path(folder), self.name, self.settings, about, arrays, self._write_files)
 
     @classmethod
     def load(cls, folder: str | Path, **options: Any) -> Self:
@@ -191,7 +190,7 @@ class LearnedRouter(ABC):
         saved = saving.read(Path(folder))
         if saved.router != cls.name:
             raise RouterFileError(str(folder), f"it is a {saved.router!r} router, not a {cls.name!r} one")
-        unknown = sorted(options.keys() - signature(cls).parameters.keys())
+        unknown = sorted(options.keys() - cls.arguments().keys())
         if unknown:
             raise ConfigurationError(f"{cls.__name__} has no {', '.join(f'{option}=' for option in unknown)}.")
         with saving.blamed(saved):
@@ -238,6 +237,17 @@ class LearnedRouter(ABC):
     # --- small parts ------------------------------------------------------------------------------------------------
 
     @property
+    def settings(self) -> Config:
+        """The constructor arguments that files keep."""
+        return {name: getattr(self, name) for name in self.parameters}
+
+    @classmethod
+    def arguments(cls) -> dict[str, Any]:
+        """What the constructor takes, and what it takes for it where nothing is given."""
+        parameters = signature(cls).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+
+    @property
     def _compared(self) -> tuple[str, str]:
         """The weak and the strong model that the score compares; of a fitted router."""
         return getattr(self, "weak", None) or self.models[0], getattr(self, "strong", None) or self.models[-1]
@@ -261,7 +271,7 @@ class LearnedRouter(ABC):
             raise NotFittedError(type(self).__name__)
 
     def __repr__(self) -> str:
-        given = "".join(f"{name}={shown(getattr(self, name))}, " for name in self.parameters)
+        given = "".join(f"{name}={shown(value)}, " for name, value in self.settings.items())
         of = " < ".join(self.models) if self.pair else ", ".join(self.models)
         return f"<{type(self).__name__}({given.removesuffix(', ')}) {'of ' + of if self.models else 'not fitted'}>"
 

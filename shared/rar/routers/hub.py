@@ -98,7 +98,7 @@ def card(
     about = ModelCardData(library_name="rar-llm", tags=[*TAGS, router.name], pipeline_tag="text-classification")
     measured = metrics if metrics is not None else router.facts.get("metrics", {})
     weak, strong = (getattr(router, role, None) or router.models[at] for role, at in (("weak", 0), ("strong", -1)))
-    settings = ", ".join(f"`{name}={getattr(router, name)!r}`" for name in router.parameters) or "none"
+    settings = ", ".join(f"`{name}={value!r}`" for name, value in router.settings.items()) or "none"
     rows = [
         ("Router", f"`{kind}` (`{router.name}`)"),
         ("Settings", settings),
