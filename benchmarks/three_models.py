@@ -5,10 +5,10 @@ benchmarks, each with a judge's score and what the call really cost. Every quest
 calls are charged at their recorded cost: serving, shadow, audits. The judge tells scores only of models that were
 called. The router is told each model's mean price.
 
-Two changes follow after 600 questions, each with a new router on the memory of the old one, as after a restart with
-another configuration. In one the model in the middle joins. In the other it cost as much as the dearest, and becomes
-cheap. What counts is how many questions later it serves most of those that it answers well enough and that the weak
-model is not trusted with.
+Two changes follow after 600 questions. In one the model in the middle joins: a new router has it and the old one's
+memory, as after a restart. In the other it cost more than the dearest one, and the running router is told that it
+became cheap. What counts is how many questions later it serves most of those that it answers well enough and that the
+weak model is not trusted with.
 
     RAR_DATA=... python benchmarks/three_models.py [--seeds 3] [--floors 0.95 0.99] [--questions N] [--json]
 """
@@ -26,6 +26,7 @@ from _data import rows
 
 from rar import SQLiteMemory
 from rar.evaluation import Run, embedded, replay_online, shuffle, stream
+from rar.evaluation.prices import engine_prices
 from rar.outcomes import Outcomes
 
 WEAK, MID, STRONG = MODELS = ("llama-3.1-8b-instruct", "mistral-large-2512", "gemini-2.5-pro")
@@ -92,20 +93,26 @@ def floor(outcomes: Outcomes, quality: float, seeds: int) -> Floor:
 
 def joined(outcomes: Outcomes, quality: float, seed: int) -> Run:
     """What became of the questions from the one on at which the model in the middle joined."""
-    return changed(outcomes.of_models(WEAK, STRONG), outcomes, quality, seed)
+    order, ticks = shuffle(outcomes, seed), count(0.0, 0.1)
+    with SQLiteMemory(":memory:") as memory:
+        options = {"quality": quality, "seed": seed, "memory": memory, "clock": lambda: next(ticks)}
+        stream(outcomes.of_models(WEAK, STRONG).take(order[:CHANGE]), **options)
+        return stream(outcomes.take(order[CHANGE:]), **options)
 
 
 def fallen(outcomes: Outcomes, quality: float, seed: int) -> Run:
-    """What became of the questions from the one on at which it was cheap."""
-    return changed(replace(outcomes, costs=outcomes.call_costs * (1.0, DEAR, 1.0)), outcomes, quality, seed)
-
-
-def changed(before: Outcomes, after: Outcomes, quality: float, seed: int) -> Run:
-    order, ticks = shuffle(after, seed), count(0.0, 0.1)
-    with SQLiteMemory(":memory:") as memory:
-        options = {"quality": quality, "seed": seed, "memory": memory, "clock": lambda: next(ticks)}
-        stream(before.take(order[:CHANGE]), **options)
-        return stream(after.take(order[CHANGE:]), **options)
+    """What became of the questions from the one on at which the model in the middle was cheap."""
+    asked = outcomes.take(shuffle(outcomes, seed))
+    dear = np.where(np.arange(len(asked))[:, None] < CHANGE, (1.0, DEAR, 1.0), 1.0)
+    before, now = engine_prices(replace(asked, costs=asked.call_costs * (1.0, DEAR, 1.0))), engine_prices(asked)
+    run = stream(
+        replace(asked, costs=asked.call_costs * dear),
+        quality=quality,
+        seed=seed,
+        prices=before,
+        changes={CHANGE: lambda router: router.set_prices(now)},
+    )
+    return run.part(slice(CHANGE, None))
 
 
 def first_use(run: Run) -> int | None:

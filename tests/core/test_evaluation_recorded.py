@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rar import Answer, Call, Reply, Request, SQLiteMemory, ask
+from rar import Answer, Call, Reply, Request, Router, SQLiteMemory, ask
 from rar.errors import EvaluationDataError, TrainingDataError
 from rar.evaluation import Checkpoint, RecordedJudge, RecordedModel, recorded, replay_online, stream
 from rar.evaluation.compare import summarise_online
@@ -174,3 +174,19 @@ def test_models_stand_alone_beside_the_router() -> None:
     assert list(alone) == ["weak only", "m only", "strong only"]
     assert alone["m only"].quality == pytest.approx(three().scores[:, 1].mean())
     assert alone["m only"].net_saved == pytest.approx(0.9)
+
+
+def test_a_router_may_be_changed_in_mid_stream() -> None:
+    served: list[int] = []
+
+    def look(router: Router) -> None:
+        served.append(router.stats().savings.served)
+        router.set_prices({"m": (0.0, 0.0)})
+
+    whole = stream(three(), changes={20: look})
+    late = whole.part(slice(20, None))
+
+    assert served == [20]
+    assert late.served.tolist() == whole.served[20:].tolist()
+    assert late.costs.tolist() == whole.costs[20:].tolist()
+    assert late.rows.tolist() == list(range(20, 60))

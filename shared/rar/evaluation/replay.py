@@ -10,7 +10,7 @@ models that were called.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,6 +43,7 @@ def stream(
     seed: int = 0,
     progress: Progress | None = None,
     what: str = "online",
+    changes: Mapping[int, Callable[[Router], None]] | None = None,
     **options: Any,
 ) -> Run:
     """Let the questions of `table`, which has vectors, arrive in its order at a new router that learns inline.
@@ -54,12 +55,13 @@ def stream(
         seed: Of the router: draws its audits.
         progress: Told how many questions were asked, as `what`.
         what: See `progress`.
+        changes: What is done to the router before the question at a position, as where prices change.
         options: More for the `Router`. Guides are off unless given: recorded data has no guided answers. `judge` is
             `RecordedJudge` unless given.
     """
     models = recorded(table)
     with _router(table, models, quality=quality, policy=policy, seed=seed, **options) as router:
-        return _pass(router, models, np.arange(len(table)), progress, what)
+        return _pass(router, models, np.arange(len(table)), progress, what, changes)
 
 
 def replay_online(
@@ -347,13 +349,16 @@ def _pass(
     order: Rows,
     progress: Progress | None = None,
     what: str = "",
+    changes: Mapping[int, Callable[[Router], None]] | None = None,
 ) -> Run:
     """Ask the questions of the models' outcomes in `order`; calls are counted from 0."""
     table = models[WEAK].outcomes
     for model in models.values():
         model.calls = {}
     decisions: list[Decision] = []
-    for row in order:
+    for at, row in enumerate(order.tolist()):
+        if changes is not None and at in changes:
+            changes[at](router)
         decision = router.decide(question(table.texts[row], options={"row": row}))
         choice = decision.choice
         reply = choice.reply if isinstance(choice, Answer) else models[decision.model].call(decision.call)

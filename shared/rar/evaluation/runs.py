@@ -112,6 +112,14 @@ class Run:
         """Share of questions that the strong model's answer was served to."""
         return float(self.strong[rows].mean())
 
+    def part(self, rows: slice) -> Run:
+        """Some of the stream's questions."""
+        places = np.arange(len(self.table))[rows]
+        calls = {name: counts[places] for name, counts in self.calls.items()}
+        reasons = tuple(self.reasons[place] for place in places)
+        kept = (self.rows[places], self.served[places], calls, self.confidence[places], reasons)
+        return Run(self.table.take(places), *kept)
+
     # --- on disk ---
 
     def arrays(self) -> Arrays:
