@@ -5,6 +5,15 @@ several shuffles, and `stages` lets the same questions come again and again. `st
 never seen. The first model of the outcomes is the weak one, the last the strong one, those between are named. All are
 recorded: an answer costs nothing, but is counted with what it did cost. The judge compares recorded scores, and only of
 models that were called.
+
+Arguments that replays share:
+
+- `table`: the questions, with the outcomes of all models. `embedder` is that of a table without vectors.
+- `quality` and `policy` are the router's, and so are all further options. Guides are off unless given: recorded data
+  has no guided answers. `judge` is `RecordedJudge`, and `prices` are the recorded ones, unless given.
+- `seed`: of shuffles, splits and routers, which draw their audits by it.
+- `progress`: told how far the replay is.
+- `checkpoint`: keeps finished parts. It knows the arguments above; its `inputs` must tell further options apart.
 """
 
 from __future__ import annotations
@@ -49,15 +58,8 @@ def stream(
     """Let the questions of `table`, which has vectors, arrive in its order at a new router that learns inline.
 
     Args:
-        table: What is asked, in this order.
-        quality: Asked of the router.
-        policy: Of the router.
-        seed: Of the router: draws its audits.
-        progress: Told how many questions were asked, as `what`.
-        what: See `progress`.
+        what: As what progress is told.
         changes: What is done to the router before the question at a position, as where prices change.
-        options: More for the `Router`. Guides are off unless given: recorded data has no guided answers. `judge` is
-            `RecordedJudge` unless given.
     """
     models = recorded(table)
     with _router(table, models, quality=quality, policy=policy, seed=seed, **options) as router:
@@ -79,15 +81,7 @@ def replay_online(
     """Prequential: `stream` from a cold start over each of several shuffles of `table`, every question once.
 
     Args:
-        table: The questions.
-        quality: Asked of the router.
         shuffles: At least 1. The k-th has the order `shuffle(table, seed + k)`, whatever the other arguments.
-        policy: Of the router.
-        embedder: Of a table without vectors.
-        seed: Of shuffles and routers.
-        progress: Told how many questions were asked.
-        checkpoint: Keeps finished shuffles. It knows the arguments above; its `inputs` must tell `options` apart.
-        options: More for `stream`.
     """
     _at_least_one("shuffles", shuffles)
     table = embedded(table, embedder, progress=progress)
@@ -125,16 +119,8 @@ def stages(
     """The protocol of the RAR paper: one router is asked all questions in each stage, in a new order each time.
 
     Args:
-        table: The questions.
-        quality: Asked of the router.
         stages: At least 1.
         shuffles: At least 1; each begins with a new router.
-        policy: Of the router.
-        embedder: Of a table without vectors.
-        seed: Of shuffles and routers.
-        progress: Told how many questions were asked.
-        checkpoint: As of `online`.
-        options: More for the router.
     """
     _at_least_one("stages", stages)
     _at_least_one("shuffles", shuffles)
@@ -190,18 +176,11 @@ def static(
     """Score each question by what was learned from others: random halves, and whole groups left out.
 
     Args:
-        table: The questions.
-        quality: Asked of the router.
         splits: Halvings.
         folds: Parts into which the groups are dealt.
-        policy: Of the router.
-        embedder: Of a table without vectors.
-        scorers: What is compared, by name. None: the router itself (`engine`) as "RAR", and `baselines`.
+        scorers: What is compared, by name. None: the router itself (`engine`) as "RAR", and `baselines`. A checkpoint
+            must be told of scorers of equal names apart.
         more: Scorers beside those.
-        seed: Of halvings, folds and routers.
-        progress: Told how many fits are done.
-        checkpoint: Keeps finished splits; as of `online`, and `inputs` must tell scorers of equal names apart.
-        options: More for `engine`.
     """
     _at_least_one("splits", splits)
     table = embedded(table, embedder, progress=progress)
