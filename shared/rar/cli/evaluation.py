@@ -20,7 +20,7 @@ from rar import evaluation
 from rar.cli.memories import USUAL
 from rar.cli.moments import moment
 from rar.cli.output import print_sheets, progress
-from rar.cli.routers import identity_of, prior, scorers
+from rar.cli.scorers import identity_of, prior, scorers
 from rar.errors import ConfigurationError
 from rar.evaluation import CallPrice, Checkpoint, checkpoint, compare, report
 from rar.evaluation.checkpoint import digest
@@ -75,6 +75,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing els
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Write a report with plots into this folder.")]
 
 
+Start = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|DIR",
+        help="Start from a static router: a saved one, or one that is fitted to half of the questions, which are "
+        "then not asked.",
+    ),
+]
+
+
 @eval_app.command()
 def online(
     file: File,
@@ -86,14 +96,7 @@ def online(
     price: PriceOf = None,
     weak_ratio: WeakRatio = None,
     shuffles: Shuffles = 5,
-    router: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|DIR",
-            help="Start from a static router: a saved one, or one that is fitted to half of the questions, which are "
-            "then not asked.",
-        ),
-    ] = None,
+    router: Start = None,
     limit: Limit = None,
     embedder: Embedder = "minilm",
     seed: Seed = 0,

@@ -135,7 +135,6 @@ def summarise_online(
     """
     table, runs = result.table, result.runs
     n, strong = len(table), table.strong
-    calls = result.strong_calls
     costs = result.mean_of([run.costs for run in runs])
     always = table.call_costs[:, -1]
     cost = bootstrap(metrics.ratio(costs, always), n, samples=samples)
@@ -148,7 +147,7 @@ def summarise_online(
         facts=Facts.of(table),
         floor=result.quality,
         realised=bootstrap(metrics.ratio(ours, strong), n, samples=samples),
-        saved=bootstrap(metrics.ratio(1.0 - calls, np.ones(n)), n, samples=samples),
+        saved=bootstrap(metrics.ratio(1.0 - result.strong_calls, np.ones(n)), n, samples=samples),
         net_cost=cost,
         net_saved=Interval(1.0 - cost.value, 1.0 - cost.high, 1.0 - cost.low),
         spent=float(costs.sum()),
@@ -165,7 +164,7 @@ def summarise_online(
         perf_gain=metrics.perf_gain(float(ours.mean()), float(strong.mean())),
         cost_save=1.0 - cost.value,
         gap_to_oracle=metrics.gap_to_oracle(ours, table.weak, strong),
-        aiq=_aiq_of_point(table, float(calls.mean()), float(ours.mean())),
+        aiq=_aiq_of_point(table, float(result.strong_calls.mean()), float(ours.mean())),
         ece=known.ece,
         rivals=tuple(rivals_of(result, {**({} if paper is None else {PAPER: paper}), **(others or {})}, samples)),
         own_rows=result.own_rows,

@@ -89,15 +89,7 @@ def train(
 
     Each epoch draws from its own seed, so that training that goes on from a checkpoint ends with the same weights.
     """
-    torch = torch_library()
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [weight], "first": plan.head_rate if name.startswith("head") else plan.rate}
-            for name, weight in weights.items()
-        ],
-        lr=plan.rate,
-        weight_decay=plan.decay,
-    )
+    optimizer = _optimizer(weights, plan)
     begin = checkpoint.read(weights, optimizer) if checkpoint else None
     epoch, best, least, best_epoch = begin or (0, _copied(weights), error(), -1)
     while epoch < plan.epochs and epoch - best_epoch <= plan.patience:
@@ -116,11 +108,22 @@ def train(
         epoch += 1
         if checkpoint:
             checkpoint.write(weights, optimizer, (epoch, best, least, best_epoch))
-    with torch.no_grad():
+    with torch_library().no_grad():
         for name, weight in weights.items():
             weight.copy_(best[name])
     if checkpoint:
         checkpoint.remove()
+
+
+def _optimizer(weights: Tensors, plan: Training) -> Any:
+    return torch_library().optim.AdamW(
+        [
+            {"params": [weight], "first": plan.head_rate if name.startswith("head") else plan.rate}
+            for name, weight in weights.items()
+        ],
+        lr=plan.rate,
+        weight_decay=plan.decay,
+    )
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,41 @@ if TYPE_CHECKING:
 
 TAGS = ("rar-llm", "llm-routing")
 
+_CARD = """---
+{about}
+---
+
+# {repo_id}
+
+Scores a text by the chance, from 0 to 1, that an answer of `{strong}` beats one of `{weak}`; {tie}.
+Made with [rar-llm](https://pypi.org/project/rar-llm/), which routes LangChain and LlamaIndex calls between models.
+
+| | |
+|---|---|
+{table}
+{unmeasured}
+## Use
+
+```python
+from rar.routers import from_hub
+from rar.strategies import Threshold
+
+router = from_hub("{repo_id}")
+print(router.score(["Which river flows through Paris?"]))
+
+{how}
+strategy = Threshold(router)  # or static_router=router, as one feature of what RAR learns
+```
+
+Pass either to `langchain_rar.RouterChatModel` or `llama_index_rar.RouterLLM`, whose models should be those named above.
+
+## Limits
+
+The score holds for texts like those it was fitted to, and for these models. Calibrate the threshold on your own
+requests.
+No licence was chosen: its owner adds `license:` to the metadata of this card.
+"""
+
 
 def push_to_hub(
     router: LearnedRouter,
@@ -113,40 +148,10 @@ def card(
     if router.calibration is not None:
         how = f"# It has a threshold. For one of your own: {how}"
     unmeasured = "" if measured else "\nNo metric was given: measure it on your own outcomes before you rely on it.\n"
-    return f"""---
-{about.to_yaml()}
----
-
-# {repo_id}
-
-Scores a text by the chance, from 0 to 1, that an answer of `{strong}` beats one of `{weak}`; {tie}.
-Made with [rar-llm](https://pypi.org/project/rar-llm/), which routes LangChain and LlamaIndex calls between models.
-
-| | |
-|---|---|
-{table}
-{unmeasured}
-## Use
-
-```python
-from rar.routers import from_hub
-from rar.strategies import Threshold
-
-router = from_hub("{repo_id}")
-print(router.score(["Which river flows through Paris?"]))
-
-{how}
-strategy = Threshold(router)  # or static_router=router, as one feature of what RAR learns
-```
-
-Pass either to `langchain_rar.RouterChatModel` or `llama_index_rar.RouterLLM`, whose models should be those named above.
-
-## Limits
-
-The score holds for texts like those it was fitted to, and for these models. Calibrate the threshold on your own
-requests.
-No licence was chosen: its owner adds `license:` to the metadata of this card.
-"""
+    return _CARD.format(
+        about=about.to_yaml(), repo_id=repo_id, strong=strong, weak=weak, tie=tie, table=table, unmeasured=unmeasured,
+        how=how,
+    )  # fmt: skip
 
 
 def _api(token: str | None) -> HfApi:
