@@ -161,21 +161,7 @@ class Ledger:
             usage.cached_tokens,
         )
         with self._lock:
-            self.calls += calls
-            if calls and purpose not in ("guide", "judge"):  # those are of another kind than what is served
-                self._tokens[role, model_id] = _towards(self._tokens.get((role, model_id), tokens), tokens)
-            _put(self._pending, spend)
-            known = self._known.setdefault(namespace, {})
-            _put(known, spend)
-            cost = _charged(spend, self.prices, _nominal(known.values(), self.prices))
-            if purpose in SERVING:
-                if role == STRONG:
-                    self._usual.setdefault(("guide", STRONG), _GUIDE_ANSWERS * cost)
-            else:
-                usual = self._usual.get((purpose, role), cost)
-                self._usual[purpose, role] = usual + 0.2 * (cost - usual)
-                day = int(now // 86_400)
-                self._today = (day, (self._today[1] if self._today[0] == day else 0.0) + (usd or 0.0))
+            self._count(spend, now)
         if usd is None:
             self._notices(
                 "unpriced",
@@ -187,6 +173,25 @@ class Ledger:
                 model_id or role,
                 advice=True,
             )
+
+    def _count(self, spend: Spend, now: float) -> None:
+        self.calls += spend.calls
+        purpose, role = spend.purpose, spend.role
+        if spend.calls and purpose not in ("guide", "judge"):  # those are of another kind than what is served
+            tokens = spend.input_tokens, spend.output_tokens
+            self._tokens[role, spend.model_id] = _towards(self._tokens.get((role, spend.model_id), tokens), tokens)
+        _put(self._pending, spend)
+        known = self._known.setdefault(spend.namespace, {})
+        _put(known, spend)
+        cost = _charged(spend, self.prices, _nominal(known.values(), self.prices))
+        if purpose in SERVING:
+            if role == STRONG:
+                self._usual.setdefault(("guide", STRONG), _GUIDE_ANSWERS * cost)
+        else:
+            usual = self._usual.get((purpose, role), cost)
+            self._usual[purpose, role] = usual + 0.2 * (cost - usual)
+            day = int(now // 86_400)
+            self._today = (day, (self._today[1] if self._today[0] == day else 0.0) + spend.usd)
 
     def expected_usd(self, namespace: str, role: str, model_id: str) -> float | None:
         """What a serving call of a model is expected to cost, by its price and the tokens of its calls before.
