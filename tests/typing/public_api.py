@@ -13,7 +13,20 @@ from typing_extensions import assert_type
 
 from langchain_rar import RouterChatModel
 from llama_index_rar import RouterLLM
-from rar import Answer, Cascade, Decision, Reply, Request, Route, Router, RouterStats, SQLiteMemory, Steps, ask
+from rar import (
+    Answer,
+    Cascade,
+    Decision,
+    Reply,
+    Request,
+    Route,
+    Router,
+    RouterStats,
+    Sampling,
+    SQLiteMemory,
+    Steps,
+    ask,
+)
 from rar.report import Report
 
 
@@ -47,8 +60,9 @@ class WeakFirst:
     """A strategy of the user's own."""
 
     def steps(self, request: Request) -> Steps[Answer | Route]:
-        draft = yield from ask("weak", request)
+        draft = yield from ask("weak", request, sampling=Sampling(temperature=0.7, logprobs=True))
         assert_type(draft, Reply)
+        assert_type(draft.logprobs, tuple[tuple[str, float], ...] | None)
         return Answer(draft) if draft.text else Route("strong")
 
 
