@@ -337,6 +337,8 @@ def _towards(mean: tuple[float, float], found: tuple[int, int]) -> tuple[float, 
 
 def _less(usage: Usage, tokens: int) -> Usage:
     """`usage` without so many tokens of the input; those that were cached go last."""
+    if not tokens:
+        return usage
     left = usage.input_tokens - tokens
     return replace(usage, input_tokens=left, cached_tokens=min(usage.cached_tokens, left))
 
