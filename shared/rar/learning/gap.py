@@ -18,6 +18,8 @@ from rar.evidence import USUAL_SCATTER
 from rar.linear import BUCKETS, Array, Design, ridge, terms
 from rar.values import Vector
 
+_SAMPLE = 1_000  # requests that are looked at for how unlike they are
+_IMAGINED = 1.0  # requests that scatter as usual, beside those that were judged
 PRIOR_SUPPORT = 100  # requests that a fitted static router's level counts for: it was learned from others
 
 
@@ -75,7 +77,7 @@ def fit(
     given = np.zeros(len(texts)) if priors is None else priors
     dense = np.stack([_dense(*facts) for facts in zip(texts, embeddings, given, strict=True)])
     design = Design.of(texts, dense)
-    spread = scatter(gaps, weights)
+    spread = scatter(gaps, weights, unlike(embeddings, weights))
     gaps = gaps - trust * given
     seen = float(weights.sum() ** 2 / (weights @ weights))
     support = seen + trust * PRIOR_SUPPORT
@@ -91,10 +93,30 @@ def fit(
     return GapModel(len(texts), support, mean, design.idf.astype(np.float32), words, others, trust, spread)
 
 
-def scatter(gaps: Array, weights: Array) -> float:
-    """Weighted variance of gaps, and of one more that scatters as usual: few that are alike prove no calm."""
+def unlike(embeddings: Vector, weights: Array) -> float:
+    """How many requests that have nothing in common would say as much: the participation ratio of the embeddings.
+
+    One for copies of a request, however many: nobody makes a model look calm by asking the same again and again.
+
+    Args:
+        embeddings: Shape `(n, dim)`, unit norm.
+        weights: Shape `(n,)`.
+    """
+    weights = weights[:_SAMPLE]
+    rows = embeddings[:_SAMPLE] * np.sqrt(weights, dtype=np.float32)[:, None]
+    return float(weights.sum() ** 2 / np.square(rows.T @ rows, dtype=np.float64).sum())
+
+
+def scatter(gaps: Array, weights: Array, different: float) -> float:
+    """Weighted variance of gaps, and of some more that scatter as usual: few, or such as are alike, prove no calm.
+
+    Args:
+        different: How many unlike requests the gaps are of. Their geometric mean with all requests counts, since the
+            ratio is bounded by how many subjects there are.
+    """
     squares = (gaps - np.average(gaps, weights=weights)) ** 2
-    return float((np.average(squares, weights=weights) * len(gaps) + USUAL_SCATTER) / (len(gaps) + 1))
+    found, count = float(np.average(squares, weights=weights)), math.sqrt(different * len(gaps))
+    return (found * count + USUAL_SCATTER * _IMAGINED) / (count + _IMAGINED)
 
 
 def _dense(text: str | None, embedding: Vector, prior: float | None) -> Array:

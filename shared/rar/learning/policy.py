@@ -54,6 +54,7 @@ WORSE_SERVED, WORSE_SHADOW = (0.25, 0.2), (0.15, 0.25)
 YOUNG = 8  # trials up to which each new request that a guide is used on is checked, unless a person approved it
 BELIEVED = 4  # trials of other contexts at most that make audits fewer: an eighth of what is borrowed stays checked
 SETTLED = 300  # calls before which what was expected was a guess
+EXAMPLES_OF_AN_AUDIT = 4.0  # judged requests that say as much of what is served: most were not, and are others
 AUDITS = 0.05  # the share of answers that is audited in the long run, unless a user names one
 INERTIA = 150.0  # audits that a bias of 0 counts for, where gaps scatter as usual
 SMALLEST_LOSS = 0.005  # that a floor allows, as far as audits go: a floor of 1 would have all checked
@@ -196,7 +197,8 @@ class FloorPolicy:
             allowed = min(max(1.0 - self.quality, SMALLEST_LOSS), 0.5)
             calm = min(max(standing.scatter / (allowed * (1.0 - allowed)), self.calmest), 1.0)
         # Chances of c / sqrt(audits) come to audits by the power 2/3 of c.
-        first = self.first_audits * math.pow(calm, 1.5) / math.sqrt(standing.state.audits + 1.0)
+        known = standing.state.audits + standing.examples / EXAMPLES_OF_AN_AUDIT
+        first = self.first_audits * math.pow(calm, 1.5) / math.sqrt(known + 1.0)
         return max(self.audit_rate * calm, first)
 
     def _doubt(self, found: Verdict) -> float:

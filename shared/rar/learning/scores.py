@@ -10,7 +10,7 @@ import numpy as np
 
 from rar.evidence import Evidence, unrest
 from rar.forking import NUMERIC, Lock
-from rar.learning.gap import GapModel, fit, scatter
+from rar.learning.gap import GapModel, fit, scatter, unlike
 from rar.learning.origins import shares
 from rar.learning.prior import Prior
 from rar.learning.verdicts import of_pair, works
@@ -20,8 +20,8 @@ from rar.values import Experience, Origin, Vector
 
 logger = logging.getLogger("rar")
 
-LEAST = 16  # requests below which nothing is learned
-LEAST_USUAL = 40  # the same where gaps scatter as usual; the error of a mean goes with their variance
+LEAST = 16  # requests, all unlike, below which nothing is learned
+LEAST_USUAL = 40  # any requests, or unlike ones whose gaps scatter as usual; the error of a mean goes with the variance
 LEAST_JUDGED = 12  # of them that were judged of the model itself
 GROWTH = 0.25  # share by which what is known must grow before a score is fitted anew
 OPTIMISM = 0.5  # standard deviation of the gaps of answers that are right or wrong
@@ -135,9 +135,13 @@ class LearnedScores:
         self._new[kind] = max(self._new.get(kind, 0), len(rows))
         weights = np.array([row.weight for row in rows]) * shares([row.origins for row in rows])
         gaps = np.array([row.gap for row in rows])
-        if len(judged) < LEAST_JUDGED or len(rows) < max(LEAST, LEAST_USUAL * unrest(scatter(gaps, weights))):
+        if len(judged) < LEAST_JUDGED:
             return None
         texts, embeddings = [row.experience.text for row in rows], np.stack([row.experience.embedding for row in rows])
+        different = unlike(embeddings, weights)
+        calm = unrest(scatter(gaps, weights, different))
+        if len(rows) < LEAST_USUAL and different < max(LEAST, LEAST_USUAL * calm):
+            return None
         priors, trust = None, 0.0
         if self._prior is not None:
             asked = [text or "" for text in texts]
