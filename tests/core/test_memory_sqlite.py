@@ -23,10 +23,11 @@ from rar.errors import (
     NotAMemoryError,
     ReadOnlyMemoryError,
 )
-from rar.memory import sqlite, sqlite_file, sqlite_writer
+from rar.memory import sqlite, sqlite_connections, sqlite_file, sqlite_writer
 from rar.memory.base import Batch, DecisionRecord, Memory, PolicyState, PolicyStep
 from rar.memory.following import Follower
 from rar.memory.sqlite import SQLiteMemory
+from rar.memory.sqlite_schema import MIGRATIONS
 from tests.contract.memory import DIM, EAST, NORTH, MemoryContract, decision, experience, found, guide, spend, trial
 
 OLD_SCHEMAS = sorted(Path(__file__).parent.glob("memory_schema_*.sql"))
@@ -418,11 +419,11 @@ def test_the_policy_of_an_older_file_is_its_namespaces_and_that_of_the_model_tri
 
 
 def test_every_schema_but_the_newest_has_a_file_to_open() -> None:
-    assert [file.stem for file in OLD_SCHEMAS] == [f"memory_schema_{n}" for n in range(1, len(sqlite.MIGRATIONS))]
+    assert [file.stem for file in OLD_SCHEMAS] == [f"memory_schema_{n}" for n in range(1, len(MIGRATIONS))]
 
 
 def test_an_older_schema_is_brought_up_to_date_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "MIGRATIONS", (*sqlite.MIGRATIONS, ("CREATE TABLE novelty (x)",)))
+    monkeypatch.setattr(sqlite_connections, "MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE novelty (x)",)))
     with pytest.raises(ReadOnlyMemoryError, match="upgraded"):
         SQLiteMemory(path, read_only=True)
     for _ in range(2):
@@ -433,7 +434,7 @@ def test_an_older_schema_is_brought_up_to_date_once(path: Path, monkeypatch: pyt
 def test_a_failed_upgrade_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = ("CREATE TABLE novelty (x)", "CREATE TABLE novelty (x)")
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "MIGRATIONS", (*sqlite.MIGRATIONS, broken))
+        patch.setattr(sqlite_connections, "MIGRATIONS", (*MIGRATIONS, broken))
         with pytest.raises(Exception, match="novelty"):
             SQLiteMemory(path)
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, fields
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -48,13 +48,19 @@ class Rows(Generic[_Value]):
         self.columns = ", ".join(self.names)
         self.marks = ", ".join("?" * len(self.names))
         self._get = attrgetter(*self.names)
+        given = (*self.names, *without)
+        self._in_order = itemgetter(*(given.index(field.name) for field in fields(kept)))  # type: ignore[arg-type]
 
-    def value(self, row: Sequence[Any], **more: Any) -> _Value:
-        """The value whose columns are `row`, with the fields that are kept elsewhere."""
-        columns = list(row)
+    def value(self, row: Sequence[Any], *more: Any) -> _Value:
+        """The value whose columns are `row`.
+
+        Args:
+            more: The fields that are kept elsewhere, in the order in which they were named.
+        """
+        columns = [*row, *more]
         for place, convert in self._read:
             columns[place] = convert(columns[place])
-        return self._kept(**dict(zip(self.names, columns, strict=True)), **more)
+        return self._kept(*self._in_order(columns))
 
     def row(self, value: _Value) -> list[Any]:
         columns = list(self._get(value))
@@ -151,13 +157,13 @@ WHOLE = f"{EXPERIENCE.columns}, embedding"  # experience
 def to_experience(row: Sequence[Any], tallies: tuple[Tally, ...] = ()) -> Experience:
     """The experience of a row of `WHOLE`; None in the place of its embedding leaves that out."""
     embedding = _NO_VECTOR if row[-1] is None else _vector(row[-1])
-    return EXPERIENCE.value(row[:-1], embedding=embedding, tallies=tallies)
+    return EXPERIENCE.value(row[:-1], embedding, tallies)
 
 
 def to_guide(row: Sequence[Any]) -> Guide:
     """The guide of a row of `A_GUIDE`."""
     *columns, pinned, blob = row
-    return GUIDE.value(columns, embedding=_vector(blob), pinned=pinned != 0, anyway=pinned == ANYWAY)
+    return GUIDE.value(columns, _vector(blob), pinned != 0, pinned == ANYWAY)
 
 
 def pinned_as(guide: Guide) -> int:
