@@ -163,16 +163,19 @@ class Ledger:
         with self._lock:
             self._count(spend, now)
         if usd is None:
-            self._notices(
-                "unpriced",
-                "No price is known for the %s model %r, so what it costs is missing from all sums in USD, and the "
-                "learning budget takes weak tokens to cost a tenth of strong ones. Pass prices={%r: (USD per million "
-                "input tokens, per million output tokens)}; (0, 0) if it is free.",
-                role,
-                model_id,
-                model_id or role,
-                advice=True,
-            )
+            self._tell_unpriced(role, model_id)
+
+    def _tell_unpriced(self, role: str, model_id: str) -> None:
+        self._notices(
+            "unpriced",
+            "No price is known for the %s model %r, so what it costs is missing from all sums in USD, and the learning "
+            "budget takes weak tokens to cost a tenth of strong ones. Pass prices={%r: (USD per million input tokens, "
+            "per million output tokens)}; (0, 0) if it is free.",
+            role,
+            model_id,
+            model_id or role,
+            advice=True,
+        )
 
     def _count(self, spend: Spend, now: float) -> None:
         self.calls += spend.calls

@@ -303,7 +303,7 @@ class Decision:
         floor: The share of the strong model's quality that the router keeps; None where its policy states none.
         epoch: The memory's, when the decision was made.
         key: Seals what is stamped on responses (`rar.stamps`); None: nothing is sealed.
-        seconds: How long the call that serves took, once it is over.
+        seconds: How long the call that serves took, once it is over; of a stream, its reader's time is part of it.
         calls: All that were made so far: by the strategy, and those for serving that failed or were refused.
     """
 
