@@ -15,11 +15,11 @@ from rar.errors import ConfigurationError, ReplayError
 from rar.evaluation import OURS, Table, embedded, engine, metrics, replay_online, shuffle, stages, static, stream
 from rar.evaluation.baselines import (
     Baseline,
+    RouterScorer,
     Scorer,
     baselines,
     group_prior,
     nearest_neighbours,
-    of_static_router,
     paper_rule,
     tfidf_ridge,
 )
@@ -312,7 +312,7 @@ def test_static_routers_are_scorers() -> None:
     router = as_static_router(lambda text: float("Riddle" in text))
     assert router is not None
 
-    assert of_static_router(router)(WORLD, WORLD).tolist() == WORLD.gap.tolist()
+    assert RouterScorer(router)(WORLD, WORLD).tolist() == WORLD.gap.tolist()
 
 
 # --- comparisons ----------------------------------------------------------------------------------------------------

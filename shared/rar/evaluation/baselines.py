@@ -97,11 +97,6 @@ class RouterScorer:
         return scored_by(self.router, asked)
 
 
-def of_static_router(router: StaticRouter) -> Scorer:
-    """A static router's score, as `RouterScorer`."""
-    return RouterScorer(router)
-
-
 def scored_by(router: StaticRouter, asked: Outcomes) -> Array:
     """The router's scores of a table, whose vectors it gets where they are by its own embedder."""
     own = getattr(router, "embedder", None)

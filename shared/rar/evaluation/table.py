@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,6 @@ class Table(Outcomes):
         if np.isnan(self.scores).any():
             row = int(np.argwhere(np.isnan(self.scores))[0, 0])
             raise EvaluationDataError(self.name, f"row {row} lacks a score of one of the two models")
-
-    @classmethod
-    def of(cls, outcomes: Outcomes) -> Table:
-        """The view of outcomes of two models; others have `Outcomes.pair`."""
-        return cls(**{column.name: getattr(outcomes, column.name) for column in fields(Outcomes)})
 
     @classmethod
     def of_scores(
