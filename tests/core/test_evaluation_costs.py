@@ -65,6 +65,23 @@ def invoke(*args: object) -> Result:
     return CliRunner().invoke(eval_app, [str(arg) for arg in args])
 
 
+def test_further_models_are_replayed_between_the_two(tmp_path: Path) -> None:
+    n = len(WORLD)
+    columns = {"mid_correct": WORLD.strong, "mid_cost": np.full(n, 0.01)}
+    file = written(tmp_path / "a.csv", small_cost=np.full(n, 0.001), large_cost=np.full(n, 1.0), **columns)
+
+    options = (*COLUMNS, "--model", "mid_correct", "--quality", "0.9", "--shuffles", "1", "--json")
+    found = json.loads(run("online", file, *options, "--out", tmp_path / "report"))
+
+    assert list((tmp_path / "report").glob("*.png"))
+    alone = {rival["name"]: rival for rival in found["rivals"]}
+    assert alone["mid_correct only"]["quality"] == 1.0
+    assert alone["mid_correct only"]["net_saved"] == pytest.approx(0.99)
+    assert any(calls for name, calls in found["calls"].items() if name.startswith("mid_correct"))
+    prior = json.loads(run("online", file, *options, "--router", "tfidf"))
+    assert prior["facts"]["questions"] == n // 2
+
+
 def run(*args: object) -> str:
     result = invoke(*args)
     assert result.exit_code == 0, result.output

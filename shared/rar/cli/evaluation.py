@@ -34,6 +34,10 @@ eval_app = typer.Typer(no_args_is_help=True, help="How good a router is: replays
 File = Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON Lines or Parquet, or a folder of RouteLLM's.")]
 Weak = Annotated[str, typer.Option(metavar="COLUMN", help="Scores of the weak model.")]
 Strong = Annotated[str, typer.Option(metavar="COLUMN", help="Scores of the strong model.")]
+Between = Annotated[
+    list[str] | None,
+    typer.Option("--model", metavar="COLUMN", help="Scores of a further model, between weak and strong. Repeatable."),
+]
 Text = Annotated[
     str | None,
     typer.Option(metavar="TEMPLATE", help="A column, several (question,A,B), or a template ('{question}\\nA. {A}')."),
@@ -90,6 +94,7 @@ def online(
     file: File,
     weak: Weak,
     strong: Strong,
+    model: Between = None,
     text: Text = None,
     group: Group = None,
     quality: Quality = None,
@@ -106,8 +111,7 @@ def online(
     """Let questions arrive one by one at a router that knows nothing, and count every call."""
     floors = _floors(quality)
     prices = _checked(price, weak_ratio, out)
-    table: Outcomes = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
-    table = _priced(table, prices, weak_ratio)
+    table = _priced(_read(file, (weak, *(model or ()), strong), text, group, limit), prices, weak_ratio)
     with _resumable(out) as parts:
         with progress() as told:
             table = evaluation.embedded(table, embedder, progress=told)
@@ -250,6 +254,14 @@ def _checked(price: Sequence[str] | None, weak_ratio: float | None, out: Path | 
     if out is not None:
         report.check_out(out)
     return prices
+
+
+def _read(file: Path, models: tuple[str, ...], text: str | None, group: str | None, limit: int | None) -> Outcomes:
+    """The outcomes of all models, on the questions that each of them was asked."""
+    if len(models) == 2:
+        return evaluation.read_table(file, weak=models[0], strong=models[1], text=text, group=group, limit=limit)
+    found = evaluation.read_outcomes(file, models=models, text=text, group=group, limit=limit, replies=True)
+    return found.of_models(*models)
 
 
 def _priced(table: Outcomes, prices: Mapping[str, CallPrice], weak_ratio: float | None) -> Outcomes:

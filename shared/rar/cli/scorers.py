@@ -41,7 +41,8 @@ def prior(which: str, table: Outcomes, seed: int) -> tuple[LearnedRouter, str, O
     order = np.random.default_rng(seed).permutation(len(table))
     seen, asked = table.take(order[: len(table) // 2]), table.take(order[len(table) // 2 :])
     options: dict[str, Any] = {"embedder": KnownVectors(table)} if "embedder" in kind.arguments() else {}
-    return kind(**options).fit(seen), f"{which} fitted to {digest(seen)}", asked
+    known = seen.pair(seen.weak_id, seen.strong_id) if kind.pair else seen
+    return kind(**options).fit(known), f"{which} fitted to {digest(seen)}", asked
 
 
 def identity_of(which: str) -> str:
