@@ -1,6 +1,6 @@
 """Three models online from a cold start: which share of the dearest model's cost buys which share of its quality?
 
-Recorded answers of Llama-3.1-8B (`weak`), Mistral-Large-2512 (`mid`) and Gemini-2.5-Pro (`strong`) to questions of 31
+Recorded answers of Llama-3.1-8B (`weak`), Mistral-Large-2512 (`mid`) and Gemini-2.5-Pro (`strong`) to questions of 30
 benchmarks, each with a judge's score and what the call really cost. Every question comes once, in random order. All
 calls are charged at their recorded cost: serving, shadow, audits. The judge tells scores only of models that were
 called. The router is told each model's mean price.
