@@ -11,7 +11,7 @@ import pytest
 
 from rar import Answer, Call, Reply, Request, Router, SQLiteMemory, ask
 from rar.errors import EvaluationDataError, TrainingDataError
-from rar.evaluation import Checkpoint, RecordedJudge, RecordedModel, recorded, replay_online, stream
+from rar.evaluation import Checkpoint, RecordedJudge, RecordedModel, recorded_models, replay_online, stream
 from rar.evaluation.compare import summarise_online
 from rar.evaluation.prices import engine_prices, tokens_of
 from rar.learning.judges import Verdict
@@ -131,7 +131,7 @@ def test_a_recorded_judge_grades_any_two_models() -> None:
     outcomes = three()
     outcomes = replace(outcomes, scores=np.tile([0.25, 0.5, 0.875], (60, 1)))
     weak, mid, strong = (
-        model.call(Call(role, question(outcomes.texts[0]))) for role, model in recorded(outcomes).items()
+        model.call(Call(role, question(outcomes.texts[0]))) for role, model in recorded_models(outcomes).items()
     )
 
     assert verdict(outcomes, strong, mid) == Verdict(False, "recorded", gap=0.375, reference=0.875)

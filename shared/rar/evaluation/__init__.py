@@ -5,7 +5,7 @@ from rar.evaluation.data import read_outcomes, read_table, read_texts
 from rar.evaluation.embeddings import embedded
 from rar.evaluation.past import Past, read_memory
 from rar.evaluation.prices import CallPrice, priced
-from rar.evaluation.recorded import RecordedJudge, RecordedModel, recorded
+from rar.evaluation.recorded import RecordedJudge, RecordedModel, recorded_models
 from rar.evaluation.replay import engine, replay_online, shuffle, stages, static, stream
 from rar.evaluation.runs import OURS, Online, Run, Stages, Static
 from rar.evaluation.table import Table
@@ -29,7 +29,7 @@ __all__ = [
     "read_outcomes",
     "read_table",
     "read_texts",
-    "recorded",
+    "recorded_models",
     "replay_online",
     "shuffle",
     "stages",

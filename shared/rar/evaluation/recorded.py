@@ -110,7 +110,7 @@ class RecordedJudge:
         return float(outcomes.scores[row, names.index(name)])
 
 
-def recorded(outcomes: Outcomes) -> dict[str, RecordedModel]:
+def recorded_models(outcomes: Outcomes) -> dict[str, RecordedModel]:
     """All models of outcomes by what a router calls them."""
     return {role: RecordedModel(outcomes, model) for role, model in zip(outcomes.roles, outcomes.models, strict=True)}
 

@@ -34,7 +34,7 @@ from rar.evaluation.baselines import RouterScorer, Scorer, baselines, paper_rule
 from rar.evaluation.checkpoint import Checkpoint, digest
 from rar.evaluation.embeddings import KnownVectors, Progress, embedded
 from rar.evaluation.prices import engine_prices
-from rar.evaluation.recorded import RecordedJudge, RecordedModel, recorded
+from rar.evaluation.recorded import RecordedJudge, RecordedModel, recorded_models
 from rar.evaluation.runs import OURS, Arrays, Online, Rows, Run, Split, Stages, Static, own_rows_of
 from rar.learning.policy import Policy
 from rar.linear import Array
@@ -61,7 +61,7 @@ def stream(
         what: As what progress is told.
         changes: What is done to the router before the question at a position, as where prices change.
     """
-    models = recorded(table)
+    models = recorded_models(table)
     with _router(table, models, quality=quality, policy=policy, seed=seed, **options) as router:
         return _pass(router, models, np.arange(len(table)), progress, what, changes)
 
@@ -129,7 +129,7 @@ def stages(
 
     def one(k: int) -> Arrays:
         chance = np.random.default_rng(seed + k)
-        models = recorded(table)
+        models = recorded_models(table)
         found: Arrays = {}
         with _router(table, models, quality=quality, policy=policy, seed=seed + k, **options) as router:
             for stage in range(stages):
@@ -261,7 +261,7 @@ def engine(*, quality: float = 0.95, policy: str | Policy = "floor", seed: int =
     """
 
     def score(seen: Outcomes, asked: Outcomes) -> Array:
-        models = recorded(seen)
+        models = recorded_models(seen)
         both = KnownVectors(seen, asked)
         settings: dict[str, Any] = {"learning_budget": None, **options}
         with _router(seen, models, embedder=both, quality=quality, policy=policy, seed=seed, **settings) as router:
