@@ -26,6 +26,7 @@ from rar.errors import (
     UnknownNameError,
 )
 from rar.evidence import Evidence, Standing
+from rar.facts import read_facts
 from rar.guarding import PASSED_ON
 from rar.health import Health
 from rar.identifiers import new_id
@@ -554,21 +555,25 @@ class Router:
 
     def _revived(self, record: DecisionRecord) -> Decision | None:
         """Enough of a decision of another process to remember its question; None where its whole text is not known."""
-        facts, question = record.facts, record.facts.get("question")
-        if not isinstance(question, str) or self.memory is None or self.embedder is None:
+        facts = read_facts(record.facts)
+        evidence, question, task = facts.evidence, facts.question, facts.task
+        if (
+            evidence is None
+            or evidence.pair is None
+            or question is None
+            or self.memory is None
+            or self.embedder is None
+        ):
             return None
-        try:
-            namespace, task = record.namespace, str(facts["task"])
-            own_id = experience_id(self.memory.secret, namespace, task, question)
-            if own_id != record.experience_id:
-                return None  # cut, or of another memory
-            model_id, reference_id = facts["pair"]
-            standing = Standing(record.model, str(model_id))
-            evidence = Evidence(str(reference_id), () if record.model == STRONG else (standing,), own_id)
-            embedding, source = embedded(self.embedder, task, question), str(facts.get("key_source"))
-        except (KeyError, TypeError, ValueError):  # facts that came by an import
-            return None
-        request = Request((), question, source, namespace, task, embedding=embedding, evidence=evidence)
+        own_id = experience_id(self.memory.secret, record.namespace, task, question)
+        if own_id != record.experience_id:
+            return None  # cut, or of another memory
+        model_id, reference_id = evidence.pair
+        standings = () if record.model == STRONG else (Standing(record.model, model_id),)
+        request = Request(
+            (), question, facts.key_source, record.namespace, task,
+            embedding=embedded(self.embedder, task, question), evidence=Evidence(reference_id, standings, own_id),
+        )  # fmt: skip
         return Decision(record.id, request, Route(record.model), record.at, epoch=self._epoch())
 
     def flush(self, timeout: float | None = None) -> bool:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rar.facts import stamp_of
 from rar.replies import Failure as Failure  # noqa: PLC0414 - these belong to the same vocabulary
 from rar.replies import Reply as Reply  # noqa: PLC0414
 from rar.replies import ToolCall as ToolCall  # noqa: PLC0414
 from rar.replies import Usage as Usage  # noqa: PLC0414
 from rar.sampling import Sampling as Sampling  # noqa: PLC0414
 from rar.stamps import seal
-from rar.words import why
 
 if TYPE_CHECKING:
     from rar.evidence import Evidence
@@ -332,36 +332,12 @@ class Decision:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts, with no text of the request or of a guide in them."""
-        route = self.choice if isinstance(self.choice, Route) else None
-        similarity = route.similarity if route else None
-        return {
-            "decision_id": self.id,
-            "model": self.model,
-            "reason": self.choice.reason,
-            "why": why(
-                self.choice.reason,
-                self.model,
-                confidence=self.choice.confidence,
-                needed=route.needed if route else None,
-                similarity=similarity,
-                audited=route is not None and route.check,
-            ),
-            "guide_id": self.guide.id if self.guide else None,
-            "confidence": _rounded(self.choice.confidence),
-            "similarity": _rounded(similarity),
-            "key_source": self.request.key_source,
-            "drafts": self.drafts,
-            "failed_over": [failure.model for failure in self.failed],
-        }
+        return stamp_of(self)
 
     @property
     def seal(self) -> str | None:
         """What proves the facts to be a router's, where a client sends them back; None where there is no key."""
         return None if self.key is None else seal(self.key, self.as_dict(), self.request.namespace)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 4)
 
 
 def question(text: str, **fields: Any) -> Request:

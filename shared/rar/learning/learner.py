@@ -12,7 +12,8 @@ from typing import Any
 
 from rar.drive import Model, Models, drive
 from rar.errors import BudgetError
-from rar.evidence import Evidence, Standing
+from rar.evidence import Evidence
+from rar.facts import AttemptFact, EvidenceFacts, LearnedFacts, facts_of, read_facts
 from rar.keys import is_long
 from rar.learning.guides import first_state
 from rar.learning.policy import Judged, PaperPolicy, Policy
@@ -112,11 +113,10 @@ class Learner:
         found = self._climb(lesson, now)
         steps = self._steps(decision, evidence, found)
         self._tell(found)
-        record = record_of(lesson.left(found.not_learned), store_text=self.store_text)
         guides, trials = self._written(found, decision, evidence, now)
         experiences = (self._experience(decision, now),) if trials else ()
-        learned = _facts(found, guides, store_text=self.store_text)
-        record = replace(record, facts={**record.facts, "learned": learned})
+        learned = learned_facts(found, guides, store_text=self.store_text)
+        record = record_of(lesson.left(found.not_learned), store_text=self.store_text, learned=learned)
         return Batch(experiences, (*guides, *self._turned(found)), trials, steps, (), (record,), epoch=decision.epoch)
 
     def kinds(self, lesson: Lesson, batch: Batch) -> set[Kind]:
@@ -289,13 +289,14 @@ class Learner:
 
     def feedback(self, record: DecisionRecord, decision: Decision | None, good: bool) -> Batch:
         """What a user's word on a weak answer adds: a trial like an audit's."""
-        pair = record.facts.get("pair") or ["", ""]
+        evidence = read_facts(record.facts).evidence or EvidenceFacts()
+        pair = evidence.pair or ("", "")
         if record.model == STRONG or not record.experience_id or not pair[0]:
             return Batch()
         now = self.clock()
         trial = Trial(
             record.experience_id, record.guide_id, pair[0], pair[1], good, now,
-            context=record.facts.get("context", ""), user=record.facts.get("user", ""),
+            context=evidence.context, user=evidence.user,
         )  # fmt: skip
         steps: tuple[PolicyStep, ...] = ()
         if decision is not None and decision.request.evidence is not None and isinstance(decision.choice, Route):
@@ -389,74 +390,35 @@ def _is_compared(decision: Decision) -> bool:
     return decision.model == STRONG or (evidence is not None and evidence.of(decision.model) is not None)
 
 
-def record_of(served: Served, *, store_text: bool) -> DecisionRecord:
+def record_of(served: Served, *, store_text: bool, learned: LearnedFacts | None = None) -> DecisionRecord:
     """A decision with the facts that explain it."""
     decision = served.decision
-    request, evidence = decision.request, decision.request.evidence
-    facts: dict[str, Any] = {**decision.as_dict(), **served.costs}
-    facts |= {"namespace": request.namespace, "task": request.task, "at": decision.at}
-    facts["audit"] = getattr(decision.choice, "audit", False)
-    needed = getattr(decision.choice, "needed", None)
-    facts |= {"needed": None if needed is None else round(needed, 4), "quality": decision.floor}
-    if served.not_learned is not None:
-        facts["not_learned"] = served.not_learned
-    if store_text and request.learn and request.force in (None, STRONG) and request.key is not None:
-        facts["question"] = request.key[:2_000]
-    if evidence is not None:
-        facts |= _known(decision, evidence)
+    facts = facts_of(
+        decision, costs=served.costs, not_learned=served.not_learned, learned=learned, store_text=store_text
+    )
+    evidence = decision.request.evidence
     return DecisionRecord(
         id=decision.id,
-        namespace=request.namespace,
-        at=decision.at,
+        namespace=facts.namespace,
+        at=facts.at,
         experience_id=evidence.experience_id if evidence else "",
-        guide_id=decision.guide.id if decision.guide else None,
-        model=decision.model,
-        facts=facts,
+        guide_id=facts.guide_id,
+        model=facts.model,
+        facts=facts.as_dict(),
     )
 
 
-def _known(decision: Decision, evidence: Evidence) -> dict[str, Any]:
-    """What a decision was made by: of the model that it is about, and of the request."""
-    choice = decision.choice
-    arm = (choice.instead_of or choice.arm) if isinstance(choice, Route) else None
-    standing = (evidence.of(arm.model) if arm is not None else None) or evidence.cheapest or Standing("", "")
-    return {
-        "pair": [standing.model_id, evidence.reference_id],
-        "models": {STRONG: evidence.reference_id, **{one.model: one.model_id for one in evidence.standings}},
-        "context": evidence.context,
-        "user": evidence.user,
-        "threshold": round(evidence.threshold, 4),
-        "prior": standing.prior,
-        "learned_gap": None if standing.learned is None else round(standing.learned, 4),
-        "audit_bias": round(standing.state.bias, 4),
-        "audits": standing.state.audits,
-        "drift": round(standing.drift, 3),
-        "trusted_since": standing.since,
-        "neighbours": [
-            {"experience_id": match.experience.id, "similarity": round(match.similarity, 4), "same": match.same}
-            for match in evidence.matches[:8]
-        ],
-        "guides": [{"guide_id": entry.guide.id, "similarity": round(entry.similarity, 4)} for entry in evidence.guides],
-    }
-
-
-def _facts(found: Findings, written: tuple[Guide, ...], *, store_text: bool) -> Mapping[str, Any]:
-    """What was found, JSON-able; a judge's reasons, and those to refuse a guide, may quote texts."""
+def learned_facts(found: Findings, written: tuple[Guide, ...], *, store_text: bool) -> LearnedFacts:
+    """What was found; a judge's reasons, and those to refuse a guide, may quote texts."""
     said = f": {found.said}" if found.said and store_text else ""
-    refused = found.refused if store_text or found.refused is None else "refused"
-    return {
-        "attempts": [
-            {
-                "model": attempt.model,
-                "guide_id": attempt.guide.id if attempt.guide else None,
-                "ok": attempt.ok,
-                "judge": attempt.judge,
-            }
+    return LearnedFacts(
+        attempts=tuple(
+            AttemptFact(attempt.model, attempt.guide.id if attempt.guide else None, attempt.ok, attempt.judge)
             for attempt in found.attempts
-        ],
-        "audit_agreed": found.served.agrees if found.served else None,
-        "guide_written": written[0].id if written else None,
-        "guide_refused": refused,
-        "stopped": None if found.stopped is None else found.stopped + said,
-        "usd": found.usd,
-    }
+        ),
+        audit_agreed=found.served.agrees if found.served else None,
+        guide_written=written[0].id if written else None,
+        guide_refused=found.refused if store_text or found.refused is None else "refused",
+        stopped=None if found.stopped is None else found.stopped + said,
+        usd=found.usd,
+    )
