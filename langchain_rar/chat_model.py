@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from rar.learning.policy import Policy
     from rar.learning.worker import Mode
     from rar.memory import Memory
+    from rar.observers import Observer
     from rar.strategy import Strategy
     from rar.values import Choice
 
@@ -72,7 +73,7 @@ class RouterChatModel(BaseChatModel):
         weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. If left out, the
             environment variables `RAR_WEAK_MODEL` and `RAR_STRONG_MODEL` name them.
         models: Further models by name, for strategies that choose among more than two, such as `BestOf`.
-        router: A `rar.Router` to share with others. Its own arguments, those from `memory` to `read_only`, cannot be
+        router: A `rar.Router` to share with others. Its own arguments, those from `memory` to `observers`, cannot be
             given beside it.
         query_extractor: Finds the user's question in a prompt's messages, where nothing else names it. Returns None
             where it does not know.
@@ -138,6 +139,7 @@ class RouterChatModel(BaseChatModel):
         store_text: bool = True,
         redact: Callable[[str], str] | None = None,
         read_only: bool = False,
+        observers: Sequence[Observer] = (),
         router: Router | None = None,
         query_extractor: QueryExtractor | None = None,
         **kwargs: Any,

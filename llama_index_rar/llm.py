@@ -56,6 +56,7 @@ from rar.learning.worker import Mode
 from rar.memory.base import Memory
 from rar.models import advice, check_pair, named_models
 from rar.naming import shown
+from rar.observers import Observer
 from rar.options import check_arguments, check_options
 from rar.overrides import NAMES, overrides_of, without_overrides
 from rar.router import Router
@@ -130,6 +131,7 @@ class RouterLLM(FunctionCallingLLM):
         store_text: bool = True,
         redact: Callable[[str], str] | None = None,
         read_only: bool = False,
+        observers: Sequence[Observer] = (),
         query_extractor: QueryExtractor | None = None,
         router: Router | None = None,
         **kwargs: Any,

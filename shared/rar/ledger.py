@@ -22,9 +22,10 @@ from rar.forking import LOADING
 from rar.memory.base import Spend
 from rar.naming import shown
 from rar.notices import Notices
+from rar.observers import Called
 from rar.options import check_options
 from rar.tokens import added_by, counted
-from rar.values import STRONG, WEAK, Call, Failure, Purpose, Reply, Usage
+from rar.values import STRONG, WEAK, Call, Failure, Purpose, Reply, Request, Usage
 
 Price: TypeAlias = tuple[float, float]  # USD per million input and output tokens
 _Key: TypeAlias = tuple[str, str, str, str]  # namespace, purpose, role, model
@@ -156,7 +157,9 @@ def _scaled(price: Price, factor: float) -> Price:
 
 
 class Ledger:
-    """Counts what this process spends. Thread-safe; `drain` hands over what is not persisted yet.
+    """Counts what this process spends; the first of a router's observers. Thread-safe.
+
+    `drain` hands over what is not persisted yet.
 
     Args:
         budget_share: Learning may cost this share of what the strong model's serving costs (see this module's text for
@@ -323,16 +326,35 @@ class Ledger:
             self._pending.clear()
             return spent
 
-    def observe(self, namespace: str, call: Call, outcome: Reply | Failure, *, now: float) -> None:
-        """Count a call that was made, if it came back and was no cache's; tokens that nobody reported are estimated."""
-        if isinstance(outcome, Reply) and not outcome.cached:
-            usage = counted(call, outcome)
-            added = added_by(call, usage) if call.purpose == "serve" else 0
-            asked = _less(usage, added)
-            self.add(namespace, call.purpose, call.model, outcome.model_id, asked, now=now)
-            if added:  # nobody would have paid for it without the strategy
-                more = Usage(added, cached_tokens=usage.cached_tokens - asked.cached_tokens)
-                self.add(namespace, "draft", call.model, outcome.model_id, more, now=now, calls=0)
+    def called(self, event: Called) -> None:
+        """Count a call that was made, if it came back and was no cache's."""
+        if event.usage is None or event.cached:
+            return
+        asked = _less(event.usage, event.added_tokens)
+        self.add(event.namespace, event.purpose, event.model, event.model_id, asked, now=event.at)
+        if event.added_tokens:  # nobody would have paid for it without the strategy
+            more = Usage(event.added_tokens, cached_tokens=event.usage.cached_tokens - asked.cached_tokens)
+            self.add(event.namespace, "draft", event.model, event.model_id, more, now=event.at, calls=0)
+
+    def event_of(
+        self, call: Call, outcome: Reply | Failure, request: Request, *, at: float, decision_id: str
+    ) -> Called:
+        """What observers are told of a call, this ledger first. Tokens that nobody reported are estimated.
+
+        Args:
+            request: The user's, for which it was made; a call for a judge has another.
+        """
+        namespace, seconds = request.namespace, outcome.seconds
+        if isinstance(outcome, Failure):
+            error = type(outcome.error).__name__
+            return Called(at, namespace, call.purpose, call.model, "", decision_id, seconds=seconds, error=error)
+        usage = counted(call, outcome)
+        usd = 0.0 if outcome.cached else self.prices.usd(call.model, outcome.model_id, usage)
+        added = added_by(call, usage) if call.purpose == "serve" and not outcome.cached else 0
+        return Called(
+            at, namespace, call.purpose, call.model, outcome.model_id, decision_id, usage, usd, seconds,
+            cached=outcome.cached, added_tokens=added,
+        )  # fmt: skip
 
     def restore(self, spent: Iterable[Spend]) -> None:
         """Take back what could not be persisted."""

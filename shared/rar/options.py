@@ -143,6 +143,7 @@ OPTIONS: Mapping[str, Check] = {
     "guide_check": OneOf(f"{_CALL} of a guide's text and a request", callable),
     "record_queries": _SWITCH, "tools_to_strong": _SWITCH,
     "redact": OneOf(f"{_CALL} of a text", callable),
+    "observers": OneOf("a list of observers", lambda value: isinstance(value, (list, tuple)), optional=False),
     "query_extractor": OneOf(f"{_CALL} of messages", callable),
     "router": OneOf("a `rar.Router` to share", lambda value: hasattr(value, "decide") and hasattr(value, "learn")),
     "clock": OneOf(_CALL, callable, optional=False),

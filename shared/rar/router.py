@@ -26,7 +26,7 @@ from rar.errors import (
     UnknownNameError,
 )
 from rar.evidence import Evidence, Standing
-from rar.facts import read_facts
+from rar.facts import facts_of, read_facts
 from rar.guarding import PASSED_ON
 from rar.health import Health
 from rar.identifiers import new_id
@@ -49,6 +49,7 @@ from rar.memory.opening import as_memory
 from rar.models import as_model, check_pair, named_models
 from rar.naming import cause, shown
 from rar.notices import Notices
+from rar.observers import Decided, Observer, Observers
 from rar.options import check_options, named_arguments
 from rar.order import CostOrder
 from rar.recall import SAY_WHICH, Recall, embedded, follows_verdicts, with_prior
@@ -143,6 +144,7 @@ class Router:
         near: Cosine from which an older guide is tried on a request.
         retry_after: Seconds after which a request that only the strong model could answer is tried again.
         limit: Neighbours that a decision looks at.
+        observers: Told of decisions, calls, lessons, moves of a policy and alarms (`rar.observers`).
         clock: Seconds since the epoch; for tests.
 
     Raises:
@@ -184,6 +186,7 @@ class Router:
         near: float = 0.5,
         retry_after: float = 7 * 86_400.0,
         limit: int = 16,
+        observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -215,6 +218,7 @@ class Router:
         self.ledger = Ledger(
             Prices(prices), budget_share=learning_budget, usd_per_day=learning_usd_per_day, notices=self._tell
         )
+        self._observers = Observers((self.ledger, *observers), self._tell, clock)
         read_only = read_only or bool(getattr(self.memory, "read_only", False))
         # Whether the strategy chooses among all models by what is learned of them.
         self._chooses = isinstance(self.strategy, RAR)
@@ -223,22 +227,24 @@ class Router:
         self._memory_recall: Recall | None = None
         if self.memory is not None and self.embedder is not None:
             self.ledger.seed(self.memory.spending())
-            screen = Screen(self.memory, approved=guides == "review")
+            screen = Screen(self.memory, approved=guides == "review", observers=self._observers)
             scores = LearnedScores(self.memory, self._prior)
             ladder = Ladder(judges, write_guides=store_text if guides is None else bool(guides), check=guide_check)
             learner = Learner(
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text,
                 self._clean if redact is not None else None, clock,
-                notices=self._tell, screen=screen, timeout=LEARNING_TIMEOUT if timeout is None else timeout,
+                notices=self._tell, screen=screen, observers=self._observers,
+                timeout=LEARNING_TIMEOUT if timeout is None else timeout,
             )  # fmt: skip
             self._learning = LearningLoop(
-                learner, Writer(self.memory, self.ledger, self._tell), screen, scores,
+                learner, Writer(self.memory, self.ledger, self._tell, self._observers), screen, scores,
                 mode="off" if read_only else learning, stores=not read_only,
                 learns_not="read_only" if read_only else "off" if learning == "off" else None,
             )  # fmt: skip
             self._memory_recall = Recall(
                 self.memory, self.embedder, screen, scores, self._prior, self.policy, self._tell,
                 self._learning.ready, follows_verdicts(self.strategy, self.policy), same, near, limit,
+                self._observers,
             )  # fmt: skip
         floor = getattr(self.policy, "quality", None)
         self._views = Views(self.memory, self.ledger, self._learning, self._recent, floor, clock)
@@ -268,11 +274,12 @@ class Router:
         """
         models = self._models_of(models)
         request, choice = self._given(request, models)
-        drafts = _Drafts(self.ledger, request.namespace, self._clock)
+        drafts = _Drafts(self.ledger, self._observers, self._clock)
         if request.sticky_guide is not None:
             choice = self._with_guide(request, choice)
         if choice is None:
             request = self._recall(request, models)
+            drafts.recalled()
             try:
                 choice = self._checked(drive(self.strategy.steps(request), models, drafts.observe), models)
             except PASSED_ON:
@@ -287,7 +294,7 @@ class Router:
         if not self._prices_read:
             await asyncio.to_thread(self._read_prices, models)
         request, choice = self._given(request, models)
-        drafts = _Drafts(self.ledger, request.namespace, self._clock)
+        drafts = _Drafts(self.ledger, self._observers, self._clock)
         if request.sticky_guide is not None:
             choice = await asyncio.to_thread(self._with_guide, request, choice)
         if choice is None:
@@ -295,6 +302,7 @@ class Router:
                 request = self._recall(request, models)
             else:
                 request = await asyncio.to_thread(self._recall, request, models)
+            drafts.recalled()
             try:
                 choice = self._checked(await adrive(self.strategy.steps(request), models, drafts.observe), models)
             except PASSED_ON:
@@ -444,10 +452,10 @@ class Router:
         return Route(STRONG, reason=f"{what}_failed")
 
     def _decided(self, request: Request, choice: Choice, drafts: _Drafts) -> Decision:
-        drafts.settle(choice)
+        drafts.settle(choice, request)
         floor = getattr(self.policy, "quality", None)
         decision = Decision(
-            new_id(),
+            drafts.decision_id,
             request,
             choice,
             self._clock(),
@@ -457,6 +465,8 @@ class Router:
             key=self._sealing,
         )
         self._recent.add(decision)
+        if self._observers.hear(Decided):
+            self._observers.tell(Decided(decision.at, facts_of(decision), *drafts.seconds()))
         return decision
 
     def _epoch(self) -> int | None:
@@ -482,7 +492,7 @@ class Router:
             self._check_order(models)
             self.health.answered(decision.model)
             if not isinstance(decision.choice, Answer):  # an accepted draft was counted when it was made
-                self.ledger.observe(decision.request.namespace, decision.call, reply, now=self._clock())
+                self._called(decision, decision.call, reply)
             if self._closed or self._learning is None or not self._learning.stores:
                 return
             self._learning.take(decision, reply, models, self.costs(decision, reply, models))
@@ -494,10 +504,20 @@ class Router:
         if isinstance(decision.choice, Answer):
             return  # counted when it was made
         try:
-            call = replace(decision.call, purpose="draft")
-            self.ledger.observe(decision.request.namespace, call, reply, now=self._clock())
+            self._called(decision, replace(decision.call, purpose="draft"), reply)
         except Exception as error:
             logger.error("What a refused reply cost could not be counted; serving goes on. %s", cause(error))  # noqa: TRY400
+
+    def failed(self, decision: Decision, error: Exception) -> None:
+        """Tell observers that a serving call raised `error`. Never raises."""
+        if not isinstance(decision.choice, Answer):
+            self._called(decision, decision.call, Failure(decision.model, error))
+
+    def _called(self, decision: Decision, call: Call, outcome: Outcome) -> None:
+        if outcome.seconds is None:
+            outcome = replace(outcome, seconds=decision.seconds)
+        event = self.ledger.event_of(call, outcome, decision.request, at=self._clock(), decision_id=decision.id)
+        self._observers.tell(event)
 
     def costs(self, decision: Decision, reply: Reply, models: Models | None = None) -> dict[str, Any]:
         """The cost of a served reply as far as it is known, to be shown with `decision.as_dict()`. Never raises.
@@ -742,27 +762,37 @@ class Router:
 class _Drafts:
     """The calls that a strategy makes before it decides. A request is served once, by the accepted draft if any."""
 
-    def __init__(self, ledger: Ledger, namespace: str, clock: Callable[[], float]) -> None:
+    def __init__(self, ledger: Ledger, observers: Observers, clock: Callable[[], float]) -> None:
         self._made: list[tuple[Call, Outcome]] = []
-        self._ledger, self._namespace, self._clock = ledger, namespace, clock
+        self._ledger, self._observers, self._clock = ledger, observers, clock
+        self._began, self._recalled, self.decision_id = time.perf_counter(), 0.0, new_id()
 
     @property
     def count(self) -> int:
         return len(self._made)
 
+    def recalled(self) -> None:
+        """Note that all is looked up; the strategy begins."""
+        self._recalled = time.perf_counter()
+
+    def seconds(self) -> tuple[float, float]:
+        """What recall and the strategy took."""
+        return (self._recalled - self._began, time.perf_counter() - self._recalled) if self._recalled else (0.0, 0.0)
+
     def observe(self, call: Call, outcome: Outcome) -> None:
         self._made.append((call, outcome))
 
-    def settle(self, choice: Choice) -> None:
+    def settle(self, choice: Choice, request: Request) -> None:
         """Count what was made, now that it is known whether one of it is served."""
         accepted = choice.reply if isinstance(choice, Answer) else None
         for call, outcome in self._made:
             served = accepted is not None and outcome is accepted
             purpose: Purpose = "serve" if served else "draft" if call.purpose == "serve" else call.purpose
-            self._ledger.observe(self._namespace, replace(call, purpose=purpose), outcome, now=self._clock())
+            made, at = replace(call, purpose=purpose), self._clock()
+            self._observers.tell(self._ledger.event_of(made, outcome, request, at=at, decision_id=self.decision_id))
             accepted = None if served else accepted
         if accepted is not None:  # an answer made of several: its parts are paid for
-            self._ledger.add(self._namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())
+            self._ledger.add(request.namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())
 
 
 def _to_send(messages: Any) -> tuple[Message, ...]:

@@ -25,11 +25,12 @@ from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
 from rar.memory.identity import keyed_digest
 from rar.notices import Notices
+from rar.observers import Learned, Observers
 from rar.sameness import signature
 from rar.sizes import size_of
 from rar.strategy import Outcome, Steps
 from rar.timeouts import within
-from rar.values import STRONG, Call, Choice, Decision, Experience, Guide, Reply, Route, Trial
+from rar.values import STRONG, Call, Choice, Decision, Experience, Failure, Guide, Reply, Route, Trial
 
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
 _OPTIONS = 50  # parts of a call's options and reply that are weighed
@@ -86,6 +87,7 @@ class Learner:
         timeout: Seconds after which a call that does not come back is given up: what hangs must not end all learning.
         notices: Told once that a judge cannot tell.
         screen: Keeps out the guides whose text may no longer be used.
+        observers: Told of calls and of what was learned, the ledger among them.
     """
 
     memory: Memory
@@ -100,6 +102,8 @@ class Learner:
     timeout: float = LEARNING_TIMEOUT
     notices: Notices = field(default_factory=Notices)
     screen: Screen | None = None
+    observers: Observers = field(default_factory=Observers)
+    _waiting: set[str] = field(default_factory=set, init=False, repr=False)  # namespaces that spent their budget
     _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
     def study(self, lesson: Lesson) -> Batch:
@@ -109,15 +113,24 @@ class Learner:
         code = obstacle(decision, lesson.reply)
         if code is not None or evidence is None or request.embedding is None:
             return lesson.left(code).batch(store_text=self.store_text)
-        now = self.clock()
+        now, began = self.clock(), time.perf_counter()
         found = self._climb(lesson, now)
         steps = self._steps(decision, evidence, found)
-        self._tell(found)
+        self._tell(found, request.namespace)
         guides, trials = self._written(found, decision, evidence, now)
         experiences = (self._experience(decision, now),) if trials else ()
         learned = learned_facts(found, guides, store_text=self.store_text)
         record = record_of(lesson.left(found.not_learned), store_text=self.store_text, learned=learned)
+        if asks(decision):
+            quotes_nothing = learned_facts(found, guides, store_text=False)
+            self.tell_learned(lesson.left(found.not_learned), quotes_nothing, time.perf_counter() - began)
         return Batch(experiences, (*guides, *self._turned(found)), trials, steps, (), (record,), epoch=decision.epoch)
+
+    def tell_learned(self, served: Served, learned: LearnedFacts | None = None, seconds: float = 0.0) -> None:
+        """Tell observers that a lesson is over."""
+        if self.observers.hear(Learned):
+            facts = facts_of(served.decision, costs=served.costs, not_learned=served.not_learned, learned=learned)
+            self.observers.tell(Learned(self.clock(), facts, seconds))
 
     def kinds(self, lesson: Lesson, batch: Batch) -> set[Kind]:
         """The learned scores to which what was written of a lesson brings another example."""
@@ -137,12 +150,18 @@ class Learner:
                 "something that the strong model did not name.",
                 guide.id,
             )
+            self.observers.alarm("quarantined", guide.namespace, guide.id)
         return tuple(replace(guide, state="quarantined") for guide in found.turned)
 
-    def _tell(self, found: Findings) -> None:
+    def _tell(self, found: Findings, namespace: str) -> None:
         """Say, the first time, what keeps this router from learning, and what can be done."""
         if found.not_learned == "budget":
             self.ledger.tell_paused()
+            if namespace not in self._waiting:
+                self._waiting.add(namespace)
+                self.observers.alarm("budget", namespace)
+        elif found.attempts:
+            self._waiting.discard(namespace)
         if found.ended == "undecided":
             self.notices(
                 "undecided",
@@ -199,7 +218,7 @@ class Learner:
             if checks
             else self.ladder.steps(request, lesson.reply, guides, models=models, drawn=drawn)
         )
-        found = self._drive(steps, lesson.models, request.namespace)
+        found = self._drive(steps, lesson.models, decision)
         if found.ended == "undecided":
             if len(self._undecided) >= _UNDECIDED:
                 self._undecided.pop(next(iter(self._undecided)))
@@ -219,13 +238,17 @@ class Learner:
                 break
         return models
 
-    def _drive(self, steps: Steps[Findings], models: Models, namespace: str) -> Findings:
-        gated = {name: _Gated(model, self, namespace) for name, model in models.items()}
+    def _drive(self, steps: Steps[Findings], models: Models, decision: Decision) -> Findings:
+        gated = {name: _Gated(model, self, decision.request.namespace) for name, model in models.items()}
 
         spent: list[float | None] = []
 
         def observe(call: Call, outcome: Outcome) -> None:
-            self.ledger.observe(namespace, call, outcome, now=self.clock())
+            if isinstance(outcome, Failure) and isinstance(outcome.error, BudgetError):
+                return  # it was not made
+            self.observers.tell(
+                self.ledger.event_of(call, outcome, decision.request, at=self.clock(), decision_id=decision.id)
+            )
             if isinstance(outcome, Reply):
                 spent.append(self.ledger.costs(call, outcome, ())["usd"])
 

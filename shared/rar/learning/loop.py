@@ -114,6 +114,7 @@ class LearningLoop:
             batch = self.learner.study(lesson)
         except BaseException:
             self._remember(lesson.left("call_failed"))
+            self.learner.tell_learned(lesson.left("call_failed"))
             raise
         self.writer.write(batch)
         for kind in self.learner.kinds(lesson, batch):
