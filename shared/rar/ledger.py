@@ -15,10 +15,11 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from rar.errors import ConfigurationError
 from rar.forking import LOADING
+from rar.limits import label_of
 from rar.memory.base import Spend
 from rar.naming import shown
 from rar.notices import Notices
@@ -185,7 +186,7 @@ class Ledger:
         self._known: dict[str, dict[_Key, Spend]] = {}  # by namespace, with what earlier processes spent
         self._today = (0, 0.0)
         self.calls = 0  # that were counted in this process
-        self._tokens: dict[tuple[str, str], tuple[float, float]] = {}  # of a call, by role and model id, as below
+        self._tokens: dict[tuple[str, str, str], _Tokens] = {}  # of a call, by role, model id and kind of call
         # Cost of a call by purpose and role, the last ones counting most.
         self._usual: dict[tuple[str, str], float] = {}
 
@@ -216,8 +217,9 @@ class Ledger:
         )
         with self._lock:
             self.calls += calls
-            if calls and purpose not in ("guide", "judge"):  # those are of another kind than what is served
-                self._tokens[role, model_id] = _towards(self._tokens.get((role, model_id), tokens), tokens)
+            if calls:
+                key = (role, model_id, _kind(purpose))
+                self._tokens[key] = _towards(self._tokens.get(key) or _Tokens.about(*tokens), tokens)
             _put(self._pending, spend)
             known = self._known.setdefault(namespace, {})
             _put(known, spend)
@@ -250,14 +252,34 @@ class Ledger:
         price = self.prices.of(role, model_id)
         if price is None:
             return None
+        tokens = self._usual_tokens(namespace, role, model_id, "serve")
+        return (price[0] * tokens.into + price[1] * tokens.out) / 1e6
+
+    def expects(self, call: Call, model_id: str, length: int, namespace: str) -> tuple[float, float]:
+        """USD that `call` is expected to cost, and how far such calls lie from that; zeros where no price is known.
+
+        Args:
+            length: Tokens that it sends.
+        """
+        price = self.prices.of(call.model, model_id)
+        if price is None:
+            return 0.0, 0.0
+        tokens = self._usual_tokens(namespace, call.model, model_id, call.purpose)
+        most = None if call.sampling is None else call.sampling.max_tokens
+        out = tokens.out if most is None else min(tokens.out, most)
+        return (price[0] * length + price[1] * out) / 1e6, price[1] * math.sqrt(tokens.variance) / 1e6
+
+    def _usual_tokens(self, namespace: str, role: str, model_id: str, purpose: Purpose) -> _Tokens:
+        """The tokens of such calls before; of the model's calls in earlier processes, then of all models' calls."""
         with self._lock:
-            tokens = self._tokens.get((role, model_id))
-            if tokens is None:
-                known = [spend for spend in self._known.get(namespace, {}).values() if spend.purpose in SERVING]
-                calls = sum(spend.calls for spend in known)
-                into, out = sum(s.input_tokens for s in known), sum(s.output_tokens for s in known)
-                tokens = (into / calls, out / calls) if calls else _USUAL_TOKENS
-        return (price[0] * tokens[0] + price[1] * tokens[1]) / 1e6
+            tokens = self._tokens.get((role, model_id, _kind(purpose)))
+            if tokens is not None:
+                return tokens
+            known = [spend for spend in self._known.get(namespace, {}).values() if spend.purpose in SERVING]
+        known = [spend for spend in known if (spend.role, spend.model_id) == (role, model_id)] or known
+        calls = sum(spend.calls for spend in known)
+        into, out = sum(spend.input_tokens for spend in known), sum(spend.output_tokens for spend in known)
+        return _Tokens.about(into / calls, out / calls) if calls else _Tokens.about(*_USUAL_TOKENS)
 
     def may_learn(self, namespace: str, purpose: Purpose, role: str, *, now: float = 0.0) -> bool:
         """Whether the budget has room for a call of this kind, going by what such calls cost before.
@@ -347,13 +369,16 @@ class Ledger:
         namespace, seconds = request.namespace, outcome.seconds
         if isinstance(outcome, Failure):
             error = type(outcome.error).__name__
-            return Called(at, namespace, call.purpose, call.model, "", decision_id, seconds=seconds, error=error)
+            return Called(
+                at, namespace, call.purpose, call.model, "", decision_id,
+                seconds=seconds, error=error, thread=label_of(request.thread),
+            )  # fmt: skip
         usage = counted(call, outcome)
         usd = 0.0 if outcome.cached else self.prices.usd(call.model, outcome.model_id, usage)
         added = added_by(call, usage) if call.purpose == "serve" and not outcome.cached else 0
         return Called(
             at, namespace, call.purpose, call.model, outcome.model_id, decision_id, usage, usd, seconds,
-            cached=outcome.cached, added_tokens=added,
+            cached=outcome.cached, added_tokens=added, thread=label_of(request.thread),
         )  # fmt: skip
 
     def restore(self, spent: Iterable[Spend]) -> None:
@@ -381,9 +406,30 @@ class Ledger:
                 _put(self._known.setdefault(spend.namespace, {}), spend)
 
 
-def _towards(mean: tuple[float, float], found: tuple[int, int]) -> tuple[float, float]:
-    """A moving mean of tokens."""
-    return mean[0] + _RECENT * (found[0] - mean[0]), mean[1] + _RECENT * (found[1] - mean[1])
+class _Tokens(NamedTuple):
+    """Moving means of a call's tokens, and the variance of those that come out."""
+
+    into: float
+    out: float
+    variance: float
+
+    @classmethod
+    def about(cls, into: float, out: float) -> _Tokens:
+        return cls(into, out, out**2)  # as far off as it is large, until more is known
+
+
+def _towards(mean: _Tokens, found: tuple[int, int]) -> _Tokens:
+    off = found[1] - mean.out
+    return _Tokens(
+        mean.into + _RECENT * (found[0] - mean.into),
+        mean.out + _RECENT * off,
+        (1.0 - _RECENT) * (mean.variance + _RECENT * off**2),
+    )
+
+
+def _kind(purpose: Purpose) -> str:
+    """Guides and verdicts are of another length than answers."""
+    return purpose if purpose in ("guide", "judge") else "answer"
 
 
 def _less(usage: Usage, tokens: int) -> Usage:

@@ -67,6 +67,7 @@ class Called:
         error: Type of what was raised; None where it answered.
         cached: It came from a cache, and cost nothing.
         added_tokens: Those of the input that a strategy added to what the user sent.
+        thread: Label of the conversation, from which nobody learns its id; empty where none is known.
     """
 
     name: ClassVar[str] = "called"
@@ -82,6 +83,7 @@ class Called:
     error: str | None = None
     cached: bool = False
     added_tokens: int = 0
+    thread: str = ""
 
 
 @dataclass(frozen=True, slots=True)

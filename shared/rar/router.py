@@ -18,6 +18,7 @@ from rar.drive import Model, Models, adrive, drive
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
 from rar.errors import (
+    BudgetExceededError,
     ClosedError,
     MissingModelError,
     StrategyError,
@@ -42,10 +43,12 @@ from rar.learning.shadow import Ladder
 from rar.learning.worker import CLOSING, Mode
 from rar.learning.writer import Writer
 from rar.ledger import Ledger, Prices
+from rar.limits import Ceiling, Limits, OverLimit
 from rar.memory.base import DecisionRecord, Memory
 from rar.memory.forgetting import Gone
 from rar.memory.identity import experience_id
 from rar.memory.opening import as_memory
+from rar.metering import Meter, rules
 from rar.models import as_model, check_pair, named_models
 from rar.naming import cause, shown
 from rar.notices import Notices
@@ -145,6 +148,10 @@ class Router:
         retry_after: Seconds after which a request that only the strong model could answer is tried again.
         limit: Neighbours that a decision looks at.
         observers: Told of decisions, calls, lessons, moves of a policy and alarms (`rar.observers`).
+        limits: What one request may use (`rar.Limits`). A call may bring its own.
+        spend: What serving and learning may cost by day, namespace or conversation (`rar.Ceiling`), one or several.
+        over_limit: Who answers where the chosen model would go over a limit: `"cheaper"`, the dearest cheaper model
+            that fits; `"error"`, nobody (`BudgetExceededError`); `"strong"`, the chosen one, with a warning.
         clock: Seconds since the epoch; for tests.
 
     Raises:
@@ -187,6 +194,9 @@ class Router:
         retry_after: float = 7 * 86_400.0,
         limit: int = 16,
         observers: Sequence[Observer] = (),
+        limits: Limits | None = None,
+        spend: Ceiling | Sequence[Ceiling] | None = None,
+        over_limit: OverLimit = "cheaper",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -218,7 +228,12 @@ class Router:
         self.ledger = Ledger(
             Prices(prices), budget_share=learning_budget, usd_per_day=learning_usd_per_day, notices=self._tell
         )
-        self._observers = Observers((self.ledger, *observers), self._tell, clock)
+        self._rules = rules(limits, spend, over_limit, self.ledger, self.memory, self._tell, clock)
+        self._ceilings = self._rules.ceilings
+        counts = (self.ledger,) if self._ceilings is None else (self.ledger, self._ceilings)
+        self._observers = Observers((*counts, *observers), self._tell, clock)
+        if self._ceilings is not None:
+            self._ceilings.begin(self._observers)
         read_only = read_only or bool(getattr(self.memory, "read_only", False))
         # Whether the strategy chooses among all models by what is learned of them.
         self._chooses = isinstance(self.strategy, RAR)
@@ -233,7 +248,7 @@ class Router:
             learner = Learner(
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text,
                 self._clean if redact is not None else None, clock,
-                notices=self._tell, screen=screen, observers=self._observers,
+                notices=self._tell, screen=screen, observers=self._observers, ceilings=self._ceilings,
                 timeout=LEARNING_TIMEOUT if timeout is None else timeout,
             )  # fmt: skip
             self._learning = LearningLoop(
@@ -271,19 +286,25 @@ class Router:
 
         Raises:
             UnknownModelError: The caller forces a model that does not exist.
+            BudgetExceededError: A limit forbids that any model answers.
         """
         models = self._models_of(models)
         request, choice = self._given(request, models)
-        drafts = _Drafts(self.ledger, self._observers, self._clock)
+        if self._ceilings is not None and self._ceilings.stale:
+            self._ceilings.look()
+        drafts = self._drafts(request, models)
         if request.sticky_guide is not None:
             choice = self._with_guide(request, choice)
         if choice is None:
             request = self._recall(request, models)
             drafts.recalled()
             try:
-                choice = self._checked(drive(self.strategy.steps(request), models, drafts.observe), models)
+                found = drive(self.strategy.steps(request), models, drafts.observe, drafts.meter)
+                choice = self._checked(found, models)
             except PASSED_ON:
                 raise
+            except BudgetExceededError:  # a strategy that does not look at why its draft failed
+                choice = Route(STRONG, reason="over_limit")
             except BaseException as error:
                 choice = self._degraded("strategy", error)
         return self._decided(request, choice, drafts)
@@ -294,7 +315,9 @@ class Router:
         if not self._prices_read:
             await asyncio.to_thread(self._read_prices, models)
         request, choice = self._given(request, models)
-        drafts = _Drafts(self.ledger, self._observers, self._clock)
+        if self._ceilings is not None and self._ceilings.stale:
+            await asyncio.to_thread(self._ceilings.look)
+        drafts = self._drafts(request, models)
         if request.sticky_guide is not None:
             choice = await asyncio.to_thread(self._with_guide, request, choice)
         if choice is None:
@@ -304,9 +327,12 @@ class Router:
                 request = await asyncio.to_thread(self._recall, request, models)
             drafts.recalled()
             try:
-                choice = self._checked(await adrive(self.strategy.steps(request), models, drafts.observe), models)
+                found = await adrive(self.strategy.steps(request), models, drafts.observe, drafts.meter)
+                choice = self._checked(found, models)
             except PASSED_ON:
                 raise
+            except BudgetExceededError:  # a strategy that does not look at why its draft failed
+                choice = Route(STRONG, reason="over_limit")
             except BaseException as error:
                 choice = self._degraded("strategy", error)
         return self._decided(request, choice, drafts)
@@ -325,7 +351,8 @@ class Router:
 
     def may_fail_over(self, decision: Decision) -> bool:
         """Whether another model may answer if the decision's own fails."""
-        return self._next(decision) is not None
+        other = self._next(decision)
+        return other is not None and (decision.meter is None or decision.meter.allows(Route(other)))
 
     def _next(self, decision: Decision) -> str | None:
         """The model that answers next if the decision's own fails: the next dearer one, the strong one at last.
@@ -351,7 +378,7 @@ class Router:
         """What `failover` returns; None where it raises."""
         self.health.failed(decision.model)
         other = self._next(decision)
-        if other is None:
+        if other is None or (decision.meter is not None and not decision.meter.stands_in(Route(other))):
             return None
         logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
         failed = (*decision.failed, Failure(decision.model, error, decision.seconds))
@@ -451,8 +478,12 @@ class Router:
         self._tell(f"{what}:{type(error).__name__}", "The %s failed; the strong model answers. %s", what, cause(error))
         return Route(STRONG, reason=f"{what}_failed")
 
+    def _drafts(self, request: Request, models: Models) -> _Drafts:
+        id = new_id()
+        return _Drafts(id, self.ledger, self._observers, self._clock, self._rules.meter(request, models, id))
+
     def _decided(self, request: Request, choice: Choice, drafts: _Drafts) -> Decision:
-        drafts.settle(choice, request)
+        choice = drafts.settle(choice, request)
         floor = getattr(self.policy, "quality", None)
         decision = Decision(
             drafts.decision_id,
@@ -463,6 +494,7 @@ class Router:
             floor=floor,
             epoch=self._epoch(),
             key=self._sealing,
+            meter=drafts.meter,
         )
         self._recent.add(decision)
         if self._observers.hear(Decided):
@@ -507,6 +539,11 @@ class Router:
             self._called(decision, replace(decision.call, purpose="draft"), reply)
         except Exception as error:
             logger.error("What a refused reply cost could not be counted; serving goes on. %s", cause(error))  # noqa: TRY400
+
+    def unpaid(self, decision: Decision) -> None:
+        """Note that an answer came from a cache, so that no ceiling waits for its cost."""
+        if self._ceilings is not None:
+            self._ceilings.release(decision.id)
 
     def failed(self, decision: Decision, error: Exception) -> None:
         """Tell observers that a serving call raised `error`. Never raises."""
@@ -762,10 +799,13 @@ class Router:
 class _Drafts:
     """The calls that a strategy makes before it decides. A request is served once, by the accepted draft if any."""
 
-    def __init__(self, ledger: Ledger, observers: Observers, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, decision_id: str, ledger: Ledger, observers: Observers, clock: Callable[[], float], meter: Meter | None
+    ) -> None:
         self._made: list[tuple[Call, Outcome]] = []
         self._ledger, self._observers, self._clock = ledger, observers, clock
-        self._began, self._recalled, self.decision_id = time.perf_counter(), 0.0, new_id()
+        self._began, self._recalled = time.perf_counter(), 0.0
+        self.decision_id, self.meter = decision_id, meter
 
     @property
     def count(self) -> int:
@@ -781,9 +821,15 @@ class _Drafts:
 
     def observe(self, call: Call, outcome: Outcome) -> None:
         self._made.append((call, outcome))
+        if self.meter is not None:
+            self.meter.made(call, outcome)
 
-    def settle(self, choice: Choice, request: Request) -> None:
-        """Count what was made, now that it is known whether one of it is served."""
+    def settle(self, choice: Choice, request: Request) -> Choice:
+        """Count what was made, now that it is known whether one of it is served. Returns what may be.
+
+        Raises:
+            BudgetExceededError: A limit forbids that any model answers.
+        """
         accepted = choice.reply if isinstance(choice, Answer) else None
         for call, outcome in self._made:
             served = accepted is not None and outcome is accepted
@@ -793,6 +839,7 @@ class _Drafts:
             accepted = None if served else accepted
         if accepted is not None:  # an answer made of several: its parts are paid for
             self._ledger.add(request.namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())
+        return choice if self.meter is None else self.meter.settle(choice)
 
 
 def _to_send(messages: Any) -> tuple[Message, ...]:

@@ -22,6 +22,8 @@ from rar.stamps import seal
 
 if TYPE_CHECKING:
     from rar.evidence import Evidence
+    from rar.limits import Limits
+    from rar.metering import Meter
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -196,6 +198,8 @@ class Request:
         learn: False keeps this request out of the memory.
         context: What stands around the question (a `rar.context.Context`); None: nothing does.
         user: Who asks, by any name; kept as a keyed digest only.
+        thread: The conversation that it belongs to, by any id, for spending ceilings.
+        limits: What it may use; None: what the router was given.
         source: Framework that sent it, for example `"langchain"`.
         embedding: The key's embedding, once recalled.
     """
@@ -212,6 +216,8 @@ class Request:
     learn: bool = True
     context: Labelled | None = None
     user: str | None = field(default=None, repr=False)
+    thread: str | None = field(default=None, repr=False)
+    limits: Limits | None = None
     source: str = ""
     embedding: Vector | None = field(default=None, compare=False, repr=False)
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
@@ -303,6 +309,7 @@ class Decision:
         epoch: The memory's, when the decision was made.
         key: Seals what is stamped on responses (`rar.stamps`); None: nothing is sealed.
         seconds: How long the call that serves took, once it is over.
+        meter: What the request has used; None where nothing limits it.
     """
 
     id: str
@@ -315,6 +322,7 @@ class Decision:
     epoch: int | None = None
     key: bytes | None = field(default=None, compare=False, repr=False)
     seconds: float | None = field(default=None, compare=False)
+    meter: Meter | None = field(default=None, compare=False, repr=False)
 
     @property
     def model(self) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Reason: TypeAlias = Literal[
     "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "likely_weak", "likely_guided",
     "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
-    "function", "draft_accepted", "drafts_rejected", "best_of",
+    "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -39,6 +39,7 @@ REASONS: Mapping[Reason, str] = {
     "function": "The strategy's function chose the {model} model",
     "draft_accepted": "A draft of the {model} model was accepted",
     "drafts_rejected": "No draft was accepted, so the {model} model answers",
+    "over_limit": "A spending limit was reached, so the {model} model answers",
     "best_of": "The ranking router expects the best answer from the {model} model",
 }
 """What each reason of a decision means; `{model}` stands for the one that answers."""
@@ -49,7 +50,8 @@ NOT_LEARNED: Mapping[str, str] = {
     "forced": "the model was not for the router to choose",
     "continued_turn": "it continues a turn, and depends on more than the question",
     "failed_over": "a model failed, and an outage says nothing about quality",
-    "budget": "the learning budget was spent",
+    "over_limit": "a spending limit chose the model",
+    "budget": "the learning budget, or a spending limit, was spent",
     "undecided": "the judge could not tell whether the weak answer agreed",
     "read_only": "the router is read-only",
     "off": "learning is off",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rar.ceilings import Ceilings
 from rar.drive import Model, Models, drive
 from rar.errors import BudgetError
 from rar.evidence import Evidence
@@ -30,7 +31,8 @@ from rar.sameness import signature
 from rar.sizes import size_of
 from rar.strategy import Outcome, Steps
 from rar.timeouts import within
-from rar.values import STRONG, Call, Choice, Decision, Experience, Failure, Guide, Reply, Route, Trial
+from rar.tokens import sent
+from rar.values import STRONG, Call, Choice, Decision, Experience, Failure, Guide, Reply, Request, Route, Trial
 
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
 _OPTIONS = 50  # parts of a call's options and reply that are weighed
@@ -88,6 +90,7 @@ class Learner:
         notices: Told once that a judge cannot tell.
         screen: Keeps out the guides whose text may no longer be used.
         observers: Told of calls and of what was learned, the ledger among them.
+        ceilings: What learning and serving may cost together.
     """
 
     memory: Memory
@@ -103,6 +106,7 @@ class Learner:
     notices: Notices = field(default_factory=Notices)
     screen: Screen | None = None
     observers: Observers = field(default_factory=Observers)
+    ceilings: Ceilings | None = None
     _waiting: set[str] = field(default_factory=set, init=False, repr=False)  # namespaces that spent their budget
     _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
@@ -239,7 +243,7 @@ class Learner:
         return models
 
     def _drive(self, steps: Steps[Findings], models: Models, decision: Decision) -> Findings:
-        gated = {name: _Gated(model, self, decision.request.namespace) for name, model in models.items()}
+        gated = {name: _Gated(model, self, decision.request) for name, model in models.items()}
 
         spent: list[float | None] = []
 
@@ -336,17 +340,20 @@ class _Gated:
 
     model: Model
     learner: Learner
-    namespace: str
+    request: Request
 
     @property
     def id(self) -> str:
         return self.model.id
 
     def call(self, call: Call) -> Reply:
-        if _is_gated(call) and not self.learner.ledger.may_learn(
-            self.namespace, call.purpose, call.model, now=self.learner.clock()
-        ):
+        learner, namespace = self.learner, self.request.namespace
+        if _is_gated(call) and not learner.ledger.may_learn(namespace, call.purpose, call.model, now=learner.clock()):
             raise BudgetError("The learning budget is spent; learning goes on when serving has caught up.")
+        if learner.ceilings is not None:
+            usd, _ = learner.ledger.expects(call, self.model.id, sent(call), namespace)
+            if (refusal := learner.ceilings.refusal(self.request, usd)) is not None:
+                raise BudgetError(str(refusal))
         return within(self.learner.timeout, call.model, lambda: self.model.call(call))
 
     async def acall(self, call: Call) -> Reply:
@@ -401,6 +408,7 @@ def obstacle(decision: Decision, reply: Reply) -> str | None:
         "no_key": request.key is None,
         "call_failed": request.embedding is None,
         "failed_over": bool(decision.failed),
+        "over_limit": decision.choice.reason == "over_limit",
         "not_served": useless or not _is_compared(decision),
         "asked_not_to": not request.learn,
     }
