@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -394,6 +395,26 @@ class TestCeilings:
 
             assert threads
             assert threading.current_thread() not in threads
+
+
+def test_a_ceiling_is_hardly_overshot_though_what_a_call_costs_is_not_known(models: dict[str, Costly]) -> None:
+    overshot = []
+    for seed in range(10):
+        chance = random.Random(seed)
+        router = Router(memory=None, prices=PRICES, strategy=lambda _: "strong", spend=Ceiling(10.0))
+        spent = 0.0
+        for _ in range(16):
+            decided = [router.decide(QUESTION, models) for _ in range(8)]  # at the same time
+            for decision in decided:
+                models[decision.model].tokens = round(chance.lognormvariate(6.7, 0.5))
+                reply = models[decision.model].call(decision.call)
+                router.learn(decision, reply, models)
+                spent += PRICES[decision.model][1] * reply.usage.output_tokens / 1e6
+        overshot.append(spent / 10.0 - 1.0)
+
+    assert sum(overshot) / len(overshot) <= 0.004
+    assert max(overshot) <= 0.01
+    assert min(overshot) >= -0.1  # what it leaves is little
 
 
 class TestThreads:
