@@ -36,7 +36,7 @@ class NeighbourFact:
     """A remembered question that was looked at."""
 
     experience_id: str
-    similarity: float
+    similarity: float = 0.0
     same: bool = False
 
 
@@ -45,7 +45,7 @@ class GuideFact:
     """A guide that was looked at."""
 
     guide_id: str
-    similarity: float
+    similarity: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,12 +293,12 @@ def _names(value: Any) -> dict[str, str] | None:
     return {str(name): str(one) for name, one in value.items()} if isinstance(value, Mapping) else None
 
 
-def _many(kind: Any, *needed: str) -> Callable[[Any], tuple[Any, ...] | None]:
+def _many(kind: Any, needed: str) -> Callable[[Any], tuple[Any, ...] | None]:
     def read(value: Any) -> tuple[Any, ...] | None:
         if not isinstance(value, (list, tuple)):
             return None
         found = [_given(kind, one) for one in value if isinstance(one, Mapping)]
-        return tuple(kind(**one) for one in found if all(name in one for name in needed))
+        return tuple(kind(**one) for one in found if needed in one)
 
     return read
 
@@ -317,8 +317,8 @@ _READERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
     EvidenceFacts: {
         "pair": _two, "models": _names, "context": _text, "user": _text, "threshold": _number, "prior": _number,
         "learned_gap": _number, "audit_bias": _number, "audits": _count, "drift": _number, "trusted_since": _number,
-        "neighbours": _many(NeighbourFact, "experience_id", "similarity"),
-        "guides": _many(GuideFact, "guide_id", "similarity"),
+        "neighbours": _many(NeighbourFact, "experience_id"),
+        "guides": _many(GuideFact, "guide_id"),
     },
     DecisionFacts: {
         "decision_id": _text, "model": _text, "reason": _text, "why": _text, "guide_id": _text, "confidence": _number,

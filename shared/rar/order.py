@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.evidence import Standing
-from rar.ledger import WEAK_SHARE, Ledger, Prices
+from rar.ledger import WEAK_SHARE, Ledger
+from rar.prices import Prices
 from rar.values import STRONG, WEAK
 
 _INPUT_TOKENS = 3.0  # to one of output: about what questions with their context and answers have

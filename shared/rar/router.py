@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from rar import order
+from rar.drafts import Drafts
 from rar.drive import Model, Models, adrive, drive
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
@@ -33,28 +34,30 @@ from rar.health import Health
 from rar.identifiers import new_id
 from rar.learning.guides import GuideCheck
 from rar.learning.judges import as_judge
-from rar.learning.learner import LEARNING_TIMEOUT, Learner, Served, record_of
+from rar.learning.learner import LEARNING_TIMEOUT, Learner
 from rar.learning.loop import LearningLoop
 from rar.learning.policy import Policy, as_policy
 from rar.learning.prior import Prior
+from rar.learning.records import Served, record_of
 from rar.learning.scores import LearnedScores
 from rar.learning.screen import Screen, quarantine
 from rar.learning.shadow import Ladder
 from rar.learning.worker import CLOSING, Mode
 from rar.learning.writer import Writer
-from rar.ledger import Ledger, Prices
+from rar.ledger import Ledger
 from rar.limits import Ceiling, Limits, OverLimit
 from rar.memory.base import DecisionRecord, Memory
 from rar.memory.forgetting import Gone
 from rar.memory.identity import experience_id
 from rar.memory.opening import as_memory
-from rar.metering import Meter, rules
+from rar.metering import rules
 from rar.models import as_model, check_pair, named_models
 from rar.naming import cause, shown
 from rar.notices import Notices
 from rar.observers import Decided, Observer, Observers
 from rar.options import check_options, named_arguments
 from rar.order import CostOrder
+from rar.prices import Prices
 from rar.recall import SAY_WHICH, Recall, embedded, follows_verdicts, with_prior
 from rar.recent import Recent
 from rar.routers import as_static_router
@@ -70,11 +73,9 @@ from rar.values import (
     Decision,
     Failure,
     Message,
-    Purpose,
     Reply,
     Request,
     Route,
-    Usage,
     as_text,
 )
 from rar.views import RouterStats, Views
@@ -478,11 +479,11 @@ class Router:
         self._tell(f"{what}:{type(error).__name__}", "The %s failed; the strong model answers. %s", what, cause(error))
         return Route(STRONG, reason=f"{what}_failed")
 
-    def _drafts(self, request: Request, models: Models) -> _Drafts:
+    def _drafts(self, request: Request, models: Models) -> Drafts:
         id = new_id()
-        return _Drafts(id, self.ledger, self._observers, self._clock, self._rules.meter(request, models, id))
+        return Drafts(id, self.ledger, self._observers, self._clock, self._rules.meter(request, models, id))
 
-    def _decided(self, request: Request, choice: Choice, drafts: _Drafts) -> Decision:
+    def _decided(self, request: Request, choice: Choice, drafts: Drafts) -> Decision:
         choice = drafts.settle(choice, request)
         floor = getattr(self.policy, "quality", None)
         decision = Decision(
@@ -794,52 +795,6 @@ class Router:
 
     def _after_fork(self) -> None:
         self.ledger.after_fork()
-
-
-class _Drafts:
-    """The calls that a strategy makes before it decides. A request is served once, by the accepted draft if any."""
-
-    def __init__(
-        self, decision_id: str, ledger: Ledger, observers: Observers, clock: Callable[[], float], meter: Meter | None
-    ) -> None:
-        self._made: list[tuple[Call, Outcome]] = []
-        self._ledger, self._observers, self._clock = ledger, observers, clock
-        self._began, self._recalled = time.perf_counter(), 0.0
-        self.decision_id, self.meter = decision_id, meter
-
-    @property
-    def count(self) -> int:
-        return len(self._made)
-
-    def recalled(self) -> None:
-        """Note that all is looked up; the strategy begins."""
-        self._recalled = time.perf_counter()
-
-    def seconds(self) -> tuple[float, float]:
-        """What recall and the strategy took."""
-        return (self._recalled - self._began, time.perf_counter() - self._recalled) if self._recalled else (0.0, 0.0)
-
-    def observe(self, call: Call, outcome: Outcome) -> None:
-        self._made.append((call, outcome))
-        if self.meter is not None:
-            self.meter.made(call, outcome)
-
-    def settle(self, choice: Choice, request: Request) -> Choice:
-        """Count what was made, now that it is known whether one of it is served. Returns what may be.
-
-        Raises:
-            BudgetExceededError: A limit forbids that any model answers.
-        """
-        accepted = choice.reply if isinstance(choice, Answer) else None
-        for call, outcome in self._made:
-            served = accepted is not None and outcome is accepted
-            purpose: Purpose = "serve" if served else "draft" if call.purpose == "serve" else call.purpose
-            made, at = replace(call, purpose=purpose), self._clock()
-            self._observers.tell(self._ledger.event_of(made, outcome, request, at=at, decision_id=self.decision_id))
-            accepted = None if served else accepted
-        if accepted is not None:  # an answer made of several: its parts are paid for
-            self._ledger.add(request.namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())
-        return choice if self.meter is None else self.meter.settle(choice)
 
 
 def _to_send(messages: Any) -> tuple[Message, ...]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rar.errors import ConfigurationError, UnknownDecisionError
 from rar.facts import DecisionFacts, NeighbourFact, read_facts
-from rar.learning.learner import Served, record_of
 from rar.learning.loop import LearningLoop
+from rar.learning.records import Served, record_of
 from rar.ledger import Ledger, Savings, merge, savings
 from rar.memory.base import DecisionRecord, Memory, MemoryStats, Spend
 from rar.recent import Recent

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from rar.errors import ConfigurationError
-from rar.ledger import Account, Ledger, Prices, account, merge, savings
+from rar.ledger import Account, Ledger, account, merge, savings
 from rar.memory.base import Spend
+from rar.prices import Prices
 from rar.values import Usage
 
 PRICES = Prices({"small": (0.1, 0.4), "strong": (2.0, 8.0)})

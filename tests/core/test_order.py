@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from rar import Router
 from rar.cli.commands import app
-from rar.ledger import Prices
 from rar.order import by_price, by_score
+from rar.prices import Prices
 from tests.core.world import Scripted, easy, pair, serve, strong_answer, weak_answer
 
 

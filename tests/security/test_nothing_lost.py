@@ -16,9 +16,10 @@ import pytest
 from rar import SQLiteMemory
 from rar.errors import MemoryFullError, MemoryStoreError, ReadOnlyMemoryError, RecordError
 from rar.learning.writer import Writer
-from rar.ledger import Ledger, Prices
+from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, Spend
 from rar.notices import Notices
+from rar.prices import Prices
 from rar.values import Message, Usage
 from tests.contract.memory import experience, guide, trial
 from tests.security.common import WAIT, ask, models, router

@@ -41,7 +41,8 @@ from rar.errors import (
 from rar.facts import read_facts
 from rar.guide_scan import guide_flaw
 from rar.learning.screen import quarantine
-from rar.ledger import Prices, savings
+from rar.ledger import savings
+from rar.prices import Prices
 from rar.report import check_out, report
 from rar.report.money import priced
 from rar.values import Guide, GuideState

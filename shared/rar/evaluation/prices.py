@@ -11,7 +11,7 @@ import numpy as np
 
 from rar.errors import ConfigurationError
 from rar.evaluation.table import Array, Table
-from rar.ledger import Price, Prices
+from rar.prices import Price, Prices
 from rar.values import STRONG, WEAK
 
 _ANSWER_TOKENS = 200  # of an answer that was not recorded

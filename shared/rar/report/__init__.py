@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from rar.errors import ConfigurationError
-from rar.ledger import Prices
 from rar.memory.base import Memory
+from rar.prices import Prices
 from rar.report.facts import ReportFacts, gather
 from rar.report.page import GENERATOR, framed, page
 

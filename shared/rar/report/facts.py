@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rar.ledger import Prices, Savings, savings
+from rar.ledger import Savings, savings
 from rar.memory.base import ALARM, Memory, MemoryStats, PolicyState, Spend
+from rar.prices import Prices
 from rar.report.alarms import Alarm, alarms_of
 from rar.report.course import DAY, Span, lately, over_time
 from rar.report.guides import Guides, guides_of

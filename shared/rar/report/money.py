@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from rar.ledger import Prices, Savings, merge, savings
+from rar.ledger import Savings, merge, savings
 from rar.memory.base import Memory, Spend
+from rar.prices import Prices
 from rar.report.course import DAY
 from rar.report.served import Served
 from rar.values import STRONG, Purpose, Usage

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rar.facts import DecisionFacts, EvidenceFacts, LearnedFacts, read_facts
-from rar.ledger import Prices
 from rar.memory.base import DecisionRecord, Memory
+from rar.prices import Prices
 from rar.report.words import LEARNED, NOT_RECORDED, NOTHING_DUE
 from rar.values import STRONG, WEAK, Usage
 
