@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import threading
 import time
@@ -25,6 +26,7 @@ from rar.strategy import Outcome, Steps, ask_all
 from rar.turn import Turn
 from rar.values import Answer, Call, Choice, Decision, Failure, Reply, Request, Route, Usage, question
 from tests.core.world import Scripted, harbour, pair, serve
+from tests.security.test_forks import in_child
 
 # What a call of each model costs: no input is paid for, 1,000 tokens come out.
 PRICES = {"weak": (0.0, 1.0), "mid": (0.0, 10.0), "strong": (0.0, 100.0)}
@@ -438,6 +440,15 @@ class TestThreads:
         assert len(models["weak"].calls) == 400
         assert len(names) <= THREADS + 1
         assert threading.current_thread().name in names
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+    def test_a_forked_child_has_threads_of_its_own(self, make: Any, models: dict[str, Costly]) -> None:
+        router = make(strategy=Votes(8), spend=Ceiling(1.0))
+        router.decide(QUESTION, models)
+
+        assert in_child(lambda: router.decide(QUESTION, models).drafts == 8) == 0
+        assert router.decide(QUESTION, models).drafts == 8
 
     def test_batches_in_batches_come_to_an_end(self, make: Any) -> None:
         inner = make(strategy=Votes(4))
