@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -44,8 +45,8 @@ def clustered(chance: np.random.Generator, centres: Vector, n: int) -> Vector:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
-def filled(path: Path, texts: list[str], vectors: Vector) -> SQLiteMemory:
-    memory = SQLiteMemory(path)
+def filled(path: Path, texts: list[str], vectors: Vector, **options: Any) -> SQLiteMemory:
+    memory = SQLiteMemory(path, **options)
     memory.bind("table", DIM)
     for start in range(0, len(texts), 5_000):
         batch = []

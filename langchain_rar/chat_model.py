@@ -83,6 +83,8 @@ class RouterChatModel(BaseChatModel):
             LangChain run of the process.
         trust_metadata: Let `config["metadata"]` steer calls too, and the whole config of a deployed graph.
         namespaces: `"fixed"`: no call may name another namespace than the constructor's.
+        usage: `"all"`: the tokens of a strategy's drafts are part of each answer's `usage_metadata`, and tracers see
+            these calls as runs of their own. `"served"`: neither.
         tools_to_strong: Send calls with tools or a schema to the strong model if another cannot take them.
         kwargs: `temperature`, `max_tokens` and `stop` go with every call. `cache`, `rate_limiter`, `streaming`,
             `disable_streaming` and `output_version` are passed on to models without their own. Other fields of
@@ -109,6 +111,7 @@ class RouterChatModel(BaseChatModel):
     tools_to_strong: bool = False
     trust_metadata: bool = False
     namespaces: Literal["any", "fixed"] = "any"
+    usage: Literal["served", "all"] = "served"
 
     _models: tuple[tuple[Any, ...], Mapping[str, ChildModel]] | None = PrivateAttr(default=None)
 
@@ -316,7 +319,7 @@ class RouterChatModel(BaseChatModel):
         """One call, ready to be served in any mode: what this package's other entry points build on."""
         config = ensure_config(config)
         request = self.request(self._convert_input(input), config, kwargs, stop=stop, form=form)
-        settings = Settings(self.callbacks, self.tags, self.metadata, self.verbose)
+        settings = Settings(self.callbacks, self.tags, self.metadata, self.verbose, self.usage)
         return Serving(self.router, request, self.models(), config, self.get_name(), settings)
 
     def request(

@@ -9,13 +9,15 @@ from contextlib import aclosing, closing
 from typing import Any
 
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
+from langchain_core.messages.ai import add_usage
 from langchain_core.runnables import RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 
 from langchain_rar.children import Child
-from langchain_rar.messages import is_solid, stamp, stamped
+from langchain_rar.messages import is_solid, stamp, stamped, usage_metadata
 from langchain_rar.serving import ChildCall, Serving
 from rar.timeouts import astream_within, stream_within
+from rar.values import Usage
 
 _END = object()
 
@@ -76,7 +78,7 @@ class _AsyncStream(AsyncChatModelStream):
 def _events(serving: Serving) -> Generator[Mapping[str, Any], None, None]:
     run = serving.start()
     try:
-        turn = serving.turn(serving.router.decide(serving.request, serving.models))
+        turn = serving.turn(serving.router.decide(serving.request, serving.drafting(run.get_child)))
         for attempt in turn:
             with attempt:
                 call = serving.prepared(attempt.decision, run.get_child())
@@ -91,19 +93,19 @@ def _events(serving: Serving) -> Generator[Mapping[str, Any], None, None]:
                     if ready["event"] != "message-finish":
                         yield ready
         facts = serving.facts(turn.decision, output)
-        output = stamped(output, facts)
+        whole = serving.shown(stamped(output, facts), turn.decision)
     except BaseException as error:
         run.on_chain_error(error)
         raise
-    run.on_chain_end(output)
+    run.on_chain_end(whole)
     serving.learn(turn.decision, output)
-    yield _marked(opened.finish, facts)  # last of all, for a reader stops here
+    yield _marked(opened.finish, facts, serving.drafted(turn.decision))  # last of all, for a reader stops here
 
 
 async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
     run = await serving.astart()
     try:
-        turn = serving.turn(await serving.router.adecide(serving.request, serving.models))
+        turn = serving.turn(await serving.router.adecide(serving.request, serving.drafting(run.get_child)))
         for attempt in turn:
             with attempt:
                 call = serving.prepared(attempt.decision, run.get_child())
@@ -118,13 +120,13 @@ async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
                     if ready["event"] != "message-finish":
                         yield ready
         facts = serving.facts(turn.decision, output)
-        output = stamped(output, facts)
+        whole = serving.shown(stamped(output, facts), turn.decision)
     except BaseException as error:
         await run.on_chain_error(error)
         raise
-    await run.on_chain_end(output)
+    await run.on_chain_end(whole)
     await serving.alearn(turn.decision, output)
-    yield _marked(opened.finish, facts)
+    yield _marked(opened.finish, facts, serving.drafted(turn.decision))
 
 
 class _Opened:
@@ -196,5 +198,7 @@ def _alternatives(child: Child) -> list[Child]:
     return [child]
 
 
-def _marked(event: Mapping[str, Any], facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**event, "metadata": {**(event.get("metadata") or {}), **stamp(facts)}}
+def _marked(event: Mapping[str, Any], facts: Mapping[str, Any], drafted: Usage) -> Mapping[str, Any]:
+    marked = {**event, "metadata": {**(event.get("metadata") or {}), **stamp(facts)}}
+    usage = add_usage(event.get("usage"), usage_metadata(drafted)) if drafted.total else None
+    return marked if usage is None else {**marked, "usage": usage}

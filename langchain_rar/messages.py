@@ -14,7 +14,7 @@ from langchain_core.messages import (
     HumanMessage,
     SystemMessage,
 )
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.messages.tool import tool_call_chunk
 
 from rar.endings import finish_of, logprobs_of
@@ -171,6 +171,18 @@ def stamped(output: Any, facts: Mapping[str, Any]) -> Any:
         return output.model_copy(update={"response_metadata": carried})
     if isinstance(output, dict) and isinstance(output.get("raw"), BaseMessage):
         return {**output, "raw": stamped(output["raw"], facts)}
+    return output
+
+
+def with_usage(output: Any, usage: Usage) -> Any:
+    """A copy of a message, or of structured output with its `raw` message, that counts more tokens."""
+    more = usage_metadata(usage)
+    if more is None:
+        return output
+    if isinstance(output, AIMessage):
+        return output.model_copy(update={"usage_metadata": add_usage(output.usage_metadata, more)})
+    if isinstance(output, dict) and isinstance(output.get("raw"), AIMessage):
+        return {**output, "raw": with_usage(output["raw"], usage)}
     return output
 
 

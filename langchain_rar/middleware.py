@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue
-from langchain_core.runnables import ensure_config
+from langchain_core.runnables import RunnableConfig, ensure_config
+from langchain_core.runnables.config import get_async_callback_manager_for_config, get_callback_manager_for_config
 
 from langchain_rar.chat_model import RouterChatModel
 from langchain_rar.children import Child, NamedModel, playback
@@ -65,7 +67,9 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
         if self._failures.has_backup(request):
             return handler(request)
         serving = self._serving(request)
-        turn = serving.turn(self.router.decide(serving.request, serving.models))
+        turn = serving.turn(
+            self.router.decide(serving.request, serving.drafting(_callbacks(get_callback_manager_for_config)))
+        )
         with self._failures.noting(request):
             for attempt in turn:
                 with attempt:
@@ -81,7 +85,11 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
         if self._failures.has_backup(request):
             return await handler(request)
         serving = self._serving(request)
-        turn = serving.turn(await self.router.adecide(serving.request, serving.models))
+        turn = serving.turn(
+            await self.router.adecide(
+                serving.request, serving.drafting(_callbacks(get_async_callback_manager_for_config))
+            )
+        )
         with self._failures.noting(request):
             for attempt in turn:
                 with attempt:
@@ -129,6 +137,11 @@ class _Failures:
         return failed is not None and failed.state is request.state and failed.model is not request.model
 
 
+def _callbacks(manager: Callable[[RunnableConfig], BaseCallbackManager]) -> Callable[[str], BaseCallbackManager]:
+    """What makes the callbacks of a draft: they belong to the node of the agent."""
+    return lambda _: manager(ensure_config())
+
+
 def _flaw(
     serving: Serving, decision: Decision, response: ModelResponse[Any]
 ) -> tuple[Exception | None, Callable[[], Reply | None]]:
@@ -161,6 +174,7 @@ def _finished(response: ModelResponse[Any], serving: Serving, decision: Decision
     answer = _answer(response)
     facts = serving.facts(decision, answer)
     result: list[BaseMessage] = [
-        stamped(message, facts) if message is answer else message for message in response.result
+        serving.shown(stamped(message, facts), decision) if message is answer else message
+        for message in response.result
     ]
     return replace(response, result=result)

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
 
 from langchain_rar.authors import readable
 from langchain_rar.children import Child, NamedModel, model_id, silent
@@ -20,6 +22,7 @@ from rar.injection import messages_of
 from rar.sampling import Sampling
 from rar.values import Call, Reply
 
+DRAFT = "rar:draft"  # the tag of drafts that are seen
 FORM, ARGUMENTS = "form", "arguments"  # the keys of `Request.options`
 _KEPT = 8  # samplings whose copies of a child are kept
 
@@ -29,7 +32,7 @@ class ChildModel:
 
     def __init__(self, role: str, child: Child) -> None:
         self.role, self._given = role, child
-        self._samples: dict[Sampling, Child] = {}
+        self._samples: dict[tuple[Sampling, bool], Child] = {}
         self.id = model_id(child) or f"{type(child).__name__}:{role}"
 
     def __repr__(self) -> str:
@@ -54,18 +57,25 @@ class ChildModel:
 
     def _call(self, call: Call) -> Reply:
         with unseen() as config:
-            return self._reply(call, self._asking(call).invoke(self.messages(call), config))
+            return self._reply(call, self._asking(call, self._silent).invoke(self.messages(call), config))
 
     async def _acall(self, call: Call) -> Reply:
         with unseen() as config:
-            return self._reply(call, await self._asking(call).ainvoke(self.messages(call), config))
+            return self._reply(call, await self._asking(call, self._silent).ainvoke(self.messages(call), config))
 
-    def _asking(self, call: Call) -> Child:
+    def seen(self, call: Call, config: RunnableConfig) -> Reply:
+        """`call`, but seen by whom the config names."""
+        return self._reply(call, self._asking(call, self.child).invoke(self.messages(call), config))
+
+    async def aseen(self, call: Call, config: RunnableConfig) -> Reply:
+        return self._reply(call, await self._asking(call, self.child).ainvoke(self.messages(call), config))
+
+    def _asking(self, call: Call, child: Child) -> Child:
         options = call.request.options
         arguments: Mapping[str, Any] = options.get(ARGUMENTS, {})
         if call.sampling is None:
-            return _form(call).asking(self._silent, arguments)
-        return _form(call).asking(self._sampled(call.sampling), without(arguments, call.sampling))
+            return _form(call).asking(child, arguments)
+        return _form(call).asking(self._sampled(child, call.sampling), without(arguments, call.sampling))
 
     def _reply(self, call: Call, output: Any) -> Reply:
         return reply_of(self.role, as_message(_form(call).message_in(output)), self.id)
@@ -74,14 +84,41 @@ class ChildModel:
     def _silent(self) -> Child:
         return silent(self.child)
 
-    def _sampled(self, sampling: Sampling) -> Child:
+    def _sampled(self, child: Child, sampling: Sampling) -> Child:
         # Kept, so that forms know it again.
-        known = self._samples.get(sampling)
+        key = (sampling, child is self._silent)
+        known = self._samples.get(key)
         if known is None:
             if len(self._samples) >= _KEPT:
                 self._samples.clear()
-            known = self._samples[sampling] = sampled(self._silent, sampling)
+            known = self._samples[key] = sampled(child, sampling)
         return known
+
+
+class SeenModel:
+    """A child whose calls are runs that tracers and handlers see. No stream shows them: they are drafts.
+
+    Args:
+        callbacks: Of the run that they belong to.
+    """
+
+    def __init__(self, model: ChildModel, callbacks: BaseCallbackManager) -> None:
+        self._model, self.id = model, model.id
+        told = callbacks.copy()
+        told.handlers = [handler for handler in told.handlers if not _streams(handler)]
+        told.inheritable_handlers = [handler for handler in told.inheritable_handlers if not _streams(handler)]
+        self._config = RunnableConfig(callbacks=told, tags=[DRAFT, "nostream"], metadata={"rar_model": model.role})
+
+    def call(self, call: Call) -> Reply:
+        return self._model.seen(call, self._config)
+
+    async def acall(self, call: Call) -> Reply:
+        return await self._model.aseen(call, self._config)
+
+
+def _streams(handler: object) -> bool:
+    """Whether a handler makes a model stream, to show its tokens to the user."""
+    return hasattr(handler, "tap_output_iter")
 
 
 def _form(call: Call) -> Form:

@@ -36,13 +36,15 @@ from langchain_rar.messages import (
     reply_of,
     sealed,
     stamped,
+    with_usage,
 )
-from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
+from langchain_rar.ports import ARGUMENTS, DRAFT, FORM, ChildModel, SeenModel
+from rar.drive import Models
 from rar.errors import EmptyReplyError, UnparsedReplyError
 from rar.router import Router
 from rar.timeouts import astream_within, awithin, stream_within, within
 from rar.turn import Attempt, Turn
-from rar.values import Answer, Decision, Reply, Request
+from rar.values import Answer, Decision, Reply, Request, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,41 +91,43 @@ class Serving:
     def invoke(self) -> Any:
         run = self.start()
         try:
-            turn = self.turn(self.router.decide(self.request, self.models))
+            turn = self.turn(self.router.decide(self.request, self.drafting(run.get_child)))
             for attempt in turn:
                 with attempt:
                     call = self.prepared(attempt.decision, run.get_child())
                     output = self.whole(within(*self.limit(attempt), lambda: call.child.invoke(*call.sent)))  # noqa: B023
                     attempt.refuse(*self.flaw(attempt.decision, call, output))
-            output = stamped(output, self.facts(turn.decision, call.message(output)))
+            message = call.message(output)
+            output = self.shown(stamped(output, self.facts(turn.decision, message)), turn.decision)
         except BaseException as error:
             run.on_chain_error(error)
             raise
         run.on_chain_end(output)
-        self.learn(turn.decision, call.message(output))
+        self.learn(turn.decision, message)
         return output
 
     async def ainvoke(self) -> Any:
         run = await self.astart()
         try:
-            turn = self.turn(await self.router.adecide(self.request, self.models))
+            turn = self.turn(await self.router.adecide(self.request, self.drafting(run.get_child)))
             for attempt in turn:
                 with attempt:
                     call = self.prepared(attempt.decision, run.get_child())
                     output = self.whole(await awithin(*self.limit(attempt), call.child.ainvoke(*call.sent)))
                     attempt.refuse(*self.flaw(attempt.decision, call, output))
-            output = stamped(output, self.facts(turn.decision, call.message(output)))
+            message = call.message(output)
+            output = self.shown(stamped(output, self.facts(turn.decision, message)), turn.decision)
         except BaseException as error:
             await run.on_chain_error(error)
             raise
         await run.on_chain_end(output)
-        await self.alearn(turn.decision, call.message(output))
+        await self.alearn(turn.decision, message)
         return output
 
     def stream(self) -> Generator[Any, None, None]:
         run = self.start()
         try:
-            turn = self.turn(self.router.decide(self.request, self.models))
+            turn = self.turn(self.router.decide(self.request, self.drafting(run.get_child)))
             for attempt in turn:
                 passed = _Passed(self, attempt)
                 with attempt:
@@ -138,13 +142,13 @@ class Serving:
             run.on_chain_error(error)
             raise
         output = merged(passed.chunks)
-        run.on_chain_end(output)
+        run.on_chain_end(self.shown(output, turn.decision))
         self.learn(turn.decision, call.message(output))
 
     async def astream(self) -> AsyncGenerator[Any, None]:
         run = await self.astart()
         try:
-            turn = self.turn(await self.router.adecide(self.request, self.models))
+            turn = self.turn(await self.router.adecide(self.request, self.drafting(run.get_child)))
             for attempt in turn:
                 passed = _Passed(self, attempt)
                 with attempt:
@@ -159,7 +163,7 @@ class Serving:
             await run.on_chain_error(error)
             raise
         output = merged(passed.chunks)
-        await run.on_chain_end(output)
+        await run.on_chain_end(self.shown(output, turn.decision))
         await self.alearn(turn.decision, call.message(output))
 
     # --- what the modes share ---------------------------------------------------------------------------------------
@@ -177,6 +181,12 @@ class Serving:
     def turn(self, decision: Decision) -> Turn:
         return Turn(self.router, decision)
 
+    def drafting(self, callbacks: Callable[[str], BaseCallbackManager]) -> Models:
+        """The models as strategies ask them: seen by tracers where that was asked for, else by nobody."""
+        if self.settings.usage != "all":
+            return self.models
+        return {name: SeenModel(model, callbacks(DRAFT)) for name, model in self.models.items()}
+
     def limit(self, attempt: Attempt) -> tuple[float | None, str]:
         """How long the attempt's model may be silent, and its name."""
         return self.router.timeout, attempt.decision.model
@@ -186,7 +196,10 @@ class Serving:
         model = self.models[decision.model]
         child = self.form.serving(model.child, self.request.options[ARGUMENTS])
         if isinstance(decision.choice, Answer):
-            child = with_model(child, playback(message_of(decision.choice.reply), model.child))
+            message = message_of(decision.choice.reply)
+            if self.settings.usage == "all":  # its tokens were counted when it was drafted
+                message.usage_metadata = None
+            child = with_model(child, playback(message, model.child))
         seen = LastMessage() if self.form.parsed else None
         if seen is not None:
             callbacks.add_handler(seen, inherit=True)
@@ -252,8 +265,18 @@ class Serving:
     def reply(self, decision: Decision, message: AIMessage) -> Reply:
         model = self.models[decision.model]
         reply = reply_of(model.role, message, model.id)
-        had = decision.choice.reply.seconds if isinstance(decision.choice, Answer) else decision.seconds
-        return replace(reply, seconds=had)
+        if isinstance(decision.choice, Answer):
+            drafted = decision.choice.reply
+            return replace(reply, usage=drafted.usage, seconds=drafted.seconds)
+        return replace(reply, seconds=decision.seconds)
+
+    def shown(self, output: Any, decision: Decision) -> Any:
+        """A whole output, or the last chunk of a stream, as the user counts its tokens."""
+        return with_usage(output, self.drafted(decision))
+
+    def drafted(self, decision: Decision) -> Usage:
+        """The tokens of the calls before the one that serves, where these are to be shown."""
+        return sum((call.usage for call in decision.calls), Usage()) if self.settings.usage == "all" else Usage()
 
     def learn(self, decision: Decision, message: AIMessage | None) -> None:
         if (lesson := self._lesson(decision, message)) is not None:
@@ -292,6 +315,7 @@ class Settings:
     tags: list[str] | None = None
     metadata: dict[str, Any] | None = None
     verbose: bool = False
+    usage: str = "served"
 
     def configuration(self, config: RunnableConfig) -> tuple[Any, ...]:
         # Inheritable, for the run that they are meant for is the child's: `tags=["nostream"]` must reach it.
@@ -333,13 +357,23 @@ class _Passed:
 
     def on(self, chunk: Any) -> Any:
         chunk = chunk if self._serving.form.parsed else as_chunk(chunk)
+        last = isinstance(chunk, AIMessageChunk) and chunk.chunk_position == "last"
+        facts = self._at_the_end(chunk) if last else {}
         if self._facts is not None:
-            marked = stamped(chunk, self._facts)
+            # The calls before this one are among the decision's facts.
+            calls = [*self._facts["calls"], *facts.get("calls", ())]
+            marked = stamped(chunk, {**self._facts, **facts, "calls": calls})
             self._facts, chunk = (self._facts if marked is chunk else None), marked
-        if isinstance(chunk, AIMessageChunk) and chunk.chunk_position == "last":
-            chunk = stamped(chunk, self._serving.costs(self._attempt.timed, merged([*self.chunks, chunk])))
+        elif facts:
+            chunk = stamped(chunk, facts)
         self.chunks.append(chunk)
-        return chunk
+        return self._serving.shown(chunk, self._attempt.decision) if last else chunk
+
+    def _at_the_end(self, chunk: AIMessageChunk) -> dict[str, Any]:
+        """What is known with the last chunk. Of the calls, the last one: those before it were stamped already."""
+        decision = self._attempt.timed
+        costs = self._serving.costs(decision, merged([*self.chunks, chunk]))
+        return {**costs, "calls": costs.get("calls", [])[len(decision.calls) :]}
 
 
 def merged(chunks: list[Any]) -> Any:

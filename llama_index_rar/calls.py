@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
-    Generator,
     Iterator,
     Mapping,
     Sequence,
@@ -42,7 +40,7 @@ from llama_index_rar.filled import Filled, parsed
 from llama_index_rar.hiding import OwnHandler
 from llama_index_rar.messages import as_completion, as_prompt, model_name, says_something, to_reply, usage_of
 from llama_index_rar.shapes import format_shape, schema_shape, tool_shape
-from llama_index_rar.usage import ASKED, Held, asks
+from llama_index_rar.usage import ASKED, aclose, ajoined, asks, close, joined
 from rar.errors import ConfigurationError, EmptyReplyError, UnparsedReplyError
 from rar.keys import task_of
 from rar.values import Reply, ToolCall, Usage
@@ -104,13 +102,19 @@ class Kind(ABC):
         """What is wrong with a result that holds nothing solid."""
         return EmptyReplyError(role)
 
-    def stamped(self, result: Any, facts: Mapping[str, Any]) -> Any:
-        """A copy of `result` that carries the decision: results may be shared, for example by a cache."""
-        return result.model_copy(update={"additional_kwargs": {**result.additional_kwargs, "rar": dict(facts)}})
+    def stamped(self, result: Any, facts: Mapping[str, Any], tokens: Mapping[str, int] = MappingProxyType({})) -> Any:
+        """A copy of `result` that carries the decision: results may be shared, for example by a cache.
 
-    def add_costs(self, chunk: Any, costs: Mapping[str, Any]) -> None:
+        Args:
+            tokens: Counts to show in place of its own.
+        """
+        carried = {**result.additional_kwargs, **tokens, "rar": dict(facts)}
+        return result.model_copy(update={"additional_kwargs": carried})
+
+    def add_costs(self, chunk: Any, costs: Mapping[str, Any], tokens: Mapping[str, int]) -> None:
         """Complete the last chunk of a stream, which its reader has by now: what it cost is known at its end only."""
         chunk.additional_kwargs["rar"].update(costs)
+        chunk.additional_kwargs.update(tokens)
 
     def reply(self, role: str, child: LLM, result: Any) -> Reply:
         """What the engine learns from: the whole result, or the last chunk of a stream, which holds the whole text."""
@@ -281,53 +285,13 @@ def _streamed(
     child: LLM, stream: Callable[..., Iterator[ChatResponse]], arguments: Mapping[str, Any]
 ) -> Iterator[ChatResponse]:
     """`stream(**arguments)`, its tokens asked for where that is safe: the same chunks as without."""
-    return _joined(stream(**arguments, **ASKED)) if asks(child, arguments) else stream(**arguments)
+    return joined(stream(**arguments, **ASKED)) if asks(child, arguments) else stream(**arguments)
 
 
 async def _astreamed(
     child: LLM, stream: Callable[..., Awaitable[AsyncIterator[ChatResponse]]], arguments: Mapping[str, Any]
 ) -> AsyncIterator[ChatResponse]:
-    return _ajoined(await stream(**arguments, **ASKED)) if asks(child, arguments) else await stream(**arguments)
-
-
-def _joined(chunks: Iterator[ChatResponse]) -> Iterator[ChatResponse]:
-    held = Held()
-    try:
-        for chunk in chunks:
-            yield from held.ready(chunk)
-    except Exception:
-        yield from held.rest()
-        raise
-    finally:
-        close(chunks)
-    yield from held.rest()
-
-
-async def _ajoined(chunks: AsyncIterator[ChatResponse]) -> AsyncIterator[ChatResponse]:
-    held = Held()
-    try:
-        async for chunk in chunks:
-            for ready in held.ready(chunk):
-                yield ready
-    except Exception:
-        for ready in held.rest():
-            yield ready
-        raise
-    finally:
-        await aclose(chunks)
-    for ready in held.rest():
-        yield ready
-
-
-def close(chunks: Iterator[Any]) -> None:
-    """End a child's stream that may not have come to its end, at once and not when it is collected."""
-    if isinstance(chunks, Generator):
-        chunks.close()
-
-
-async def aclose(chunks: AsyncIterator[Any]) -> None:
-    if isinstance(chunks, AsyncGenerator):
-        await chunks.aclose()
+    return ajoined(await stream(**arguments, **ASKED)) if asks(child, arguments) else await stream(**arguments)
 
 
 @dataclass(frozen=True)
@@ -395,10 +359,10 @@ class Structured(Kind):
     def nothing(self, role: str) -> Exception:
         return UnparsedReplyError(role)
 
-    def stamped(self, result: Any, facts: Mapping[str, Any]) -> Any:
+    def stamped(self, result: Any, facts: Mapping[str, Any], tokens: Mapping[str, int] = MappingProxyType({})) -> Any:
         return result.value  # the user's own class, with no place for the decision
 
-    def add_costs(self, chunk: Any, costs: Mapping[str, Any]) -> None:
+    def add_costs(self, chunk: Any, costs: Mapping[str, Any], tokens: Mapping[str, int]) -> None:
         pass
 
     def reply(self, role: str, child: LLM, result: Any) -> Reply:

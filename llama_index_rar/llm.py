@@ -78,6 +78,7 @@ class RouterLLM(FunctionCallingLLM):
         models: Further LLMs by name, for strategies that choose among more than two, such as `BestOf`.
         query_extractor: Finds the user's question in messages where no template variable names it. Returns None where
             it does not know.
+        usage: `"all"`: each response counts the tokens of a strategy's drafts too, in `additional_kwargs`.
         namespaces: `"fixed"`: no call may name another namespace than the constructor's.
         router: A `rar.Router` to share with others, of either framework. Its own arguments cannot be given beside it.
         kwargs: Any LlamaIndex LLM's: `system_prompt`, `callback_manager`, `rate_limiter`, ...
@@ -99,6 +100,7 @@ class RouterLLM(FunctionCallingLLM):
     router: Router = Field(exclude=True, repr=False, description="Decides and learns.")
     namespace: str = Field(default="default", description="What is learned stays in it.")
     namespaces: Literal["any", "fixed"] = Field(default="any", description="Whether a call may name another one.")
+    usage: Literal["served", "all"] = Field(default="served", description="Whether responses count drafts' tokens too.")
     query_extractor: QueryExtractor | None = Field(default=None, exclude=True, repr=False)
 
     _ports: dict[str, tuple[LLM, Port]] = PrivateAttr(default_factory=dict)
@@ -383,7 +385,8 @@ class RouterLLM(FunctionCallingLLM):
 
     def _serving(self, request: Request) -> Serving:
         models = self._models()
-        return Serving(self.router, request, models, self._child, Seen.through(self.router), self.rate_limiter)
+        seen, counts_all = Seen.through(self.router), self.usage == "all"
+        return Serving(self.router, request, models, self._child, seen, self.rate_limiter, counts_all)
 
     def _child(self, role: str) -> LLM:
         """The child that serves. One without callback handlers of its own reports to this LLM's, set at any time."""

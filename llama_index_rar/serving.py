@@ -27,7 +27,7 @@ from rar.naming import cause
 from rar.router import Router
 from rar.timeouts import astream_within, awithin, stream_within, within
 from rar.turn import Attempt, Turn
-from rar.values import Answer, Decision, Reply, Request, Route
+from rar.values import Answer, Decision, Reply, Request, Route, Usage
 
 logger = logging.getLogger("rar")
 
@@ -59,6 +59,7 @@ class Serving:
     Args:
         models: The engine's own access to the children.
         child: The one of a role, as it serves users.
+        counts_all: Whether the tokens of drafts are shown on responses.
     """
 
     router: Router
@@ -67,6 +68,7 @@ class Serving:
     child: Callable[[str], LLM]
     seen: Seen
     limiter: BaseRateLimiter | None
+    counts_all: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -86,7 +88,8 @@ class Serving:
                 attempt.refuse(*self.flaw(attempt.decision, result))
         decision, reply = self.served(turn.decision, result)
         self.learn(decision, reply)
-        return self.kind.stamped(result, {**decision.as_dict(), **self.costs(decision, reply)})
+        facts = {**decision.as_dict(), **self.costs(decision, reply)}
+        return self.kind.stamped(result, facts, self.tokens(decision, reply))
 
     async def acall(self) -> Any:
         if self.limiter is not None:
@@ -98,7 +101,8 @@ class Serving:
                 attempt.refuse(*self.flaw(attempt.decision, result))
         decision, reply = self.served(turn.decision, result)
         await self.alearn(decision, reply)
-        return self.kind.stamped(result, {**decision.as_dict(), **self.costs(decision, reply)})
+        facts = {**decision.as_dict(), **self.costs(decision, reply)}
+        return self.kind.stamped(result, facts, self.tokens(decision, reply))
 
     def stream(self) -> Generator[Any, None, None]:
         if self.limiter is not None:
@@ -127,7 +131,7 @@ class Serving:
         if last is not None:
             decision, reply = self.served(turn.decision, last, ending)
             self.learn(decision, reply)
-            self.kind.add_costs(given, self.costs(decision, reply))
+            self.kind.add_costs(given, self.costs(decision, reply), self.tokens(decision, reply))
 
     async def astream(self) -> AsyncGenerator[Any, None]:
         if self.limiter is not None:
@@ -156,7 +160,7 @@ class Serving:
         if last is not None:
             decision, reply = self.served(turn.decision, last, ending)
             await self.alearn(decision, reply)
-            self.kind.add_costs(given, self.costs(decision, reply))
+            self.kind.add_costs(given, self.costs(decision, reply), self.tokens(decision, reply))
 
     # --- what the modes share ---------------------------------------------------------------------------------------
 
@@ -215,6 +219,16 @@ class Serving:
 
     def costs(self, decision: Decision, reply: Reply | None) -> dict[str, Any]:
         return {} if reply is None else self.router.costs(decision, reply, self.models)
+
+    def tokens(self, decision: Decision, reply: Reply | None) -> dict[str, int]:
+        """The counts of all calls that were made, where these are to be shown."""
+        if not self.counts_all or reply is None:
+            return {}
+        served = Usage() if isinstance(decision.choice, Answer) else reply.usage
+        usage = sum((call.usage for call in decision.calls), served)
+        return {
+            "prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens, "total_tokens": usage.total,
+        }  # fmt: skip
 
     def reply(self, decision: Decision, result: Any, ending: Ending | None = None) -> Reply | None:
         """What the engine learns from; None where it cannot be read, which must not cost the user the answer.

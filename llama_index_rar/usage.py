@@ -6,7 +6,7 @@ not know, and that would cost the user an answer. There the engine estimates tok
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -59,3 +59,44 @@ class Held:
         """What is held back, to be passed on at the end, or before an error: what came is the user's."""
         held, self._chunk = self._chunk, None
         return [] if held is None else [held]
+
+
+def joined(chunks: Iterator[ChatResponse]) -> Iterator[ChatResponse]:
+    """`chunks` as they would be without asking, but for the tokens on the last one."""
+    held = Held()
+    try:
+        for chunk in chunks:
+            yield from held.ready(chunk)
+    except Exception:
+        yield from held.rest()
+        raise
+    finally:
+        close(chunks)
+    yield from held.rest()
+
+
+async def ajoined(chunks: AsyncIterator[ChatResponse]) -> AsyncIterator[ChatResponse]:
+    held = Held()
+    try:
+        async for chunk in chunks:
+            for ready in held.ready(chunk):
+                yield ready
+    except Exception:
+        for ready in held.rest():
+            yield ready
+        raise
+    finally:
+        await aclose(chunks)
+    for ready in held.rest():
+        yield ready
+
+
+def close(chunks: Iterator[Any]) -> None:
+    """End a child's stream that may not have come to its end, at once and not when it is collected."""
+    if isinstance(chunks, Generator):
+        chunks.close()
+
+
+async def aclose(chunks: AsyncIterator[Any]) -> None:
+    if isinstance(chunks, AsyncGenerator):
+        await chunks.aclose()

@@ -1,4 +1,4 @@
-"""The calls that come before a decision: counted, timed and told once it is known whether one of them is served."""
+"""The calls that a strategy makes before it decides: counted once it is known which of them is served."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from rar.ledger import Ledger
 from rar.metering import Meter
 from rar.observers import Observers
 from rar.strategy import Outcome
-from rar.values import Answer, Call, Choice, Purpose, Request, Usage
+from rar.values import Answer, Call, CallRecord, Choice, Purpose, Request, Usage
 
 
 class Drafts:
-    """The calls that a strategy makes before it decides. A request is served once, by the accepted draft if any."""
+    """The calls that a strategy makes before it decides. A request is served once, by the accepted draft if any.
+
+    Args:
+        meter: Holds the request to its limits; None: it has none.
+    """
 
     def __init__(
         self, decision_id: str, ledger: Ledger, observers: Observers, clock: Callable[[], float], meter: Meter | None
     ) -> None:
         self._made: list[tuple[Call, Outcome]] = []
+        self.records: tuple[CallRecord, ...] = ()
         self._ledger, self._observers, self._clock = ledger, observers, clock
         self._began, self._recalled = time.perf_counter(), 0.0
         self.decision_id, self.meter = decision_id, meter
@@ -48,11 +53,12 @@ class Drafts:
             BudgetExceededError: A limit forbids that any model answers.
         """
         accepted = choice.reply if isinstance(choice, Answer) else None
-        for call, outcome in self._made:
+        for made, outcome in self._made:
             served = accepted is not None and outcome is accepted
-            purpose: Purpose = "serve" if served else "draft" if call.purpose == "serve" else call.purpose
-            made, at = replace(call, purpose=purpose), self._clock()
-            self._observers.tell(self._ledger.event_of(made, outcome, request, at=at, decision_id=self.decision_id))
+            purpose: Purpose = "serve" if served else "draft" if made.purpose == "serve" else made.purpose
+            call, at = replace(made, purpose=purpose), self._clock()
+            self._observers.tell(self._ledger.event_of(call, outcome, request, at=at, decision_id=self.decision_id))
+            self.records += (self._ledger.record(call, outcome),)
             accepted = None if served else accepted
         if accepted is not None:  # an answer made of several: its parts are paid for
             self._ledger.add(request.namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())

@@ -32,6 +32,19 @@ class CostFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CallFact:
+    """One call behind a decision; `failed` if it raised, or held no answer."""
+
+    model: str
+    purpose: str = "serve"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float | None = None
+    usd: float | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NeighbourFact:
     """A remembered question that was looked at."""
 
@@ -100,6 +113,7 @@ class DecisionFacts:
         quality: The quality floor; None where the policy has none.
         not_learned: Why nothing was learned, a code of `rar.words.NOT_LEARNED`.
         question: None where no text is kept.
+        calls: Those before the answer; once that is whole, all of them.
         costs: None until the answer is whole.
         evidence: None where nothing was looked up.
         learned: None until a lesson was made of it.
@@ -116,6 +130,7 @@ class DecisionFacts:
     key_source: str = ""
     drafts: int = 0
     failed_over: tuple[str, ...] = ()
+    calls: tuple[CallFact, ...] = ()
     namespace: str = "default"
     task: str = "answer"
     at: float = 0.0
@@ -132,7 +147,7 @@ class DecisionFacts:
     def as_dict(self) -> dict[str, Any]:
         """The stored form, JSON-able."""
         facts = dict(self.others) | {name: getattr(self, name) for name in _STAMPED}
-        facts["failed_over"] = list(self.failed_over)
+        facts |= {"failed_over": list(self.failed_over), "calls": _plain_part(self.calls)}
         if self.costs is not None:
             facts |= _plain(self.costs)
         facts |= {name: getattr(self, name) for name in _STORED}
@@ -171,6 +186,7 @@ def stamp_of(decision: Decision) -> dict[str, Any]:
         "key_source": decision.request.key_source,
         "drafts": decision.drafts,
         "failed_over": [failure.model for failure in decision.failed],
+        "calls": [call.as_dict() for call in decision.calls],
     }
 
 
@@ -191,8 +207,9 @@ def facts_of(
     choice, request, evidence = decision.choice, decision.request, decision.request.evidence
     keep = store_text and request.learn and request.force in (None, "strong") and request.key is not None
     stamp = stamp_of(decision)
+    made = (costs or {}).get("calls", stamp["calls"])
     return DecisionFacts(
-        **stamp | {"failed_over": tuple(stamp["failed_over"])},
+        **stamp | {"failed_over": tuple(stamp["failed_over"]), "calls": _read_calls(made) or ()},
         namespace=request.namespace,
         task=request.task,
         at=decision.at,
@@ -303,9 +320,14 @@ def _many(kind: Any, needed: str) -> Callable[[Any], tuple[Any, ...] | None]:
     return read
 
 
+_read_calls = _many(CallFact, "model")
 _READERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
     CostFacts: {
         "usd": _number, "strong_usd": _number, "input_tokens": _count, "output_tokens": _count, "estimated": _flag,
+    },
+    CallFact: {
+        "model": _text, "purpose": _text, "input_tokens": _count, "output_tokens": _count, "seconds": _number,
+        "usd": _number, "failed": _flag,
     },
     NeighbourFact: {"experience_id": _text, "similarity": _number, "same": _flag},
     GuideFact: {"guide_id": _text, "similarity": _number},
@@ -322,9 +344,9 @@ _READERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
     },
     DecisionFacts: {
         "decision_id": _text, "model": _text, "reason": _text, "why": _text, "guide_id": _text, "confidence": _number,
-        "similarity": _number, "key_source": _text, "drafts": _count, "failed_over": _texts, "namespace": _text,
-        "task": _text, "at": _number, "audit": _flag, "needed": _number, "quality": _number, "not_learned": _text,
-        "question": _text,
+        "similarity": _number, "key_source": _text, "drafts": _count, "failed_over": _texts, "calls": _read_calls,
+        "namespace": _text, "task": _text, "at": _number, "audit": _flag, "needed": _number, "quality": _number,
+        "not_learned": _text, "question": _text,
     },
 }  # fmt: skip
 _KINDS = (DecisionFacts, CostFacts, EvidenceFacts)  # whose fields lie side by side in the stored form

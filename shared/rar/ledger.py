@@ -21,9 +21,9 @@ from rar.memory.base import Spend
 from rar.notices import Notices
 from rar.observers import Called
 from rar.options import check_options
-from rar.prices import Price, Prices, cost_of
+from rar.prices import Price, Prices, Rates
 from rar.tokens import added_by, counted
-from rar.values import STRONG, WEAK, Call, Failure, Purpose, Reply, Request, Usage
+from rar.values import STRONG, WEAK, Call, CallRecord, Failure, Purpose, Reply, Request, Usage
 
 _Key: TypeAlias = tuple[str, str, str, str]  # namespace, purpose, role, model
 
@@ -85,7 +85,7 @@ def _charged(spend: Spend, prices: Prices, nominal: Mapping[str, Price]) -> floa
     if not spend.unpriced:
         return spend.usd
     price = prices.of(spend.role, spend.model_id) or nominal.get(spend.role, nominal[STRONG])
-    return cost_of(price, spend.input_tokens, spend.output_tokens)
+    return _cost(price, spend.input_tokens, spend.output_tokens)
 
 
 def _nominal(spending: Iterable[Spend], prices: Prices) -> dict[str, Price]:
@@ -158,6 +158,7 @@ class Ledger:
             usd or 0.0,
             calls * (usd is None),
             calls * usage.estimated,
+            usage.cached_tokens,
         )
         with self._lock:
             self.calls += calls
@@ -257,6 +258,8 @@ class Ledger:
     def costs(self, call: Call, reply: Reply, strong_ids: Iterable[str]) -> dict[str, Any]:
         """What a served call used and cost, and would have cost by the strong model; USD None where no price is known.
 
+        Its record is the one of `calls`.
+
         Args:
             strong_ids: Names of the strong model, likeliest first; the first with a known price counts.
         """
@@ -274,7 +277,16 @@ class Ledger:
             "input_tokens": usage.input_tokens,
             "output_tokens": usage.output_tokens,
             "estimated": usage.estimated,
+            "calls": [CallRecord(call.model, call.purpose, usage, reply.seconds, usd).as_dict()],
         }
+
+    def record(self, call: Call, outcome: Reply | Failure) -> CallRecord:
+        """What is said of a call on a decision."""
+        if isinstance(outcome, Failure):
+            return CallRecord(call.model, call.purpose, seconds=outcome.seconds, usd=0.0, failed=True)
+        usage = counted(call, outcome)
+        usd = 0.0 if outcome.cached else self.prices.usd(call.model, outcome.model_id, usage)
+        return CallRecord(call.model, call.purpose, usage, outcome.seconds, usd)
 
     def _strong_id(self, namespace: str) -> str:
         """Name of the strong model that was called most."""
@@ -401,6 +413,7 @@ def _plus(one: Spend, other: Spend) -> Spend:
         one.usd + other.usd,
         one.unpriced + other.unpriced,
         one.estimated + other.estimated,
+        one.cached_tokens + other.cached_tokens,
     )
 
 
@@ -419,13 +432,10 @@ def savings(spending: Sequence[Spend], prices: Prices) -> Savings:
     strong = [spend for spend in spending if spend.role == STRONG]
     served_strong = sum(spend.calls for spend in serve if spend.role == STRONG)
     usual = max(strong, key=lambda spend: spend.calls, default=None)
-    price = prices.of(STRONG, usual.model_id if usual else "")
-    priced = price is not None and not any(spend.unpriced for spend in spending)
+    rates = prices.rates(STRONG, usual.model_id if usual else "")
+    priced = rates is not None and not any(spend.unpriced for spend in spending)
     spent = sum(spend.usd for spend in spending)
-    always = 0.0
-    if price is not None:
-        for spend in serve:
-            always += spend.usd if spend.role == STRONG else cost_of(price, spend.input_tokens, spend.output_tokens)
+    always = 0.0 if rates is None else always_strong(spending, rates)
     return Savings(
         served=sum(spend.calls for spend in serve),
         served_strong=served_strong,
@@ -435,3 +445,14 @@ def savings(spending: Sequence[Spend], prices: Prices) -> Savings:
         always_strong_usd=always if priced else None,
         net_usd=always - spent if priced else None,
     )
+
+
+def always_strong(spending: Iterable[Spend], rates: Rates) -> float:
+    """USD that the strong model would have cost for all that was served."""
+    return sum(
+        spend.usd if spend.role == STRONG else rates.usd(spend) for spend in spending if spend.purpose == "serve"
+    )
+
+
+def _cost(price: Price, input_tokens: int, output_tokens: int) -> float:
+    return (price[0] * input_tokens + price[1] * output_tokens) / 1e6

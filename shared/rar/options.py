@@ -136,7 +136,7 @@ OPTIONS: Mapping[str, Check] = {
     "seed": Number(-math.inf, whole=True, optional=True),
     "timeout": Number(above=True, optional=True, unless="It is in seconds; None: no limit."),
     "namespace": OneOf("a name", _is_text, optional=False),
-    "namespaces": Name(("any", "fixed")), "trust_metadata": _SWITCH,
+    "namespaces": Name(("any", "fixed")), "usage": Name(("served", "all")), "trust_metadata": _SWITCH,
     "weak_id": _ID, "strong_id": _ID,
     "prices": OneOf("a mapping of names to prices", lambda value: isinstance(value, Mapping)),
     "degrade": _SWITCH, "store_text": _SWITCH, "read_only": _SWITCH,

@@ -1,14 +1,15 @@
-"""What tokens cost: by what the user gave, else by what providers publish."""
+"""Prices of tokens: what the user gave, else what is public."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from rar.errors import ConfigurationError
 from rar.forking import LOADING
+from rar.memory.base import Spend
 from rar.naming import shown
 from rar.values import Usage
 
@@ -51,30 +52,35 @@ class Prices:
 
     def of(self, role: str, model_id: str) -> Price | None:
         """USD per million input and output tokens; None if unknown."""
+        rates = self.rates(role, model_id)
+        return None if rates is None else (rates.into, rates.out)
+
+    def rates(self, role: str, model_id: str) -> Rates | None:
+        """`of`, with the price of cached tokens, which is the input's where no other is public."""
         given = self._given.get(model_id) or self._given.get(role)
-        public = None if given else _public_price(model_id)
-        return public[:2] if public else given
+        return _public_price(model_id) if given is None else Rates(*given, given[0])
 
-    def usd(self, role: str, model_id: str, usage: Usage) -> float | None:
-        """What a call cost; None if its price is unknown. Cached tokens have a public price of their own, if any."""
-        given = self._given.get(model_id) or self._given.get(role)
-        if given is not None:
-            return cost_of(given, usage.input_tokens, usage.output_tokens)
-        public = _public_price(model_id)
-        if public is None:
-            return None
-        cached = min(usage.cached_tokens, usage.input_tokens)
-        return cost_of(public[:2], usage.input_tokens - cached, usage.output_tokens) + public[2] * cached / 1e6
+    def usd(self, role: str, model_id: str, used: Usage | Spend) -> float | None:
+        """What tokens cost; None if their price is unknown."""
+        rates = self.rates(role, model_id)
+        return None if rates is None else rates.usd(used)
 
 
-def cost_of(price: Price, input_tokens: int, output_tokens: int) -> float:
-    """USD of so many tokens."""
-    return (price[0] * input_tokens + price[1] * output_tokens) / 1e6
+class Rates(NamedTuple):
+    """USD per million input, output and cached input tokens."""
+
+    into: float
+    out: float
+    cached: float
+
+    def usd(self, used: Usage | Spend) -> float:
+        cheaper = used.cached_tokens * (self.into - self.cached)
+        return (self.into * used.input_tokens + self.out * used.output_tokens - cheaper) / 1e6
 
 
 @lru_cache(maxsize=1_000)
-def _public_price(model_id: str) -> tuple[float, float, float] | None:
-    """USD per million input, output and cached input tokens; None where nobody published them."""
+def _public_price(model_id: str) -> Rates | None:
+    """None where nobody published one."""
     if not model_id:
         return None
     with LOADING:
@@ -91,4 +97,4 @@ def _public_price(model_id: str) -> tuple[float, float, float] | None:
             into, out, cached = (float(calc_price(call, model_ref=model_id).total_price) * 1e3 for call in calls)
         except LookupError:
             return None
-    return into, out, cached
+    return Rates(into, out, cached)

@@ -85,3 +85,34 @@ class Failure:
 
     def __repr__(self) -> str:
         return f"Failure({self.model!r}, {cause(self.error)})"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A call that was made for one decision, without any text.
+
+    Args:
+        purpose: `"serve"` of the one whose reply the user got, else `"draft"`, or `"judge"`.
+        seconds: None where nobody measured.
+        usd: None where no price is known.
+        failed: It raised, or its reply held no answer and was refused.
+    """
+
+    model: str
+    purpose: str
+    usage: Usage = Usage()
+    seconds: float | None = None
+    usd: float | None = None
+    failed: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able facts."""
+        return {
+            "model": self.model,
+            "purpose": self.purpose,
+            "input_tokens": self.usage.input_tokens,
+            "output_tokens": self.usage.output_tokens,
+            "seconds": None if self.seconds is None else round(self.seconds, 4),
+            "usd": self.usd,
+            "failed": self.failed,
+        }

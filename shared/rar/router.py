@@ -69,6 +69,7 @@ from rar.values import (
     WEAK,
     Answer,
     Call,
+    CallRecord,
     Choice,
     Decision,
     Failure,
@@ -375,8 +376,12 @@ class Router:
             return preferred.model
         return self.health.first([name for name in reversed(names) if name not in tried]) if self.degrade else None
 
-    def stand_in(self, decision: Decision, error: Exception) -> Decision | None:
-        """What `failover` returns; None where it raises."""
+    def stand_in(self, decision: Decision, error: Exception, refused: Reply | None = None) -> Decision | None:
+        """What `failover` returns; None where it raises.
+
+        Args:
+            refused: What the model said, where that holds no answer; it was paid for all the same.
+        """
         self.health.failed(decision.model)
         other = self._next(decision)
         if other is None or (decision.meter is not None and not decision.meter.stands_in(Route(other))):
@@ -384,7 +389,18 @@ class Router:
         logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
         failed = (*decision.failed, Failure(decision.model, error, decision.seconds))
         choice = Route(other, reason=f"{decision.model}_failed")
-        return replace(decision, choice=choice, failed=failed, seconds=None)
+        calls = (*decision.calls, *self._lost(decision, failed[-1], refused))
+        return replace(decision, choice=choice, failed=failed, seconds=None, calls=calls)
+
+    def _lost(self, decision: Decision, failure: Failure, refused: Reply | None) -> list[CallRecord]:
+        """The record of a call that serves nobody; none of a draft, which is on record since it was made."""
+        if isinstance(decision.choice, Answer):
+            return []
+        if refused is None:
+            return [self.ledger.record(decision.call, failure)]
+        self.refused(decision, refused)
+        record = self.ledger.record(replace(decision.call, purpose="draft"), refused)
+        return [replace(record, seconds=decision.seconds, failed=True)]
 
     def _given(self, request: Request, models: Models) -> tuple[Request, Choice | None]:
         """What is decided without looking anything up, if anything is."""
@@ -496,6 +512,7 @@ class Router:
             epoch=self._epoch(),
             key=self._sealing,
             meter=drafts.meter,
+            calls=drafts.records,
         )
         self._recent.add(decision)
         if self._observers.hear(Decided):
@@ -562,7 +579,8 @@ class Router:
 
         Returns:
             `usd` of this call and `strong_usd` of the same tokens at the strong model's price, None where no price is
-            known; `input_tokens`, `output_tokens`, and `estimated` if the provider did not report both.
+            known; `input_tokens`, `output_tokens`, and `estimated` if the provider did not report both; `calls`, all
+            that were made for the decision.
         """
         try:
             models = models or self._models or {}
@@ -571,7 +589,10 @@ class Router:
             if served is not None and not reply.model_id:
                 reply = replace(reply, model_id=served.id)
             ids = [*([strong.id] if strong else []), *([evidence.reference_id] if evidence else [])]
-            return self.ledger.costs(decision.call, reply, ids)
+            costs = self.ledger.costs(decision.call, reply, ids)
+            # An accepted draft is among those that were made before.
+            last = [] if isinstance(decision.choice, Answer) else costs["calls"]
+            return {**costs, "calls": [*(call.as_dict() for call in decision.calls), *last]}
         except Exception as error:
             logger.error("What a reply cost could not be told; serving goes on. %s", cause(error))  # noqa: TRY400
             return {}

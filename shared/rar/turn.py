@@ -89,10 +89,7 @@ class Attempt:
         Args:
             reply: Makes the engine's view of what is refused, which was paid for all the same.
         """
-        if flaw is not None and not self._open and self._give_up(flaw):
-            refused = reply() if reply is not None else None
-            if refused is not None:
-                self._turn.router.refused(self.timed, refused)
+        if flaw is not None and not self._open and self._give_up(flaw, reply):
             raise _Refused
 
     def admit(self, chunk: Any, solid: bool) -> list[Any]:
@@ -115,9 +112,10 @@ class Attempt:
         held, self._held = self._held, []
         return held
 
-    def _give_up(self, error: Exception) -> bool:
+    def _give_up(self, error: Exception, reply: Callable[[], Reply | None] | None = None) -> bool:
         """Whether another model is tried next."""
-        after = self._turn.router.stand_in(self.timed, error)
+        refused = None if reply is None else reply()
+        after = self._turn.router.stand_in(self.timed, error, refused)
         if after is not None:
             self._turn.decision = after
         return after is not None

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.facts import stamp_of
+from rar.replies import CallRecord as CallRecord  # noqa: PLC0414
 from rar.replies import Failure as Failure  # noqa: PLC0414 - these belong to the same vocabulary
 from rar.replies import Reply as Reply  # noqa: PLC0414
 from rar.replies import ToolCall as ToolCall  # noqa: PLC0414
@@ -310,6 +311,7 @@ class Decision:
         key: Seals what is stamped on responses (`rar.stamps`); None: nothing is sealed.
         seconds: How long the call that serves took, once it is over.
         meter: What the request has used; None where nothing limits it.
+        calls: All that were made so far: by the strategy, and those for serving that failed or were refused.
     """
 
     id: str
@@ -323,6 +325,7 @@ class Decision:
     key: bytes | None = field(default=None, compare=False, repr=False)
     seconds: float | None = field(default=None, compare=False)
     meter: Meter | None = field(default=None, compare=False, repr=False)
+    calls: tuple[CallRecord, ...] = field(default=(), compare=False)
 
     @property
     def model(self) -> str:

@@ -51,7 +51,7 @@ NOT_LEARNED: Mapping[str, str] = {
     "continued_turn": "it continues a turn, and depends on more than the question",
     "failed_over": "a model failed, and an outage says nothing about quality",
     "over_limit": "a spending limit chose the model",
-    "budget": "the learning budget, or a spending limit, was spent",
+    "budget": "the learning budget was spent",
     "undecided": "the judge could not tell whether the weak answer agreed",
     "read_only": "the router is read-only",
     "off": "learning is off",

@@ -506,7 +506,9 @@ class MemoryContract:
 
     def test_spending_adds_up_by_purpose_and_model(self, memory: Memory) -> None:
         memory.write(Batch(spending=(spend(1.0), spend(0.5), spend(2.0, purpose="shadow"))))
-        memory.write(Batch(spending=(spend(0.25, estimated=1, unpriced=1), spend(4.0, namespace="other"))))
+        memory.write(
+            Batch(spending=(spend(0.25, estimated=1, unpriced=1, cached_tokens=4), spend(4.0, namespace="other")))
+        )
 
         assert [(s.namespace, s.purpose, s.calls, s.usd) for s in memory.spending()] == [
             ("default", "serve", 3, 1.75),
@@ -517,6 +519,7 @@ class MemoryContract:
         assert memory.spending(since=FAR_FUTURE) == []
         assert (memory.spending()[0].input_tokens, memory.spending()[0].output_tokens) == (30, 15)
         assert (memory.spending()[0].unpriced, memory.spending()[0].estimated) == (1, 1)
+        assert memory.spending()[0].cached_tokens == 4
 
     def test_what_was_not_learned_is_counted_by_its_code(self, memory: Memory) -> None:
         coded = [decision(f"{n}", float(n)) for n in range(3)]

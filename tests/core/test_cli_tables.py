@@ -25,6 +25,7 @@ from rar.cli.layout import Column, Facts, Grid, show
 from rar.cli.moments import moment
 from rar.errors import ConfigurationError
 from rar.memory.base import Batch, DecisionRecord
+from rar.strategies import Cascade
 from rar.values import question
 from tests.core.world import GUIDES, easy, harbour, pair, serve
 
@@ -357,3 +358,19 @@ class TestReport:
         )
         assert "'nobody'" in rar("report", taught, "-n", "nobody", "--out", tmp_path / "x.html", code=1)
         assert notes.read_text() == "mine"
+
+
+def test_an_explanation_lists_the_calls_where_there_were_several(tmp_path: Path) -> None:
+    path, models = tmp_path / "rar.db", pair()
+    with Router(memory=path, embedder="hashing", strategy=Cascade(lambda request, draft: False)) as router:
+        decision, _ = serve(router, models, easy(41))
+    with Router(memory=path, embedder="hashing", strategy=lambda _: "strong") as router:
+        single, _ = serve(router, models, easy(42))
+
+    table = rar("explain", path, decision.id).partition("Calls, in their order")[2].splitlines()
+
+    assert [line.split()[:4] for line in table if line.startswith(("weak", "strong"))][:2] == [
+        ["weak", "draft", "100", "20"],
+        ["strong", "serve", "100", "20"],
+    ]
+    assert "Calls, in their order" not in rar("explain", path, single.id)

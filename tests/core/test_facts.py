@@ -19,7 +19,14 @@ SMALL = Standing("weak", "small", learned=0.123456)
 STORED: dict[str, Any] = {
     "decision_id": "d1", "model": "weak", "reason": "likely_guided", "why": "Similar questions went well.",
     "guide_id": "g1", "confidence": 0.91, "similarity": 0.8, "key_source": "last_user_message", "drafts": 1,
-    "failed_over": ["weak"], "usd": 0.001, "strong_usd": None, "input_tokens": 10, "output_tokens": 2,
+    "failed_over": ["weak"],
+    "calls": [
+        {
+            "model": "weak", "purpose": "serve", "input_tokens": 10, "output_tokens": 2, "seconds": 0.5, "usd": None,
+            "failed": False,
+        },
+    ],
+    "usd": 0.001, "strong_usd": None, "input_tokens": 10, "output_tokens": 2,
     "estimated": False, "namespace": "acme", "task": "answer", "at": 7.5, "audit": True, "needed": 0.85,
     "quality": 0.95, "not_learned": "budget", "question": "What is it?", "pair": ["small", "large"],
     "models": {"strong": "large", "weak": "small"}, "context": "",

@@ -221,3 +221,15 @@ def test_cached_tokens_have_a_price_of_their_own_where_one_is_public() -> None:
     assert Prices().usd("strong", "gpt-4", usage) == pytest.approx(30.0)  # whose provider caches nothing
     assert Prices({"strong": (3.0, 9.0)}).usd("strong", "gpt-4o", usage) == pytest.approx(3.0)
     assert Prices().of("strong", "gpt-4o") == (2.5, 10.0)
+
+
+def test_always_strong_is_priced_with_the_same_cached_tokens() -> None:
+    cached = Usage(1_000_000, 0, cached_tokens=600_000)
+    ledger = Ledger(Prices())
+    ledger.add("default", "serve", "weak", "gpt-4o-mini", cached)
+    ledger.add("default", "serve", "strong", "gpt-4o", cached)
+
+    saved = savings(ledger.pending(), ledger.prices)
+
+    assert saved.always_strong_usd == pytest.approx(2 * (0.4 * 2.5 + 0.6 * 1.25))
+    assert [spend.cached_tokens for spend in ledger.pending()] == [600_000, 600_000]

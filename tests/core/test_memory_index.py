@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from rar.memory import index as module
 from rar.memory.base import Changes
 from rar.memory.index import FaissIndex
+from rar.memory.segments import Segment
 from rar.values import Vector
 from tests.contract.memory import EAST, NORTH, UP, experience, guide
 
@@ -58,7 +60,6 @@ def pending(index: FaissIndex, monkeypatch: pytest.MonkeyPatch) -> list[Callable
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes at which a graph takes over at a hundred vectors."""
     monkeypatch.setattr(module, "FLAT_UP_TO", 100)
-    monkeypatch.setattr(module, "BULK", 50)
 
 
 def clustered(count: int, seed: int = 0) -> dict[str, Vector]:
@@ -71,6 +72,11 @@ def clustered(count: int, seed: int = 0) -> dict[str, Vector]:
 
 def ids(index: FaissIndex, query: Vector, limit: int = 10) -> list[str]:
     return [id for _, id in index.search(query, KEY, limit)]
+
+
+def in_graphs(index: FaissIndex) -> int:
+    """Vectors that are in segments."""
+    return sum(segment.live for segment in index._shards[KEY].segments)
 
 
 def exact(vectors: dict[str, Vector], query: Vector, limit: int = 10) -> list[str]:
@@ -92,15 +98,15 @@ def test_a_large_shard_is_searched_with_a_recall_of_95_percent(log: Log, index: 
     index.follow()
     index.wait()
 
-    assert index._shards[KEY]._rows._graph
+    assert in_graphs(index) == len(vectors)
     recalls = [
         len(set(ids(index, query)) & set(exact(vectors, query))) / 10 for query in list(clustered(50, seed=1).values())
     ]
     assert np.mean(recalls) >= 0.95
 
 
-def test_searches_go_on_while_a_graph_is_built(
-    log: Log, index: FaissIndex, small: None, pending: list[Callable[[], None]]
+def test_searches_and_changes_go_on_while_a_graph_is_built(
+    log: Log, index: FaissIndex, small: None, pending: list[Callable[[], None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = clustered(150)
     log.add(vectors)
@@ -110,18 +116,26 @@ def test_searches_go_on_while_a_graph_is_built(
     assert ids(index, query) == exact(vectors, query)
 
     changed = {**clustered(30, seed=2), "0-00001": query}
-    log.add(changed, deleted=("0-00000", "0-00002"))  # after the build was started, before it is done
-    index.follow()
+
+    def interrupted(*args: Any) -> Segment | None:
+        log.add(changed, deleted=("0-00000", "0-00002"))
+        index.follow()
+        assert ids(index, query, 1) == ["0-00001"]
+        return build(*args)
+
+    build = module.build
+    monkeypatch.setattr(module, "build", interrupted)
     rebuild()
 
     vectors = {id: v for id, v in {**vectors, **changed}.items() if id not in ("0-00000", "0-00002")}
-    assert index._shards[KEY]._rows._graph
-    assert len(index._shards[KEY]._rows._ids) == len(vectors)
+    assert in_graphs(index) == 150 - 3
+    assert len(index._shards[KEY].rows) == 31
+    assert len(index) == len(vectors)
     assert ids(index, query, 3) == exact(vectors, query, 3)
     assert len(pending) == 1
 
 
-def test_many_that_come_at_once_do_not_hold_up_searches_in_a_graph(
+def test_what_is_new_is_searched_beside_the_graphs(
     log: Log, index: FaissIndex, small: None, pending: list[Callable[[], None]]
 ) -> None:
     log.add(clustered(150))
@@ -130,26 +144,62 @@ def test_many_that_come_at_once_do_not_hold_up_searches_in_a_graph(
     log.add(clustered(60, seed=2))
     index.follow()
 
-    assert not index._shards[KEY]._rows._graph
+    assert (in_graphs(index), len(index._shards[KEY].rows), pending) == (150, 60, [])
     vectors = {**clustered(150), **clustered(60, seed=2)}
     query = vectors["2-00007"]
-    assert ids(index, query) == exact(vectors, query)
-    pending.pop()()
-    assert index._shards[KEY]._rows._graph
     assert ids(index, query, 3) == exact(vectors, query, 3)
 
 
-def test_a_few_join_the_graph_at_once(
+def test_small_segments_are_joined_and_large_ones_left_alone(
     log: Log, index: FaissIndex, small: None, pending: list[Callable[[], None]]
 ) -> None:
-    log.add(clustered(150))
+    vectors: dict[str, Vector] = {}
+    sizes = []
+    for seed, count in enumerate((1_000, 110, 110, 110)):
+        vectors |= clustered(count, seed=seed)
+        log.add(clustered(count, seed=seed))
+        index.follow()
+        pending.pop()()
+        sizes.append([len(segment) for segment in index._shards[KEY].segments])
+
+    assert sizes == [[1_000], [1_000, 110], [1_000, 220], [1_000, 330]]
+    assert len(index) == len(vectors)
+    for query in list(clustered(20, seed=9).values()):
+        assert len(set(ids(index, query)) & set(exact(vectors, query))) >= 8
+
+
+def test_a_changed_embedding_leaves_its_graph_and_an_unchanged_one_stays(
+    log: Log, index: FaissIndex, small: None, pending: list[Callable[[], None]]
+) -> None:
+    vectors = clustered(150)
+    log.add(vectors)
     index.follow()
     pending.pop()()
-    log.add(clustered(5, seed=2))
+    moved = next(iter(clustered(1, seed=2).values()))
+    log.add({"0-00000": moved, "0-00001": vectors["0-00001"]})
     index.follow()
 
-    assert index._shards[KEY]._rows._graph
-    assert ids(index, clustered(5, seed=2)["2-00003"], 1) == ["2-00003"]
+    assert (in_graphs(index), list(index._shards[KEY].rows.row_of)) == (149, ["0-00000"])
+    assert ids(index, moved, 1) == ["0-00000"]
+    log.add({}, deleted=("0-00000", "0-00001"))
+    index.follow()
+    assert (in_graphs(index), len(index)) == (148, 148)
+
+
+def test_ids_that_no_graph_can_hold_are_found_beside_it(
+    log: Log, index: FaissIndex, small: None, pending: list[Callable[[], None]]
+) -> None:
+    odd = {"": EAST, "nul\0": NORTH, "x" * 300: UP}
+    padded = {id: np.pad(vector, (0, DIM - len(vector))) for id, vector in odd.items()}
+    log.add({**clustered(150), **padded, "\ud800": np.pad(-UP, (0, DIM - len(UP)))})
+    index.follow()
+    pending.pop()()
+    index.follow()
+
+    assert (in_graphs(index), set(index._shards[KEY].rows.row_of), pending) == (151, set(odd), [])
+    for id, vector in padded.items():
+        assert ids(index, vector, 1) == [id]
+    assert ids(index, np.pad(-UP, (0, DIM - len(UP))), 1) == ["\ud800"]
 
 
 @pytest.mark.parametrize("size", [90, 150])
@@ -172,18 +222,15 @@ def test_what_was_deleted_is_not_found_and_does_not_crowd_out_the_rest(
     assert ids(index, query, 3) == exact(left, query, 3)
 
 
-def test_dead_rows_are_swept_out_when_they_are_many(
-    log: Log, index: FaissIndex, pending: list[Callable[[], None]]
-) -> None:
+def test_dead_rows_are_swept_out_when_they_are_many(log: Log, index: FaissIndex) -> None:
     vectors = clustered(300)
     log.add(vectors)
     gone = tuple(list(vectors)[:100])
     log.add({}, deleted=gone)
     index.follow()
-    (rebuild,) = pending
-    rebuild()
 
-    assert len(index._shards[KEY]._rows._ids) == 200
+    assert index._shards[KEY].rows.dead == 0
+
     left = {id: vector for id, vector in vectors.items() if id not in gone}
     assert ids(index, vectors[gone[0]]) == exact(left, vectors[gone[0]])
 
@@ -193,7 +240,7 @@ def test_an_unchanged_embedding_takes_no_new_row(log: Log, index: FaissIndex) ->
     log.add({"a": EAST, "b": UP})
     index.follow()
 
-    assert len(index._shards[KEY]._rows._ids) == 3
+    assert index._shards[KEY].rows.dead == 1
     assert ids(index, EAST, 1) == ["a"]
     assert ids(index, NORTH, 2) == ["a", "b"]
 
@@ -243,5 +290,5 @@ def test_closing_gives_up_a_rebuild(
     index.close()
     pending.pop()()
 
-    assert not index._shards[KEY]._rows._graph
+    assert in_graphs(index) == 0
     assert len(ids(index, EAST.repeat(DIM // len(EAST)))) == 10

@@ -15,7 +15,7 @@ import pytest
 
 from rar import FunctionModel, Router, SQLiteMemory
 from rar.strategies import Cascade
-from rar.values import Answer, Call, Message, Reply, Request, Route, Usage, question
+from rar.values import Answer, Call, CallRecord, Message, Reply, Request, Route, Usage, question
 from rar.words import NOT_LEARNED
 from tests.core.test_router import make
 from tests.core.world import Scripted, easy, harbour, pair, serve, strong_answer, teach_harbours, weak_answer
@@ -144,6 +144,7 @@ class TestTokensThatNobodyReports:
         assert [spend for spend in router.stats().spending if spend.purpose == "serve"] == []
         assert router.costs(decision, cached, models) == {
             "usd": 0.0, "strong_usd": 0.0, "input_tokens": 0, "output_tokens": 0, "estimated": False,
+            "calls": [CallRecord("strong", "serve", usd=0.0).as_dict()],
         }  # fmt: skip
 
 
@@ -157,6 +158,7 @@ class TestCosts:
         assert router.costs(strong, its) == {
             "usd": pytest.approx(0.0014), "strong_usd": pytest.approx(0.0014),
             "input_tokens": 100, "output_tokens": 20, "estimated": False,
+            "calls": [CallRecord("strong", "serve", Usage(100, 20), usd=pytest.approx(0.0014)).as_dict()],
         }  # fmt: skip
         costs = router.costs(weak, other, models)
         assert (costs["usd"], costs["strong_usd"]) == (pytest.approx(0.00014), pytest.approx(0.0014))

@@ -32,10 +32,11 @@ FACTS = {
     "key_source",
     "drafts",
     "failed_over",
+    "calls",
 }
 
 
-COSTS = {"usd", "strong_usd", "input_tokens", "output_tokens", "estimated"}
+COSTS = {"usd", "strong_usd", "input_tokens", "output_tokens", "estimated", "calls"}
 
 
 async def test_the_decision_is_on_the_first_chunk_its_cost_on_the_last_and_both_on_their_sum(

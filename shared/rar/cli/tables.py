@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from rar.cli.layout import Column, Facts, Grid, line, paragraph
-from rar.facts import EvidenceFacts, LearnedFacts, read_facts
+from rar.facts import DecisionFacts, EvidenceFacts, LearnedFacts, read_facts
 from rar.ledger import Savings
 from rar.memory.base import ALARM, DecisionRecord, MemoryStats, PolicyState, Spend
 from rar.report import ReportFacts
@@ -216,7 +216,23 @@ def explanation(found: Explained) -> list[Any]:
         "drafts": str(facts.drafts),
         "failed over": ", ".join(facts.failed_over) or "-",
     }
-    return [Facts(shown), *_neighbours(found), *_guide_used(found.guide), _learned(facts.learned)]
+    return [Facts(shown), *_calls(facts), *_neighbours(found), *_guide_used(found.guide), _learned(facts.learned)]
+
+
+def _calls(facts: DecisionFacts) -> list[Grid]:
+    """The calls behind an answer, where there was more than the one that served it."""
+    columns = (
+        Column("model"), Column("purpose"), Column("input", right=True), Column("output", right=True),
+        Column("seconds", right=True), Column("USD", right=True), Column("failed"),
+    )  # fmt: skip
+    rows = [
+        (
+            role(call.model), line(call.purpose), str(call.input_tokens), str(call.output_tokens),
+            number(call.seconds), "-" if call.usd is None else f"{call.usd:.6f}", "yes" if call.failed else "",
+        )
+        for call in facts.calls
+    ]  # fmt: skip
+    return [Grid("Calls, in their order", columns, tuple(rows))] if len(rows) > 1 else []
 
 
 def _neighbours(found: Explained) -> list[Grid]:

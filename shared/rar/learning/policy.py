@@ -305,6 +305,9 @@ class FloorPolicy:
             if standing.scatter is not None:
                 doubt *= min(math.sqrt(standing.scatter / USUAL_SCATTER), 1.0)
             loss += bias - min(max(bias, -doubt), doubt)
+            if loss < 0.0:  # a gain: believed as far as gaps scatter less than usual
+                calm = 0.0 if standing.scatter is None else 1.0 - standing.scatter / USUAL_SCATTER
+                loss *= min(max(calm, 0.0), 1.0)
         return loss
 
     def _step_of(

@@ -16,7 +16,7 @@ class Spend:
     """Calls of one model for one purpose, summed.
 
     `usd` leaves out `unpriced` calls, whose price is not known. The tokens of `estimated` calls are known in part only,
-    and were taken from the text elsewhere.
+    and were taken from the text elsewhere. `cached_tokens` are those of the input that providers read from their cache.
     """
 
     namespace: str
@@ -29,6 +29,7 @@ class Spend:
     usd: float = 0.0
     unpriced: int = 0
     estimated: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ class Follower:
 
     Args:
         changes: The memory's `changes`.
+        cursor: Up to where the reader knows the log.
     """
 
-    def __init__(self, changes: _Changes) -> None:
+    def __init__(self, changes: _Changes, cursor: int = 0) -> None:
         self._changes = changes
-        self.cursor = self._began = 0
+        self.cursor = self._began = cursor
 
     def news(self) -> Iterator[Changes]:
         """The pages since the last call, oldest first: all that was committed before this call is in them.

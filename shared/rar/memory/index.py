@@ -1,35 +1,39 @@
 """The FAISS read model: one process's index of a memory, which follows the memory's log.
 
-The memory is the truth; the index holds ids and vectors only, and can be thrown away at any time.
+The memory is the truth; the index holds ids and vectors only, and can be thrown away at any time. What is new is
+searched one by one, what is old in graphs that never change (`segments`), so that searches wait for nothing. Graphs are
+built in the background, and kept in files beside the memory (`index_files`) where it has a place for them.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TypeAlias
 
-import faiss
 import numpy as np
+import numpy.typing as npt
 
 from rar.memory.base import Changes
 from rar.memory.following import Follower
+from rar.memory.index_files import IndexFiles, Key, Picture, Shot
+from rar.memory.rows import CHUNK, SWEEP_AT, Rows, nearest, unit, unit_query
+from rar.memory.segments import Segment, build, fits
+from rar.naming import cause
 from rar.values import Vector
 
-# Measured with 384 dimensions on one core: an exact scan takes 24 us at 1,000 vectors, 78 us at 4,000 and 490 us at
-# 10,000, HNSW about 30, 50 and 80 us. On 20,000 mixtures of MiniLM embeddings of questions its recall@10 was .987, and
-# it found a stored embedding itself in 99.8 % of searches (with 16 links .977 and 99.4 %).
-FLAT_UP_TO = 4_096
-HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 32, 80, 48
-REBUILD_AT = 0.25  # share of dead rows
-BULK = 500  # vectors that come at once and would hold up searches in a graph: it is built anew in the background
+__all__ = ["FaissIndex", "Key", "nearest", "unit"]
 
-# FAISS adds more than 100 vectors with OpenMP, whose threads take every core and do not survive a fork.
-_CHUNK = 64
-_TIES = 64  # a tie is followed over this many times the limit
+_LOG = logging.getLogger("rar")
 
-Key = tuple[str, str, str]  # namespace, task, and "" for experiences or the state of guides
+FLAT_UP_TO = 4_096  # vectors that are compared one by one
+
+# Changes after which the files are written anew: to read so many of the log again takes less than a tenth of a second.
+SAVE_AFTER, SAVE_SHARE = 1_000, 0.04
 
 
 class FaissIndex:
@@ -37,14 +41,25 @@ class FaissIndex:
 
     Args:
         changes: The memory's `changes`.
+        files: Where graphs are kept, if anywhere.
+        epoch: The memory's newest deletion.
     """
 
-    def __init__(self, changes: Callable[..., Changes]) -> None:
+    def __init__(
+        self,
+        changes: Callable[..., Changes],
+        files: IndexFiles | None = None,
+        epoch: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._changes, self._files, self._epoch = changes, files, epoch
         self._log = Follower(changes)
         self._shards: dict[Key, _Shard] = {}
-        self._homes: dict[str, Key] = {}
+        self._homes: dict[str, Key] = {}  # of the ids that are in no segment
         self._changed: set[Key] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._saved = 0  # cursor of what is in the files
+        self._unread = files is not None
+        self._saving = False
         self._builds = _Builds()
         # Also at exit: the interpreter must not end under a thread that is inside FAISS.
         self._stop = weakref.finalize(self, self._builds.stop)
@@ -54,32 +69,75 @@ class FaissIndex:
         """How far the log was followed."""
         return self._log.cursor
 
+    def __len__(self) -> int:
+        return sum(map(len, list(self._shards.values())))
+
     def follow(self) -> None:
         """Catch up with the log: what was committed before the call is found after it."""
         with self._lock:
-            for news in self._log.news():
-                if news.reset:
-                    self._shards, self._homes = {}, {}
-                self._apply(news)
+            if self._unread:
+                self._unread = False
+                self._open()
+            self._catch_up()
             for key in self._changed:
                 if key in self._shards:
                     self._shards[key].tidy()
             self._changed.clear()
+            if self._files is not None and self._due() and not self._saving:
+                self._saving = True
+                self._builds.start(self._save)
 
     def search(self, embedding: Vector, key: Key, limit: int) -> list[tuple[float, str]]:
         """The `limit` nearest as `(similarity, id)`, nearest first, ties by id."""
         shard = self._shards.get(key)
-        return shard.search(_unit_query(embedding), limit) if shard else []
+        return shard.search(unit_query(embedding), limit) if shard else []
 
     def wait(self) -> None:
-        """Wait until no rebuild is running."""
+        """Wait until nothing is being built or written."""
         self._builds.join()
 
     def close(self) -> None:
-        """Give up rebuilds in progress."""
+        """Give up what is being built."""
         self._stop()
 
+    def settled(self, ids: Iterable[str]) -> None:
+        """These ids are in a segment now."""
+        for id in ids:
+            self._homes.pop(id, None)
+
+    def keep(self) -> None:
+        """Bring the files up to date, in the thread that has built something."""
+        if self._files is not None and not self._saving:
+            self._saving = True
+            self._save()
+
+    def forget(self) -> None:
+        """Have nothing on the disk that is not in the memory any more, when this returns.
+
+        Called when the log was followed over the deletion. Files that were not read before it are removed.
+        """
+        if self._files is None or not self._files.exist():
+            return
+        try:
+            with self._lock:
+                for shard in self._shards.values():
+                    shard.soil()
+            if self._write(seconds=10.0):
+                return
+        except Exception as error:
+            _LOG.warning("The index files of a memory could not be written anew, so they are removed. %s", cause(error))
+        self._files.remove()
+
+    # ── the log ──
+
+    def _catch_up(self) -> None:
+        for news in self._log.news():
+            if news.reset:
+                self._shards, self._homes = {}, {}
+            self._apply(news)
+
     def _apply(self, news: Changes) -> None:
+        self._bury(news.deleted, self._shards)
         for id in news.deleted:
             self._move(id, None)
         arrived: dict[Key, list[tuple[str, Vector]]] = {}
@@ -89,11 +147,20 @@ class FaissIndex:
         for guide in news.guides:
             arrived.setdefault((guide.namespace, guide.task, guide.state), []).append((guide.id, guide.embedding))
         for key, items in arrived.items():
-            for id, _ in items:
-                self._move(id, key)
-            shard = self._shards.setdefault(key, _Shard(self._builds))
-            shard.put([id for id, _ in items], unit(np.stack([vector for _, vector in items])))
-            self._changed.add(key)
+            self._arrive(key, [id for id, _ in items], unit(np.stack([vector for _, vector in items])))
+
+    def _arrive(self, key: Key, ids: list[str], vectors: Vector) -> None:
+        if key[2]:  # guides move from state to state, experiences stay where they are
+            self._bury(ids, [home for home in self._shards if home != key and home[2]])
+        shard = self._shards.setdefault(key, _Shard(self))
+        new = shard.unlike(ids, vectors)
+        if len(new) < len(ids):
+            ids, vectors = [ids[place] for place in new], vectors[new]
+        for id in ids:
+            self._move(id, key)
+        if ids:
+            shard.put(ids, vectors)
+        self._changed.add(key)
 
     def _move(self, id: str, key: Key | None) -> None:
         home = self._homes.get(id)
@@ -105,35 +172,88 @@ class FaissIndex:
         else:
             self._homes[id] = key
 
+    def _bury(self, ids: Sequence[str], keys: Iterable[Key]) -> None:
+        for key in keys if ids else ():
+            if self._shards[key].bury(ids):
+                self._changed.add(key)
 
-def unit(vectors: Vector) -> Vector:
-    """Rows scaled to norm 1; a row that has no direction becomes zero, which is like nothing."""
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, np.newaxis]
-    with np.errstate(all="ignore"):
-        scaled = (vectors / norms).astype(np.float32, copy=False)
-    lost = ~np.isfinite(scaled).all(axis=1)
-    if lost.any():
-        scaled[lost] = 0.0
-    return np.ascontiguousarray(scaled)
+    # ── the files ──
 
+    def _open(self) -> None:
+        """Begin with what is in the files, if they are this memory's and whole."""
+        assert self._files is not None
+        picture = self._files.read()
+        if picture is None:
+            return
+        self._shards, self._homes = {}, {}
+        for key, shot in picture.shards.items():
+            shard = self._shards[key] = _Shard(self)
+            shard.segments = shot.segments
+            if shot.ids:
+                shard.put(shot.ids, shot.vectors)
+                self._homes.update(dict.fromkeys(shot.ids, key))
+            self._changed.add(key)
+        self._log = Follower(self._changes, picture.cursor)
+        self._saved = picture.cursor
+        self._builds.start(self._check)
 
-def _unit_query(vector: Vector) -> Vector:
-    norm = float(np.dot(vector, vector)) ** 0.5
-    if not 0.0 < norm < np.inf:
-        return unit(vector[np.newaxis])
-    return (vector / np.float32(norm))[np.newaxis]
+    def _check(self) -> None:
+        """Read the files to their ends; where one is damaged, begin anew from the log."""
+        assert self._files is not None
+        if self._files.are_whole() or self._builds.stopped:
+            return
+        _LOG.warning("An index file of a memory is damaged. The index is made anew.")
+        with self._lock:
+            self._files.remove()
+            self._shards, self._homes, self._saved = {}, {}, 0
+            self._log = Follower(self._changes)
+            with suppress(Exception):  # else whoever searches next tries again
+                self.follow()
+
+    def _due(self) -> bool:
+        if any(shard.building for shard in self._shards.values()):
+            return False  # it is done when that is
+        moved = self.cursor - self._saved
+        return moved > SAVE_AFTER and moved > SAVE_SHARE * (whole := len(self)) and whole > FLAT_UP_TO
+
+    def _save(self) -> None:
+        try:
+            with suppress(Exception):  # as good as not saved: the next start takes longer
+                self._write()
+        finally:
+            self._saving = False
+
+    def _write(self, seconds: float = 0.0) -> bool:
+        """Bring the files up to date; whether that was done."""
+        assert self._files is not None
+
+        def picture() -> Picture:
+            with self._lock:
+                epoch = self._epoch()  # before the log is read, which may know of later ones
+                self._catch_up()
+                shots = {key: shot for key, shard in self._shards.items() if len(shot := shard.shot())}
+                return Picture(self.cursor, shots, epoch)
+
+        done = self._files.write(picture, seconds=seconds)
+        if done is None:
+            return False
+        with self._lock:
+            self._saved = done.cursor
+            for shard in self._shards.values():
+                shard.exchange(done.segments)
+        return True
 
 
 class _Builds:
-    """The threads that rebuild shards."""
+    """The threads that build and write."""
 
     def __init__(self) -> None:
         self.stopped = False
         self._threads: list[threading.Thread] = []
 
-    def start(self, rebuild: Callable[[], None]) -> None:
+    def start(self, body: Callable[[], None]) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(target=rebuild, name="rar-index", daemon=True)
+        thread = threading.Thread(target=body, name="rar-index", daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -142,153 +262,142 @@ class _Builds:
         self.join()
 
     def join(self) -> None:
-        for thread in self._threads:
-            if thread is not threading.current_thread():
+        while threads := [thread for thread in self._threads if thread is not threading.current_thread()]:
+            for thread in threads:
                 thread.join()
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
 
 
 class _Shard:
-    """Vectors of one kind. Rows are only added: a replaced or deleted id leaves a dead row until the next rebuild."""
+    """Vectors of one kind: the newest as rows, the others in segments."""
 
-    def __init__(self, builds: _Builds) -> None:
-        self._builds = builds
-        self._rows = _Rows()
+    def __init__(self, index: FaissIndex) -> None:
+        self._index = weakref.ref(index)
+        self._builds = index._builds  # noqa: SLF001 - of this module
+        self.segments: tuple[Segment, ...] = ()
+        self.rows = Rows()
         self._lock = threading.Lock()  # FAISS may search in many threads, but not while it adds
-        self._rebuilding = False
+        self.building = False
+        self._odd = 0  # rows whose ids no segment can hold
+
+    def __len__(self) -> int:
+        return len(self.rows) + sum(segment.live for segment in self.segments)
+
+    def unlike(self, ids: list[str], vectors: Vector) -> list[int]:
+        """The places of what is not in a segment with this very vector; what has another one there is buried."""
+        places = list(range(len(ids)))
+        for segment in self.segments:
+            held = segment.holds([ids[place] for place in places], vectors[places])
+            places = [place for place, there in zip(places, held, strict=True) if not there]
+            segment.bury([ids[place] for place in places])
+        return places
 
     def put(self, ids: list[str], vectors: Vector) -> None:
-        if len(ids) > BULK:
+        for start in range(0, len(ids), CHUNK):
             with self._lock:
-                self._rows = self._rows.flat()
-        for start in range(0, len(ids), _CHUNK):
-            with self._lock:
-                self._rows.put(ids[start : start + _CHUNK], vectors[start : start + _CHUNK])
+                self.rows.put(ids[start : start + CHUNK], vectors[start : start + CHUNK])
 
     def discard(self, id: str) -> None:
         with self._lock:
-            self._rows.discard(id)
+            self.rows.discard(id)
+
+    def bury(self, ids: Sequence[str]) -> bool:
+        """Let no search find these in a segment any more; whether one was found till now."""
+        return sum(segment.bury(ids) for segment in self.segments) > 0
+
+    def soil(self) -> None:
+        """Have no file of these segments hold dead rows."""
+        for segment in self.segments:
+            segment.dirty = segment.live < len(segment)
 
     def search(self, query: Vector, limit: int) -> list[tuple[float, str]]:
         with self._lock:
-            return self._rows.search(query, limit)
+            segments, found = self.segments, self.rows.search(query, limit)
+        if not segments:
+            return found
+        return nearest((*found, *(hit for segment in segments for hit in segment.search(query, limit))), limit)
+
+    def shot(self) -> Shot:
+        with self._lock:
+            ids = list(self.rows.row_of)
+            return Shot(self.segments, ids, self.rows.vectors(list(self.rows.row_of.values())))
+
+    def exchange(self, written: dict[Segment, Segment]) -> None:
+        """Go on with what was written of segments."""
+        with self._lock:
+            if self.building:  # it needs them as they are
+                return
+            for old in self.segments:
+                if (new := written.get(old)) is not None:
+                    new.alive &= old.alive  # some may have been buried meanwhile
+                    new.live = int(new.alive.sum())
+            self.segments = tuple(written.get(old, old) for old in self.segments)
 
     def tidy(self) -> None:
-        """Start a rebuild in the background where it is due; searches go on with the old rows."""
+        """Start what is due in the background; searches go on with what there is."""
         with self._lock:
-            due = self._rows.stale and not self._rebuilding
-            self._rebuilding = self._rebuilding or due
+            chosen = self._chosen()
+            due = chosen is not None and not self.building
+            self.building = self.building or due
+            if not due and self.rows.littered and not self.building:
+                self.rows = self.rows.without()
         if due:
-            self._builds.start(self._rebuild)
+            self._builds.start(self._build)
 
-    def _rebuild(self) -> None:
-        fresh, source, copied = _Rows(), self._rows, dict[str, int]()
-        while not self._builds.stopped:
-            with self._lock:
-                if self._rows is not source or not copied:
-                    source, copied = self._rows, {}
-                    fresh = _Rows(graph=len(source.row_of) > FLAT_UP_TO)
-                for id in copied.keys() - source.row_of.keys():
-                    fresh.discard(id)
-                    del copied[id]
-                late = [(id, row) for id, row in source.row_of.items() if copied.get(id) != row]
-                if len(late) <= _CHUNK:
-                    fresh.copy(source, late)
-                    self._rows, self._rebuilding = fresh, False
-                    return
-            for start in range(0, len(late), _CHUNK):
-                if self._builds.stopped:
-                    return
-                some = late[start : start + _CHUNK]
-                with self._lock:
-                    vectors = source.vectors([row for _, row in some])
-                fresh.put([id for id, _ in some], vectors)
-                copied.update(some)
+    def _chosen(self) -> tuple[Segment, ...] | None:
+        """The segments to be built anew with the rows: small ones, and those with many dead. None: nothing is due."""
+        littered = [segment for segment in self.segments if segment.live < (1.0 - SWEEP_AT) * len(segment)]
+        if len(self.rows) - self._odd <= FLAT_UP_TO and not littered:
+            return None
+        size, chosen = len(self.rows), list(littered)
+        for segment in sorted(self.segments, key=len):
+            if segment.live > 2 * size:
+                break
+            size += segment.live
+            chosen += [] if segment in chosen else [segment]
+        return tuple(chosen)
 
+    def _build(self) -> None:
+        """Make one segment of some, and of the rows."""
+        with self._lock:
+            chosen = self._chosen() or ()
+            rows = {id: row for id, row in self.rows.row_of.items() if fits(id)}
+            kept = [np.flatnonzero(segment.alive) for segment in chosen]
+        ids = [segment.id_at(row) for segment, places in zip(chosen, kept, strict=True) for row in places.tolist()]
+        ids += rows
+        sources = [*(segment.vectors for segment in chosen), self._vectors]
+        parts = list(zip(sources, [*kept, np.fromiter(rows.values(), np.int64, len(rows))], strict=True))
+        fresh = build(ids, partial(_chunk, parts), lambda: self._builds.stopped) if ids else None
+        index = self._index()
+        if (ids and fresh is None) or index is None:
+            return
+        with index._lock, self._lock:  # noqa: SLF001 - of this module
+            same = [self.rows.row_of.get(id) == row for id, row in rows.items()]
+            if fresh is not None:
+                alive = [segment.alive[places] for segment, places in zip(chosen, kept, strict=True)]
+                fresh.alive = np.concatenate([*alive, np.array(same, np.bool_)])
+                fresh.live = int(fresh.alive.sum())
+            moved = [id for id, still in zip(rows, same, strict=True) if still]
+            index.settled(moved)
+            self.rows = self.rows.without(moved)
+            left = tuple(segment for segment in self.segments if segment not in chosen)
+            self.segments = left if fresh is None else (*left, fresh)
+            self._odd, self.building = len(self.rows) - sum(map(fits, self.rows.row_of)), False
+        index.keep()
 
-class _Rows:
-    """A FAISS index and the ids of its rows."""
-
-    def __init__(self, *, graph: bool = False) -> None:
-        self.row_of: dict[str, int] = {}
-        self._graph = graph
-        self._ids: list[str | None] = []  # None: a dead row
-        self._index: Any = None
-
-    @property
-    def stale(self) -> bool:
-        grown = not self._graph and len(self.row_of) > FLAT_UP_TO
-        return grown or len(self._ids) - len(self.row_of) > max(_CHUNK, REBUILD_AT * len(self._ids))
-
-    def put(self, ids: list[str], vectors: Vector) -> None:
-        if self._index is None:
-            self._index = self._empty(vectors.shape[1])
-        known = [(place, self.row_of[id]) for place, id in enumerate(ids) if id in self.row_of]
-        if known:  # what only changed its text keeps its row
-            same = (self.vectors([row for _, row in known]) == vectors[[place for place, _ in known]]).all(axis=1)
-            skip = {place for (place, _), equal in zip(known, same, strict=True) if equal}
-            kept = [place for place in range(len(ids)) if place not in skip]
-            ids, vectors = [ids[place] for place in kept], vectors[kept]
-        for id in ids:
-            self.discard(id)
-            self.row_of[id] = len(self._ids)
-            self._ids.append(id)
-        if ids:
-            self._index.add(np.ascontiguousarray(vectors))
-
-    def copy(self, other: _Rows, items: list[tuple[str, int]]) -> None:
-        """Put these ids, with the vectors that they have in these rows of `other`."""
-        for start in range(0, len(items), _CHUNK):
-            some = items[start : start + _CHUNK]
-            self.put([id for id, _ in some], other.vectors([row for _, row in some]))
-
-    def flat(self) -> _Rows:
-        """The same rows without a graph, so that it can grow fast."""
-        if not self._graph:
-            return self
-        copy = _Rows()
-        copy.copy(self, list(self.row_of.items()))
-        return copy
-
-    def discard(self, id: str) -> None:
-        row = self.row_of.pop(id, None)
-        if row is not None:
-            self._ids[row] = None
-
-    def vectors(self, rows: list[int]) -> Vector:
-        return np.stack([self._index.reconstruct(row) for row in rows])
-
-    def search(self, query: Vector, limit: int) -> list[tuple[float, str]]:
-        if not self.row_of:
-            return []
-        size, live = len(self._ids), len(self.row_of)
-        take = min(limit + 1, size)
-        while True:
-            similarities, rows = self._index.search(query, take)
-            # float32 can tell no more digits apart, and may reach beyond a cosine's bounds.
-            cosines = similarities[0].astype(np.float64).round(6).clip(-1.0, 1.0).tolist()
-            found = [
-                (cosine, id)
-                for cosine, row in zip(cosines, rows[0].tolist(), strict=True)
-                if row >= 0 and (id := self._ids[row]) is not None
-            ]
-            crowded_out = len(found) < min(limit, live)
-            tie_goes_on = limit < live and len(found) >= limit and found[-1][0] == found[limit - 1][0]
-            if take == size or not (crowded_out or (tie_goes_on and take < _TIES * limit)):
-                return nearest(found, limit)
-            take = min(2 * take, size)
-
-    def _empty(self, dim: int) -> Any:
-        if not self._graph:
-            return faiss.IndexFlatIP(dim)
-        index = faiss.IndexHNSWFlat(dim, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction, index.hnsw.efSearch = HNSW_BUILD, HNSW_SEARCH
-        return index
+    def _vectors(self, rows: npt.NDArray[np.int64]) -> Vector:
+        with self._lock:
+            return self.rows.vectors(rows.tolist())
 
 
-def _nearest_first(found: tuple[float, str]) -> tuple[float, str]:
-    return -found[0], found[1]
+_Source: TypeAlias = tuple[Callable[[npt.NDArray[np.int64]], Vector], npt.NDArray[np.int64]]
 
 
-def nearest(found: Iterable[tuple[float, str]], limit: int) -> list[tuple[float, str]]:
-    """The `limit` nearest of several searches' finds."""
-    return sorted(found, key=_nearest_first)[:limit]
+def _chunk(sources: Sequence[_Source], start: int, stop: int) -> Vector:
+    """The vectors from one place to another in what the sources give one after the other."""
+    found, first = [], 0
+    for give, rows in sources:
+        some = rows[max(start - first, 0) : max(stop - first, 0)]
+        found += [give(some)] if len(some) else []
+        first += len(rows)
+    return np.concatenate(found)

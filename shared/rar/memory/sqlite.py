@@ -42,6 +42,7 @@ from rar.memory.base import Batch, Changes, DecisionRecord, MemoryStats, PolicyS
 from rar.memory.exchange import DaySpend, Header, KeptGuide, KeptPolicy, to_record
 from rar.memory.forgetting import Forget, Gone
 from rar.memory.index import FaissIndex, Key, nearest
+from rar.memory.index_files import IndexFiles
 from rar.memory.loading import items_of
 from rar.memory.paths import path_of
 from rar.memory.recalling import Query, Recalled, put_together
@@ -191,11 +192,14 @@ class SQLiteMemory:
                 raise LookupError(f"No guide {id!r} is known.")
 
     def delete(self, *, ids: Sequence[str] = (), namespace: str | None = None) -> int:
+        with self._connection() as connection:
+            self._catch_up(connection)  # the index is to be read while its files still fit
         with self._transaction() as writer:
             gone = writer.erase(map(sane, ids), None if namespace is None else sane(namespace))
         self._scrub(SCRUB)
         with self._connection() as connection:
             self._catch_up(connection)  # and tells those who `watch`
+        self._index.forget()
         return gone
 
     def watch(self, forget: Forget) -> None:
@@ -446,6 +450,22 @@ class SQLiteMemory:
             if forget is not None:
                 forget(gone)
 
+    def index_token(self) -> str | None:
+        """What the files of the index must be marked with."""
+        with self._connection() as connection:
+            found = connection.execute("SELECT value FROM meta WHERE key = 'index'").fetchone()
+        return None if found is None else str(found[0])
+
+    def set_index_token(self, token: str, epoch: int) -> bool:
+        """Mark the files of the index, unless something was deleted since `epoch`."""
+        with self._transaction() as writer:
+            return writer.mark_index(token, epoch)
+
+    def _newest_epoch(self) -> int:
+        with self._connection() as connection:
+            epoch: int = meta(connection, "epoch")
+        return epoch
+
     def _scrub(self, seconds: float) -> None:
         with self._connection() as connection:
             self._unscrubbed = not scrub(connection, seconds)
@@ -459,7 +479,8 @@ class SQLiteMemory:
         self._writes, self._looked = 0, -_LOOKS
         self._unscrubbed = False
         self._log: tuple[int, int] | None = None
-        self._index = FaissIndex(self.changes)
+        files = None if self.where == ":memory:" else IndexFiles(Path(self._path), self)
+        self._index = FaissIndex(self.changes, files, self._newest_epoch)
         self._cache = Cache()
 
     def _before_fork(self) -> None:

@@ -87,4 +87,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "JOIN experiences ON id = experience_id WHERE weak_id != '' GROUP BY namespace) AS tried USING (namespace)",
         "DROP TABLE policy_of_namespaces",
     ),
+    ("ALTER TABLE spending ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0",),
 )

@@ -240,6 +240,7 @@ class Writer:
         ids = list(ids)
         self.epoch += 1
         self._run("UPDATE meta SET value = ? WHERE key = 'epoch'", [self.epoch])
+        self._run("DELETE FROM meta WHERE key = 'index'")
         gone, keys = self.forget(ids), list(ids)
         for id in ids:
             self._run("DELETE FROM decisions WHERE experience_id = ?", [id])
@@ -250,6 +251,12 @@ class Writer:
             self._run("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", [key, self.epoch])
         self._run("DELETE FROM forgotten WHERE epoch < ?", [self.epoch - KEPT_EPOCHS])
         return gone
+
+    def mark_index(self, token: str, epoch: int) -> bool:
+        """Mark the files of the index, unless something was deleted since `epoch`; whether that was done."""
+        if self.epoch == epoch:
+            self._run("INSERT OR REPLACE INTO meta VALUES ('index', ?)", [token])
+        return self.epoch == epoch
 
     def _forget_namespace(self, namespace: str) -> int:
         both = "SELECT id FROM experiences WHERE namespace = ?1 UNION ALL SELECT id FROM guides WHERE namespace = ?1"

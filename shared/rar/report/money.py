@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from rar.ledger import Savings, merge, savings
+from rar.ledger import Savings, always_strong, merge, savings
 from rar.memory.base import Memory, Spend
 from rar.prices import Prices
 from rar.report.course import DAY
 from rar.report.served import Served
-from rar.values import STRONG, Purpose, Usage
+from rar.values import STRONG, Purpose
 
 _MOST_DAYS = 400
 _MOST_POINTS = 300  # that a line is drawn through
@@ -104,7 +104,7 @@ def priced(spend: Spend, prices: Prices) -> Spend:
     """`spend` at `prices` where some of its calls had none when they were made."""
     if not spend.unpriced:
         return spend
-    usd = prices.usd(spend.role, spend.model_id, Usage(spend.input_tokens, spend.output_tokens))
+    usd = prices.usd(spend.role, spend.model_id, spend)
     return spend if usd is None else replace(spend, usd=usd, unpriced=0)
 
 
@@ -129,8 +129,8 @@ def _by_day(
 ) -> tuple[tuple[Day, ...], tuple[Point, ...]]:
     """Each day's spending: what was spent from it on, less what was from the next one on."""
     strong_id = max((s for s in whole if s.role == STRONG), key=lambda s: s.calls, default=None)
-    price = prices.of(STRONG, strong_id.model_id if strong_id else "")
-    if price is None:
+    rates = prices.rates(STRONG, strong_id.model_id if strong_id else "")
+    if rates is None:
         return (), ()
     calls, low, high = _calls(whole), int(since // DAY), int(until // DAY)
     # Sums from a day on shrink once the first day has passed, and are nothing after the last one.
@@ -140,11 +140,11 @@ def _by_day(
     rest = [spending(day * DAY) for day in range(first, last + 2)]
     days, course = [], []
     gone = _less(whole, rest[0])
-    total = Point(first * DAY, sum(_usd(gone).values()), _always(gone, price))
+    total = Point(first * DAY, sum(_usd(gone).values()), always_strong(gone, rates))
     for place, day in enumerate(range(first, last + 1)):
         own = _less(rest[place], rest[place + 1])
         usd = _usd(own)
-        total = Point((day + 1) * DAY, total.spent + sum(usd.values()), total.always_strong + _always(own, price))
+        total = Point((day + 1) * DAY, total.spent + sum(usd.values()), total.always_strong + always_strong(own, rates))
         days.append(Day(day * DAY, usd))
         course.append(total)
     return tuple(days), tuple(course)
@@ -172,12 +172,13 @@ def _less(more: Sequence[Spend], less: Sequence[Spend]) -> list[Spend]:
             calls=-spend.calls,
             input_tokens=-spend.input_tokens,
             output_tokens=-spend.output_tokens,
+            cached_tokens=-spend.cached_tokens,
             usd=-spend.usd,
             unpriced=0,
         )
         for spend in less
     )
-    return [spend for spend in merge(more, taken) if spend.calls]
+    return [spend for spend in merge(more, taken) if spend.calls or spend.input_tokens]
 
 
 def _usd(spending: Sequence[Spend]) -> dict[Part, float]:
@@ -185,15 +186,6 @@ def _usd(spending: Sequence[Spend]) -> dict[Part, float]:
     for spend in spending:
         sums[spend.purpose, spend.role] = sums.get((spend.purpose, spend.role), 0.0) + spend.usd
     return sums
-
-
-def _always(spending: Sequence[Spend], price: tuple[float, float]) -> float:
-    """What the strong model would have cost for all that was served, as `savings` counts it."""
-    return sum(
-        spend.usd if spend.role == STRONG else (price[0] * spend.input_tokens + price[1] * spend.output_tokens) / 1e6
-        for spend in spending
-        if spend.purpose == "serve"
-    )
 
 
 def _by_call(calls: Sequence[Served], saved: Savings) -> tuple[Point, ...]:
