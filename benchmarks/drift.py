@@ -18,7 +18,7 @@ import numpy as np
 from _data import folder
 
 from rar.evaluation import Run, Table, embedded, read_table, shuffle, stream
-from rar.evaluation.table import Array
+from rar.linear import Array
 
 WINDOW, BELOW, REGAINED_WITHIN = 500, 0.05, 1_500
 
@@ -41,7 +41,7 @@ def swapped(questions: int | None, weak: str, worse: str, strong: str, seed: int
     order = shuffle(first, seed)[:questions]
     first, second = first.take(order), second.take(order)
     half = len(first) // 2
-    return replace(first, weak=np.concatenate([first.weak[:half], second.weak[half:]]), name=f"{weak} -> {worse}")
+    return replace(first, scores=np.concatenate([first.scores[:half], second.scores[half:]]), name=f"{weak} -> {worse}")
 
 
 def rolling(scores: Array, strong: Array, window: int = WINDOW) -> Array:

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from rar import Reply, Router, Usage
 from rar.embedding import as_embedder
 from rar.evaluation.embeddings import DiskCachedEmbedder
-from rar.values import STRONG, WEAK, Call, Guide, question
+from rar.values import STRONG, WEAK, Call, Decision, Guide, question
 
 HELPS, USELESS, HARMFUL = 0.9, 0.30, 0.09
 KEPT, HARM, GENERAL = 0.90, 0.02, 0.5  # the marks
@@ -151,6 +151,22 @@ def questions(n: int, chance: random.Random) -> list[Question]:
     return list(found.values())
 
 
+def judged(decision: Decision, reply: Reply, world: World) -> dict[str, int]:
+    """What an answer counts as."""
+    if decision.guide is None:
+        return {"harm": int(decision.model == WEAK)}
+    kind, origin = world.written[decision.guide.text]
+    same, good = origin.topic == world.asked.topic, reply.text != "no idea"
+    helpful = same and kind == "helpful"
+    return {
+        "guided": 1,
+        "other": int(not same),
+        "good": int(good),
+        "harm": int(not good and not helpful),
+        "unlucky": int(not good and helpful),
+    }
+
+
 def simulated(n: int, quality: float, embedder: DiskCachedEmbedder, seed: int) -> Outcome:
     world = World(random.Random(seed))
     models = {WEAK: Simulated("small", world), STRONG: Simulated("big", world)}
@@ -170,17 +186,8 @@ def simulated(n: int, quality: float, embedder: DiskCachedEmbedder, seed: int) -
             possible += world.asked.topic in seen
             seen.add(world.asked.topic)
             late += 2 * at >= n
-            if decision.guide is not None:
-                served["guided"] += 1
-                late_by_guide += 2 * at >= n
-                kind, origin = world.written[decision.guide.text]
-                served["other"] += origin.topic != world.asked.topic
-                good = reply.text != "no idea"
-                served["good"] += good
-                served["harm"] += not good and (kind != "helpful" or origin.topic != world.asked.topic)
-                served["unlucky"] += not good and kind == "helpful" and origin.topic == world.asked.topic
-            elif decision.model == WEAK:
-                served["harm"] += 1
+            late_by_guide += decision.guide is not None and 2 * at >= n
+            served.update(judged(decision, reply, world))
         assert router.memory is not None
         active = Counter(world.written[guide.text][0] for guide in router.memory.guides(states=["active"]))
     strong = sum(count for (model, _), count in world.calls.items() if model == STRONG)

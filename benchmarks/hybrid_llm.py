@@ -20,7 +20,7 @@ from _data import gsm8k, mmlu
 from rar.evaluation import Table, embedded, static
 from rar.evaluation.compare import summarise_static
 from rar.evaluation.metrics import apgr
-from rar.evaluation.table import Array
+from rar.linear import Array
 from rar.routers import HybridRouter, LearnedRouter, LengthRouter, Outcomes
 from rar.routers.hybrid import Mode
 
@@ -38,7 +38,7 @@ def main() -> None:
         table = embedded(TABLES[data](args.questions))
         print(f"\n{data}, {len(table)} questions, mean of {args.shuffles} random halves")
         print(f"{'labels':<8} {'t*':>4} {'APGR':>6} " + " ".join(f"{share:>6.0%} to weak" for share in SHARES))
-        found = {mode: halves(Outcomes.of_table(table), mode, args.shuffles) for mode in get_args(Mode)}
+        found = {mode: halves(table, mode, args.shuffles) for mode in get_args(Mode)}
         for mode, rows in found.items():
             t, area, *kept = np.mean(rows, 0)[:-3]
             print(f"{mode:<8} {t:>4.1f} {area:>6.3f} " + " ".join(f"{quality:>14.3f}" for quality in kept))

@@ -21,40 +21,42 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from _data import rows
+from _protocol_report import (
+    COT,
+    FLOOR,
+    GUIDED,
+    MIX,
+    PLAIN,
+    Array,
+    Kind,
+    Outcome,
+    by_stage,
+    comparisons,
+    draw,
+    print_report,
+)
 from _recorded_calls import Calls, OutOfTimeError, RecordedModel
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from rar import Message, Reply, Router
 from rar.caching import cache_folder
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
-from rar.evaluation.metrics import Interval, bootstrap, ratio
 from rar.learning.judges import LetterJudge, NumberJudge
 from rar.values import STRONG, WEAK, Call, Decision, Request
 
-Array: TypeAlias = npt.NDArray[np.float64]
-Kind: TypeAlias = Literal["GSM8K", "MMLU"]
-
 JUDGES = {"GSM8K": NumberJudge(), "MMLU": LetterJudge()}
 LONGEST = 600  # characters of a question; MMLU has some with passages of several pages
-COT = "weak + CoT"
-SINGLE = (WEAK, COT, STRONG)
-MIX = "random mix"
-PLAIN, GUIDED, FLOOR = "RAR without guides", "RAR with guides", "RAR with guides, floor .95"
 ROUTERS: dict[str, dict[str, Any]] = {
     PLAIN: {"policy": "paper", "guides": False},
     GUIDED: {"policy": "paper", "guides": True},
@@ -179,27 +181,6 @@ class Answers:
     weak: Reply
     cot: Reply
     strong: Reply
-
-
-@dataclass
-class Outcome:
-    """What a system did. Arrays have shape `(stages, n)`, hold 0 to 1, and are not in the order of asking.
-
-    `strong_calls` are those of each stage, per question, learning included. Rows of `spending` are purpose, role,
-    calls, input and output tokens.
-    """
-
-    name: str
-    strong: Array  # served by the strong model
-    agreement: Array  # served answers that agree with the strong model's
-    accuracy: Array  # served answers that are right by gold
-    strong_calls: list[float]
-    spending: Sequence[tuple[str, str, int, int, int]] = ()
-    guides: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def stages(self) -> int:
-        return len(self.strong)
 
 
 def ask_alone(questions: Sequence[Question], models: Mapping[str, RecordedModel], progress: Progress) -> list[Answers]:
@@ -336,142 +317,7 @@ def random_mix(router: Outcome, weak: Outcome, strong: Outcome) -> Outcome:
     return Outcome(MIX, strong_share, mixed("agreement"), mixed("accuracy"), [float(part) for part in share[:, 0]])
 
 
-# --- the report -------------------------------------------------------------------------------------------------------
-
-
-def mean(values: Array) -> Interval:
-    """The mean over questions (and stages, if there are several) with its 95 % interval, drawn over questions."""
-    per_question = values.reshape(-1, values.shape[-1]).mean(0)
-    return bootstrap(ratio(per_question, np.ones(len(per_question))), len(per_question))
-
-
-def seen(stage: int) -> str:
-    return f"{stage + 1} {'repeats' if stage else 'first sights'}"
-
-
-def by_stage(outcomes: Sequence[Outcome], answers: Sequence[Answers]) -> list[dict[str, Any]]:
-    """One row for each system and stage; single models are the same in all."""
-    kinds = np.array([known.question.kind for known in answers])
-    table = []
-    for outcome in outcomes:
-        single = outcome.name in SINGLE
-        for stage in range(1 if single else outcome.stages):
-            right = outcome.accuracy[stage]
-            row: dict[str, Any] = {"system": outcome.name, "stage": "every" if single else seen(stage)}
-            row |= {"served_strong": float(outcome.strong[stage].mean()), "strong_calls": outcome.strong_calls[stage]}
-            row |= {"agreement": mean(outcome.agreement[stage]).as_dict(), "accuracy": mean(right).as_dict()}
-            row |= {f"accuracy_{kind}": float(right[kinds == kind].mean()) for kind in PLAIN_FORMS if kind in kinds}
-            table.append(row)
-    return table
-
-
-def comparisons(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
-    """Paired differences in points of what RAR with guides did and what others did, on first sights and on repeats."""
-    table: list[dict[str, Any]] = []
-    own = outcomes.get(GUIDED)
-    for name in (PLAIN, MIX, COT, WEAK):
-        other = outcomes.get(name)
-        if own is None or other is None:
-            continue
-        stages = min(own.stages, other.stages)
-        for part, span in (("first sights", slice(0, 1)), ("repeats", slice(1, stages))):
-            if span.start >= stages:
-                continue
-            row: dict[str, Any] = {"against": name, "questions": part}
-            for of in ("strong", "agreement", "accuracy") if name != MIX else ("agreement", "accuracy"):
-                row[of] = mean(getattr(own, of)[span] - getattr(other, of)[span]).as_dict()
-            table.append(row)
-    return table
-
-
-def shown(interval: Mapping[str, float], form: str = ".0f") -> str:
-    value, low, high = (format(100.0 * interval[part] + 0.0, form) for part in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-def print_report(report: Mapping[str, Any], console: Console) -> None:
-    console.print(f"[bold]{report['title']}[/]\n{report['versions']}")
-    for note in report["notes"]:
-        console.print(note)
-    shares = "strong served", "strong calls", "agreement [95 %]", "accuracy [95 %]"
-    columns = ["system", "stage", *shares, *(f"on {kind}" for kind in PLAIN_FORMS)]
-    table = _table("By stage, in % of the questions (strong calls: learning included)", columns)
-    for row in report["stages"]:
-        calls = [f"{100.0 * row[of]:.0f}" for of in ("served_strong", "strong_calls")]
-        right = [f"{100.0 * row[f'accuracy_{kind}']:.0f}" for kind in PLAIN_FORMS if f"accuracy_{kind}" in row]
-        table.add_row(row["system"], row["stage"], *calls, shown(row["agreement"]), shown(row["accuracy"]), *right)
-    console.print(table)
-    if report["comparisons"]:
-        columns = ["against", "questions", "strong served", "agreement", "accuracy"]
-        table = _table(f"{GUIDED} less another system, in points [95 %], paired", columns)
-        for row in report["comparisons"]:
-            cells = (shown(row[of], "+.0f") if of in row else "same" for of in ("strong", "agreement", "accuracy"))
-            table.add_row(row["against"], row["questions"], *cells)
-        console.print(table)
-    columns = ["system", "purpose", "model", "calls", "input tokens", "output tokens"]
-    table = _table("Calls and tokens of all stages", columns)
-    for system, spending in report["spending"].items():
-        for n, (purpose, role, *counts) in enumerate(spending):
-            table.add_row("" if n else system, purpose, role, *(f"{count:,}" for count in counts))
-    console.print(table)
-    if report["guides"]:
-        table = _table("Guides", ["", *report["guides"]])
-        for what in dict.fromkeys(what for guides in report["guides"].values() for what in guides):
-            table.add_row(what, *(str(guides.get(what, 0)) for guides in report["guides"].values()))
-        console.print(table)
-
-
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for column in columns:
-        text = column in ("", "system", "stage", "against", "questions", "purpose", "model")
-        table.add_column(column, justify="left" if text else "right", no_wrap=True)
-    return table
-
-
-COLOURS = {
-    STRONG: "#3d3d3d", WEAK: "#8d99ae", COT: "#4c956c", MIX: "#e09f3e", PLAIN: "#2f6690", GUIDED: "#d1495b",
-    FLOOR: "#7b2d8b",
-}  # fmt: skip
-
-
-def draw(outcomes: Mapping[str, Outcome], title: str, stages: int) -> Figure:
-    """Strong answers, agreement and accuracy over the stages; systems are drawn a little side by side."""
-    figure = Figure(figsize=(12.0, 4.8), layout="constrained")
-    share, *panels = figure.subplots(1, 3)
-    for n, name in enumerate(ROUTERS):
-        if name in outcomes:
-            outcome = outcomes[name]
-            at = np.arange(1, outcome.stages + 1) + 0.05 * (n - 1)
-            share.plot(at, 100.0 * outcome.strong.mean(1), "-o", color=COLOURS[name], ms=5, lw=1.4)
-            share.plot(at, 100.0 * np.array(outcome.strong_calls), ":", color=COLOURS[name], lw=1.4)
-    share.set(title="served by strong (dotted: all strong calls)", ylabel="% of the questions", ylim=(0.0, None))
-    for axes, of in zip(panels, ("agreement", "accuracy"), strict=True):
-        for n, outcome in enumerate(outcomes.values()):
-            _line(axes, outcome, of, 0.05 * (n - (len(outcomes) - 1) / 2))
-    panels[0].set(title="agreement with strong", ylim=(-2.0, 103.0))
-    panels[1].set(title="accuracy by gold", ylim=(-2.0, 103.0))
-    for axes in (share, *panels):
-        axes.set(xlabel="stage (1: first sights, then repeats)", xticks=range(1, stages + 1))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", alpha=0.25)
-    handles, labels = panels[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    figure.suptitle(f"{title}; bars: 95 % intervals", fontsize=10)
-    return figure
-
-
-def _line(axes: Axes, outcome: Outcome, of: str, shift: float) -> None:
-    """A line over the stages; a single model, the same in all, has one bar at their left."""
-    colour, single = COLOURS[outcome.name], outcome.name in SINGLE
-    found = [mean(values) for values in getattr(outcome, of)[: 1 if single else None]]
-    at = np.arange(len(found)) + (0.6 if single else 1.0) + shift
-    value, low, high = (100.0 * np.array([getattr(i, end) for i in found]) for end in ("value", "low", "high"))
-    if single:
-        axes.axhline(value[0], color=colour, lw=1.0, ls="--")
-    error = np.abs([low - value, high - value])
-    axes.errorbar(at, value, error, fmt="D" if single else "-o", color=colour, ms=4, lw=1.4, elinewidth=0.8,
-                  label=outcome.name)  # fmt: skip
+# --- all of it --------------------------------------------------------------------------------------------------------
 
 
 def compare(
@@ -505,7 +351,7 @@ def print_estimate(
     )
 
 
-def main() -> None:
+def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=60)
     parser.add_argument("--stages", type=int, default=3)
@@ -518,6 +364,11 @@ def main() -> None:
     args = parser.parse_args()
     if args.questions < 2 or args.stages < 1:
         parser.error("at least 2 questions and 1 stage are needed")
+    return args
+
+
+def main() -> None:
+    args = options()
     log, questions = Console(stderr=True), sample(args.questions, args.seed)
     embedder = CachedEmbedder(as_embedder("minilm"))
     bars = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -529,32 +380,38 @@ def main() -> None:
             if len(answers) < 2:
                 sys.exit("The time was over before two questions were answered. Run it again: what was made is kept.")
             outcomes = compare(answers, models, args.stages, args.seed, embedder, progress)
-        made, seconds = calls.made, calls.seconds
-    cut = len(answers) < len(questions) or any(
-        name not in outcomes or outcomes[name].stages < args.stages for name in ROUTERS
-    )
-    versions = [f"{name} {version(name)}" for name in ("rar-llm", "xllamacpp", "numpy")]
-    report = {
-        "title": (
-            f"{models[WEAK].id} (weak), {models[STRONG].id} (strong): {len(answers)} questions of GSM8K and MMLU, "
-            f"{args.stages} stages, seed {args.seed}"
-        ),
-        "versions": ", ".join(
-            [str(datetime.now(timezone.utc).date()), f"Python {platform.python_version()}", *versions, embedder.id]
-        ),
-        "notes": [f"{made} new model calls took {seconds / 60.0:.1f} minutes.", *([CUT] if cut else [])],
-        "stages": by_stage(list(outcomes.values()), answers),
-        "comparisons": comparisons(outcomes),
-        "spending": {name: outcome.spending for name, outcome in outcomes.items() if outcome.spending},
-        "guides": {name: outcome.guides for name, outcome in outcomes.items() if outcome.guides.get("written")},
-    }
-    draw(outcomes, str(report["title"]), args.stages).savefig(args.out, dpi=130)
+    notes = [f"{calls.made} new model calls took {calls.seconds / 60.0:.1f} minutes."]
+    stages = [outcomes[name].stages if name in outcomes else 0 for name in ROUTERS]
+    if len(answers) < len(questions) or min(stages) < args.stages:
+        notes.append(CUT)
+    of_models = f"{models[WEAK].id} (weak), {models[STRONG].id} (strong)"
+    title = f"{of_models}: {len(answers)} questions of GSM8K and MMLU, {args.stages} stages, seed {args.seed}"
+    report = {"title": title, "versions": versions(embedder), "notes": notes, **facts(outcomes, answers)}
+    draw(outcomes, title, args.stages).savefig(args.out, dpi=130)
     log.print(f"Drawn to {args.out}")
     if args.json:
         json.dump(report, sys.stdout, indent=1)
     else:
         console = Console()
         print_report(report, console if console.is_terminal else Console(width=150))
+
+
+def versions(embedder: CachedEmbedder) -> str:
+    known = [f"{name} {version(name)}" for name in ("rar-llm", "xllamacpp", "numpy")]
+    return ", ".join(
+        [str(datetime.now(timezone.utc).date()), f"Python {platform.python_version()}", *known, embedder.id]
+    )
+
+
+def facts(outcomes: Mapping[str, Outcome], answers: Sequence[Answers]) -> dict[str, Any]:
+    """The report's tables."""
+    kinds = np.array([known.question.kind for known in answers])
+    return {
+        "stages": by_stage(list(outcomes.values()), kinds),
+        "comparisons": comparisons(outcomes),
+        "spending": {name: outcome.spending for name, outcome in outcomes.items() if outcome.spending},
+        "guides": {name: outcome.guides for name, outcome in outcomes.items() if outcome.guides.get("written")},
+    }
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from _data import gsm8k, mmlu
 from rar.evaluation import OURS, Table, embedded, engine, static
 from rar.evaluation.baselines import baselines
 from rar.evaluation.compare import Scored, summarise_static
-from rar.evaluation.table import Array
 from rar.learning.gap import fit
+from rar.linear import Array
 
 TABLES = {"mmlu": mmlu, "gsm8k": gsm8k}
 MARKS = {("mmlu", "halves"): 0.68, ("gsm8k", "halves"): 0.64, ("mmlu", "left out"): 0.57}

@@ -1,6 +1,6 @@
 """Zooter's router over nine models: quality and price beside the best single model, with clean and with noisy labels.
 
-Five random holdouts of 1,108 questions, each by one fit to the rest (`rar.routers.RewardDistilledRouter`, tags by
+Five random holdouts of 1,108 questions, each by one fit to the rest (`rar.routers.RewardDistilledRouter`, groups by
 k-means). The best single model is the best one on the rows that were learned from. A call costs its model's USD per
 million tokens; "by input" weighs it with the question's length, as all models read the same question. What they
 answered was not recorded, so that the length of answers counts nowhere.
@@ -20,7 +20,7 @@ from _data import folder, rows
 
 from rar.embedding import as_embedder
 from rar.evaluation.embeddings import DiskCachedEmbedder
-from rar.evaluation.table import Array
+from rar.linear import Array
 from rar.routers import Outcomes, RewardDistilledRouter
 
 ASKED = 1_108
@@ -96,9 +96,9 @@ def measured(data: Outcomes, prices: Mapping[str, float], seed: int) -> tuple[di
     router, spoiled = RewardDistilledRouter(prices=prices).fit(seen), noisy(seen, seed)
     found = {"best single model": facts(np.full(len(asked), best))}
     found |= {f"cost_weight={weight:g}": facts(served(router, asked, weight)) for weight in WEIGHTS}
-    found["without tags"] = facts(served(RewardDistilledRouter(beta=1.0).fit(seen), asked))
-    found["noisy, with tags"] = facts(served(RewardDistilledRouter().fit(spoiled), asked))
-    found["noisy, without tags"] = facts(served(RewardDistilledRouter(beta=1.0).fit(spoiled), asked))
+    found["without groups"] = facts(served(RewardDistilledRouter(beta=1.0).fit(seen), asked))
+    found["noisy, with groups"] = facts(served(RewardDistilledRouter().fit(spoiled), asked))
+    found["noisy, without groups"] = facts(served(RewardDistilledRouter(beta=1.0).fit(spoiled), asked))
     found["oracle"] = facts(asked.scores.argmax(1))
     return found, asked.scores[every, served(router, asked)] - asked.scores[:, best]
 
@@ -109,9 +109,9 @@ def show(found: Mapping[str, Array], holdouts: int) -> None:
     print(f"{'router':<22} {'quality':>7} {'of best':>8} {'price':>6} {'by input':>9}")
     for name, (quality, price, by_input) in found.items():
         print(f"{name:<22} {quality:>7.3f} {quality / best:>8.1%} {price:>6.0%} {by_input:>9.0%}")
-    clean, spoiled = found["without tags"][0], found["noisy, without tags"][0]
-    back = (found["noisy, with tags"][0] - spoiled) / (clean - spoiled)
-    print(f"{FLIPPED:.0%} of the scores turned over cost {clean - spoiled:.3f}, of which tags recover {back:.0%}")
+    clean, spoiled = found["without groups"][0], found["noisy, without groups"][0]
+    back = (found["noisy, with groups"][0] - spoiled) / (clean - spoiled)
+    print(f"{FLIPPED:.0%} of the scores turned over cost {clean - spoiled:.3f}, of which groups recover {back:.0%}")
 
 
 def show_kinds(data: Outcomes, gains: Array, places: np.ndarray, kinds: int = 12) -> None:

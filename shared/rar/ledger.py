@@ -14,7 +14,7 @@ import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from rar.limits import label_of
 from rar.memory.base import Spend
@@ -23,6 +23,7 @@ from rar.observers import Called
 from rar.options import check_options
 from rar.prices import Price, Prices, Rates
 from rar.tokens import added_by, counted
+from rar.typical import Tokens, Typical
 from rar.values import STRONG, WEAK, Call, CallRecord, Failure, Purpose, Reply, Request, Usage
 
 _Key: TypeAlias = tuple[str, str, str, str]  # namespace, purpose, role, model
@@ -32,7 +33,6 @@ _NOMINAL: Price = (1.0, 1.0)  # of the strong model
 WEAK_SHARE = 0.1  # the weak model's, as a share of the strong one's: about what pairs of one provider differ by
 _GUIDE_ANSWERS = 5.0  # before a first guide was paid for, it is taken to cost as much as so many answers
 SERVING: tuple[Purpose, ...] = ("serve", "draft")  # for the user's answer, not for learning
-_RECENT = 0.05  # weight of the newest call in a moving mean
 _USUAL_TOKENS = (300.0, 100.0)  # of a call where none was made yet
 _ROUNDING = 1e-9  # of a call: a fifth of five is one
 
@@ -130,7 +130,7 @@ class Ledger:
         self._known: dict[str, dict[_Key, Spend]] = {}  # by namespace, with what earlier processes spent
         self._today = (0, 0.0)
         self.calls = 0  # that were counted in this process
-        self._tokens: dict[tuple[str, str, str], _Tokens] = {}  # of a call, by role, model id and kind of call
+        self._typical = Typical()
         # Cost of a call by purpose and role, the last ones counting most.
         self._usual: dict[tuple[str, str], float] = {}
 
@@ -144,39 +144,20 @@ class Ledger:
         *,
         now: float = 0.0,
         calls: int = 1,
+        usd: float | None = None,
     ) -> None:
-        """Count one call, or with `calls=0` what belongs to one that is counted already."""
-        usd = self.prices.usd(role, model_id, usage)
-        tokens = usage.input_tokens, usage.output_tokens
+        """Count one call, or with `calls=0` what belongs to one that is counted already.
+
+        Args:
+            usd: What the provider says that it cost; None: what its tokens cost by their prices.
+        """
+        usd = self.prices.usd(role, model_id, usage) if usd is None else usd
         spend = Spend(
-            namespace,
-            purpose,
-            role,
-            model_id,
-            calls,
-            *tokens,
-            usd or 0.0,
-            calls * (usd is None),
-            calls * usage.estimated,
-            usage.cached_tokens,
-        )
+            namespace, purpose, role, model_id, calls, usage.input_tokens, usage.output_tokens, usd or 0.0,
+            calls * (usd is None), calls * usage.estimated, usage.cached_tokens,
+        )  # fmt: skip
         with self._lock:
-            self.calls += calls
-            if calls:
-                key = (role, model_id, _kind(purpose))
-                self._tokens[key] = _towards(self._tokens.get(key) or _Tokens.about(*tokens), tokens)
-            _put(self._pending, spend)
-            known = self._known.setdefault(namespace, {})
-            _put(known, spend)
-            cost = _charged(spend, self.prices, _nominal(known.values(), self.prices))
-            if purpose in SERVING:
-                if role == STRONG:
-                    self._usual.setdefault(("guide", STRONG), _GUIDE_ANSWERS * cost)
-            else:
-                usual = self._usual.get((purpose, role), cost)
-                self._usual[purpose, role] = usual + 0.2 * (cost - usual)
-                day = int(now // 86_400)
-                self._today = (day, (self._today[1] if self._today[0] == day else 0.0) + (usd or 0.0))
+            self._count(spend, now)
         if usd is None:
             self._notices(
                 "unpriced",
@@ -188,6 +169,24 @@ class Ledger:
                 model_id or role,
                 advice=True,
             )
+
+    def _count(self, spend: Spend, now: float) -> None:
+        self.calls += spend.calls
+        purpose, role = spend.purpose, spend.role
+        if spend.calls:
+            self._typical.add(role, spend.model_id, purpose, spend.input_tokens, spend.output_tokens)
+        _put(self._pending, spend)
+        known = self._known.setdefault(spend.namespace, {})
+        _put(known, spend)
+        cost = _charged(spend, self.prices, _nominal(known.values(), self.prices))
+        if purpose in SERVING:
+            if role == STRONG:
+                self._usual.setdefault(("guide", STRONG), _GUIDE_ANSWERS * cost)
+        else:
+            usual = self._usual.get((purpose, role), cost)
+            self._usual[purpose, role] = usual + 0.2 * (cost - usual)
+            day = int(now // 86_400)
+            self._today = (day, (self._today[1] if self._today[0] == day else 0.0) + spend.usd)
 
     def expected_usd(self, namespace: str, role: str, model_id: str) -> float | None:
         """What a serving call of a model is expected to cost, by its price and the tokens of its calls before.
@@ -214,17 +213,17 @@ class Ledger:
         out = tokens.out if most is None else min(tokens.out, most)
         return (price[0] * length + price[1] * out) / 1e6, price[1] * math.sqrt(tokens.variance) / 1e6
 
-    def _usual_tokens(self, namespace: str, role: str, model_id: str, purpose: Purpose) -> _Tokens:
+    def _usual_tokens(self, namespace: str, role: str, model_id: str, purpose: Purpose) -> Tokens:
         """The tokens of such calls before; of the model's calls in earlier processes, then of all models' calls."""
         with self._lock:
-            tokens = self._tokens.get((role, model_id, _kind(purpose)))
+            tokens = self._typical.of(role, model_id, purpose)
             if tokens is not None:
                 return tokens
             known = [spend for spend in self._known.get(namespace, {}).values() if spend.purpose in SERVING]
         known = [spend for spend in known if (spend.role, spend.model_id) == (role, model_id)] or known
         calls = sum(spend.calls for spend in known)
         into, out = sum(spend.input_tokens for spend in known), sum(spend.output_tokens for spend in known)
-        return _Tokens.about(into / calls, out / calls) if calls else _Tokens.about(*_USUAL_TOKENS)
+        return Tokens.about(into / calls, out / calls) if calls else Tokens.about(*_USUAL_TOKENS)
 
     def may_learn(self, namespace: str, purpose: Purpose, role: str, *, now: float = 0.0) -> bool:
         """Whether the budget has room for a call of this kind, going by what such calls cost before.
@@ -264,7 +263,7 @@ class Ledger:
             strong_ids: Names of the strong model, likeliest first; the first with a known price counts.
         """
         usage = counted(call, reply)
-        usd = 0.0 if reply.cached else self.prices.usd(call.model, reply.model_id, usage)
+        usd = self._cost_of(call, reply, usage)
         asked = _less(usage, added_by(call, usage))
         strong = usd if asked == usage else self.prices.usd(call.model, reply.model_id, asked)
         if call.model != STRONG and not reply.cached:
@@ -285,8 +284,12 @@ class Ledger:
         if isinstance(outcome, Failure):
             return CallRecord(call.model, call.purpose, seconds=outcome.seconds, usd=0.0, failed=True)
         usage = counted(call, outcome)
-        usd = 0.0 if outcome.cached else self.prices.usd(call.model, outcome.model_id, usage)
-        return CallRecord(call.model, call.purpose, usage, outcome.seconds, usd)
+        return CallRecord(call.model, call.purpose, usage, outcome.seconds, self._cost_of(call, outcome, usage))
+
+    def _cost_of(self, call: Call, reply: Reply, usage: Usage) -> float | None:
+        if reply.cached:
+            return 0.0
+        return reply.usd if reply.usd is not None else self.prices.usd(call.model, reply.model_id, usage)
 
     def _strong_id(self, namespace: str) -> str:
         """Name of the strong model that was called most."""
@@ -308,11 +311,21 @@ class Ledger:
         """Count a call that was made, if it came back and was no cache's."""
         if event.usage is None or event.cached:
             return
-        asked = _less(event.usage, event.added_tokens)
-        self.add(event.namespace, event.purpose, event.model, event.model_id, asked, now=event.at)
+        asked, more_usd = _less(event.usage, event.added_tokens), None
+        more = Usage(event.added_tokens, cached_tokens=event.usage.cached_tokens - asked.cached_tokens)
+        if event.usd is not None and event.added_tokens:
+            more_usd = event.usd * self._share_of(more, event)
+        own_usd = event.usd if more_usd is None or event.usd is None else event.usd - more_usd
+        place = event.model, event.model_id
+        self.add(event.namespace, event.purpose, *place, asked, now=event.at, usd=own_usd)
         if event.added_tokens:  # nobody would have paid for it without the strategy
-            more = Usage(event.added_tokens, cached_tokens=event.usage.cached_tokens - asked.cached_tokens)
-            self.add(event.namespace, "draft", event.model, event.model_id, more, now=event.at, calls=0)
+            self.add(event.namespace, "draft", *place, more, now=event.at, calls=0, usd=more_usd)
+
+    def _share_of(self, part: Usage, event: Called) -> float:
+        """The share of a call's cost that is that of a part of its tokens."""
+        assert event.usage is not None
+        usd, whole = (self.prices.usd(event.model, event.model_id, used) for used in (part, event.usage))
+        return part.total / max(event.usage.total, 1) if usd is None or not whole else usd / whole
 
     def event_of(
         self, call: Call, outcome: Reply | Failure, request: Request, *, at: float, decision_id: str
@@ -330,7 +343,7 @@ class Ledger:
                 seconds=seconds, error=error, thread=label_of(request.thread),
             )  # fmt: skip
         usage = counted(call, outcome)
-        usd = 0.0 if outcome.cached else self.prices.usd(call.model, outcome.model_id, usage)
+        usd = self._cost_of(call, outcome, usage)
         added = added_by(call, usage) if call.purpose == "serve" and not outcome.cached else 0
         return Called(
             at, namespace, call.purpose, call.model, outcome.model_id, decision_id, usage, usd, seconds,
@@ -360,32 +373,6 @@ class Ledger:
         with self._lock:
             for spend in spending:
                 _put(self._known.setdefault(spend.namespace, {}), spend)
-
-
-class _Tokens(NamedTuple):
-    """Moving means of a call's tokens, and the variance of those that come out."""
-
-    into: float
-    out: float
-    variance: float
-
-    @classmethod
-    def about(cls, into: float, out: float) -> _Tokens:
-        return cls(into, out, out**2)  # as far off as it is large, until more is known
-
-
-def _towards(mean: _Tokens, found: tuple[int, int]) -> _Tokens:
-    off = found[1] - mean.out
-    return _Tokens(
-        mean.into + _RECENT * (found[0] - mean.into),
-        mean.out + _RECENT * off,
-        (1.0 - _RECENT) * (mean.variance + _RECENT * off**2),
-    )
-
-
-def _kind(purpose: Purpose) -> str:
-    """Guides and verdicts are of another length than answers."""
-    return purpose if purpose in ("guide", "judge") else "answer"
 
 
 def _less(usage: Usage, tokens: int) -> Usage:

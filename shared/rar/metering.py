@@ -14,8 +14,8 @@ from rar.limits import Ceiling, Limits, OverLimit, as_ceilings
 from rar.memory.base import Memory
 from rar.notices import Notices
 from rar.strategy import Outcome
-from rar.tokens import counted, sent
-from rar.values import Answer, Call, Choice, Reply, Request, Route
+from rar.tokens import sent
+from rar.values import Answer, Call, Choice, Request, Route
 
 _CAUTION = 3.0  # standard deviations above what a call is expected to cost that must fit under a ceiling
 _NONE = Limits()
@@ -89,9 +89,7 @@ class Meter:
 
     def made(self, call: Call, outcome: Outcome) -> None:
         """Put what a call did cost in place of what was expected."""
-        usd = 0.0
-        if isinstance(outcome, Reply) and not outcome.cached:
-            usd = self._rules.ledger.prices.usd(call.model, outcome.model_id, counted(call, outcome)) or 0.0
+        usd = self._rules.ledger.record(call, outcome).usd or 0.0
         self._usd += usd - self._expected.pop(id(call), 0.0)
         self._hold(self._usd)
 

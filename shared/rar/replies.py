@@ -57,6 +57,7 @@ class Reply:
         logprobs: Each token of the text and its log-probability; None where the model gave none.
         finish: Why it ended: `"stop"`, `"length"`, `"tool_calls"` or `"content_filter"`; empty where that is not known.
         seconds: How long the call took; None where nobody measured.
+        usd: What the provider says that the call cost; None: what its tokens cost by their prices.
     """
 
     model: str
@@ -69,6 +70,7 @@ class Reply:
     logprobs: tuple[tuple[str, float], ...] | None = field(default=None, repr=False)
     finish: str = ""
     seconds: float | None = field(default=None, compare=False)
+    usd: float | None = None
 
     @property
     def empty(self) -> bool:

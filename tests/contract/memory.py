@@ -1,10 +1,12 @@
-"""What every memory promises: a backend's test class inherits `MemoryContract` and brings two fixtures."""
+"""What every memory promises: a backend's test class inherits `MemoryContract` and brings one fixture."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -79,7 +81,19 @@ def everything(memory: Memory) -> Changes:
 
 
 class MemoryContract:
-    """Fixtures: `memory` is bound to embedder "test-1" of `DIM` dimensions, `other` is unbound; both are empty."""
+    """The fixture `fresh` of a subclass makes an empty memory, a new one at each call."""
+
+    @pytest.fixture
+    def memory(self, fresh: Callable[[], Memory]) -> Iterator[Memory]:
+        with closing(fresh()) as memory:
+            memory.bind("test-1", DIM)
+            yield memory
+
+    @pytest.fixture
+    def other(self, fresh: Callable[[], Memory]) -> Iterator[Memory]:
+        """One that is bound to no embedder."""
+        with closing(fresh()) as memory:
+            yield memory
 
     # ── experiences ──
 

@@ -136,8 +136,8 @@ def test_the_past_of_a_memory_is_read_in_its_order(taught: Path) -> None:
     assert [text.split()[0] for text in past.table.texts][:4] == ["Please", "Please", "Please", "What"]
     assert past.table.texts[0] == past.table.texts[2]
     assert past.table.weak.tolist()[:4] == [1.0, 1.0, 1.0, 0.0]
-    assert past.table.strong_cost is not None and past.table.weak_cost is not None
-    assert past.table.strong_cost[0] == pytest.approx(10 * past.table.weak_cost[0])
+    assert past.table.costs is not None
+    assert past.table.costs[0, 1] == pytest.approx(10 * past.table.costs[0, 0])
 
 
 def test_a_memory_that_is_too_old_has_nothing_to_replay(taught: Path) -> None:

@@ -15,13 +15,26 @@ from typer.testing import CliRunner, Result
 
 from rar.cli.evaluation import eval_app
 from rar.errors import ConfigurationError
-from rar.evaluation import CallPrice, Checkpoint, Online, Run, Table, online, priced, read_table, stages, static, stream
+from rar.evaluation import (
+    CallPrice,
+    Checkpoint,
+    Online,
+    Run,
+    Table,
+    priced,
+    read_table,
+    replay_online,
+    stages,
+    static,
+    stream,
+)
 from rar.evaluation.checkpoint import FOLDER
 from rar.evaluation.compare import FloorsSummary, Window, summarise_online, summarise_static
 from rar.evaluation.metrics import over_time, window_of, worst_window
 from rar.evaluation.prices import engine_prices, tokens_of
 from rar.evaluation.report import own_notes, sheets
 from rar.evaluation.runs import OwnRows
+from rar.outcomes import Replies
 from rar.routers import TfidfRouter, load, saving
 from rar.values import STRONG, WEAK
 from tests.core.test_evaluation_replay import WORLD
@@ -94,34 +107,34 @@ def test_what_is_no_price_is_refused_with_an_example(option: str) -> None:
 
 @pytest.mark.parametrize("name", ["strong", "large_correct", "large"])
 def test_a_model_is_priced_by_its_role_its_column_or_its_name(name: str) -> None:
-    table = replace(WORLD, weak_id="small_correct", strong_id="large_correct")
+    table = replace(WORLD, models=("small_correct", "large_correct"))
 
     found = priced(table, {"weak": CallPrice(usd=0.5), name: CallPrice(usd=4.0)})
 
-    assert [cost.mean() for cost in found.call_costs] == [0.5, 4.0]
+    assert [cost.mean() for cost in found.call_costs.T] == [0.5, 4.0]
     assert found.in_usd
 
 
 def test_tokens_are_those_that_were_recorded_else_estimated_from_texts() -> None:
     price = {"weak": CallPrice(tokens=(1.0, 2.0)), "strong": CallPrice(tokens=(10.0, 20.0))}
-    recorded = replace(WORLD, tokens=np.tile([[100.0, 10.0], [200.0, 20.0]], (len(WORLD), 1, 1)))
-    answered = replace(WORLD, weak_answers=("x" * 40,) * len(WORLD), strong_answers=("x" * 80,) * len(WORLD))
+    recorded = replace(WORLD, replies=Replies(tokens=np.tile([[100.0, 10.0], [200.0, 20.0]], (len(WORLD), 1, 1))))
+    answered = replace(WORLD, replies=Replies(np.array([["x" * 40, "x" * 80]] * len(WORLD))))
 
-    weak, strong = priced(recorded, price).call_costs
+    weak, strong = priced(recorded, price).call_costs.T
     assert weak == pytest.approx((100 + 2 * 10) / 1e6)
     assert strong == pytest.approx((10 * 200 + 20 * 20) / 1e6)
-    assert tokens_of(answered, STRONG)[:, 1].tolist() == [20.0] * len(WORLD)
-    assert tokens_of(WORLD, WEAK)[0].tolist() == [len(WORLD.texts[0]) // 4, 200]
+    assert tokens_of(answered, 1)[:, 1].tolist() == [20.0] * len(WORLD)
+    assert tokens_of(WORLD, 0)[0].tolist() == [len(WORLD.texts[0]) // 4, 200]
     assert "recorded tokens" in priced(recorded, price).cost_from
     assert "estimated tokens" in priced(WORLD, price).cost_from
 
 
 def test_a_given_price_counts_before_a_recorded_cost_and_that_before_a_public_price() -> None:
-    public = replace(WORLD, weak_id="gpt-4o-mini", strong_id="gpt-4o")
-    recorded = replace(public, weak_cost=np.full(60, 0.5), strong_cost=np.full(60, 4.0))
+    public = replace(WORLD, models=("gpt-4o-mini", "gpt-4o"))
+    recorded = replace(public, costs=np.tile([0.5, 4.0], (60, 1)))
 
-    assert priced(recorded, {"weak": CallPrice(usd=0.1)}).call_costs[0].mean() == pytest.approx(0.1)
-    assert priced(recorded).call_costs[0].mean() == 0.5
+    assert priced(recorded, {"weak": CallPrice(usd=0.1)}).call_costs[:, 0].mean() == pytest.approx(0.1)
+    assert priced(recorded).call_costs[:, 0].mean() == 0.5
     assert priced(public).in_usd and "public price" in priced(public).cost_from
     assert not priced(WORLD).in_usd
 
@@ -139,7 +152,7 @@ def test_one_recorded_cost_goes_with_a_price_of_the_other_model(tmp_path: Path) 
 
     found = priced(table, {"small": CallPrice(usd=1.0)})
 
-    assert [cost.mean() for cost in found.call_costs] == [1.0, 4.0]
+    assert [cost.mean() for cost in found.call_costs.T] == [1.0, 4.0]
     assert found.cost_from == "weak: given; strong: recorded"
     assert not priced(table).in_usd
     assert priced(table).cost_from == "no price of small is known"
@@ -150,7 +163,7 @@ def test_free_models_are_compared_in_strong_calls() -> None:
 
     assert not found.in_usd
     assert found.cost_from == "the strong model is free"
-    assert summarise_online(online(found, shuffles=1), samples=10).facts.cost_unit == "strong calls"
+    assert summarise_online(replay_online(found, shuffles=1), samples=10).facts.cost_unit == "strong calls"
 
 
 def test_tokens_are_read_beside_scores(tmp_path: Path) -> None:
@@ -158,9 +171,9 @@ def test_tokens_are_read_beside_scores(tmp_path: Path) -> None:
 
     table = read_table(written(tmp_path / "t.csv", **counts), weak="small_correct", strong="large_correct")
 
-    assert table.tokens is not None
-    assert table.tokens.shape == (60, 2, 2)
-    assert table.tokens[7].tolist() == [[7.0, 7.0], [7.0, 7.0]]
+    assert table.replies is not None and table.replies.tokens is not None
+    assert table.replies.tokens.shape == (60, 2, 2)
+    assert table.replies.tokens[7].tolist() == [[7.0, 7.0], [7.0, 7.0]]
     assert stream(replace(table, vectors=WORLD.vectors, embedder_id=WORLD.embedder_id)).of(STRONG).sum() > 0
 
 
@@ -174,7 +187,7 @@ def test_a_weak_call_costs_a_tenth_of_a_strong_one_where_no_price_is_known() -> 
 
 
 def test_the_learning_budget_of_a_replay_is_that_of_its_costs() -> None:
-    dear = replace(WORLD, weak_cost=np.full(60, 3.0), strong_cost=np.full(60, 4.0))
+    dear = replace(WORLD, costs=np.tile([3.0, 4.0], (60, 1)))
 
     assert engine_prices(WORLD) == {WEAK: (0.1, 0.1), STRONG: (1.0, 1.0)}
     ratio = engine_prices(dear)[WEAK][0] / engine_prices(dear)[STRONG][0]
@@ -296,9 +309,9 @@ def fallen(n: int = 1_200, start: int = 300, end: int = 450) -> Online:
     """A stream whose second half is perfect, and in which the weak model failed for a while before."""
     rows = np.arange(n)
     weak = ((rows < start) | (rows >= end)).astype(float)
-    table = Table(tuple(map(str, rows)), weak, np.ones(n))
+    table = Table.of_scores(tuple(map(str, rows)), weak, np.ones(n))
     counts = {(WEAK, "serve"): np.ones(n, np.int64)}
-    served = Run(table, rows, np.zeros(n, bool), counts, np.full(n, 0.9), ("likely_weak",) * n)
+    served = Run(table, rows, np.full(n, WEAK), counts, np.full(n, 0.9), ("likely_weak",) * n)
     return Online(table, 0.95, (served,))
 
 
@@ -397,7 +410,7 @@ def test_parts_of_other_rows_or_options_are_not_taken(
 ) -> None:
     pytest.importorskip("matplotlib")
     options = ("--shuffles", "2", "--out", tmp_path / "out")
-    changed = written(tmp_path / "changed.csv", replace(WORLD, weak=1.0 - WORLD.weak))
+    changed = written(tmp_path / "changed.csv", replace(WORLD, scores=np.stack([1.0 - WORLD.weak, WORLD.strong], 1)))
     for args, again in (
         ((file, "--quality", "0.9"), 4),
         ((file, "--seed", "7"), 4),
@@ -435,7 +448,7 @@ def test_what_is_read_from_a_checkpoint_is_what_was_found(kind: str, tmp_path: P
         if kind == "stages":
             runs = stages(WORLD, stages=2, shuffles=2, checkpoint=checkpoint).runs
             return [run.arrays() for shuffle in runs for run in shuffle]
-        return summarise_online(online(WORLD, shuffles=2, checkpoint=checkpoint), samples=10).as_dict()
+        return summarise_online(replay_online(WORLD, shuffles=2, checkpoint=checkpoint), samples=10).as_dict()
 
     first, second = Checkpoint(tmp_path / "parts"), Checkpoint(tmp_path / "parts")
 
@@ -525,6 +538,6 @@ def test_notes_are_for_those_who_saw_or_may_have() -> None:
 
 
 def test_several_floors_have_the_facts_of_one() -> None:
-    one = summarise_online(online(WORLD, shuffles=1), samples=10)
+    one = summarise_online(replay_online(WORLD, shuffles=1), samples=10)
 
     assert FloorsSummary((one, one)).facts == one.facts

@@ -8,6 +8,7 @@ import pickle
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rar.errors import EvaluationDataError, MissingDependencyError, MissingMemoryError
@@ -68,20 +69,19 @@ def test_routerbench_costs_and_answers_are_found(tmp_path: Path) -> None:
     header = "prompt,eval_name,small,large,small|model_response,large|model_response,small|total_cost,large|total_cost"
     table = read(write(tmp_path, "rb.csv", f"{header}\nOne?,arc,0,1,no,yes,0.01,0.2\n"), group="eval_name")
 
-    assert table.weak_answers == ("no",)
-    assert table.strong_answers == ("yes",)
-    assert table.weak_cost is not None and table.weak_cost.tolist() == [0.01]
-    assert table.strong_cost is not None and table.strong_cost.tolist() == [0.2]
+    assert table.replies is not None and table.replies.texts is not None
+    assert table.replies.texts.tolist() == [["no", "yes"]]
+    assert table.costs is not None and table.costs.tolist() == [[0.01, 0.2]]
 
 
 def test_costs_of_one_model_alone_wait_for_a_price_of_the_other(tmp_path: Path) -> None:
     table = read(write(tmp_path, "a.csv", "text,small,large,small_cost\nOne?,0,1,0.5\n"))
 
-    assert table.weak_cost is not None
-    assert table.weak_cost.tolist() == [0.5]
-    assert table.strong_cost is None
+    assert table.costs is not None
+    assert table.costs[0, 0] == 0.5
+    assert np.isnan(table.costs[0, 1])
     assert not table.in_usd
-    assert [cost.tolist() for cost in table.call_costs] == [[0.1], [1.0]], "in strong calls"
+    assert table.call_costs.tolist() == [[0.1, 1.0]], "in strong calls"
 
 
 def test_taken_rows_keep_all_that_belongs_to_them(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_tables_of_unequal_columns_are_refused(tmp_path: Path) -> None:
     table = read(write(tmp_path, "a.csv", "text,small,large\nOne?,1,1\n"))
 
     with pytest.raises(EvaluationDataError, match="1 texts but 2 values"):
-        Table(table.texts, table.weak, table.strong, groups=("x", "y"))
+        Table.of_scores(table.texts, table.weak, table.strong, groups=("x", "y"))
 
 
 def test_routellm_mmlu_is_read_without_contaminated_questions(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_routellm_gsm8k_is_read_with_its_answers(tmp_path: Path) -> None:
     header = "prompt,small,large,small_response,large_response"
     write(tmp_path, "gsm8k_responses.csv", f"{header}\nOne?,False,True,4,5\n")
 
-    assert read(tmp_path).strong_answers == ("5",)
+    assert read(tmp_path).replies.texts[:, 1].tolist() == ["5"]
 
 
 def test_routellm_mt_bench_scores_are_means_over_turns(tmp_path: Path) -> None:

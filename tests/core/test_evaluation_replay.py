@@ -12,9 +12,10 @@ import pytest
 
 from rar.embedding import HashingEmbedder
 from rar.errors import ConfigurationError, ReplayError
-from rar.evaluation import OURS, Table, embedded, engine, metrics, online, shuffle, stages, static, stream
+from rar.evaluation import OURS, Table, embedded, engine, metrics, replay_online, shuffle, stages, static, stream
 from rar.evaluation.baselines import (
     Baseline,
+    Scorer,
     baselines,
     group_prior,
     nearest_neighbours,
@@ -24,7 +25,8 @@ from rar.evaluation.baselines import (
 )
 from rar.evaluation.compare import summarise_online, summarise_stages, summarise_static
 from rar.evaluation.embeddings import DiskCachedEmbedder
-from rar.routers import as_static_router
+from rar.outcomes import Replies
+from rar.routers import KNNRouter, TfidfRouter, as_static_router
 from rar.values import STRONG, WEAK
 
 EMBEDDER = HashingEmbedder(64)
@@ -38,11 +40,11 @@ def world(n: int = 60) -> Table:
     texts = (*sums, *riddles)
     weak = np.r_[np.ones(len(sums)), np.zeros(len(riddles))]
     groups = tuple(f"sum {i % 3}" for i in range(len(sums))) + tuple(f"riddle {i % 3}" for i in range(len(riddles)))
-    return Table(
+    return Table.of_scores(
         texts,
         weak,
         np.ones(n),
-        groups,
+        groups=groups,
         vectors=EMBEDDER.embed(texts),
         embedder_id=EMBEDDER.id,
         weak_id="s",
@@ -61,7 +63,7 @@ def always_weak(**options: Any) -> dict[str, Any]:
 
 
 def test_each_question_comes_once_in_an_order_of_its_shuffle() -> None:
-    result = online(WORLD, shuffles=2)
+    result = replay_online(WORLD, shuffles=2)
 
     for k, run in enumerate(result.runs):
         assert run.rows.tolist() == shuffle(WORLD, k).tolist()
@@ -70,11 +72,11 @@ def test_each_question_comes_once_in_an_order_of_its_shuffle() -> None:
 
 
 def test_a_cold_router_asks_the_strong_model_first() -> None:
-    assert online(WORLD, shuffles=1).runs[0].strong[0]
+    assert replay_online(WORLD, shuffles=1).runs[0].strong[0]
 
 
 def test_what_was_learned_saves_calls_and_keeps_quality() -> None:
-    result = online(WORLD, shuffles=2, quality=0.9)
+    result = replay_online(WORLD, shuffles=2, quality=0.9)
 
     assert result.saved.min() > 0.1
     assert result.second_half.min() > 0.9
@@ -105,7 +107,7 @@ def test_the_weak_model_is_tried_on_what_the_strong_one_answered() -> None:
 
 
 def test_shadow_calls_cost_what_the_weak_model_costs() -> None:
-    priced = replace(WORLD, weak_cost=np.full(60, 0.5), strong_cost=np.full(60, 4.0))
+    priced = replace(WORLD, costs=np.tile([0.5, 4.0], (60, 1)))
 
     run = stream(priced, policy="paper", learning_budget=None)
 
@@ -115,7 +117,7 @@ def test_shadow_calls_cost_what_the_weak_model_costs() -> None:
 
 
 def test_seeds_make_replays_repeatable() -> None:
-    first, again = (online(WORLD, shuffles=1, seed=5, audit_rate=0.5).runs[0] for _ in range(2))
+    first, again = (replay_online(WORLD, shuffles=1, seed=5, audit_rate=0.5).runs[0] for _ in range(2))
 
     assert first.strong.tolist() == again.strong.tolist()
     assert first.of(STRONG).tolist() == again.of(STRONG).tolist()
@@ -124,7 +126,7 @@ def test_seeds_make_replays_repeatable() -> None:
 
 def test_recorded_answers_may_be_judged_instead_of_scores() -> None:
     answers = ("It is 7.",) * len(WORLD)
-    answered = replace(WORLD, weak_answers=answers, strong_answers=answers)
+    answered = replace(WORLD, replies=Replies(np.array([answers, answers]).T))
 
     run = stream(answered, judge="number", policy="paper")
 
@@ -133,7 +135,7 @@ def test_recorded_answers_may_be_judged_instead_of_scores() -> None:
 
 
 def test_means_over_shuffles_belong_to_the_questions() -> None:
-    result = online(WORLD, shuffles=3)
+    result = replay_online(WORLD, shuffles=3)
 
     assert result.mean_of([run.table.weak for run in result.runs]).tolist() == WORLD.weak.tolist()
     assert result.scores.sum() / WORLD.strong.sum() == pytest.approx(result.realised.mean())
@@ -143,7 +145,7 @@ def test_means_over_shuffles_belong_to_the_questions() -> None:
 def test_progress_is_told_to_the_end() -> None:
     told: list[tuple[str, int, int]] = []
 
-    online(WORLD, shuffles=2, progress=lambda *step: told.append(step))
+    replay_online(WORLD, shuffles=2, progress=lambda *step: told.append(step))
 
     assert [step for step in told if step[1] == step[2]] == [
         ("floor at 0.95, shuffle 1 of 2", 60, 60),
@@ -161,7 +163,7 @@ def test_a_failing_engine_fails_the_replay() -> None:
 
 def test_no_shuffle_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="shuffles=0"):
-        online(WORLD, shuffles=0)
+        replay_online(WORLD, shuffles=0)
 
 
 # --- stages ---------------------------------------------------------------------------------------------------------
@@ -268,52 +270,35 @@ def test_baselines_tell_the_kinds_apart(baseline: Baseline) -> None:
 
 
 def test_group_prior_is_drawn_towards_the_mean() -> None:
-    seen = Table(("a", "b", "c"), np.array([0.0, 1.0, 1.0]), np.ones(3), groups=("x", "x", "y"))
-    asked = Table(("d", "e", "f"), np.zeros(3), np.ones(3), groups=("x", "y", "z"))
+    seen = Table.of_scores(("a", "b", "c"), np.array([0.0, 1.0, 1.0]), np.ones(3), groups=("x", "x", "y"))
+    asked = Table.of_scores(("d", "e", "f"), np.zeros(3), np.ones(3), groups=("x", "y", "z"))
 
     # Gaps 1, 0 | 0, mean 1/3; prior weight 2.
     assert group_prior(seen, asked, prior_weight=2.0) == pytest.approx([(1 + 2 / 3) / 4, (0 + 2 / 3) / 3, 1 / 3])
 
 
-def test_nearest_neighbours_take_the_mean_of_the_nearest() -> None:
-    east, north = np.eye(2, dtype=np.float32)
-    seen = Table(("a", "b", "c"), np.array([0.0, 1.0, 1.0]), np.ones(3), vectors=np.array([east, east, north]))
-    asked = Table(("d", "e"), np.zeros(2), np.ones(2), vectors=np.array([east, north]))
+def test_fitted_baselines_are_the_routers_of_that_name() -> None:
+    order = shuffle(WORLD, 3)
+    seen, asked = WORLD.take(order[:45]), WORLD.take(order[45:])
 
-    assert nearest_neighbours(seen, asked, k=1)[1] == 0.0
-    assert nearest_neighbours(seen, asked, k=2)[0] == 0.5
-
-
-def test_tfidf_ridge_solves_the_normal_equations() -> None:
-    seen = Table(("red red cat", "blue dog", "red dog"), np.array([0.0, 1.0, 0.5]), np.ones(3))
-    asked = Table(("red bird", "dog", "?!"), np.zeros(3), np.ones(3))
-    terms = ["red", "cat", "blue", "dog", "red red", "red cat", "blue dog", "red dog"]
-    counts = np.array(
-        [
-            [2, 1, 0, 0, 1, 1, 0, 0],
-            [0, 0, 1, 1, 0, 0, 1, 0],
-            [1, 0, 0, 1, 0, 0, 0, 1],
-            [1] + [0] * 7,
-            [0, 0, 0, 1] + [0] * 4,
-        ],
-        dtype=float,
-    )
-    idf = np.log(4 / (1 + (counts[:3] > 0).sum(0))) + 1
-    weighted = np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0) * idf
-    matrix = weighted / np.linalg.norm(weighted, axis=1, keepdims=True)
-    target = seen.gap - seen.gap.mean()
-    weights = np.linalg.solve(matrix[:3].T @ matrix[:3] + 0.5 * np.eye(len(terms)), matrix[:3].T @ target)
-
-    scores = tfidf_ridge(seen, asked, penalty=0.5)
-
-    assert scores[:2] == pytest.approx(matrix[3:] @ weights, abs=1e-3)
-    assert scores[2] == 0.0
+    neighbours = KNNRouter(embedder=EMBEDDER).fit(seen)
+    assert nearest_neighbours(seen, asked).tolist() == neighbours.score(asked.texts).tolist()
+    assert tfidf_ridge(seen, asked).tolist() == TfidfRouter().fit(seen).score(asked.texts).tolist()
 
 
-def test_tfidf_ridge_of_texts_without_words_says_nothing() -> None:
-    seen = Table(("?", "!"), np.zeros(2), np.ones(2))
+@pytest.mark.parametrize("baseline", [nearest_neighbours, tfidf_ridge])
+def test_fitted_baselines_tell_gaps_of_any_size_apart(baseline: Scorer) -> None:
+    wide = replace(WORLD, scores=WORLD.scores * 10.0)
 
-    assert tfidf_ridge(seen, seen).tolist() == [0.0, 0.0]
+    assert baseline(wide, WORLD) == pytest.approx(baseline(WORLD, WORLD))
+
+
+@pytest.mark.parametrize("baseline", [nearest_neighbours, tfidf_ridge])
+def test_where_nothing_is_to_be_learned_baselines_score_all_alike(baseline: Scorer) -> None:
+    alike = WORLD.take(range(30))
+
+    assert baseline(alike, WORLD).tolist() == [0.0] * 60
+    assert baseline(WORLD.take(range(28, 33)), WORLD).tolist() == [0.0] * 60
 
 
 def test_paper_rule_trusts_only_near_verdicts() -> None:
@@ -335,7 +320,9 @@ def test_static_routers_are_scorers() -> None:
 
 @pytest.fixture(scope="module")
 def summary() -> Any:
-    return summarise_online(online(WORLD, shuffles=2), online(WORLD, shuffles=2, policy="paper"), samples=100)
+    return summarise_online(
+        replay_online(WORLD, shuffles=2), replay_online(WORLD, shuffles=2, policy="paper"), samples=100
+    )
 
 
 def test_all_baselines_stand_beside_ours(summary: Any) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,15 +35,9 @@ DAY = 86_400.0
 
 class TestSQLiteMemory(MemoryContract):
     @pytest.fixture
-    def memory(self, tmp_path: Path) -> Iterator[Memory]:
-        with SQLiteMemory(tmp_path / "rar.db") as memory:
-            memory.bind("test-1", DIM)
-            yield memory
-
-    @pytest.fixture
-    def other(self, tmp_path: Path) -> Iterator[Memory]:
-        with SQLiteMemory(tmp_path / "other.db") as memory:
-            yield memory
+    def fresh(self, tmp_path: Path) -> Callable[[], Memory]:
+        names = itertools.count()
+        return lambda: SQLiteMemory(tmp_path / f"{next(names)}.db")
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_the_first_model_is_the_weak_one(tmp_path: Path) -> None:
 
     assert found.models == ("small", "large")
     assert found.gap.tolist() == [0.5, -1.0]
-    assert (found.texts, found.tags, found.name) == (("One?", "Two?"), ("x", "y"), "a.csv")
+    assert (found.texts, found.groups, found.name) == (("One?", "Two?"), ("x", "y"), "a.csv")
 
 
 def test_scores_may_be_below_zero(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
         {"scores": np.zeros((2, 2, 5))},
         {"samples": np.zeros((2, 2))},
         {"vectors": np.zeros(2, np.float32)},
-        {"tags": ("a",)},
+        {"groups": ("a",)},
     ],
 )
 def test_parts_of_another_shape_are_refused(wrong: dict[str, Any]) -> None:
@@ -225,13 +225,13 @@ def test_battles_count_a_win_a_loss_and_two_halves(tmp_path: Path) -> None:
     assert found.models == ("x", "y", "z")
     nan = np.nan
     np.testing.assert_array_equal(found.scores, [[1, 0, nan], [1, nan, 0], [0.5, 0.5, nan], [nan, 0.5, 0.5]])
-    assert found.tags == ("en", "de", "en", "fr")
+    assert found.groups == ("en", "de", "en", "fr")
 
 
 def test_battles_of_named_models_alone_are_used_in_that_order(tmp_path: Path) -> None:
     found = read_outcomes(write(tmp_path, "a.csv", BATTLES), models=("y", "x"), group="language")
 
-    assert (found.models, found.texts, found.tags) == (("y", "x"), ("One?", "Three?"), ("en", "en"))
+    assert (found.models, found.texts, found.groups) == (("y", "x"), ("One?", "Three?"), ("en", "en"))
     assert found.gap.tolist() == [1.0, 0.0]
 
 

@@ -18,6 +18,7 @@ from rar import Router
 from rar.cli import routers as commands
 from rar.cli.commands import app
 from rar.cli.output import progress
+from rar.cli.scorers import scorers
 from rar.errors import ConfigurationError
 from rar.routers import ROUTERS, LengthRouter, TfidfRouter, load, saving
 from rar.strategies import Threshold
@@ -502,7 +503,7 @@ def test_who_cannot_learn_from_what_was_seen_scores_at_random(others: Path) -> N
 
 def test_a_router_that_was_saved_is_taken_as_it_is(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TfidfRouter, "fit", None)
-    (scorer,) = commands.scorers([str(saved)], "hashing").values()
+    (scorer,) = scorers([str(saved)], "hashing").values()
 
     asked: Any = type("Asked", (), {"texts": ("a sum",), "vectors": None, "embedder_id": ""})
 
@@ -516,4 +517,4 @@ def test_an_unknown_router_is_refused_before_anything_is_embedded(others: Path, 
 
 def test_routers_of_the_evaluation_need_no_settings() -> None:
     assert isinstance(LengthRouter(), ROUTERS["length"])
-    assert set(commands.scorers(["length", "tfidf"], "hashing")) == {"length", "tfidf"}
+    assert set(scorers(["length", "tfidf"], "hashing")) == {"length", "tfidf"}

@@ -30,7 +30,7 @@ def world(n: int, seed: int = 0, *, noise: float = 0.0) -> Outcomes:
     texts = tuple(f"Write {list(TOPICS.values())[t]}, number {i}" for i, t in enumerate(topic))
     scores = np.where(np.arange(3) == topic[:, None], 0.9, 0.3)
     scores = np.where(chance.random((n, 3)) < noise, 1.0 - scores, scores)
-    return Outcomes(texts, scores, ("poet", "counter", "coder"), tags=tuple(np.array(list(TOPICS))[topic]))
+    return Outcomes(texts, scores, ("poet", "counter", "coder"), groups=tuple(np.array(list(TOPICS))[topic]))
 
 
 def router(**options: object) -> RewardDistilledRouter:
@@ -88,10 +88,10 @@ def test_it_learns_from_battles() -> None:
     assert router().fit(replace(data, scores=scores)).choose(ASKED) == ["poet", "counter", "coder"]
 
 
-@pytest.mark.parametrize("given", ["tags", "clusters"])
-def test_tags_make_up_for_noise(given: str) -> None:
+@pytest.mark.parametrize("given", ["groups", "clusters"])
+def test_groups_make_up_for_noise(given: str) -> None:
     data, asked = world(400, noise=0.4), world(300, 9)
-    data = data if given == "tags" else replace(data, tags=None)
+    data = data if given == "groups" else replace(data, groups=None)
 
     def quality(beta: float) -> float:
         fitted = router(beta=beta, penalty=0.05, embedder="hashing").fit(data)
@@ -129,8 +129,8 @@ def test_the_score_compares_the_two_models_that_were_named() -> None:
     usual = router().fit(data).score(data.texts)  # the last against the first
     turned = router(weak="coder", strong="poet").fit(data).score(data.texts)
 
-    assert data.tags is not None
-    topic = np.array(data.tags)
+    assert data.groups is not None
+    topic = np.array(data.groups)
     assert usual[topic == "poems"].max() < 0.4 < 0.6 < usual[topic == "code"].min()
     np.testing.assert_allclose(turned, 1.0 - usual, atol=1e-6)
 

@@ -23,8 +23,18 @@ from typer.testing import CliRunner, Result
 
 from rar.cli.commands import app
 from rar.errors import HubError, RouterFileError
-from rar.routers import HybridRouter, KNNRouter, LearnedRouter, LengthRouter, Outcomes, TfidfRouter, from_hub, load
-from rar.routers.hub import card
+from rar.routers import (
+    HybridRouter,
+    KNNRouter,
+    LearnedRouter,
+    LengthRouter,
+    Outcomes,
+    TfidfRouter,
+    from_hub,
+    load,
+    push_to_hub,
+)
+from rar.routers.hub import card, fetched
 
 TOKEN = "hf_secretsecretsecretsecret"
 TEXTS = tuple(f"{'a short sum' if n % 2 else 'a long riddle about an old castle'} {n}" for n in range(20))
@@ -186,7 +196,7 @@ def down(monkeypatch: pytest.MonkeyPatch) -> str:
     "router", [TfidfRouter(penalty=2.0), LengthRouter(), KNNRouter(embedder="hashing")], ids=lambda router: router.name
 )
 def test_what_comes_back_scores_the_same(hub: FakeHub, router: LearnedRouter) -> None:
-    address = router.fit(DATA).push_to_hub("me/mine", token=TOKEN)
+    address = push_to_hub(router.fit(DATA), "me/mine", token=TOKEN)
 
     back = from_hub("me/mine")
 
@@ -197,32 +207,32 @@ def test_what_comes_back_scores_the_same(hub: FakeHub, router: LearnedRouter) ->
 
 
 def test_a_class_loads_its_own_routers(hub: FakeHub) -> None:
-    TfidfRouter().fit(DATA).push_to_hub("me/mine")
+    push_to_hub(TfidfRouter().fit(DATA), "me/mine")
 
-    assert TfidfRouter.from_hub("me/mine").models == ("small", "large")
+    assert TfidfRouter.load(fetched("me/mine")).models == ("small", "large")
     with pytest.raises(RouterFileError, match="'tfidf' router, not a 'length' one"):
-        LengthRouter.from_hub("me/mine")
+        LengthRouter.load(fetched("me/mine"))
 
 
 def test_it_is_private_unless_one_says_otherwise(hub: FakeHub) -> None:
     router = LengthRouter().fit(DATA)
 
-    router.push_to_hub("me/mine")
-    router.push_to_hub("me/ours", private=False)
+    push_to_hub(router, "me/mine")
+    push_to_hub(router, "me/ours", private=False)
 
     assert hub.private == {"me/mine": True, "me/ours": False}
 
 
 def test_a_second_push_replaces_the_first(hub: FakeHub) -> None:
-    LengthRouter().fit(DATA).push_to_hub("me/mine", commit_message="First")
-    TfidfRouter().fit(DATA).push_to_hub("me/mine", commit_message="Second")
+    push_to_hub(LengthRouter().fit(DATA), "me/mine", commit_message="First")
+    push_to_hub(TfidfRouter().fit(DATA), "me/mine", commit_message="Second")
 
     assert hub.messages == ["First", "Second"]
     assert isinstance(from_hub("me/mine"), TfidfRouter)
 
 
 def test_only_files_of_a_router_are_fetched(hub: FakeHub) -> None:
-    TfidfRouter().fit(DATA).push_to_hub("me/mine")
+    push_to_hub(TfidfRouter().fit(DATA), "me/mine")
     hub.repos["me/mine"] |= {"setup.py": b"raise SystemExit", "pytorch_model.bin": b"pickled", "deep/model.pkl": b""}
 
     from_hub("me/mine")
@@ -231,7 +241,7 @@ def test_only_files_of_a_router_are_fetched(hub: FakeHub) -> None:
 
 
 def test_a_revision_is_what_was_asked_for(hub: FakeHub) -> None:
-    TfidfRouter().fit(DATA).push_to_hub("me/mine")
+    push_to_hub(TfidfRouter().fit(DATA), "me/mine")
 
     assert from_hub("me/mine", revision=hub.sha("me/mine")).models == ("small", "large")
     with pytest.raises(HubError, match="'me/mine' was not loaded: it has no such revision"):
@@ -239,7 +249,7 @@ def test_a_revision_is_what_was_asked_for(hub: FakeHub) -> None:
 
 
 def test_what_was_fetched_before_serves_while_the_hub_is_down(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    TfidfRouter().fit(DATA).push_to_hub("me/mine")
+    push_to_hub(TfidfRouter().fit(DATA), "me/mine")
     from_hub("me/mine")
 
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
@@ -251,7 +261,7 @@ def test_what_was_fetched_before_serves_while_the_hub_is_down(hub: FakeHub, monk
 
 
 def test_the_card_tells_what_it_is_and_how_to_load_it(hub: FakeHub) -> None:
-    TfidfRouter(penalty=2.0).fit(DATA).push_to_hub("me/mine", data="my | log", metrics={"APGR": 0.6789})
+    push_to_hub(TfidfRouter(penalty=2.0).fit(DATA), "me/mine", data="my | log", metrics={"APGR": 0.6789})
 
     found = ModelCard(hub.repos["me/mine"]["README.md"].decode())
 
@@ -286,7 +296,7 @@ def test_a_card_tells_the_threshold(hub: FakeHub) -> None:
     assert "threshold" in card(router, "me/mine"), "how to choose one"
     router.calibrate(replace(DATA, name="newer.csv"), max_drop=0.1)
 
-    router.push_to_hub("me/mine")
+    push_to_hub(router, "me/mine")
 
     text = hub.repos["me/mine"]["README.md"].decode()
     share = f"{router.calibration.strong_share:.1%}" if router.calibration else ""
@@ -343,14 +353,14 @@ def test_a_router_of_an_own_embedder_is_pulled_without_loading_it(hub: FakeHub, 
         def embed(self, texts: Any) -> Any:
             return np.array([[len(text), 1.0] for text in texts], np.float32)
 
-    KNNRouter(embedder=Own()).fit(DATA).push_to_hub("me/mine")
+    push_to_hub(KNNRouter(embedder=Own()).fit(DATA), "me/mine")
 
     assert rar("pull", "me/mine", tmp_path / "there").exit_code == 0
     assert load(tmp_path / "there", embedder=Own()).models == ("small", "large")
 
 
 def test_pulling_replaces_an_older_router_and_spares_other_files(hub: FakeHub, tmp_path: Path) -> None:
-    TfidfRouter().fit(DATA).push_to_hub("me/mine")
+    push_to_hub(TfidfRouter().fit(DATA), "me/mine")
     LengthRouter().fit(DATA).save(tmp_path / "there")
     (tmp_path / "there" / "notes.txt").write_text("mine", "utf-8")
 
@@ -399,7 +409,7 @@ def refused(error: pytest.ExceptionInfo[HubError], *said: str) -> None:
 
 def test_a_hub_that_is_down_is_named(down: str) -> None:
     with pytest.raises(HubError) as error:
-        TfidfRouter().fit(DATA).push_to_hub("me/mine", token=TOKEN)
+        push_to_hub(TfidfRouter().fit(DATA), "me/mine", token=TOKEN)
     refused(error, "not pushed", down, "Check the connection")
 
     with pytest.raises(HubError) as error:
@@ -411,7 +421,7 @@ def test_a_hub_that_refuses_says_how_to_log_in(hub: FakeHub) -> None:
     hub.token = "another"
 
     with pytest.raises(HubError) as error:
-        TfidfRouter().fit(DATA).push_to_hub("me/mine", token=TOKEN)
+        push_to_hub(TfidfRouter().fit(DATA), "me/mine", token=TOKEN)
     refused(error, "may not write", "hf auth login", "token=")
 
     with pytest.raises(HubError) as error:

@@ -212,7 +212,7 @@ def halves(file: str, text: str | None = None) -> list[tuple[Outcomes, Outcomes]
     table = read_table(
         Path(os.environ["RAR_DATA"]) / file, weak="mixtral_8x7b_correct", strong="gpt4_1106_correct", text=text
     )
-    data = Outcomes.of_table(embedded(table))
+    data = embedded(table)
     orders = [np.random.default_rng(seed).permutation(len(data)) for seed in range(3)]
     return [(data.take(order[: len(data) // 2]), data.take(order[len(data) // 2 :])) for order in orders]
 

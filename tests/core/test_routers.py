@@ -8,6 +8,7 @@ import os
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,28 @@ class TestStacked(LearnedRouterContract):
         for name, value in (("landmarks", 0), ("penalty", 0.0)):
             with pytest.raises(ConfigurationError, match=f"{name}={value} is not a"):
                 StackedRouter(embedder="hashing", **{name: value})
+
+
+def test_tfidf_solves_the_normal_equations() -> None:
+    chance = np.random.default_rng(0)
+    texts = [" ".join(chance.choice(["red", "blue", "cat", "dog"], 3)) for _ in range(12)]
+    asked = ["red bird", "dog dog", "?!"]
+    gaps = chance.random(12)
+    found = [[*words, *map(" ".join, pairwise(words))] for words in map(str.split, [*texts, *asked])]
+    terms = sorted({term for part in found[:12] for term in part})
+    counts = np.array([[part.count(term) for term in terms] for part in found], float)
+    idf = np.log(13 / (1 + (counts[:12] > 0).sum(0))) + 1
+    weighted = np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0) * idf
+    # A word that was never seen weighs as the rarest does, and so makes the others weigh less.
+    unseen = np.array([sum(term not in terms for term in part) for part in found]) * (np.log(13) + 1) ** 2
+    matrix = weighted / np.sqrt((weighted**2).sum(1) + unseen)[:, None]
+    weights = np.linalg.solve(
+        matrix[:12].T @ matrix[:12] + 0.5 * np.eye(len(terms)), matrix[:12].T @ (gaps - gaps.mean())
+    )
+
+    router = TfidfRouter(penalty=0.5).fit(Outcomes(texts, np.stack([1.0 - gaps, np.ones(12)], 1), ("small", "big")))
+
+    assert 2.0 * router.score(asked) - 1.0 == pytest.approx(gaps.mean() + matrix[12:] @ weights, abs=2e-3)
 
 
 def test_routers_are_known_by_name() -> None:

@@ -20,14 +20,14 @@ from rar import evaluation
 from rar.cli.memories import USUAL
 from rar.cli.moments import moment
 from rar.cli.output import print_sheets, progress
-from rar.cli.routers import identity_of, prior, scorers
+from rar.cli.scorers import identity_of, prior, scorers
 from rar.errors import ConfigurationError
 from rar.evaluation import CallPrice, Checkpoint, checkpoint, compare, report
 from rar.evaluation.checkpoint import digest
 from rar.evaluation.past import Past
 from rar.evaluation.runs import Arrays, Online, Run
-from rar.evaluation.table import Table
 from rar.learning.policy import FloorPolicy
+from rar.outcomes import Outcomes
 
 eval_app = typer.Typer(no_args_is_help=True, help="How good a router is: replays of recorded outcomes.")
 
@@ -75,6 +75,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing els
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Write a report with plots into this folder.")]
 
 
+Start = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|DIR",
+        help="Start from a static router: a saved one, or one that is fitted to half of the questions, which are "
+        "then not asked.",
+    ),
+]
+
+
 @eval_app.command()
 def online(
     file: File,
@@ -86,14 +96,7 @@ def online(
     price: PriceOf = None,
     weak_ratio: WeakRatio = None,
     shuffles: Shuffles = 5,
-    router: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|DIR",
-            help="Start from a static router: a saved one, or one that is fitted to half of the questions, which are "
-            "then not asked.",
-        ),
-    ] = None,
+    router: Start = None,
     limit: Limit = None,
     embedder: Embedder = "minilm",
     seed: Seed = 0,
@@ -103,7 +106,7 @@ def online(
     """Let questions arrive one by one at a router that knows nothing, and count every call."""
     floors = _floors(quality)
     prices = _checked(price, weak_ratio, out)
-    table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
+    table: Outcomes = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
     table = _priced(table, prices, weak_ratio)
     with _resumable(out) as parts:
         with progress() as told:
@@ -112,7 +115,7 @@ def online(
             if router is not None:
                 static_router, identity, table = prior(router, table, seed)
                 own = parts.within(identity)
-            replayed = partial(evaluation.online, table, shuffles=shuffles, seed=seed, progress=told)
+            replayed = partial(evaluation.replay_online, table, shuffles=shuffles, seed=seed, progress=told)
             ours = partial(replayed, static_router=static_router, checkpoint=own)
             results = [_named(ours(quality=floor), router) for floor in floors]
             cold = [{} if router is None else {_COLD: replayed(quality=floor, checkpoint=parts)} for floor in floors]
@@ -145,7 +148,7 @@ def static(
     floors = _floors(quality)
     prices = _checked(price, weak_ratio, out)
     more = scorers(router or (), embedder)
-    table = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
+    table: Outcomes = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
     table = _priced(table, prices, weak_ratio)
     with _resumable(out, *map(identity_of, router or ()), embedder) as parts:
         with progress() as told:
@@ -177,7 +180,7 @@ def stages(
     if len(floors) > 1:
         raise ConfigurationError("rar eval stages takes one --quality. Run it once for each, or use rar eval online.")
     prices = _checked(price, weak_ratio, out)
-    table = evaluation.read_table(file, weak=weak, strong=strong, text=text, limit=limit)
+    table: Outcomes = evaluation.read_table(file, weak=weak, strong=strong, text=text, limit=limit)
     table = _priced(table, prices, weak_ratio)
     options: dict[str, Any] = {"quality": floors[0], "stages": stages, "shuffles": shuffles, "seed": seed}
     with _resumable(out) as parts:
@@ -249,8 +252,8 @@ def _checked(price: Sequence[str] | None, weak_ratio: float | None, out: Path | 
     return prices
 
 
-def _priced(table: Table, prices: Mapping[str, CallPrice], weak_ratio: float | None) -> Table:
-    table = evaluation.priced(table, prices) if weak_ratio is None else replace(table, weak_cost=None, strong_cost=None)
+def _priced(table: Outcomes, prices: Mapping[str, CallPrice], weak_ratio: float | None) -> Outcomes:
+    table = evaluation.priced(table, prices) if weak_ratio is None else replace(table, costs=None)
     return table if weak_ratio is None else replace(table, weak_ratio=weak_ratio)
 
 

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,18 +15,15 @@ import typer
 
 from rar.cli.output import print_sheets, progress
 from rar.embedding import as_embedder
-from rar.errors import ConfigurationError, TrainingDataError
+from rar.errors import ConfigurationError
 from rar.evaluation import metrics, plots, read_outcomes, read_texts
-from rar.evaluation.baselines import RouterScorer, Scorer, scored_by
-from rar.evaluation.checkpoint import digest, files_digest
-from rar.evaluation.embeddings import DiskCachedEmbedder, KnownVectors
+from rar.evaluation.embeddings import DiskCachedEmbedder
 from rar.evaluation.embeddings import Progress as Told
 from rar.evaluation.files import is_memory
 from rar.evaluation.report import Sheet
-from rar.evaluation.table import Table
 from rar.linear import Array
-from rar.routers import ROUTERS, LearnedRouter, LengthRouter, Outcomes, hub, load, saving
-from rar.routers.outcomes import LEAST, exchanged
+from rar.outcomes import LEAST, exchanged
+from rar.routers import ROUTERS, LearnedRouter, LengthRouter, Outcomes, hub, load, push_to_hub, saving
 from rar.routers.saving import check_folder
 
 _TYPES: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (list,)}
@@ -45,6 +41,18 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Read at most this many r
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A saved router.")]
+StrongShare = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="Share of texts that the strong model is to answer.")
+]
+MaxDrop = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="Share of the strong model's mean score that may be lost.")
+]
+TextsOnly = Annotated[
+    bool, typer.Option("--texts-only", help="DATA are requests without outcomes, for --strong-share.")
+]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw quality over the share of strong calls.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Do not save the threshold with the router.")]
+Settings = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A setting of the router. Repeatable.")]
 Repository = Annotated[str, typer.Argument(metavar="REPO", help="The repository on the hub: user/name.")]
 
 
@@ -62,9 +70,7 @@ def fit(
         Literal["minilm", "hashing"] | None,
         typer.Option(help="The embeddings of routers that look at them; minilm by default."),
     ] = None,
-    set: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A setting of the router. Repeatable.")
-    ] = None,
+    set: Settings = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of rows that are held out.")] = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -72,7 +78,7 @@ def fit(
     """Fit a static router to four fifths of the data, measure it on the rest, fit it to all and save it."""
     check_folder(out, "--out: a router")
     kind = _class(name)
-    fresh = _maker(kind, embedder, _settings(kind, set or ()))
+    fresh = maker(kind, embedder, _settings(kind, set or ()))
     outcomes = read_outcomes(data, models=_names(weak, strong, models), text=text, group=group, limit=limit)
     with progress(quiet=quiet) as told:
         outcomes = _embedded(outcomes, fresh(), told)
@@ -95,24 +101,16 @@ def fit(
 def calibrate(
     folder: Folder,
     data: Data,
-    strong_share: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Share of texts that the strong model is to answer.")
-    ] = None,
-    max_drop: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Share of the strong model's mean score that may be lost.")
-    ] = None,
+    strong_share: StrongShare = None,
+    max_drop: MaxDrop = None,
     weak: Weak = None,
     strong: Strong = None,
     models: Models = None,
     text: Text = None,
     limit: Limit = None,
-    texts_only: Annotated[
-        bool, typer.Option("--texts-only", help="DATA are requests without outcomes, for --strong-share.")
-    ] = False,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw quality over the share of strong calls.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do not save the threshold with the router.")] = False,
+    texts_only: TextsOnly = False,
+    plot: Plot = None,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -134,14 +132,12 @@ def calibrate(
     router.calibration = replace(router.calibration, data=data.name)
     if not dry_run:
         saving.amend(folder, **{saving.CALIBRATION: router.calibration.as_dict()})
-    facts = _facts_of(router, data, outcomes, texts, router.score(texts, vectors), saved=not dry_run)
+    scores = router.score(texts, vectors)
+    facts = _facts_of(router, data, outcomes, texts, scores, saved=not dry_run)
     if outcomes is not None:
         facts["warning"] = _warned(outcomes, router)
         if plot is not None:
-            of_weak, of_strong = outcomes.scores.T
-            title, scores = f"{folder.name} on {outcomes.name}", router.score(texts, vectors)
-            plots.threshold(title, scores, of_weak, of_strong, facts["threshold"]).savefig(plot, dpi=150)
-            typer.echo(f"written: {plot}", err=True)
+            _plot(plot, f"{folder.name} on {outcomes.name}", outcomes, scores, facts["threshold"])
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
     else:
@@ -161,7 +157,7 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Upload a saved router with a model card to the Hugging Face Hub. The token is that of `hf auth login`."""
-    address = load(folder).push_to_hub(repo, private=not public, commit_message=message, data=data)
+    address = push_to_hub(load(folder), repo, private=not public, commit_message=message, data=data)
     typer.echo(json.dumps({"repository": address}) if as_json else f"Pushed to {address}.")
 
 
@@ -182,37 +178,6 @@ def pull(
         typer.echo(json.dumps({**facts, "calibration": saved.about.get(saving.CALIBRATION)}, indent=1))
     else:
         typer.echo(f"A {saved.router} router of {', '.join(models)} is in {folder}.")
-
-
-def scorers(which: Sequence[str], embedder: str) -> dict[str, Scorer]:
-    """Routers as scorers of the evaluation kit, by what is printed.
-
-    Args:
-        which: Names, of routers that are fitted to what is seen, and folders, of those that are taken as they are.
-        embedder: Of those that are fitted and look at embeddings.
-    """
-    return dict(_scorer(name, embedder) for name in which)
-
-
-def prior(which: str, table: Table, seed: int) -> tuple[LearnedRouter, str, Table]:
-    """A router to start from, what tells it from others, and the questions that are to be asked.
-
-    Args:
-        which: A name, of a router that is fitted to half of `table`, or the folder of a saved one.
-        table: With vectors.
-    """
-    if which not in ROUTERS:
-        return _saved(which), identity_of(which), table
-    kind = ROUTERS[which]
-    order = np.random.default_rng(seed).permutation(len(table))
-    seen, asked = table.take(order[: len(table) // 2]), table.take(order[len(table) // 2 :])
-    options: dict[str, Any] = {"embedder": KnownVectors(table)} if "embedder" in signature(kind).parameters else {}
-    return kind(**options).fit(seen), f"{which} fitted to {digest(seen)}", asked
-
-
-def identity_of(which: str) -> str:
-    """What tells a router of the evaluation from others: its name, or what is in its folder."""
-    return which if which in ROUTERS else f"{which}: {files_digest(Path(which))}"
 
 
 # --- small parts ----------------------------------------------------------------------------------------------------
@@ -266,6 +231,11 @@ def _check_calibration(strong_share: float | None, max_drop: float | None, texts
     if not plot.parent.is_dir() or plot.is_dir():
         raise ConfigurationError(f"--plot {str(plot)!r}: there is no folder {str(plot.parent)!r}, or this is one.")
     plots.check()
+
+
+def _plot(file: Path, title: str, outcomes: Outcomes, scores: Array, threshold: float) -> None:
+    plots.threshold(title, scores, outcomes.weak, outcomes.strong, threshold).savefig(file, dpi=150)
+    typer.echo(f"written: {file}", err=True)
 
 
 def _asked(
@@ -330,9 +300,9 @@ def _class(name: str) -> type[LearnedRouter]:
     return ROUTERS[name]
 
 
-def _maker(kind: type[LearnedRouter], embedder: str | None, settings: dict[str, Any]) -> Callable[[], LearnedRouter]:
+def maker(kind: type[LearnedRouter], embedder: str | None, settings: dict[str, Any]) -> Callable[[], LearnedRouter]:
     """What makes routers that were not fitted, with one embedder for all of them."""
-    if "embedder" in signature(kind).parameters:
+    if "embedder" in kind.arguments():
         settings = {**settings, "embedder": as_embedder(embedder or "minilm")}
     elif embedder is not None:
         raise ConfigurationError(f"The router {kind.name!r} looks at no embeddings. Leave --embedder out.")
@@ -348,7 +318,7 @@ def _maker(kind: type[LearnedRouter], embedder: str | None, settings: dict[str, 
 
 def _settings(kind: type[LearnedRouter], given: Sequence[str]) -> dict[str, Any]:
     """`KEY=VALUE` as constructor arguments; values are JSON, or else strings."""
-    known = {name: setting.default for name, setting in signature(kind).parameters.items() if name != "embedder"}
+    known = {name: usual for name, usual in kind.arguments().items() if name != "embedder"}
     found: dict[str, Any] = {}
     for option in given:
         key, sign, written = option.partition("=")
@@ -420,31 +390,6 @@ def _held_out(fresh: Callable[[], LearnedRouter], outcomes: Outcomes, seed: int,
     known = len(both) >= LEAST and len(np.unique(np.sign(both.gap))) > 1
     length = measured(LengthRouter().fit(both)) if known else None
     return {_OWN: measured(_fitted(router, seen, "fit to four fifths", told)), _LENGTH: length}
-
-
-def _scorer(which: str, embedder: str) -> tuple[str, Scorer]:
-    if which in ROUTERS:
-        kind = ROUTERS[which]
-        fresh = _maker(kind, embedder if "embedder" in signature(kind).parameters else None, {})
-
-        def fitted(seen: Table, table: Table) -> Array:
-            try:
-                return scored_by(fresh().fit(seen), table)
-            except TrainingDataError as error:
-                typer.echo(f"rar: {which} scored at random in a part: {error}", err=True)
-                return np.zeros(len(table))
-
-        return which, fitted
-    saved = _saved(which)
-    return f"{saved.name} of {which}", RouterScorer(saved)
-
-
-def _saved(folder: str) -> LearnedRouter:
-    if not Path(folder).is_dir():
-        raise ConfigurationError(
-            f"--router {folder!r} is neither a router ({', '.join(sorted(ROUTERS))}) nor the folder of a saved one."
-        )
-    return load(folder)
 
 
 def _told(value: float | None) -> str:

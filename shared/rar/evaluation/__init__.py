@@ -5,7 +5,8 @@ from rar.evaluation.data import read_outcomes, read_table, read_texts
 from rar.evaluation.embeddings import embedded
 from rar.evaluation.past import Past, read_memory
 from rar.evaluation.prices import CallPrice, priced
-from rar.evaluation.replay import engine, online, shuffle, stages, static, stream
+from rar.evaluation.recorded import RecordedJudge, RecordedModel, recorded
+from rar.evaluation.replay import engine, replay_online, shuffle, stages, static, stream
 from rar.evaluation.runs import OURS, Online, Run, Stages, Static
 from rar.evaluation.table import Table
 
@@ -15,18 +16,21 @@ __all__ = [
     "Checkpoint",
     "Online",
     "Past",
+    "RecordedJudge",
+    "RecordedModel",
     "Run",
     "Stages",
     "Static",
     "Table",
     "embedded",
     "engine",
-    "online",
     "priced",
     "read_memory",
     "read_outcomes",
     "read_table",
     "read_texts",
+    "recorded",
+    "replay_online",
     "shuffle",
     "stages",
     "static",

@@ -5,37 +5,30 @@ A score is high where the strong model is rather needed; only its order counts.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TypeAlias
-from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
 
-from rar.evaluation.table import Array, Table
+from rar.errors import TrainingDataError
+from rar.evaluation.embeddings import KnownVectors
 from rar.learning.policy import PaperPolicy
-from rar.linear import conjugate_gradients
-from rar.routers import LearnedRouter, StaticRouter
+from rar.linear import Array
+from rar.outcomes import Outcomes
+from rar.routers import KNNRouter, LearnedRouter, StaticRouter, TfidfRouter
 
 Scorer: TypeAlias = Callable[
-    [Table, Table], Array
+    [Outcomes, Outcomes], Array
 ]  # (seen with outcomes, asked) -> scores of what is asked, shape (n,)
 
-_BUCKETS = 2**20
-_WORD = re.compile(r"\w+")
 
-
-def length(_: Table, asked: Table) -> Array:
+def length(_: Outcomes, asked: Outcomes) -> Array:
     """The text's length in characters; on MMLU it equals RouteLLM's best router."""
     return np.array([len(text) for text in asked.texts], np.float64)
 
 
-def group_prior(seen: Table, asked: Table, prior_weight: float = 5.0) -> Array:
+def group_prior(seen: Outcomes, asked: Outcomes, prior_weight: float = 5.0) -> Array:
     """The mean gap of the question's group, drawn towards the overall mean by `prior_weight` questions."""
     assert seen.groups is not None
     assert asked.groups is not None
@@ -46,45 +39,7 @@ def group_prior(seen: Table, asked: Table, prior_weight: float = 5.0) -> Array:
     return np.array([known.get(group, overall) for group in asked.groups])
 
 
-def nearest_neighbours(seen: Table, asked: Table, k: int = 40) -> Array:
-    """The mean gap of the `k` nearest questions by cosine."""
-    assert seen.vectors is not None
-    assert asked.vectors is not None
-    k = min(k, len(seen))
-    scores = np.empty(len(asked))
-    for start in range(0, len(asked), 1_024):
-        similarity = asked.vectors[start : start + 1_024] @ seen.vectors.T
-        nearest = np.argpartition(similarity, -k, axis=1)[:, -k:]
-        scores[start : start + 1_024] = seen.gap[nearest].mean(1)
-    return scores
-
-
-def tfidf_ridge(seen: Table, asked: Table, penalty: float = 3.0) -> Array:
-    """Ridge regression of the gap on TF-IDF of words and word pairs (hashed), solved by conjugate gradients."""
-    rows, terms, counts = _term_counts(seen.texts)
-    used, terms = np.unique(terms, return_inverse=True)
-    if not len(used):
-        return np.zeros(len(asked))
-    idf = np.log((1.0 + len(seen)) / (1.0 + np.bincount(terms))) + 1.0  # smoothed as in scikit-learn
-    values = _normed(rows, counts * idf[terms], len(seen))
-    target = seen.gap - seen.gap.mean()
-
-    def kernel(dual: Array) -> Array:  # X Xᵀ + penalty I
-        weights = _sums(terms, values * dual[rows], len(used))
-        return _sums(rows, values * weights[terms], len(seen)) + penalty * dual
-
-    dual = conjugate_gradients(kernel, target, np.zeros_like(target), steps=50)
-    weights = _sums(terms, values * dual[rows], len(used))
-
-    rows, terms, counts = _term_counts(asked.texts)
-    place = np.searchsorted(used, terms).clip(max=len(used) - 1)
-    known = used[place] == terms
-    rows, place, counts = rows[known], place[known], counts[known]
-    values = _normed(rows, counts * idf[place], len(asked))
-    return _sums(rows, values * weights[place], len(asked))
-
-
-def paper_rule(seen: Table, asked: Table) -> Array:
+def paper_rule(seen: Outcomes, asked: Outcomes) -> Array:
     """The published rule of RAR (arXiv 2411.09837): the verdict on the nearest question where it is near enough."""
     assert seen.vectors is not None
     assert asked.vectors is not None
@@ -97,13 +52,48 @@ def paper_rule(seen: Table, asked: Table) -> Array:
     return scores
 
 
+def nearest_neighbours(seen: Outcomes, asked: Outcomes) -> Array:
+    """`KNNRouter`, on vectors that are known."""
+    return learned(KNNRouter(embedder=KnownVectors(seen, asked)), _within_one(seen), asked)
+
+
+def tfidf_ridge(seen: Outcomes, asked: Outcomes) -> Array:
+    """`TfidfRouter`."""
+    return learned(TfidfRouter(), _within_one(seen), asked)
+
+
+def learned(
+    router: LearnedRouter,
+    seen: Outcomes,
+    asked: Outcomes,
+    told: Callable[[TrainingDataError], None] | None = None,
+) -> Array:
+    """The scores of a router that is fitted to what is seen; equal ones where nothing is to be learned of that.
+
+    Args:
+        told: Of why nothing could be learned.
+    """
+    try:
+        return scored_by(router.fit(seen), asked)
+    except TrainingDataError as error:
+        if told is not None:
+            told(error)
+        return np.zeros(len(asked))
+
+
+def _within_one(seen: Outcomes) -> Outcomes:
+    """With gaps of at most 1, which routers take for sure wins, so that they tell larger ones apart, too."""
+    largest = float(np.abs(seen.gap).max())
+    return seen if largest <= 1.0 else replace(seen, scores=seen.scores / largest)
+
+
 @dataclass(frozen=True)
 class RouterScorer:
     """A static router as a scorer. What is seen is not shown to it: it was fitted before."""
 
     router: StaticRouter
 
-    def __call__(self, seen: Table, asked: Table) -> Array:
+    def __call__(self, seen: Outcomes, asked: Outcomes) -> Array:
         return scored_by(self.router, asked)
 
 
@@ -112,7 +102,7 @@ def of_static_router(router: StaticRouter) -> Scorer:
     return RouterScorer(router)
 
 
-def scored_by(router: StaticRouter, asked: Table) -> Array:
+def scored_by(router: StaticRouter, asked: Outcomes) -> Array:
     """The router's scores of a table, whose vectors it gets where they are by its own embedder."""
     own = getattr(router, "embedder", None)
     if isinstance(router, LearnedRouter) and own is not None and own.id == asked.embedder_id:
@@ -132,7 +122,7 @@ class Baseline:
     scorer: Scorer
     growth: float = 1.25
 
-    def prequential(self, table: Table, start: int = 30) -> Array:
+    def prequential(self, table: Outcomes, start: int = 30) -> Array:
         """Its scores along a stream: fitted to the questions before, whose outcomes it all sees; at first infinite."""
         scores = np.full(len(table), np.inf)
         seen = start
@@ -143,7 +133,7 @@ class Baseline:
         return scores
 
 
-def baselines(table: Table) -> list[Baseline]:
+def baselines(table: Outcomes) -> list[Baseline]:
     """Those that this table allows."""
     found = [Baseline("prompt length", length)]
     if table.groups is not None:
@@ -152,34 +142,3 @@ def baselines(table: Table) -> list[Baseline]:
     if table.vectors is not None:
         found.append(Baseline("k-nearest neighbours", nearest_neighbours, 1.05))
     return found
-
-
-# --- terms ----------------------------------------------------------------------------------------------------------
-
-
-def _term_counts(texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Array]:
-    """Row, term and damped count of every term of every text."""
-    found = [_terms(text) for text in texts]
-    rows = np.repeat(np.arange(len(texts)), [len(terms) for terms, _ in found])
-    return rows, np.concatenate([terms for terms, _ in found]), np.concatenate([counts for _, counts in found])
-
-
-@lru_cache(maxsize=2**16)
-def _terms(text: str) -> tuple[npt.NDArray[np.int64], Array]:
-    words = _WORD.findall(text.lower())
-    counts: Mapping[int, int] = Counter(
-        crc32(term.encode("utf-8", "surrogatepass")) % _BUCKETS for term in [*words, *map(" ".join, pairwise(words))]
-    )
-    terms = np.fromiter(counts, np.int64, len(counts))
-    return terms, 1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))
-
-
-def _normed(rows: npt.NDArray[np.int64], values: Array, n: int) -> Array:
-    """The values of each row scaled to a unit vector."""
-    norms = np.sqrt(_sums(rows, values * values, n))
-    scaled: Array = values / norms[rows]
-    return scaled
-
-
-def _sums(places: npt.NDArray[np.int64], values: Array, n: int) -> Array:
-    return np.asarray(np.bincount(places, values, n), np.float64)

@@ -14,10 +14,9 @@ import numpy as np
 
 import rar
 from rar.evaluation.runs import Arrays
-from rar.evaluation.table import Table
+from rar.outcomes import Outcomes, Replies
 
 FOLDER = "checkpoint"  # in that of the report
-_COLUMNS = ("weak", "strong", "weak_cost", "strong_cost", "tokens", "vectors")
 
 
 class Checkpoint:
@@ -71,12 +70,18 @@ class Checkpoint:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def digest(table: Table) -> str:
-    """A hash of all that a replay of a table depends on."""
-    numbers = (getattr(table, column) for column in _COLUMNS)
-    words = (table.texts, table.groups, table.weak_answers, table.strong_answers, table.weak_id, table.strong_id)
+def digest(outcomes: Outcomes) -> str:
+    """A hash of all that a replay of outcomes depends on."""
+    replies = outcomes.replies or Replies()
+    numbers = (outcomes.scores, outcomes.samples, outcomes.costs, outcomes.vectors, replies.tokens, replies.usd)
+    words = (
+        outcomes.texts,
+        outcomes.groups,
+        None if replies.texts is None else replies.texts.tolist(),
+        outcomes.models,
+    )
     arrays = [b"" if values is None else np.ascontiguousarray(values).tobytes() for values in numbers]
-    return _hash(*map(repr, (*words, table.weak_ratio, table.embedder_id)), *arrays)
+    return _hash(*map(repr, (*words, outcomes.weak_ratio, outcomes.embedder_id)), *arrays)
 
 
 def files_digest(folder: Path) -> str:

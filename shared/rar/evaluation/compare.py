@@ -14,8 +14,8 @@ from rar.evaluation import metrics
 from rar.evaluation.metrics import Calibration, Interval, bootstrap
 from rar.evaluation.rivals import Rival, cost_of, on_grid, rivals_of, sent_at
 from rar.evaluation.runs import OURS, Online, OwnRows, Run, Split, Stages, Static
-from rar.evaluation.table import Array, Table
-from rar.routers.outcomes import exchanged
+from rar.linear import Array
+from rar.outcomes import Outcomes, exchanged
 from rar.values import STRONG
 
 KEPT_WITHIN = 0.005  # of the floor: what chance may take from a second half
@@ -41,11 +41,11 @@ class Facts:
     warnings: tuple[str, ...]  # of models that seem to be exchanged
 
     @classmethod
-    def of(cls, table: Table) -> Facts:
+    def of(cls, table: Outcomes) -> Facts:
         best = metrics.oracle(table.weak, table.strong).mean()
         enough = (table.weak >= table.strong).mean()
         means = [float(mean) for mean in (table.weak.mean(), table.strong.mean(), enough, best)]
-        costs = [float(cost.mean()) for cost in table.call_costs]
+        costs = [float(table.call_costs[:, model].mean()) for model in (0, -1)]
         unit = "USD" if table.in_usd else "strong calls"
         came = table.cost_from or ("recorded" if table.in_usd else "no price is known")
         warnings = [warning for warning in (exchanged(table), _dearer(*costs)) if warning is not None]
@@ -135,9 +135,8 @@ def summarise_online(
     """
     table, runs = result.table, result.runs
     n, strong = len(table), table.strong
-    calls = result.strong_calls
     costs = result.mean_of([run.costs for run in runs])
-    always = table.call_costs[1]
+    always = table.call_costs[:, -1]
     cost = bootstrap(metrics.ratio(costs, always), n, samples=samples)
     ours = result.scores
     known = _calibration(runs)
@@ -148,7 +147,7 @@ def summarise_online(
         facts=Facts.of(table),
         floor=result.quality,
         realised=bootstrap(metrics.ratio(ours, strong), n, samples=samples),
-        saved=bootstrap(metrics.ratio(1.0 - calls, np.ones(n)), n, samples=samples),
+        saved=bootstrap(metrics.ratio(1.0 - result.strong_calls, np.ones(n)), n, samples=samples),
         net_cost=cost,
         net_saved=Interval(1.0 - cost.value, 1.0 - cost.high, 1.0 - cost.low),
         spent=float(costs.sum()),
@@ -165,7 +164,7 @@ def summarise_online(
         perf_gain=metrics.perf_gain(float(ours.mean()), float(strong.mean())),
         cost_save=1.0 - cost.value,
         gap_to_oracle=metrics.gap_to_oracle(ours, table.weak, strong),
-        aiq=_aiq_of_point(table, float(calls.mean()), float(ours.mean())),
+        aiq=_aiq_of_point(table, float(result.strong_calls.mean()), float(ours.mean())),
         ece=known.ece,
         rivals=tuple(rivals_of(result, {**({} if paper is None else {PAPER: paper}), **(others or {})}, samples)),
         own_rows=result.own_rows,
@@ -212,7 +211,7 @@ class FloorsSummary:
         return {"floors": [summary.as_dict() for summary in self.floors]}
 
 
-def _aiq_of_point(table: Table, share: float, mean: float) -> float:
+def _aiq_of_point(table: Outcomes, share: float, mean: float) -> float:
     """AIQ of a router that is one point, with the single models beside it, over strong shares from 0 to 1."""
     return metrics.aiq(np.array([0.0, share, 1.0]), np.array([table.weak.mean(), mean, table.strong.mean()]), 0.0, 1.0)
 
@@ -271,7 +270,7 @@ def summarise_static(result: Static, *, floors: Sequence[float] = (), samples: i
     return StaticSummary(Facts.of(result.table), asked, halves, left_out, result.own_rows)
 
 
-def _with_bounds(table: Table, split: Split) -> dict[str, Array]:
+def _with_bounds(table: Outcomes, split: Split) -> dict[str, Array]:
     """The scores of a split, with those of chance, of an ideal static router and of the oracle."""
     gap = table.gap[split.rows]
     bounds = {"ideal static router": (gap > 0.0).astype(float), "oracle": gap}
@@ -320,12 +319,12 @@ def _scored(result: Static, splits: Sequence[Split], floors: Sequence[float], sa
     return tuple(rows)
 
 
-def _net_saved(score: Array, asked: Table, floor: float) -> float:
+def _net_saved(score: Array, asked: Outcomes, floor: float) -> float:
     """Of a router that only serves, with the strong calls that keep the floor; NaN where none do."""
     share = metrics.calls_to_keep(score, asked.weak, asked.strong, floor)
     if np.isnan(share):
         return share
-    return 1.0 - float(cost_of(asked, sent_at(score, share)).sum() / asked.call_costs[1].sum())
+    return 1.0 - float(cost_of(asked, sent_at(score, share)).sum() / asked.call_costs[:, -1].sum())
 
 
 def _difference(ours: Callable[[Array], Array], theirs: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -390,7 +389,7 @@ def _by_stage(result: Stages, samples: int) -> tuple[Stage, ...]:
     return tuple(_stage(result.table, at, runs, samples) for at, runs in enumerate(zip(*result.runs, strict=True)))
 
 
-def _stage(table: Table, at: int, runs: Sequence[Run], samples: int) -> Stage:
+def _stage(table: Outcomes, at: int, runs: Sequence[Run], samples: int) -> Stage:
     agreement = np.zeros(len(table))
     for run in runs:
         agreement[run.rows] += run.good / len(runs)

@@ -19,8 +19,9 @@ import numpy as np
 
 from rar.errors import EvaluationDataError
 from rar.evaluation.files import Row, is_memory, records
+from rar.evaluation.past import read_memory
 from rar.evaluation.table import Table
-from rar.routers.outcomes import Outcomes
+from rar.outcomes import Outcomes
 
 TEXT_COLUMNS = ("text", "question", "prompt")  # tried in this order where no text column is named
 _ENDINGS = {
@@ -127,16 +128,14 @@ def read_texts(path: str | Path, *, text: str | None = None, limit: int | None =
 
 
 def _of_memory(path: Path, models: Sequence[str] | None, limit: int | None) -> Outcomes:
-    from rar.evaluation.past import read_memory  # noqa: PLC0415 - it makes tables of this module
-
     if models is not None:
         raise EvaluationDataError(str(path), "a memory knows the models of its calls; leave models out")
     past = read_memory(path)
     if not past.texts:
         found = "it was kept with store_text=False, and routers learn from texts; those that look at embeddings alone "
-        raise EvaluationDataError(str(path), found + "learn from `Outcomes.of_table(read_memory(path).table)`")
+        raise EvaluationDataError(str(path), found + "learn from `read_memory(path).table`")
     n = len(past.table)
-    return Outcomes.of_table(past.table.take(range(n if limit is None else min(limit, n))))
+    return past.table.take(range(n if limit is None else min(limit, n)))
 
 
 class _Builder:
@@ -188,7 +187,7 @@ class _Builder:
         self.values = {name: [] for name in self._columns}
         return self._template(line, row)
 
-    def _tags(self) -> tuple[str, ...] | None:
+    def _groups(self) -> tuple[str, ...] | None:
         return tuple(self.values["groups"]) if self.group is not None else None
 
     def _template(self, line: int, row: Row) -> Callable[[int, Row], str]:
@@ -244,10 +243,13 @@ class _Pair(_Builder):
         tokens = [made.pop(column, None) for column in _TOKENS]
         if all(counts is not None for counts in tokens):
             made["tokens"] = np.array(tokens).reshape(2, 2, -1).transpose(2, 0, 1)
+        answers = [made.pop(f"{role}_answers", None) for role in self.models]
+        if all(said is not None for said in answers):
+            made["answers"] = tuple(answers)
         if not any(made["strong"]):
             found = "the strong model never scored above 0, so no share of its quality can be kept"
             raise EvaluationDataError(self.where, found, column=strong)
-        return Table(tuple(self.texts), weak_id=weak, strong_id=strong, name=name, **made)
+        return Table.of_scores(tuple(self.texts), weak_id=weak, strong_id=strong, name=name, **made)
 
 
 # --- any number of models -------------------------------------------------------------------------------------------
@@ -293,7 +295,7 @@ class _Scores(_Builder):
             samples.mean(2),
             tuple(self.models.values()),
             samples=samples if self._samples else None,
-            tags=self._tags(),
+            groups=self._groups(),
             costs=np.array(costs).T if costs else None,
             name=name,
         )
@@ -344,7 +346,7 @@ class _Battles(_Builder):
         if not self.texts:
             raise EvaluationDataError(self.where, f"no battle is between two of the models {list(self.named or ())}")
         battles = [self.values[column] for column in _BATTLE]
-        return replace(Outcomes.of_battles(self.texts, *battles, models=self.named, name=name), tags=self._tags())
+        return replace(Outcomes.of_battles(self.texts, *battles, models=self.named, name=name), groups=self._groups())
 
     def _read(self, name: str) -> Callable[[int, Row, str], Any]:
         return self._winner if name == "winner" else super()._read(name)
@@ -369,7 +371,7 @@ class _Wins(_Builder):
 
     def outcomes(self, name: str) -> Outcomes:
         found = Outcomes.of_wins(self.texts, self.values[_WIN], weak=self.weak, strong=self.strong)
-        return replace(found, tags=self._tags(), name=name)
+        return replace(found, groups=self._groups(), name=name)
 
     def _number(self, line: int, row: Row, column: str) -> float:
         number = super()._number(line, row, column)

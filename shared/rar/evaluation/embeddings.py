@@ -9,17 +9,18 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from rar.caching import cached_file
 from rar.embedding import Embedder, as_embedder
 from rar.errors import ConfigurationError
-from rar.evaluation.table import Table
 from rar.naming import shown
+from rar.outcomes import Outcomes
 from rar.values import Vector
 
+T = TypeVar("T", bound=Outcomes)
 _CHUNK = 256  # texts after which what was embedded is on disk
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
@@ -79,7 +80,7 @@ class DiskCachedEmbedder:
 class KnownVectors:
     """The embedder of tables whose vectors are known: it looks texts up and embeds none."""
 
-    def __init__(self, *tables: Table) -> None:
+    def __init__(self, *tables: Outcomes) -> None:
         self._vectors: dict[str, Vector] = {}
         for table in tables:
             if table.vectors is None:
@@ -91,8 +92,8 @@ class KnownVectors:
         return np.array([self._vectors[text] for text in texts], np.float32).reshape(len(texts), self.dim)
 
 
-def embedded(table: Table, embedder: Any = "minilm", *, progress: Progress | None = None) -> Table:
-    """`table` with the vectors of its texts, as it is where it has them. They are kept in the user's cache folder."""
+def embedded(table: T, embedder: Any = "minilm", *, progress: Progress | None = None) -> T:
+    """Outcomes with the vectors of their texts, as they are where they have them. A user's cache folder keeps them."""
     if table.vectors is not None:
         return table
     cached = DiskCachedEmbedder(as_embedder(embedder), progress=progress)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.errors import ConfigurationError
-from rar.evaluation.table import Array
+from rar.linear import Array
 
 _CELLS = 4_000_000  # weights that are held in memory at a time
 

@@ -74,7 +74,7 @@ def past_of(memory: Memory, *, namespace: str | None = None, since: float = 0.0)
     spending = memory.spending(namespace, since=since)
     usd = {role: _mean_usd(spending, role) for role in (WEAK, STRONG)}
     n = len(rows)
-    table = Table(
+    table = Table.of_scores(
         tuple(found.text or found.id for found, _ in rows),
         np.array([float(ok) for _, ok in rows]),
         np.ones(n),

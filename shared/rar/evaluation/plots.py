@@ -13,7 +13,7 @@ from rar.evaluation.compare import PAPER, FloorsSummary, OnlineSummary, StagesSu
 from rar.evaluation.metrics import Interval
 from rar.evaluation.rivals import GRID
 from rar.evaluation.runs import OURS, Online, OwnRows
-from rar.evaluation.table import Array
+from rar.linear import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,51 +1,130 @@
-"""Models and a judge that were recorded: an answer costs nothing, but is counted."""
+"""Models and a judge that were recorded: an answer costs nothing, but says what it cost, and is counted."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
+from rar.errors import EvaluationDataError
 from rar.evaluation.prices import tokens_of
 from rar.evaluation.runs import Counts
-from rar.evaluation.table import Table
 from rar.learning.judges import Verdict
+from rar.outcomes import Outcomes
 from rar.strategy import Steps
-from rar.values import WEAK, Call, Reply, Request, Usage
+from rar.values import Call, Reply, Request, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Where in its outcomes a reply stands."""
+
+    row: int
+    model: int
+    sample: int = 0
 
 
 class RecordedModel:
-    """One model of a table. `request.options["row"]` says what is asked; `calls` counts by purpose and row."""
+    """One model of recorded outcomes. It answers a question of theirs with the recorded reply, its tokens and its cost.
 
-    def __init__(self, table: Table, role: str) -> None:
-        self.id = table.weak_id if role == WEAK else table.strong_id
+    Which question is asked, a request's key says, or `request.options["row"]` where a text stands in several rows.
+    A call that asks for no sampling gets a row's first sample, one with a seed always the same, others each the next.
+    `calls` counts by purpose and row.
+
+    Args:
+        model: Its name in `outcomes`; `"weak"` and `"strong"` are the first and the last.
+    """
+
+    def __init__(self, outcomes: Outcomes, model: str) -> None:
+        names = outcomes.models if model in outcomes.models else outcomes.roles
+        if model not in names:
+            raise EvaluationDataError(outcomes.name, f"there is no model {model!r} among {list(outcomes.models)}")
+        self.outcomes, self._column = outcomes, names.index(model)
+        self.id = outcomes.models[self._column]
         self.calls: dict[str, Counts] = {}
-        self.table, self._role = table, role
-        self._answers = table.weak_answers if role == WEAK else table.strong_answers
-        self._tokens = tokens_of(table, role).astype(int).tolist()
+        self._drawn: dict[int, int] = {}  # samples handed out, by row
+        self._lock = threading.Lock()
+        self._tokens = tokens_of(outcomes, self._column).astype(int)
 
     def call(self, call: Call) -> Reply:
-        row: int = call.request.options["row"]
-        counts = self.calls.get(call.purpose)
-        if counts is None:
-            counts = self.calls[call.purpose] = np.zeros(len(self.table), np.int64)
-        counts[row] += 1
-        text = self._answers[row] if self._answers else f"{self._role} answer to question {row}"
-        return Reply(call.model, text, usage=Usage(*self._tokens[row]), model_id=self.id)
+        row = row_of(self.outcomes, call.request)
+        sample = self._count(call, row)
+        replies, at = self.outcomes.replies, (row, self._column, sample)
+        usd = replies.at("usd", *at) if replies is not None else None
+        if usd is None and self.outcomes.in_usd:
+            usd = self.outcomes.call_costs[row, self._column]
+        text = replies.at("texts", *at) if replies is not None else None
+        into, out = self._tokens[row] if self._tokens.ndim == 2 else self._tokens[row, sample % self._tokens.shape[1]]
+        return Reply(
+            call.model,
+            f"{self.outcomes.roles[self._column]} answer to question {row}" if text is None else str(text),
+            usage=Usage(int(into), int(out)),
+            model_id=self.id,
+            native=Recorded(*at),
+            seconds=None if replies is None else replies.at("seconds", *at),
+            usd=None if usd is None else float(usd),
+        )
 
     async def acall(self, call: Call) -> Reply:
         return self.call(call)
 
+    def _count(self, call: Call, row: int) -> int:
+        """The sample that this call gets."""
+        with self._lock:
+            counts = self.calls.get(call.purpose)
+            if counts is None:
+                counts = self.calls[call.purpose] = np.zeros(len(self.outcomes), np.int64)
+            counts[row] += 1
+            if call.sampling is None:
+                return 0
+            if call.sampling.seed is not None:
+                return call.sampling.seed
+            self._drawn[row] = self._drawn.get(row, 0) + 1
+            return self._drawn[row]
+
 
 @dataclass(frozen=True)
 class RecordedJudge:
-    """The weak answer agrees where its score is at least the strong one's."""
+    """Any two replies of recorded models agree where the candidate's score is at least the reference's. Costs nothing.
 
-    table: Table
+    Its gap is the one score less the other, so that it grades.
+    """
+
+    outcomes: Outcomes
     name: str = "recorded"
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
-        row: int = request.options["row"]
-        weak, strong = float(self.table.weak[row]), float(self.table.strong[row])
-        return Verdict(weak >= strong, self.name, gap=strong - weak, reference=strong)
+        row = row_of(self.outcomes, request)
+        expected, found = (self.quality(row, reply) for reply in (reference, candidate))
+        return Verdict(found >= expected, self.name, gap=expected - found, reference=expected)
         yield []  # makes this a generator
+
+    def quality(self, row: int, reply: Reply) -> float:
+        """The score of a reply to the question of a row: of its own sample, where each has one."""
+        outcomes, at = self.outcomes, reply.native
+        if isinstance(at, Recorded) and outcomes.samples is not None:
+            return float(outcomes.samples[row, at.model, at.sample % outcomes.samples.shape[2]])
+        names = outcomes.models if reply.model_id in outcomes.models else outcomes.roles
+        name = reply.model_id if reply.model_id in outcomes.models else reply.model
+        return float(outcomes.scores[row, names.index(name)])
+
+
+def recorded(outcomes: Outcomes) -> dict[str, RecordedModel]:
+    """All models of outcomes by what a router calls them."""
+    return {role: RecordedModel(outcomes, model) for role, model in zip(outcomes.roles, outcomes.models, strict=True)}
+
+
+def row_of(outcomes: Outcomes, request: Request) -> int:
+    """The row that a request asks about.
+
+    Raises:
+        EvaluationDataError: It is in none of them.
+    """
+    row = request.options.get("row")
+    if row is None:
+        text = request.key if request.key is not None else request.messages[-1].text if request.messages else ""
+        row = outcomes.places.get(text)
+    if row is None:
+        raise EvaluationDataError(outcomes.name, "a question was asked that is in none of its rows")
+    return int(row)

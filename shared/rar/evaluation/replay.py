@@ -1,15 +1,25 @@
 """Replays: recorded outcomes through the real engine, every call of it counted.
 
-`stream` lets questions arrive in order, one by one, at a router that knows nothing yet; `online` does so for several
-shuffles, and `stages` lets the same questions come again and again. `static` has questions scored that were never seen.
-The models are recorded: an answer costs nothing but is counted, and the judge's verdict, weak score at least the strong
-one's, is looked up only when both models were called for it.
+`stream` lets questions arrive in order, one by one, at a router that knows nothing yet; `replay_online` does so for
+several shuffles, and `stages` lets the same questions come again and again. `static` has questions scored that were
+never seen. The first model of the outcomes is the weak one, the last the strong one, those between are named. All are
+recorded: an answer costs nothing, but is counted with what it did cost. The judge compares recorded scores, and only of
+models that were called.
+
+Arguments that replays share:
+
+- `table`: the questions, with the outcomes of all models. `embedder` is that of a table without vectors.
+- `quality` and `policy` are the router's, and so are all further options. Guides are off unless given: recorded data
+  has no guided answers. `judge` is `RecordedJudge`, and `prices` are the recorded ones, unless given.
+- `seed`: of shuffles, splits and routers, which draw their audits by it.
+- `progress`: told how far the replay is.
+- `checkpoint`: keeps finished parts. It knows the arguments above; its `inputs` must tell further options apart.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,44 +34,40 @@ from rar.evaluation.baselines import RouterScorer, Scorer, baselines, paper_rule
 from rar.evaluation.checkpoint import Checkpoint, digest
 from rar.evaluation.embeddings import KnownVectors, Progress, embedded
 from rar.evaluation.prices import engine_prices
-from rar.evaluation.recorded import RecordedJudge, RecordedModel
+from rar.evaluation.recorded import RecordedJudge, RecordedModel, recorded
 from rar.evaluation.runs import OURS, Arrays, Online, Rows, Run, Split, Stages, Static, own_rows_of
-from rar.evaluation.table import Array, Table
 from rar.learning.policy import Policy
+from rar.linear import Array
+from rar.outcomes import Outcomes
 from rar.router import Router
 from rar.strategy import Steps
 from rar.values import STRONG, WEAK, Answer, Choice, Decision, Request, Route, question
 
 
 def stream(
-    table: Table,
+    table: Outcomes,
     *,
     quality: float = 0.95,
     policy: str | Policy = "floor",
     seed: int = 0,
     progress: Progress | None = None,
     what: str = "online",
+    changes: Mapping[int, Callable[[Router], None]] | None = None,
     **options: Any,
 ) -> Run:
     """Let the questions of `table`, which has vectors, arrive in its order at a new router that learns inline.
 
     Args:
-        table: What is asked, in this order.
-        quality: Asked of the router.
-        policy: Of the router.
-        seed: Of the router: draws its audits.
-        progress: Told how many questions were asked, as `what`.
-        what: See `progress`.
-        options: More for the `Router`. Guides are off unless given: recorded data has no guided answers. `judge` is
-            `RecordedJudge` unless given.
+        what: As what progress is told.
+        changes: What is done to the router before the question at a position, as where prices change.
     """
-    models = {role: RecordedModel(table, role) for role in (WEAK, STRONG)}
+    models = recorded(table)
     with _router(table, models, quality=quality, policy=policy, seed=seed, **options) as router:
-        return _pass(router, models, np.arange(len(table)), progress, what)
+        return _pass(router, models, np.arange(len(table)), progress, what, changes)
 
 
-def online(
-    table: Table,
+def replay_online(
+    table: Outcomes,
     *,
     quality: float = 0.95,
     shuffles: int = 5,
@@ -75,15 +81,7 @@ def online(
     """Prequential: `stream` from a cold start over each of several shuffles of `table`, every question once.
 
     Args:
-        table: The questions.
-        quality: Asked of the router.
         shuffles: At least 1. The k-th has the order `shuffle(table, seed + k)`, whatever the other arguments.
-        policy: Of the router.
-        embedder: Of a table without vectors.
-        seed: Of shuffles and routers.
-        progress: Told how many questions were asked.
-        checkpoint: Keeps finished shuffles. It knows the arguments above; its `inputs` must tell `options` apart.
-        options: More for `stream`.
     """
     _at_least_one("shuffles", shuffles)
     table = embedded(table, embedder, progress=progress)
@@ -106,7 +104,7 @@ def online(
 
 
 def stages(
-    table: Table,
+    table: Outcomes,
     *,
     quality: float = 0.95,
     stages: int = 5,
@@ -121,16 +119,8 @@ def stages(
     """The protocol of the RAR paper: one router is asked all questions in each stage, in a new order each time.
 
     Args:
-        table: The questions.
-        quality: Asked of the router.
         stages: At least 1.
         shuffles: At least 1; each begins with a new router.
-        policy: Of the router.
-        embedder: Of a table without vectors.
-        seed: Of shuffles and routers.
-        progress: Told how many questions were asked.
-        checkpoint: As of `online`.
-        options: More for the router.
     """
     _at_least_one("stages", stages)
     _at_least_one("shuffles", shuffles)
@@ -139,7 +129,7 @@ def stages(
 
     def one(k: int) -> Arrays:
         chance = np.random.default_rng(seed + k)
-        models = {role: RecordedModel(table, role) for role in (WEAK, STRONG)}
+        models = recorded(table)
         found: Arrays = {}
         with _router(table, models, quality=quality, policy=policy, seed=seed + k, **options) as router:
             for stage in range(stages):
@@ -160,7 +150,7 @@ def stages(
     return Stages(table, quality, tuple(runs))
 
 
-def shuffle(table: Table, seed: int) -> Rows:
+def shuffle(table: Outcomes, seed: int) -> Rows:
     """A random order of a table's rows."""
     return np.random.default_rng(seed).permutation(len(table))
 
@@ -169,7 +159,7 @@ def shuffle(table: Table, seed: int) -> Rows:
 
 
 def static(
-    table: Table,
+    table: Outcomes,
     *,
     quality: float = 0.95,
     splits: int = 3,
@@ -186,18 +176,11 @@ def static(
     """Score each question by what was learned from others: random halves, and whole groups left out.
 
     Args:
-        table: The questions.
-        quality: Asked of the router.
         splits: Halvings.
         folds: Parts into which the groups are dealt.
-        policy: Of the router.
-        embedder: Of a table without vectors.
-        scorers: What is compared, by name. None: the router itself (`engine`) as "RAR", and `baselines`.
+        scorers: What is compared, by name. None: the router itself (`engine`) as "RAR", and `baselines`. A checkpoint
+            must be told of scorers of equal names apart.
         more: Scorers beside those.
-        seed: Of halvings, folds and routers.
-        progress: Told how many fits are done.
-        checkpoint: Keeps finished splits; as of `online`, and `inputs` must tell scorers of equal names apart.
-        options: More for `engine`.
     """
     _at_least_one("splits", splits)
     table = embedded(table, embedder, progress=progress)
@@ -222,7 +205,7 @@ def static(
 
 
 def _splits(
-    table: Table,
+    table: Outcomes,
     parts: Sequence[tuple[Rows, Rows]],
     scorers: Mapping[str, Scorer],
     progress: Progress | None,
@@ -277,8 +260,8 @@ def engine(*, quality: float = 0.95, policy: str | Policy = "floor", seed: int =
     Its score is one less its confidence in the weak model; 1 where it has none.
     """
 
-    def score(seen: Table, asked: Table) -> Array:
-        models = {role: RecordedModel(seen, role) for role in (WEAK, STRONG)}
+    def score(seen: Outcomes, asked: Outcomes) -> Array:
+        models = recorded(seen)
         both = KnownVectors(seen, asked)
         settings: dict[str, Any] = {"learning_budget": None, **options}
         with _router(seen, models, embedder=both, quality=quality, policy=policy, seed=seed, **settings) as router:
@@ -302,7 +285,7 @@ class _AlwaysStrong:
 
 
 @contextmanager
-def _router(table: Table, models: Mapping[str, Model], **options: Any) -> Iterator[Router]:
+def _router(table: Outcomes, models: Mapping[str, Model], **options: Any) -> Iterator[Router]:
     """A router whose every warning is an error: what it survives while serving would make a replay measure nothing."""
     clock = count(0.0, 0.1)  # so much time passes between any two looks at it
     defaults: dict[str, Any] = {
@@ -317,7 +300,8 @@ def _router(table: Table, models: Mapping[str, Model], **options: Any) -> Iterat
     trouble = _Trouble()
     logging.getLogger("rar").addHandler(trouble)
     try:
-        with Router(models[WEAK], models[STRONG], **{**defaults, **options}) as router:
+        others = {role: model for role, model in models.items() if role not in (WEAK, STRONG)}
+        with Router(models[WEAK], models[STRONG], models=others, **{**defaults, **options}) as router:
             yield router
     finally:
         logging.getLogger("rar").removeHandler(trouble)
@@ -344,13 +328,16 @@ def _pass(
     order: Rows,
     progress: Progress | None = None,
     what: str = "",
+    changes: Mapping[int, Callable[[Router], None]] | None = None,
 ) -> Run:
-    """Ask the questions of the models' table in `order`; calls are counted from 0."""
-    table = models[WEAK].table
+    """Ask the questions of the models' outcomes in `order`; calls are counted from 0."""
+    table = models[WEAK].outcomes
     for model in models.values():
         model.calls = {}
     decisions: list[Decision] = []
-    for row in order:
+    for at, row in enumerate(order.tolist()):
+        if changes is not None and at in changes:
+            changes[at](router)
         decision = router.decide(question(table.texts[row], options={"row": row}))
         choice = decision.choice
         reply = choice.reply if isinstance(choice, Answer) else models[decision.model].call(decision.call)
@@ -362,7 +349,7 @@ def _pass(
     return Run(
         table.take(order),
         order,
-        np.array([decision.model == STRONG for decision in decisions]),
+        np.array([decision.model for decision in decisions], np.str_),
         {(role, purpose): counts[order] for role, model in models.items() for purpose, counts in model.calls.items()},
         np.array([np.nan if chance is None else chance for chance in confidence], np.float64),
         tuple(decision.choice.reason for decision in decisions),

@@ -12,7 +12,9 @@ from rar.evaluation import metrics
 from rar.evaluation.baselines import baselines
 from rar.evaluation.metrics import Interval, bootstrap
 from rar.evaluation.runs import Online
-from rar.evaluation.table import Array, Table
+from rar.linear import Array
+from rar.outcomes import Outcomes
+from rar.values import STRONG
 
 GRID = np.linspace(0.0, 1.0, 101)  # shares of strong calls at which curves are kept
 
@@ -53,12 +55,9 @@ def rivals_of(result: Online, others: Mapping[str, Online], samples: int) -> lis
     """
     table = result.table
     made = _Rivals(result, samples)
-    weak_cost, strong_cost = table.call_costs
-    found = [
-        made.alone("weak only", 0.0, table.weak, weak_cost),
-        made.alone("strong only", 1.0, table.strong, strong_cost),
-        made.mix("random mix"),
-    ]
+    single = zip(table.roles, table.scores.T, table.call_costs.T, strict=True)
+    found = [made.alone(f"{role} only", float(role == STRONG), scores, costs) for role, scores, costs in single]
+    found.append(made.mix("random mix"))
     for name, other in others.items():
         costs = other.mean_of([run.costs for run in other.runs])
         found.append(made.point(name, float(other.strong_calls.mean()), other.scores, costs))
@@ -88,7 +87,7 @@ class _Rivals:
         mean = float(scores.mean())
         recovered = float(metrics.pgr(mean, table.weak.mean(), table.strong.mean()))
         gap = metrics.gap_to_oracle(scores, table.weak, table.strong)
-        saved = 1.0 - float(costs.sum() / table.call_costs[1].sum())
+        saved = 1.0 - float(costs.sum() / table.call_costs[:, -1].sum())
         return Rival(name, calls, mean / float(table.strong.mean()), recovered, gap, saved, **more)
 
     def mix(self, name: str) -> Rival:
@@ -130,10 +129,9 @@ class _Rivals:
         return 1.0 - metrics.calls_for(metrics.Curve(line[:, 0], line[:, 1]), float(self.result.scores.mean()))
 
 
-def cost_of(table: Table, sent: Array) -> Array:
+def cost_of(table: Outcomes, sent: Array) -> Array:
     """What each question costs a router that sends it to the strong model with that chance, and else to the weak."""
-    weak, strong = table.call_costs
-    cost: Array = sent * strong + (1.0 - sent) * weak
+    cost: Array = sent * table.call_costs[:, -1] + (1.0 - sent) * table.call_costs[:, 0]
     return cost
 
 
@@ -149,14 +147,14 @@ def sent_at(score: Array, share: float) -> Array:
     return sent
 
 
-def on_grid(score: Array, table: Table) -> Array:
+def on_grid(score: Array, table: Outcomes) -> Array:
     """The score's curve at the shares of `GRID`, relative to the strong model."""
     found = metrics.curve(score, table.weak, table.strong)
     kept: Array = np.interp(GRID, found.share, found.quality) / table.strong.mean()
     return kept
 
 
-def _mixed(table: Table, calls: float, scores: Array, share: float) -> Array:
+def _mixed(table: Outcomes, calls: float, scores: Array, share: float) -> Array:
     """A router mixed at random with a single model until it makes `share` strong calls."""
     other, end = (table.strong, 1.0) if share > calls else (table.weak, 0.0)
     part = (share - calls) / (end - calls) if end != calls else 0.0

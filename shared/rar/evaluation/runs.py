@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rar.evaluation.table import Array, Table
+from rar.linear import Array
+from rar.outcomes import Outcomes
 from rar.routers import LearnedRouter
-from rar.values import STRONG, WEAK
+from rar.values import STRONG
 from rar.words import AUDIT
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
@@ -26,30 +27,38 @@ class Run:
     """What happened to each question of a stream, in the order in which they came. All arrays have shape `(n,)`.
 
     Args:
-        table: The questions in that order.
+        table: The questions in that order, with the outcomes of all models.
         rows: Their places in the table that was given.
-        strong: Whether the strong model's answer was served.
+        served: Role of the model whose answer was served.
         calls: How often a role was called for a purpose, for example `calls["strong", "audit"]`.
         confidence: What the router held the chance to be that the weak model is good enough; NaN where it held none.
         reasons: Why it decided so.
     """
 
-    table: Table
+    table: Outcomes
     rows: Rows = field(repr=False)
-    strong: npt.NDArray[np.bool_] = field(repr=False)
+    served: npt.NDArray[np.str_] = field(repr=False)
     calls: Mapping[tuple[str, str], Counts] = field(repr=False)
     confidence: Array = field(repr=False)
     reasons: tuple[str, ...] = field(repr=False)
 
     @property
+    def strong(self) -> npt.NDArray[np.bool_]:
+        """Whether the strong model's answer was served."""
+        strong: npt.NDArray[np.bool_] = self.served == STRONG
+        return strong
+
+    @property
     def scores(self) -> Array:
         """The scores of what was served."""
-        return np.where(self.strong, self.table.strong, self.table.weak)
+        columns = [self.table.roles.index(role) for role in self.served.tolist()]
+        scores: Array = self.table.scores[np.arange(len(self.table)), columns]
+        return scores
 
     @property
     def good(self) -> npt.NDArray[np.bool_]:
         """Whether what was served was as good as the strong model's answer."""
-        good: npt.NDArray[np.bool_] = self.strong | (self.table.weak >= self.table.strong)
+        good: npt.NDArray[np.bool_] = self.strong | (self.scores >= self.table.strong)
         return good
 
     @property
@@ -65,15 +74,15 @@ class Run:
 
     @property
     def costs(self) -> Array:
-        """What each question cost with what was learned from it: all calls, weak ones too, as `Table.call_costs`."""
-        weak, strong = self.table.call_costs
-        total: Array = self.of(STRONG) * strong + self.of(WEAK) * weak
+        """What each question cost with what was learned from it: all calls of all models, as `Outcomes.call_costs`."""
+        calls = np.stack([self.of(role) for role in self.table.roles], 1)
+        total: Array = (calls * self.table.call_costs).sum(1)
         return total
 
     @property
     def always_strong_costs(self) -> Array:
         """What each question would have cost without a router."""
-        return self.table.call_costs[1]
+        return self.table.call_costs[:, -1]
 
     def realised(self, rows: slice = slice(None)) -> float:
         """Served scores over the strong model's, of `rows` of the stream."""
@@ -83,29 +92,49 @@ class Run:
         """Share of strong calls saved: serving, shadow, guide, judge and audit calls count; below 0 if it cost more."""
         return 1.0 - float(self.of(STRONG)[rows].mean())
 
-    def net_saved(self) -> float:
+    def cost_ratio(self, rows: slice = slice(None)) -> float:
+        """Cost of all calls, learning paid, over what always asking the strong model would have cost."""
+        return float(self.costs[rows].sum()) / max(float(self.always_strong_costs[rows].sum()), 1e-300)
+
+    def net_saved(self, rows: slice = slice(None)) -> float:
         """Share of always-strong's cost that is saved, learning and weak calls paid; below 0 if it cost more."""
-        return 1.0 - float(self.costs.sum()) / max(float(self.always_strong_costs.sum()), 1e-300)
+        return 1.0 - self.cost_ratio(rows)
+
+    def shares(self, rows: slice = slice(None)) -> dict[str, float]:
+        """Share of questions that each model's answer was served to, by role."""
+        return {role: float((self.served[rows] == role).mean()) for role in self.table.roles}
+
+    def call_shares(self, rows: slice = slice(None)) -> dict[str, float]:
+        """Calls of each model a question, whatever they were for, by role."""
+        return {role: float(self.of(role)[rows].mean()) for role in self.table.roles}
 
     def served_strong(self, rows: slice = slice(None)) -> float:
         """Share of questions that the strong model's answer was served to."""
         return float(self.strong[rows].mean())
+
+    def part(self, rows: slice) -> Run:
+        """Some of the stream's questions."""
+        places = np.arange(len(self.table))[rows]
+        calls = {name: counts[places] for name, counts in self.calls.items()}
+        reasons = tuple(self.reasons[place] for place in places)
+        kept = (self.rows[places], self.served[places], calls, self.confidence[places], reasons)
+        return Run(self.table.take(places), *kept)
 
     # --- on disk ---
 
     def arrays(self) -> Arrays:
         """The run without its table."""
         counts = {f"{role} {purpose}": found for (role, purpose), found in self.calls.items()}
-        facts = {"rows": self.rows, "strong": self.strong, "confidence": self.confidence}
+        facts = {"rows": self.rows, "served": self.served, "confidence": self.confidence}
         return {**facts, "reasons": np.array(self.reasons, np.str_), **counts}
 
     @classmethod
-    def of_arrays(cls, table: Table, arrays: Arrays) -> Run:
+    def of_arrays(cls, table: Outcomes, arrays: Arrays) -> Run:
         """The run of which `arrays` came, on the same table."""
-        named = ("rows", "strong", "confidence", "reasons")
+        named = ("rows", "served", "confidence", "reasons")
         calls = {(*name.split(" "),): counts for name, counts in arrays.items() if name not in named}
-        rows, strong, confidence, reasons = (arrays[name] for name in named)
-        return cls(table.take(rows), rows, strong, calls, confidence, tuple(reasons.tolist()))  # type: ignore[arg-type]
+        rows, served, confidence, reasons = (arrays[name] for name in named)
+        return cls(table.take(rows), rows, served, calls, confidence, tuple(reasons.tolist()))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -116,16 +145,16 @@ class OwnRows:
     share: float | None
 
 
-def own_rows_of(name: str, router: object, table: Table) -> OwnRows | None:
+def own_rows_of(name: str, router: object, table: Outcomes) -> OwnRows | None:
     """What a router says of `table`; None of one that learns nothing from outcomes."""
     return OwnRows(name, router.saw(table.texts)) if isinstance(router, LearnedRouter) else None
 
 
 @dataclass(frozen=True)
 class Online:
-    """Runs over several shuffles of one table, each from a cold start or with a static router."""
+    """Runs over several shuffles of the same outcomes, each from a cold start or with a static router."""
 
-    table: Table
+    table: Outcomes
     quality: float
     runs: tuple[Run, ...]
     own_rows: OwnRows | None = None  # of the static router
@@ -144,6 +173,16 @@ class Online:
     def saved(self) -> Array:
         """Share of strong calls saved by each run."""
         return np.array([run.saved() for run in self.runs])
+
+    @property
+    def cost_ratios(self) -> Array:
+        """Cost of each run, learning paid, over that of always asking the strong model."""
+        return np.array([run.cost_ratio() for run in self.runs])
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of questions that each model's answer was served to, over the runs, by role."""
+        return {role: float(np.mean([run.shares()[role] for run in self.runs])) for role in self.table.roles}
 
     @property
     def scores(self) -> Array:
@@ -167,7 +206,7 @@ class Online:
 class Stages:
     """Runs of the RAR protocol (arXiv 2411.09837): `runs[shuffle][stage]`; from the second stage on all are repeats."""
 
-    table: Table
+    table: Outcomes
     quality: float
     runs: tuple[tuple[Run, ...], ...]
 
@@ -197,7 +236,7 @@ class Static:
             Scores are ranks from 0 to 1 within each part of the groups, for those of two fits do not compare.
     """
 
-    table: Table
+    table: Outcomes
     quality: float
     halves: tuple[Split, ...]
     left_out: Split | None

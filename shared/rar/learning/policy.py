@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from rar.errors import ConfigurationError, UnknownNameError
-from rar.evidence import USUAL_SCATTER, Evidence, Standing
+from rar.evidence import Evidence, Standing, unrest
 from rar.learning.origins import comparable
 from rar.learning.verdicts import Verdict, refuted, verdict
 from rar.memory.base import PolicyStep
@@ -55,7 +55,7 @@ YOUNG = 8  # trials up to which each new request that a guide is used on is chec
 BELIEVED = 4  # trials of other contexts at most that make audits fewer: an eighth of what is borrowed stays checked
 SETTLED = 300  # calls before which what was expected was a guess
 AUDITS = 0.05  # the share of answers that is audited in the long run, unless a user names one
-BIAS_SPREAD = USUAL_SCATTER / 150.0  # variance of what expectations are wrong by: as if 150 audits had found nothing
+INERTIA = 150.0  # audits that a bias of 0 counts for, where gaps scatter as usual
 SMALLEST_LOSS = 0.005  # that a floor allows, as far as audits go: a floor of 1 would have all checked
 
 # --- policies -------------------------------------------------------------------------------------------------------
@@ -301,13 +301,11 @@ class FloorPolicy:
             return 0.0
         loss = route.expected or 0.0
         if route.guess:
-            bias, doubt = standing.state.bias, self.doubt
-            if standing.scatter is not None:
-                doubt *= min(math.sqrt(standing.scatter / USUAL_SCATTER), 1.0)
+            scatters = unrest(standing.scatter)
+            bias, doubt = standing.state.bias, self.doubt * math.sqrt(scatters)
             loss += bias - min(max(bias, -doubt), doubt)
-            if loss < 0.0:  # a gain: believed as far as gaps scatter less than usual
-                calm = 0.0 if standing.scatter is None else 1.0 - standing.scatter / USUAL_SCATTER
-                loss *= min(max(calm, 0.0), 1.0)
+            if loss < 0.0:  # a gain is believed as far as gaps scatter less than usual
+                loss *= 1.0 - scatters
         return loss
 
     def _step_of(
@@ -326,11 +324,10 @@ class FloorPolicy:
                 surprise = _log_ratio(alone - self.alone(standing, evidence)[0], *WORSE_SHADOW)
         if gap is None and surprise is None:
             return None
-        scatter = USUAL_SCATTER if standing.scatter is None else standing.scatter
         return PolicyStep(
             found.namespace, 0.0, audit=gap is not None, error=gap is not None and gap > 0.0, start=self.start,
             low=self.bounds[0], high=self.bounds[1], residual=residual, surprise=surprise, at=evidence.now,
-            model=standing.model_id, inertia=scatter / BIAS_SPREAD,
+            model=standing.model_id, inertia=INERTIA * unrest(standing.scatter),
         )  # fmt: skip
 
     def _confidence(self, gaps: float, trials: float, prior: float, weight: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rar.evidence import USUAL_SCATTER, Evidence
+from rar.evidence import Evidence, unrest
 from rar.forking import NUMERIC, Lock
 from rar.learning.gap import GapModel, fit, scatter
 from rar.learning.origins import shares
@@ -24,18 +24,19 @@ LEAST = 16  # requests below which nothing is learned
 LEAST_USUAL = 40  # the same where gaps scatter as usual; the error of a mean goes with their variance
 LEAST_JUDGED = 12  # of them that were judged of the model itself
 GROWTH = 0.25  # share by which what is known must grow before a score is fitted anew
+OPTIMISM = 0.5  # standard deviation of the gaps of answers that are right or wrong
 SEEN_ENOUGH = 1_000  # requests beyond which a fit is hopeful still: what it likes best changes with the traffic
 MOST = 20_000  # newest experiences that a fit looks at
 
 
-def doubt(examples: float, scatter: float = USUAL_SCATTER) -> float:
+def doubt(examples: float, scatter: float | None = None) -> float:
     """What to add to the gap that a fit expects: too little of those that it likes best, by about a standard error.
 
     Args:
         examples: How many requests it was fitted to.
         scatter: Variance of their gaps.
     """
-    return math.sqrt(scatter / min(examples, SEEN_ENOUGH))
+    return OPTIMISM * math.sqrt(unrest(scatter) / min(examples, SEEN_ENOUGH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class LearnedScores:
         self._new[kind] = max(self._new.get(kind, 0), len(rows))
         weights = np.array([row.weight for row in rows]) * shares([row.origins for row in rows])
         gaps = np.array([row.gap for row in rows])
-        if len(judged) < LEAST_JUDGED or len(rows) < max(LEAST, LEAST_USUAL * scatter(gaps, weights) / USUAL_SCATTER):
+        if len(judged) < LEAST_JUDGED or len(rows) < max(LEAST, LEAST_USUAL * unrest(scatter(gaps, weights))):
             return None
         texts, embeddings = [row.experience.text for row in rows], np.stack([row.experience.embedding for row in rows])
         priors, trust = None, 0.0

@@ -20,8 +20,9 @@ import numpy.typing as npt
 from rar.errors import ConfigurationError, MissingDependencyError, WeightsError
 from rar.naming import shown
 from rar.networks import by_length, padded
+from rar.outcomes import Outcomes
 from rar.routers.base import Progress
-from rar.routers.outcomes import Outcomes
+from rar.routers.trained import Training
 
 Device: TypeAlias = Literal["auto", "cuda", "mps", "cpu"]
 Tensors: TypeAlias = dict[str, Any]
@@ -67,23 +68,6 @@ def device_for(wanted: Device, who: object) -> Any:
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How to train: AdamW, its rate falling to zero in a line; the weights with the least error are kept.
-
-    Args:
-        rate: Of learning, at first; `head_rate` that of weights whose name begins with "head".
-        patience: Training ends after so many epochs without a smaller error.
-    """
-
-    epochs: int
-    rate: float
-    decay: float
-    patience: int
-    seed: int
-    head_rate: float = 0.0
-
-
 def held_out(rows: int, share: float, seed: int) -> tuple[Rows, Rows]:
     """Row numbers to train on and to watch the error on, in random order."""
     order = np.random.default_rng(seed).permutation(rows)
@@ -93,7 +77,7 @@ def held_out(rows: int, share: float, seed: int) -> tuple[Rows, Rows]:
 
 def train(
     weights: Tensors,
-    plan: Plan,
+    plan: Training,
     *,
     batches: Callable[[np.random.Generator], Sequence[Rows]],
     loss: Callable[[Rows], Any],
@@ -105,15 +89,7 @@ def train(
 
     Each epoch draws from its own seed, so that training that goes on from a checkpoint ends with the same weights.
     """
-    torch = torch_library()
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [weight], "first": plan.head_rate if name.startswith("head") else plan.rate}
-            for name, weight in weights.items()
-        ],
-        lr=plan.rate,
-        weight_decay=plan.decay,
-    )
+    optimizer = _optimizer(weights, plan)
     begin = checkpoint.read(weights, optimizer) if checkpoint else None
     epoch, best, least, best_epoch = begin or (0, _copied(weights), error(), -1)
     while epoch < plan.epochs and epoch - best_epoch <= plan.patience:
@@ -132,11 +108,22 @@ def train(
         epoch += 1
         if checkpoint:
             checkpoint.write(weights, optimizer, (epoch, best, least, best_epoch))
-    with torch.no_grad():
+    with torch_library().no_grad():
         for name, weight in weights.items():
             weight.copy_(best[name])
     if checkpoint:
         checkpoint.remove()
+
+
+def _optimizer(weights: Tensors, plan: Training) -> Any:
+    return torch_library().optim.AdamW(
+        [
+            {"params": [weight], "first": plan.head_rate if name.startswith("head") else plan.rate}
+            for name, weight in weights.items()
+        ],
+        lr=plan.rate,
+        weight_decay=plan.decay,
+    )
 
 
 @dataclass(frozen=True)
@@ -305,11 +292,9 @@ class Split:
 def train_split(
     split: Split,
     weights: Tensors,
-    plan: Plan,
+    plan: Training,
     lengths: npt.NDArray[np.intp],
     *,
-    batch: int,
-    watched: float,
     loss: Callable[[Rows], Any],
     progress: Progress,
     checkpoint: Checkpoint | None,
@@ -318,19 +303,18 @@ def train_split(
 
     Args:
         lengths: Tokens of each text.
-        watched: Share of the rows that is not trained on.
     """
-    rows, held = held_out(len(lengths), watched, plan.seed)
+    rows, held = held_out(len(lengths), plan.watched, plan.seed)
 
     def error() -> float:
         split.train(False)
         with torch_library().no_grad():
-            total = sum(float(loss(part)) * len(part) for part in by_length(lengths, held, batch))
+            total = sum(float(loss(part)) * len(part) for part in by_length(lengths, held, plan.batch))
         split.train(True)
         return total / len(held)
 
     def batches(draw: np.random.Generator) -> list[Rows]:
-        parts = by_length(lengths, draw.permutation(rows), batch)
+        parts = by_length(lengths, draw.permutation(rows), plan.batch)
         return [parts[at] for at in draw.permutation(len(parts))]
 
     train(weights, plan, batches=batches, loss=loss, error=error, progress=progress, checkpoint=checkpoint)

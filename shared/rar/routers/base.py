@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,11 @@ from rar.errors import ConfigurationError, NotFittedError, RouterFileError, Scor
 from rar.linear import Array
 from rar.naming import fields_repr, shown
 from rar.options import named_arguments
+from rar.outcomes import Outcomes, paired, teachable
 from rar.routers import saving, thresholds
 from rar.routers.fingerprint import Sketch, share_seen, sketch
-from rar.routers.outcomes import Outcomes, paired, teachable
 from rar.routers.thresholds import Calibration
 from rar.values import Vector
-
-if TYPE_CHECKING:
-    from rar.evaluation.table import Table
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 Config: TypeAlias = Mapping[str, Any]  # of JSON values
@@ -70,7 +67,7 @@ class LearnedRouter(ABC):
         if "__init__" in vars(cls):
             named_arguments(cls)
 
-    def fit(self, data: Outcomes | Table, *, progress: Progress | None = None) -> Self:
+    def fit(self, data: Outcomes, *, progress: Progress | None = None) -> Self:
         """Learn from `data`, and forget what was learned before.
 
         Raises:
@@ -99,13 +96,13 @@ class LearnedRouter(ABC):
             return np.zeros(0)
         return _numbers(np.clip(np.asarray(self._score(texts, vectors), np.float64), 0.0, 1.0), self)
 
-    def update(self, data: Outcomes | Table) -> Self:
+    def update(self, data: Outcomes) -> Self:
         """Learn from more outcomes of the same models without forgetting, where the method allows it."""
         raise ConfigurationError(f"{type(self).__name__} cannot be updated. Fit it again to all outcomes.")
 
     def calibrate(
         self,
-        data: Sequence[str] | Outcomes | Table,
+        data: Sequence[str] | Outcomes,
         *,
         strong_share: float | None = None,
         max_drop: float | None = None,
@@ -131,7 +128,7 @@ class LearnedRouter(ABC):
         given = strong_share if strong_share is not None else max_drop
         if given is None or not 0.0 <= given <= 1.0:
             raise ConfigurationError(f"A share between 0 and 1 is needed, got {shown(given)}.")
-        outcomes = paired(data) if hasattr(data, "texts") else None  # type: ignore[arg-type]
+        outcomes = paired(data) if isinstance(data, Outcomes) else None
         if outcomes is None and max_drop is not None:
             raise ConfigurationError("max_drop needs outcomes, not only texts: nothing else tells what is lost.")
         if outcomes is not None:
@@ -174,12 +171,11 @@ class LearnedRouter(ABC):
     def save(self, folder: str | Path) -> Path:
         """Write the router into a folder, which is made where it is missing; an older one in it is replaced."""
         self._fitted()
-        config = {name: getattr(self, name) for name in self.parameters}
         about = {"models": list(self.models), "facts": dict(self.facts), **self._about()}
         if self.calibration is not None:
             about[saving.CALIBRATION] = self.calibration.as_dict()
         arrays = self._arrays() if self._sketch is None else {**self._arrays(), saving.SKETCH: self._sketch}
-        return saving.write(Path(folder), self.name, config, about, arrays, self._write_files)
+        return saving.write(Path(folder), self.name, self.settings, about, arrays, self._write_files)
 
     @classmethod
     def load(cls, folder: str | Path, **options: Any) -> Self:
@@ -194,7 +190,7 @@ class LearnedRouter(ABC):
         saved = saving.read(Path(folder))
         if saved.router != cls.name:
             raise RouterFileError(str(folder), f"it is a {saved.router!r} router, not a {cls.name!r} one")
-        unknown = sorted(options.keys() - signature(cls).parameters.keys())
+        unknown = sorted(options.keys() - cls.arguments().keys())
         if unknown:
             raise ConfigurationError(f"{cls.__name__} has no {', '.join(f'{option}=' for option in unknown)}.")
         with saving.blamed(saved):
@@ -205,41 +201,6 @@ class LearnedRouter(ABC):
             router.calibration = Calibration.of(saved.about.get(saving.CALIBRATION))
             router._sketch = saved.arrays.get(saving.SKETCH)
         return router
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool = True,
-        token: str | None = None,
-        commit_message: str = "Upload router",
-        data: str | None = None,
-        metrics: Mapping[str, float] | None = None,
-    ) -> str:
-        """Save it into a repository of the Hugging Face Hub, with a model card, and return the repository's address.
-
-        Args:
-            repo_id: `"user/name"`. It is made where it is missing; its `README.md` and older router are replaced.
-            private: Of a repository that is made. Some routers keep what they were fitted to, as embeddings.
-            token: None: that of the environment or of `hf auth login`.
-            data: For the card: what it was fitted to.
-            metrics: For the card, by name; None: those that `rar fit` measured.
-
-        Raises:
-            HubError: The hub is down, or refuses.
-        """
-        from rar.routers import hub  # noqa: PLC0415 - it loads routers of all classes
-
-        return hub.push(
-            self, repo_id, private=private, token=token, commit_message=commit_message, data=data, metrics=metrics
-        )
-
-    @classmethod
-    def from_hub(cls, repo_id: str, *, revision: str | None = None, token: str | None = None, **options: Any) -> Self:
-        """Load a router of this class from a hub. Arguments and errors are those of `rar.routers.from_hub`."""
-        from rar.routers import hub  # noqa: PLC0415 - it loads routers of all classes
-
-        return cls.load(hub.fetched(repo_id, revision=revision, token=token), **options)
 
     # --- what a subclass gives --------------------------------------------------------------------------------------
 
@@ -276,6 +237,17 @@ class LearnedRouter(ABC):
     # --- small parts ------------------------------------------------------------------------------------------------
 
     @property
+    def settings(self) -> Config:
+        """The constructor arguments that files keep."""
+        return {name: getattr(self, name) for name in self.parameters}
+
+    @classmethod
+    def arguments(cls) -> dict[str, Any]:
+        """What the constructor takes, and what it takes for it where nothing is given."""
+        parameters = signature(cls).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+
+    @property
     def _compared(self) -> tuple[str, str]:
         """The weak and the strong model that the score compares; of a fitted router."""
         return getattr(self, "weak", None) or self.models[0], getattr(self, "strong", None) or self.models[-1]
@@ -299,7 +271,7 @@ class LearnedRouter(ABC):
             raise NotFittedError(type(self).__name__)
 
     def __repr__(self) -> str:
-        given = "".join(f"{name}={shown(getattr(self, name))}, " for name in self.parameters)
+        given = "".join(f"{name}={shown(value)}, " for name, value in self.settings.items())
         of = " < ".join(self.models) if self.pair else ", ".join(self.models)
         return f"<{type(self).__name__}({given.removesuffix(', ')}) {'of ' + of if self.models else 'not fitted'}>"
 

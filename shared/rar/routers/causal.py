@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from typing_extensions import Unpack
 
 from rar.errors import ConfigurationError, MissingDependencyError, RouterFileError, WeightsError
 from rar.linear import Array
 from rar.local.weights import local_model, sha256_of
 from rar.networks import by_length, padded, readable
+from rar.options import COUNT
+from rar.outcomes import Outcomes
 from rar.routers._torch import (
     EXTRA,
     Device,
-    Plan,
     Rows,
     Split,
     Tensors,
@@ -31,9 +33,9 @@ from rar.routers._torch import (
     train_split,
     transformers_library,
 )
-from rar.routers.base import Arrays, Config, LearnedRouter, Progress
-from rar.routers.outcomes import Outcomes
+from rar.routers.base import Arrays, Config, Progress
 from rar.routers.saving import AGAIN, Saved
+from rar.routers.trained import TrainedRouter, Training, TrainingOptions
 from rar.values import Vector
 
 _FILE = "tuned.safetensors"
@@ -41,7 +43,7 @@ _RATINGS: Final = ("1", "2", "3", "4", "5")
 _BEFORE, _AFTER = "Question: ", "\nQuality of a small model's answer, from 1 to 5: [["
 
 
-class CausalLMRouter(LearnedRouter):
+class CausalLMRouter(TrainedRouter):
     """A language model fine-tuned to rate the weak model's answer from 1 to 5, as RouteLLM's causal classifier.
 
     The question is put into a short template that ends with `[[`; of the next token, only the five digits count. The
@@ -58,31 +60,18 @@ class CausalLMRouter(LearnedRouter):
             model and its tokenizer, or a repository of the hub.
         trainable_layers: How many of the last layers are trained.
         max_tokens: What of a question is read, from its start; the template comes on top.
-        rate, head_rate, decay, batch, epochs: Of AdamW, for the layers and for the digits.
-        patience: Epochs without a smaller error after which to stop.
-        watched: Share of the rows that is not trained on.
         device: Where it runs.
         checkpoint: A file from which an interrupted fit goes on where an epoch ended, after the frozen layers have run
             again; deleted when it is done.
+        training: As of `Training`, for the layers and for the digits.
 
     Raises:
         WeightsError: In fitting and loading: there is no such model, or it is damaged.
     """
 
     name = "causal"
-    parameters = (
-        "model",
-        "trainable_layers",
-        "max_tokens",
-        "rate",
-        "head_rate",
-        "decay",
-        "batch",
-        "epochs",
-        "patience",
-        "watched",
-        "seed",
-    )
+    parameters = ("model", "trainable_layers", "max_tokens")
+    usual = Training(batch=16, epochs=5, patience=2)
 
     def __init__(
         self,
@@ -90,25 +79,14 @@ class CausalLMRouter(LearnedRouter):
         model: str | os.PathLike[str] = "smollm2",
         trainable_layers: int = 1,
         max_tokens: int = 96,
-        rate: float = 1e-4,
-        head_rate: float = 1e-3,
-        decay: float = 0.01,
-        batch: int = 16,
-        epochs: int = 5,
-        patience: int = 2,
-        watched: float = 0.1,
-        seed: int = 0,
         device: Device = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
+        **training: Unpack[TrainingOptions],
     ) -> None:
-        if min(trainable_layers, batch, epochs, patience, max_tokens) < 1 or not 0.0 < watched < 1.0:
-            raise ConfigurationError(
-                "trainable_layers, batch, epochs, patience and max_tokens must be at least 1, and watched between 0 "
-                f"and 1; got {trainable_layers=}, {batch=}, {epochs=}, {patience=}, {max_tokens=}, {watched=}."
-            )
+        super().__init__(**training)
+        COUNT("trainable_layers", trainable_layers)
+        COUNT("max_tokens", max_tokens)
         self.model, self.trainable_layers, self.max_tokens = str(model), trainable_layers, max_tokens
-        self.rate, self.head_rate, self.decay, self.batch, self.epochs = rate, head_rate, decay, batch, epochs
-        self.patience, self.watched, self.seed = patience, watched, seed
         self.device: Device = device
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self._base: _Base | None = None
@@ -120,7 +98,7 @@ class CausalLMRouter(LearnedRouter):
         digits = base.digits.requires_grad_(True)
         tokens = base.prompts(data.texts, self.max_tokens)
         lengths = np.array([len(its_tokens) for its_tokens in tokens])
-        kept = split.below(tokens, self.batch, progress)
+        kept = split.below(tokens, self.training.batch, progress)
         gap = np.clip(data.gap, -1.0, 1.0)
         tie = (1.0 - np.abs(gap)) / 2.0
         ratings = np.stack([np.maximum(gap, 0.0), np.zeros(len(gap)), tie, tie, np.maximum(-gap, 0.0)], 1)
@@ -131,12 +109,10 @@ class CausalLMRouter(LearnedRouter):
             return torch.nn.functional.cross_entropy(_last(hidden, mask) @ digits.T, targets[rows])
 
         weights = _trained(split, digits)
-        plan = Plan(self.epochs, self.rate, self.decay, self.patience, self.seed, self.head_rate)
-        settings = {**{name: getattr(self, name) for name in self.parameters}, "base": base.sha256}
+        settings = {**self.settings, "base": base.sha256}
         checkpoint = checkpoint_of(self.checkpoint, data, settings)
         train_split(
-            split, weights, plan, lengths, batch=self.batch, watched=self.watched,
-            loss=loss, progress=progress, checkpoint=checkpoint,
+            split, weights, self.training, lengths, loss=loss, progress=progress, checkpoint=checkpoint,
         )  # fmt: skip
         self._base = base
 
@@ -145,7 +121,7 @@ class CausalLMRouter(LearnedRouter):
         torch, base = torch_library(), self._base
         tokens = base.prompts(texts, self.max_tokens)
         found = np.empty(len(texts))
-        for rows in by_length(np.array([len(one) for one in tokens]), np.arange(len(tokens)), self.batch):
+        for rows in by_length(np.array([len(one) for one in tokens]), np.arange(len(tokens)), self.training.batch):
             ids, mask = (torch.tensor(part, device=base.digits.device) for part in padded([tokens[r] for r in rows]))
             with torch.no_grad():
                 hidden = base.network(input_ids=ids, attention_mask=mask).last_hidden_state

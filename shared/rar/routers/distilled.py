@@ -13,8 +13,8 @@ from rar.errors import ConfigurationError, TrainingDataError
 from rar.linear import Array, SoftmaxModel, softmax
 from rar.naming import shown
 from rar.options import COUNT, POSITIVE, SHARE, Number
+from rar.outcomes import Outcomes
 from rar.routers.base import Arrays, EmbeddingRouter, Progress, RankingRouter
-from rar.routers.outcomes import Outcomes
 from rar.routers.saving import Saved
 from rar.values import Vector
 
@@ -32,7 +32,7 @@ class RewardDistilledRouter(EmbeddingRouter, RankingRouter):
         beta: How much a text's own rewards count against those of its tag, in [0, 1].
         cost_weight: How much more reward the dearest model must give than one that costs nothing.
         prices: What a call of each model costs, in any unit; None: the means of the outcomes' costs.
-        clusters: How many tags are made, by k-means on the embeddings, for outcomes that bring none.
+        clusters: How many groups are made, by k-means on the embeddings, for outcomes that bring none.
         penalty: Of squared weights.
         weak, strong: The two models that `score` compares; None: the first and the last.
         seed: Of k-means.
@@ -101,8 +101,9 @@ class RewardDistilledRouter(EmbeddingRouter, RankingRouter):
         if missing.any():
             raise TrainingDataError(f"{data.name}: {data.models[int(missing.argmax())]!r} has no score on any row.")
         costs, vectors = self._costs_of(data), self._vectors(data)
-        tags = np.unique(data.tags, return_inverse=True)[1] if data.tags is not None else self._tags(vectors)
-        targets = softmax(enhanced(data.scores, tags, self.beta) / self.temperature)
+        of_their_own = None if data.groups is None else np.unique(data.groups, return_inverse=True)[1]
+        groups = self._groups(vectors) if of_their_own is None else of_their_own
+        targets = softmax(enhanced(data.scores, groups, self.beta) / self.temperature)
         self._model = SoftmaxModel.fit(data.texts, vectors, targets, self.penalty)
         self._costs = costs
 
@@ -126,7 +127,7 @@ class RewardDistilledRouter(EmbeddingRouter, RankingRouter):
             return np.zeros(len(data.models))
         return np.asarray(costs / max(float(costs.max()), 1e-300), np.float64)
 
-    def _tags(self, vectors: Vector) -> npt.NDArray[np.intp]:
+    def _groups(self, vectors: Vector) -> npt.NDArray[np.intp]:
         import faiss  # noqa: PLC0415 - slow to import
 
         k = min(self.clusters, len(vectors))
@@ -152,20 +153,20 @@ class RewardDistilledRouter(EmbeddingRouter, RankingRouter):
         self._costs = saved.arrays["costs"]
 
 
-def enhanced(rewards: Array, tags: npt.NDArray[np.intp], beta: float) -> Array:
+def enhanced(rewards: Array, groups: npt.NDArray[np.intp], beta: float) -> Array:
     """Tag-based label enhancement: beta * reward + (1 - beta) * the tag's mean reward of that model (equation 5).
 
     Args:
         rewards: Shape `(n, m)`; NaN where a model was not asked: there the tag's mean counts alone.
-        tags: Shape `(n,)`, from 0. A model that was asked nothing of a tag has its overall mean there.
+        groups: Shape `(n,)`, from 0. A model that was asked nothing of a group has its overall mean there.
     """
     asked = ~np.isnan(rewards)
     known = np.where(asked, rewards, 0.0)
-    sums, counts = (np.zeros((tags.max() + 1, rewards.shape[1])) for _ in range(2))
-    np.add.at(sums, tags, known)
-    np.add.at(counts, tags, asked)
+    sums, counts = (np.zeros((groups.max() + 1, rewards.shape[1])) for _ in range(2))
+    np.add.at(sums, groups, known)
+    np.add.at(counts, groups, asked)
     overall = known.sum(0) / asked.sum(0)
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), overall)[tags]
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), overall)[groups]
     return np.asarray(np.where(asked, beta * known + (1.0 - beta) * means, means), np.float64)
 
 

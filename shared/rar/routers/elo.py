@@ -11,9 +11,9 @@ import numpy.typing as npt
 from rar.errors import TrainingDataError
 from rar.linear import Array, softmax
 from rar.options import POSITIVE, Number
+from rar.outcomes import Outcomes, teachable
 from rar.routers.base import Progress, RankingRouter
 from rar.routers.neighbours import NeighbourRouter
-from rar.routers.outcomes import Outcomes, teachable
 from rar.routers.saving import Saved
 from rar.values import Vector
 

@@ -13,15 +13,17 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Unpack
 
-from rar.errors import ConfigurationError, MissingDependencyError, RouterFileError, WeightsError
+from rar.errors import MissingDependencyError, RouterFileError, WeightsError
 from rar.linear import Array
 from rar.local.weights import check, installed_file
 from rar.networks import by_length, onnx_session, padded, readable, shared
+from rar.options import COUNT, Number
+from rar.outcomes import Outcomes
 from rar.routers._torch import (
     EXTRA,
     Device,
-    Plan,
     Rows,
     Split,
     checkpoint_of,
@@ -32,12 +34,13 @@ from rar.routers._torch import (
     train_split,
     transformers_library,
 )
-from rar.routers.base import Arrays, LearnedRouter, Progress
-from rar.routers.outcomes import Outcomes
+from rar.routers.base import Arrays, Progress
 from rar.routers.saving import AGAIN, Saved
+from rar.routers.trained import TrainedRouter, Training, TrainingOptions
 from rar.values import Vector
 
 _MODEL, _TOKENIZER = "model.onnx", "tokenizer.json"
+_LEAST_TOKENS: Final = 4  # two of them are special
 _BATCH: Final = 8  # texts scored at once: more leave a CPU's caches
 _HUB = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -49,7 +52,7 @@ _WHEEL = (
 )
 
 
-class EncoderClassifierRouter(LearnedRouter):
+class EncoderClassifierRouter(TrainedRouter):
     """An encoder fine-tuned to tell "strong wins", "tie" and "weak wins" apart, as RouteLLM's BERT classifier is.
 
     The score is P(strong wins) + P(tie) / 2, which ranked recorded answers better than what RouteLLM takes, P(strong
@@ -63,32 +66,19 @@ class EncoderClassifierRouter(LearnedRouter):
             an encoder and its tokenizer, or a repository of the hub.
         trainable_layers: How many of the last layers are trained.
         max_tokens: What of a text is read, special tokens included.
-        rate, head_rate, decay, batch, epochs: Of AdamW, for the layers and for the head.
-        patience: Epochs without a smaller error after which to stop.
-        watched: Share of the rows that is not trained on.
         device: Where it is trained.
         threads: Of one scoring.
         checkpoint: A file from which an interrupted fit goes on where an epoch ended, after the frozen layers have run
             again; deleted when it is done.
+        training: As of `Training`, for the layers and for the head.
 
     Raises:
         WeightsError: In fitting: there is no such encoder, or it is damaged.
     """
 
     name = "encoder"
-    parameters = (
-        "encoder",
-        "trainable_layers",
-        "max_tokens",
-        "rate",
-        "head_rate",
-        "decay",
-        "batch",
-        "epochs",
-        "patience",
-        "watched",
-        "seed",
-    )
+    parameters = ("encoder", "trainable_layers", "max_tokens")
+    usual = Training()
 
     def __init__(
         self,
@@ -96,27 +86,16 @@ class EncoderClassifierRouter(LearnedRouter):
         encoder: str | os.PathLike[str] = "minilm",
         trainable_layers: int = 1,
         max_tokens: int = 128,
-        rate: float = 1e-4,
-        head_rate: float = 1e-3,
-        decay: float = 0.01,
-        batch: int = 32,
-        epochs: int = 4,
-        patience: int = 1,
-        watched: float = 0.1,
-        seed: int = 0,
         device: Device = "auto",
         threads: int = 1,
         checkpoint: str | os.PathLike[str] | None = None,
+        **training: Unpack[TrainingOptions],
     ) -> None:
-        if min(trainable_layers, batch, epochs, patience, threads) < 1 or max_tokens < 4 or not 0.0 < watched < 1.0:
-            raise ConfigurationError(
-                "trainable_layers, batch, epochs, patience and threads must be at least 1, max_tokens at least 4, and "
-                f"watched between 0 and 1; got {trainable_layers=}, {batch=}, {epochs=}, {patience=}, {threads=}, "
-                f"{max_tokens=}, {watched=}."
-            )
+        super().__init__(**training)
+        COUNT("trainable_layers", trainable_layers)
+        Number(_LEAST_TOKENS, whole=True)("max_tokens", max_tokens)
+        COUNT("threads", threads)
         self.encoder, self.trainable_layers, self.max_tokens = str(encoder), trainable_layers, max_tokens
-        self.rate, self.head_rate, self.decay, self.batch, self.epochs = rate, head_rate, decay, batch, epochs
-        self.patience, self.watched, self.seed = patience, watched, seed
         self.device: Device = device
         self.threads = threads
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
@@ -130,7 +109,7 @@ class EncoderClassifierRouter(LearnedRouter):
         tokenizer.enable_truncation(self.max_tokens)
         split = Split(network.to(device), self.trainable_layers)
         tokens = _tokens(tokenizer, data.texts, self.max_tokens)
-        kept = split.below(tokens, self.batch, progress)
+        kept = split.below(tokens, self.training.batch, progress)
         lengths = np.array([len(one) for one in tokens])
         gap = np.clip(data.gap, -1.0, 1.0)
         labels = np.stack([np.maximum(gap, 0.0), 1.0 - np.abs(gap), np.maximum(-gap, 0.0)], 1)
@@ -143,13 +122,10 @@ class EncoderClassifierRouter(LearnedRouter):
             hidden, mask = split.above([kept[row] for row in rows])
             return torch.nn.functional.cross_entropy(head(_mean(hidden, mask)), targets[rows])
 
-        config = {name: getattr(self, name) for name in self.parameters}
         weights = split.weights() | {f"head.{name}": part for name, part in head.named_parameters()}
-        plan = Plan(self.epochs, self.rate, self.decay, self.patience, self.seed, self.head_rate)
-        checkpoint = checkpoint_of(self.checkpoint, data, config)
+        checkpoint = checkpoint_of(self.checkpoint, data, self.settings)
         train_split(
-            split, weights, plan, lengths, batch=self.batch, watched=self.watched,
-            loss=loss, progress=progress, checkpoint=checkpoint,
+            split, weights, self.training, lengths, loss=loss, progress=progress, checkpoint=checkpoint,
         )  # fmt: skip
         self._scorer = _Scorer(_exported(network, head), tokenizer.to_str().encode(), self.max_tokens, self.threads)
 

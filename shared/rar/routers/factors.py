@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
-from rar.errors import ConfigurationError, TrainingDataError
+from rar.errors import TrainingDataError
 from rar.linear import Array, softmax
-from rar.routers._torch import Plan, Rows, held_out, torch_library, train
+from rar.options import COUNT, Number
+from rar.outcomes import LEAST, Outcomes, teachable
+from rar.routers._torch import Rows, held_out, torch_library, train
 from rar.routers.base import Arrays, EmbeddingRouter, Progress, RankingRouter, _silent
-from rar.routers.outcomes import LEAST, Outcomes, teachable
 from rar.routers.saving import Saved
+from rar.routers.trained import TrainedRouter, Training, TrainingOptions
 from rar.values import Vector
-
-if TYPE_CHECKING:
-    from rar.evaluation.table import Table
 
 _PARTS = ("models", "projection", "offset", "weights")
 
 
-class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
+class MatrixFactorizationRouter(EmbeddingRouter, TrainedRouter, RankingRouter):
     """RouteLLM's bilinear model of who wins, for two models or more (arXiv 2406.18665, section 4).
 
     Model M's strength on request q is delta(M, q) = w . (v_M * (W e_q + b)), with e_q the request's embedding and v_M a
@@ -33,13 +32,12 @@ class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
     Args:
         dim: Length of v_M.
         noise: Standard deviation of the noise on each coordinate of an embedding, of unit norm.
-        rate, decay, batch, epochs: Of AdamW.
-        patience: Epochs without a smaller error after which to stop.
-        watched: Share of the rows that is not trained on.
+        training: As of `Training`.
     """
 
     name = "mf"
-    parameters = ("dim", "noise", "rate", "decay", "batch", "epochs", "patience", "watched", "seed")
+    parameters = ("dim", "noise")
+    usual = Training(rate=3e-3, head_rate=None, batch=512, epochs=100, patience=10)
     pair = False
 
     def __init__(
@@ -48,22 +46,13 @@ class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
         embedder: Any = "minilm",
         dim: int = 128,
         noise: float = 0.02,
-        rate: float = 3e-3,
-        decay: float = 0.01,
-        batch: int = 512,
-        epochs: int = 100,
-        patience: int = 10,
-        watched: float = 0.1,
-        seed: int = 0,
+        **training: Unpack[TrainingOptions],
     ) -> None:
-        super().__init__(embedder=embedder)
-        if min(dim, batch, epochs, patience) < 1 or noise < 0.0 or rate <= 0.0 or not 0.0 < watched < 1.0:
-            raise ConfigurationError(
-                "dim, batch, epochs and patience must be at least 1, noise not negative, rate positive, and watched "
-                f"between 0 and 1; got {dim=}, {batch=}, {epochs=}, {patience=}, {noise=}, {rate=}, {watched=}."
-            )
-        self.dim, self.noise, self.rate, self.decay = dim, noise, rate, decay
-        self.batch, self.epochs, self.patience, self.watched, self.seed = batch, epochs, patience, watched, seed
+        EmbeddingRouter.__init__(self, embedder=embedder)
+        TrainedRouter.__init__(self, **training)
+        COUNT("dim", dim)
+        Number()("noise", noise)
+        self.dim, self.noise = dim, noise
         self._learned: dict[str, Array] = {}
 
     def _fit(self, data: Outcomes, progress: Progress) -> None:
@@ -71,7 +60,7 @@ class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
             teachable(data, pair=True)
         torch_library()
         vectors = self._vectors(data)
-        draw = np.random.default_rng(self.seed)
+        draw = np.random.default_rng(self.training.seed)
         m, width = len(data.models), vectors.shape[1]
         start = {
             "models": draw.normal(size=(m, self.dim)),
@@ -81,7 +70,7 @@ class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
         }
         self._learn(start, data, vectors, progress)
 
-    def update(self, data: Outcomes | Table) -> Self:
+    def update(self, data: Outcomes) -> Self:
         """Go on training with more outcomes of the same models, from what was learned; few rows change little.
 
         Raises:
@@ -145,11 +134,10 @@ class MatrixFactorizationRouter(EmbeddingRouter, RankingRouter):
 
         def batches(draw: np.random.Generator) -> list[Rows]:
             order = draw.permutation(rows)
-            return [order[at : at + self.batch] for at in range(0, len(order), self.batch)]
+            return [order[at : at + self.training.batch] for at in range(0, len(order), self.training.batch)]
 
-        rows, watched = held_out(len(met), self.watched, self.seed)
-        plan = Plan(self.epochs, self.rate, self.decay, self.patience, self.seed)
-        train(learned, plan, batches=batches, loss=loss, error=error, progress=progress)
+        rows, watched = held_out(len(met), self.training.watched, self.training.seed)
+        train(learned, self.training, batches=batches, loss=loss, error=error, progress=progress)
         self._learned = {name: tensor.detach().numpy() for name, tensor in learned.items()}
 
     def _arrays(self) -> Arrays:

@@ -10,18 +10,52 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rar.errors import HubError
+from rar.routers.base import LearnedRouter
 from rar.routers.registry import load
 from rar.routers.saving import ABOUT, FILES
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-    from rar.routers.base import LearnedRouter
-
 TAGS = ("rar-llm", "llm-routing")
 
+_CARD = """---
+{about}
+---
 
-def push(
+# {repo_id}
+
+Scores a text by the chance, from 0 to 1, that an answer of `{strong}` beats one of `{weak}`; {tie}.
+Made with [rar-llm](https://pypi.org/project/rar-llm/), which routes LangChain and LlamaIndex calls between models.
+
+| | |
+|---|---|
+{table}
+{unmeasured}
+## Use
+
+```python
+from rar.routers import from_hub
+from rar.strategies import Threshold
+
+router = from_hub("{repo_id}")
+print(router.score(["Which river flows through Paris?"]))
+
+{how}
+strategy = Threshold(router)  # or static_router=router, as one feature of what RAR learns
+```
+
+Pass either to `langchain_rar.RouterChatModel` or `llama_index_rar.RouterLLM`, whose models should be those named above.
+
+## Limits
+
+The score holds for texts like those it was fitted to, and for these models. Calibrate the threshold on your own
+requests.
+No licence was chosen: its owner adds `license:` to the metadata of this card.
+"""
+
+
+def push_to_hub(
     router: LearnedRouter,
     repo_id: str,
     *,
@@ -31,7 +65,18 @@ def push(
     data: str | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> str:
-    """See `LearnedRouter.push_to_hub`."""
+    """Save a router into a repository of the Hugging Face Hub, with a model card, and return the repository's address.
+
+    Args:
+        repo_id: `"user/name"`. It is made where it is missing; its `README.md` and older router are replaced.
+        private: Of a repository that is made. Some routers keep what they were fitted to, as embeddings.
+        token: None: that of the environment or of `hf auth login`.
+        data: For the card: what it was fitted to.
+        metrics: For the card, by name; None: those that `rar fit` measured.
+
+    Raises:
+        HubError: The hub is down, or refuses.
+    """
     api = _api(token)
     with TemporaryDirectory() as folder:
         saved = router.save(folder)
@@ -88,7 +133,7 @@ def card(
     about = ModelCardData(library_name="rar-llm", tags=[*TAGS, router.name], pipeline_tag="text-classification")
     measured = metrics if metrics is not None else router.facts.get("metrics", {})
     weak, strong = (getattr(router, role, None) or router.models[at] for role, at in (("weak", 0), ("strong", -1)))
-    settings = ", ".join(f"`{name}={getattr(router, name)!r}`" for name in router.parameters) or "none"
+    settings = ", ".join(f"`{name}={value!r}`" for name, value in router.settings.items()) or "none"
     rows = [
         ("Router", f"`{kind}` (`{router.name}`)"),
         ("Settings", settings),
@@ -103,40 +148,10 @@ def card(
     if router.calibration is not None:
         how = f"# It has a threshold. For one of your own: {how}"
     unmeasured = "" if measured else "\nNo metric was given: measure it on your own outcomes before you rely on it.\n"
-    return f"""---
-{about.to_yaml()}
----
-
-# {repo_id}
-
-Scores a text by the chance, from 0 to 1, that an answer of `{strong}` beats one of `{weak}`; {tie}.
-Made with [rar-llm](https://pypi.org/project/rar-llm/), which routes LangChain and LlamaIndex calls between models.
-
-| | |
-|---|---|
-{table}
-{unmeasured}
-## Use
-
-```python
-from rar.routers import from_hub
-from rar.strategies import Threshold
-
-router = from_hub("{repo_id}")
-print(router.score(["Which river flows through Paris?"]))
-
-{how}
-strategy = Threshold(router)  # or static_router=router, as one feature of what RAR learns
-```
-
-Pass either to `langchain_rar.RouterChatModel` or `llama_index_rar.RouterLLM`, whose models should be those named above.
-
-## Limits
-
-The score holds for texts like those it was fitted to, and for these models. Calibrate the threshold on your own
-requests.
-No licence was chosen: its owner adds `license:` to the metadata of this card.
-"""
+    return _CARD.format(
+        about=about.to_yaml(), repo_id=repo_id, strong=strong, weak=weak, tie=tie, table=table, unmeasured=unmeasured,
+        how=how,
+    )  # fmt: skip
 
 
 def _api(token: str | None) -> HfApi:

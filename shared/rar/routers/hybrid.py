@@ -10,8 +10,8 @@ import numpy as np
 from rar.errors import TrainingDataError, UnknownNameError
 from rar.linear import Array, SoftmaxModel, softmax
 from rar.options import POSITIVE
+from rar.outcomes import Outcomes
 from rar.routers.base import Arrays, Config, EmbeddingRouter, Progress
-from rar.routers.outcomes import Outcomes
 from rar.routers.saving import Saved
 from rar.values import Vector
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from typing_extensions import Self
@@ -12,14 +12,11 @@ from typing_extensions import Self
 from rar.errors import TrainingDataError
 from rar.linear import Array
 from rar.options import COUNT
+from rar.outcomes import Outcomes
 from rar.routers.base import Arrays, EmbeddingRouter, Progress
 from rar.routers.fingerprint import merged, sketch
-from rar.routers.outcomes import Outcomes
 from rar.routers.saving import Saved
 from rar.values import Vector
-
-if TYPE_CHECKING:
-    from rar.evaluation.table import Table
 
 _CELLS = 2**22  # similarities, or numbers made of them, that are held at a time: 16 MiB
 _TIE = 1e-5  # cosines that are nearer than this are equal: what a matrix product rounds must not order neighbours
@@ -39,14 +36,13 @@ class NeighbourRouter(EmbeddingRouter):
     def _fit(self, data: Outcomes, progress: Progress) -> None:
         self._kept = self._seen(data)
 
-    def update(self, data: Outcomes | Table) -> Self:
+    def update(self, outcomes: Outcomes) -> Self:
         """Add more outcomes of the same models, of one text or more.
 
         Raises:
             TrainingDataError: They are of other models, or lack scores.
         """
         self._fitted()
-        outcomes = data if isinstance(data, Outcomes) else Outcomes.of_table(data)
         if outcomes.models != self.models:
             raise TrainingDataError(
                 f"{outcomes.name}: this router knows {', '.join(self.models)}, but these are outcomes of "

@@ -8,8 +8,8 @@ import numpy as np
 
 from rar.linear import BUCKETS, Array, Design, ridge
 from rar.options import POSITIVE
+from rar.outcomes import Outcomes
 from rar.routers.base import Arrays, LearnedRouter, Progress
-from rar.routers.outcomes import Outcomes
 from rar.routers.saving import Saved
 from rar.values import Vector
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from rar.linear import BUCKETS, Array, Design, ridge
 from rar.options import COUNT, POSITIVE
+from rar.outcomes import Outcomes
 from rar.routers.base import Arrays, EmbeddingRouter, Progress
 from rar.routers.neighbours import in_blocks
-from rar.routers.outcomes import Outcomes
 from rar.routers.saving import Saved
 from rar.routers.simple import pack_words, unpack_words
 from rar.values import Vector

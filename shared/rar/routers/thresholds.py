@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from rar.errors import TrainingDataError
 from rar.linear import Array
-from rar.routers.outcomes import Outcomes
+from rar.outcomes import Outcomes
 
 Places: TypeAlias = npt.NDArray[np.intp]
 
