@@ -102,13 +102,14 @@ def as_chunk(output: Any) -> AIMessageChunk:
     return AIMessageChunk(**fields, tool_call_chunks=calls, chunk_position="last")
 
 
-def reply_of(role: str, message: AIMessage, model_id: str) -> Reply:
+def reply_of(role: str, message: AIMessage, model_id: str, seconds: float | None = None) -> Reply:
     """A served message as the engine's reply.
 
     Args:
         role: `"weak"` or `"strong"`.
         message: Whole, also when it was streamed.
         model_id: The model's id, where the message does not name its model.
+        seconds: How long the call took.
     """
     said = message.response_metadata  # where integrations without `usage_metadata` put what the provider said
     return Reply(
@@ -121,6 +122,7 @@ def reply_of(role: str, message: AIMessage, model_id: str) -> Reply:
         cached=is_cached(message),
         logprobs=logprobs_of(said.get("logprobs")),
         finish=finish_of((said,), called=bool(message.tool_calls)),
+        seconds=seconds,
     )
 
 

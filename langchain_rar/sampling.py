@@ -68,7 +68,8 @@ def settings_of(model: Any, sampling: Sampling) -> tuple[dict[str, Any], dict[st
     names = names_of(model)
     own: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
-    for setting, value in accepted(sampling, model_id(model) or "").settings.items():
+    taken = accepted(sampling, model_id(model) or "", getattr(model, "thinking", None))
+    for setting, value in taken.settings.items():
         name = getattr(names, setting)
         if name.startswith("+"):
             arguments[name[1:]] = value

@@ -264,11 +264,10 @@ class Serving:
 
     def reply(self, decision: Decision, message: AIMessage) -> Reply:
         model = self.models[decision.model]
-        reply = reply_of(model.role, message, model.id)
         if isinstance(decision.choice, Answer):
             drafted = decision.choice.reply
-            return replace(reply, usage=drafted.usage, seconds=drafted.seconds)
-        return replace(reply, seconds=decision.seconds)
+            return replace(reply_of(model.role, message, model.id, drafted.seconds), usage=drafted.usage)
+        return reply_of(model.role, message, model.id, decision.seconds)
 
     def shown(self, output: Any, decision: Decision) -> Any:
         """A whole output, or the last chunk of a stream, as the user counts its tokens."""

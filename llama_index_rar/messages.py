@@ -206,17 +206,19 @@ class Ending:
 
     def on(self, chunk: Any) -> Any:
         """`chunk` itself, noted."""
-        if isinstance(chunk, ChatResponse | CompletionResponse) and not _says_nothing(_first(chunk.raw, "choices")):
+        raw = getattr(chunk, "raw", None)  # objects of structured prediction have none
+        if raw is not None and not _says_nothing(_first(raw, "choices")):
             self._finish = finish_in(chunk) or self._finish
             self._logprobs += logprobs_in(chunk) or ()
         return chunk
 
-    def put_on(self, reply: Reply) -> Reply:
-        """The whole reply with what was noted."""
+    def put_on(self, reply: Reply, seconds: float | None) -> Reply:
+        """The whole reply with what was noted, and the time that it took."""
         finish = self._finish or reply.finish
         if reply.tool_calls and finish == "stop":
             finish = "tool_calls"
-        return replace(reply, finish=finish, logprobs=tuple(self._logprobs) or reply.logprobs)
+        logprobs = tuple(self._logprobs) or reply.logprobs
+        return replace(reply, finish=finish, logprobs=logprobs, seconds=seconds)
 
 
 def usage_of(response: ChatResponse | CompletionResponse) -> Usage:

@@ -75,7 +75,8 @@ def settings_of(child: LLM, sampling: Sampling) -> tuple[dict[str, Any], dict[st
     names = names_of(child)
     own: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
-    for setting, value in accepted(sampling, model_name(child)).settings.items():
+    taken = accepted(sampling, model_name(child), getattr(child, "thinking_dict", None))
+    for setting, value in taken.settings.items():
         name, _, key = getattr(names, setting).removeprefix("+").partition(".")
         # Protocols that complete text take the number of tokens to weigh at each place.
         given = 1 if setting == "logprobs" and not child.metadata.is_chat_model else value

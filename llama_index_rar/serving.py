@@ -240,7 +240,9 @@ class Serving:
             return decision.choice.reply
         try:
             reply = self.kind.reply(decision.model, self.child(decision.model), result)
-            return replace(reply if ending is None else ending.put_on(reply), seconds=decision.seconds)
+            if ending is not None:
+                return ending.put_on(reply, decision.seconds)
+            return replace(reply, seconds=decision.seconds)
         except Exception as error:
             message = "A response of the %s model could not be read; nothing is learned from it. %s"
             logger.warning(message, decision.model, cause(error))

@@ -377,6 +377,8 @@ class Ledger:
 
 def _less(usage: Usage, tokens: int) -> Usage:
     """`usage` without so many tokens of the input; those that were cached go last."""
+    if not tokens:
+        return usage
     left = usage.input_tokens - tokens
     return replace(usage, input_tokens=left, cached_tokens=min(usage.cached_tokens, left))
 

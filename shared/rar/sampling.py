@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from rar.errors import ConfigurationError
@@ -62,6 +63,16 @@ _FIXED = re.compile(
 )
 
 
-def accepted(sampling: Sampling, model_id: str) -> Sampling:
-    """`sampling` without what the model of this name is known to refuse."""
-    return replace(sampling, temperature=None, logprobs=False) if _FIXED.search(model_id.lower()) else sampling
+def accepted(sampling: Sampling, model_id: str, thinking: object = None) -> Sampling:
+    """`sampling` without what the model of this name is known to refuse.
+
+    Args:
+        thinking: How the model was set to think, in Anthropic's form: then it takes no temperature, and no fewer tokens
+            than its thoughts may have.
+    """
+    if _FIXED.search(model_id.lower()):
+        return replace(sampling, temperature=None, logprobs=False)
+    if isinstance(thinking, Mapping) and thinking.get("type") not in (None, "disabled"):
+        enough = (sampling.max_tokens or 0) > (thinking.get("budget_tokens") or 0)
+        return replace(sampling, temperature=None, max_tokens=sampling.max_tokens if enough else None)
+    return sampling

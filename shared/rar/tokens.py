@@ -41,6 +41,9 @@ _CACHED_BESIDE, _WRITTEN_BESIDE = ("cache_read_input_tokens",), ("cache_creation
 _THOUGHTS_BESIDE = ("thoughts_token_count",)
 
 
+_NOTHING = Usage()
+
+
 def estimate(text: str) -> int:
     """About how many tokens `text` is, from its bytes alone; at least 1 unless it is blank.
 
@@ -72,7 +75,7 @@ def counted(call: Call, reply: Reply) -> Usage:
         out = estimate(reply.text) + sum(
             estimate(call.name) + estimate(str(dict(call.arguments))) for call in reply.tool_calls
         )
-    return replace(usage, input_tokens=into, output_tokens=out, estimated=True)
+    return Usage(into, out, estimated=True, cached_tokens=usage.cached_tokens, reasoning_tokens=usage.reasoning_tokens)
 
 
 def added_by(call: Call, usage: Usage) -> int:
@@ -93,6 +96,8 @@ def _length(messages: Iterable[Message]) -> int:
 
 
 def _believable(usage: Usage) -> Usage:
+    if usage == _NOTHING:
+        return usage
     into, out, cached, reasoning = (
         count if isinstance(count, int) and 0 <= count <= _MOST else 0
         for count in (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens)
@@ -112,6 +117,8 @@ def reported(sources: Iterable[Any]) -> Usage:
 
 def _counts(source: Any) -> Usage:
     into, out = _first_count(source, _INPUT_NAMES), _first_count(source, _OUTPUT_NAMES)
+    if not into and not out:
+        return _NOTHING
     cached, reasoning = _first_count(source, _CACHED_NAMES), _first_count(source, _REASONING_NAMES)
     if not cached:
         cached = _first_count(source, _CACHED_BESIDE)

@@ -348,7 +348,12 @@ class Decision:
     @property
     def seal(self) -> str | None:
         """What proves the facts to be a router's, where a client sends them back; None where there is no key."""
-        return None if self.key is None else seal(self.key, self.as_dict(), self.request.namespace)
+        if self.key is None:
+            return None
+        facts = {
+            "decision_id": self.id, "model": self.model, "guide_id": self.guide.id if self.guide else None,
+        }  # fmt: skip
+        return seal(self.key, facts, self.request.namespace)
 
 
 def question(text: str, **fields: Any) -> Request:

@@ -10,7 +10,7 @@ from rar.errors import ConfigurationError
 from rar.ledger import Account, Ledger, account, merge, savings
 from rar.memory.base import Spend
 from rar.prices import Prices
-from rar.values import Usage
+from rar.values import Call, Message, Reply, Usage, question
 
 PRICES = Prices({"small": (0.1, 0.4), "strong": (2.0, 8.0)})
 MILLION = Usage(1_000_000, 1_000_000)
@@ -67,6 +67,37 @@ def test_an_unknown_price_is_counted_as_such_and_not_as_free() -> None:
     (spend,) = ledger.pending()
     assert (spend.usd, spend.unpriced) == (0.0, 1)
     assert savings([spend], ledger.prices).spent_usd is None
+
+
+def count(ledger: Ledger, call: Call, reply: Reply) -> None:
+    ledger.called(ledger.event_of(call, reply, call.request, at=0.0, decision_id="d"))
+
+
+def test_what_a_provider_says_a_call_cost_counts_before_its_tokens_prices() -> None:
+    ledger = Ledger(PRICES)
+    call = Call("weak", question("Which river?"))
+    told = Reply("weak", "The Seine.", usage=Usage(10, 5), model_id="small", usd=0.25)
+
+    count(ledger, call, told)
+    count(ledger, call, replace(told, cached=True))
+
+    assert [spend.usd for spend in ledger.pending()] == [0.25]
+    assert ledger.costs(call, told, ["strong"])["usd"] == 0.25
+    assert ledger.costs(call, replace(told, cached=True), ["strong"])["usd"] == 0.0
+    assert ledger.costs(call, told, ["strong"])["strong_usd"] == pytest.approx(6e-5)
+
+
+def test_what_was_asked_of_a_call_by_a_strategy_shares_its_cost() -> None:
+    ledger = Ledger(PRICES)
+    asked = question("Which river?")
+    call = Call("weak", asked, messages=(Message("user", "Think first. " * 3 + "Which river?"),))
+
+    count(ledger, call, Reply("weak", "The Seine.", usage=Usage(40, 10), usd=1.0))
+
+    spent = {spend.purpose: spend.usd for spend in ledger.pending()}
+    assert set(spent) == {"serve", "draft"}
+    assert sum(spent.values()) == pytest.approx(1.0)
+    assert 0.0 < spent["draft"] < spent["serve"]
 
 
 def test_the_saving_is_net_of_learning() -> None:

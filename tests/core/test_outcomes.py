@@ -143,6 +143,20 @@ def test_answers_beside_the_scores_are_not_needed(tmp_path: Path) -> None:
     assert read_outcomes(file, models=("a", "b", "c")).models == ("a", "b", "c")
 
 
+def test_answers_and_tokens_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
+    columns = [f"{name}{ending}" for name in "abc" for ending in ("", "_answer", "_input_tokens", "_output_tokens")]
+    rows = "One?,1,yes,10,1,0,no,20,2,,,,\nTwo?,1,so,11,3,1,so,21,4,1,oh,31,5\n"
+    file = write(tmp_path, "a.csv", f"text,{','.join(columns)}\n{rows}")
+
+    found = read_outcomes(file, models=("a", "b", "c"), replies=True).replies
+    assert found is not None and found.texts is not None
+    assert found.texts.tolist() == [["yes", "no", ""], ["so", "so", "oh"]]
+    np.testing.assert_array_equal(found.tokens[1], [[11, 3], [21, 4], [31, 5]])  # type: ignore[index]
+    assert np.isnan(found.tokens[0, 2]).all()  # type: ignore[index]
+    assert read_outcomes(file, models=("a", "b", "c")).replies is None
+    assert read_outcomes(write(tmp_path, "b.csv", "text,a,b\n?,1,0\n"), models=("a", "b"), replies=True).replies is None
+
+
 def test_parquet_holds_lists_and_nulls(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -55,6 +55,14 @@ def test_others_are_asked_for_all(model: str) -> None:
     assert accepted(Sampling(temperature=0.7, logprobs=True), model) == Sampling(temperature=0.7, logprobs=True)
 
 
+def test_a_model_that_thinks_takes_no_temperature_and_needs_room_for_its_thoughts() -> None:
+    asked, thinking = Sampling(temperature=0.7, max_tokens=500), {"type": "enabled", "budget_tokens": 400}
+
+    assert accepted(asked, "claude-sonnet-4-5", thinking) == Sampling(max_tokens=500)
+    assert accepted(asked, "claude-sonnet-4-5", {**thinking, "budget_tokens": 2_000}) == Sampling()
+    assert accepted(asked, "claude-sonnet-4-5", {"type": "disabled"}) == asked
+
+
 def test_a_call_is_told_of_its_sampling() -> None:
     steps = ask("weak", QUESTION, sampling=Sampling(temperature=1.0))
 

@@ -95,6 +95,17 @@ def test_anthropic_gets_what_it_takes() -> None:
         assert not {"seed", "logprobs", "timeout"} & fake.requests[0].keys()
 
 
+def test_a_model_that_thinks_is_not_asked_for_a_temperature() -> None:
+    with FakeAnthropic() as fake:
+        thinking = {"type": "enabled", "budget_tokens": 1024}
+        model: Any = ChatAnthropic(
+            model="small", base_url=fake.url, api_key="none", max_retries=0, max_tokens=4096, thinking=thinking
+        )
+        ChildModel("weak", model).call(Call("weak", question("Hello"), sampling=FRESH))
+
+        assert fake.requests[0].get("temperature") is None
+
+
 def test_google_is_asked_in_its_own_words() -> None:
     google = pytest.importorskip("langchain_google_genai")
     model = google.ChatGoogleGenerativeAI(model="gemini-2.5-flash", google_api_key="none")

@@ -24,6 +24,7 @@ from rar import (
     Route,
     Router,
     RouterStats,
+    Sampling,
     SQLiteMemory,
     Steps,
     ask,
@@ -69,8 +70,9 @@ class WeakFirst:
     """A strategy of the user's own."""
 
     def steps(self, request: Request) -> Steps[Answer | Route]:
-        draft = yield from ask("weak", request)
+        draft = yield from ask("weak", request, sampling=Sampling(temperature=0.7, logprobs=True))
         assert_type(draft, Reply)
+        assert_type(draft.logprobs, tuple[tuple[str, float], ...] | None)
         return Answer(draft) if draft.text else Route("strong")
 
 

@@ -21,7 +21,7 @@ from rar.errors import EvaluationDataError
 from rar.evaluation.files import Row, is_memory, records
 from rar.evaluation.past import read_memory
 from rar.evaluation.table import Table
-from rar.outcomes import Outcomes
+from rar.outcomes import Outcomes, Replies
 
 TEXT_COLUMNS = ("text", "question", "prompt")  # tried in this order where no text column is named
 _ENDINGS = {
@@ -81,6 +81,7 @@ def read_outcomes(
     text: str | None = None,
     group: str | None = None,
     limit: int | None = None,
+    replies: bool = False,
 ) -> Outcomes:
     """Read what routers learn from: scores of any number of models, battles, chances to win, or a memory's past.
 
@@ -96,6 +97,7 @@ def read_outcomes(
         text: As for `read_table`.
         group: Column of what the text is about.
         limit: Rows that are read at most.
+        replies: Whether answers and tokens beside plain scores are kept, as by `read_table`.
 
     Raises:
         EvaluationDataError: Names file, line and column of what cannot be read.
@@ -107,6 +109,7 @@ def read_outcomes(
     for line, row in records(file):
         if builder is None:
             builder = _builder(line, row, str(path), models, text, group)
+            builder.kinds = tuple(_ENDINGS) if replies and isinstance(builder, _Scores) else builder.kinds
         if limit is not None and len(builder.texts) >= limit:
             break
         builder.add(line, row)
@@ -275,7 +278,7 @@ def _builder(
 class _Scores(_Builder):
     """Scores of two or more models: finite numbers or lists of samples, empty where a model of many was not asked."""
 
-    kinds = ("cost",)
+    kinds: tuple[str, ...] = ("cost",)
 
     def __init__(self, where: str, models: Sequence[str], text: str | None, group: str | None) -> None:
         super().__init__(where, {str(at): model for at, model in enumerate(models)}, text, group)
@@ -297,13 +300,25 @@ class _Scores(_Builder):
             samples=samples if self._samples else None,
             groups=self._groups(),
             costs=np.array(costs).T if costs else None,
+            replies=self._replies(),
             name=name,
         )
+
+    def _replies(self) -> Replies | None:
+        """What was answered, and its tokens, each where all models have it."""
+        said, into, out = (
+            [self.values[f"{role}_{kind}"] for role in self.models if f"{role}_{kind}" in self.values]
+            for kind in ("answers", "input_tokens", "output_tokens")
+        )
+        tokens = np.array([into, out]).transpose(2, 1, 0) if into and out else None
+        return Replies(np.array(said, object).T if said else None, tokens) if said or tokens is not None else None
 
     def _read(self, name: str) -> Callable[[int, Row, str], Any]:
         if name in self.models:
             return self._score
-        return self._cost if name.endswith("_cost") else super()._read(name)
+        if name.endswith("_answers"):
+            return self._answer
+        return super()._read(name) if name == "groups" else self._amount
 
     def _score(self, line: int, row: Row, column: str) -> tuple[float, ...]:
         """The samples of one score, or itself; empty: not asked."""
@@ -322,7 +337,10 @@ class _Scores(_Builder):
             raise EvaluationDataError(self.where, f"{value!r} is {kinds[0]}, the first score {kinds[1]}", line, column)
         return numbers
 
-    def _cost(self, line: int, row: Row, column: str) -> float:
+    def _answer(self, line: int, row: Row, column: str) -> str:
+        return "" if self._not_asked(row, column) else self._text(line, row, column)
+
+    def _amount(self, line: int, row: Row, column: str) -> float:
         return math.nan if self._not_asked(row, column) else self._number(line, row, column)
 
     def _not_asked(self, row: Row, column: str) -> bool:

@@ -45,7 +45,7 @@ class RecordedModel:
         self.calls: dict[str, Counts] = {}
         self._drawn: dict[int, int] = {}  # samples handed out, by row
         self._lock = threading.Lock()
-        self._tokens = tokens_of(outcomes, self._column).astype(int)
+        self._tokens = np.nan_to_num(tokens_of(outcomes, self._column)).astype(int)
 
     def call(self, call: Call) -> Reply:
         row = row_of(self.outcomes, call.request)
