@@ -127,8 +127,6 @@ class Recall:
 
     def _search(self, request: Request, key: str, evidence: Evidence) -> tuple[Evidence, Vector]:
         memory, namespace, task = self.memory, request.namespace, request.task
-        context = "" if request.context is None else request.context.label(memory.secret)
-        evidence = replace(evidence, context=context, user=user_label(memory.secret, request.user))
         query = Query(
             namespace,
             task,
@@ -141,15 +139,15 @@ class Recall:
         )
         # First by its id alone, also because the index, which is approximate, might miss it.
         found = memory.recall(query)
-        evidence = replace(self._with_states(evidence, namespace, found), experience_id=query.id)
-        evidence = self._with_matches(evidence, request, key, found)
-        if found.same is not None and self.decides is not None and self.decides(evidence.matches[0], evidence):
-            return evidence, found.same.embedding  # its verdict is all that counts: no need to embed or to search
+        evidence = self._with_states(evidence, request, query.id, found)
+        if found.same is not None and self.decides is not None:
+            known = self._with_matches(evidence, request, key, found)
+            if self.decides(known.matches[0], known):
+                return known, found.same.embedding  # its verdict is all that counts: no need to embed or to search
         embedding = embedded(self.embedder, task, key)
-        known = query.id if found.same is not None else ""
-        evidence = self._with_matches(
-            evidence, request, key, memory.recall(replace(query, id=known, embedding=embedding))
-        )
+        own_id = query.id if found.same is not None else ""
+        found = memory.recall(replace(query, id=own_id, embedding=embedding, models=()))
+        evidence = self._with_matches(evidence, request, key, found)
         if is_long(task):
             return with_prior(evidence, self.prior, self.notices, key), embedding
         evidence = with_prior(evidence, self.prior, self.notices, key, embedding)
@@ -175,12 +173,21 @@ class Recall:
                 matches.append(match)
         return matches
 
-    def _with_states(self, evidence: Evidence, namespace: str, found: Recalled) -> Evidence:
-        """The evidence with what audits found, of the namespace and of each model."""
+    def _with_states(self, evidence: Evidence, request: Request, own_id: str, found: Recalled) -> Evidence:
+        """The evidence with whose request it is, and what audits found, of the namespace and of each model."""
+        secret, states = self.memory.secret, found.states
         standings = tuple(
-            self._with_state(one, namespace, found.states[one.model_id], evidence.now) for one in evidence.standings
+            self._with_state(one, request.namespace, states[one.model_id], evidence.now) for one in evidence.standings
         )
-        return replace(evidence, standings=standings, state=found.states[""], start=self.policy.start)
+        return replace(
+            evidence,
+            experience_id=own_id,
+            context="" if request.context is None else request.context.label(secret),
+            user=user_label(secret, request.user),
+            standings=standings,
+            state=states[""],
+            start=self.policy.start,
+        )
 
     def _with_state(self, standing: Standing, namespace: str, state: PolicyState, now: float) -> Standing:
         if state.since and (namespace, standing.model_id, state.since) not in self._changes:
@@ -197,15 +204,12 @@ class Recall:
 
     def _with_scores(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> Evidence:
         """The evidence with the gaps that the scores learned from this memory expect."""
-        kinds = kinds_of(request.namespace, request.task, evidence)
-        standings = []
-        for standing, kind in zip(evidence.standings, kinds, strict=True):
-            found = self.scores.expect(kind, key, embedding, standing.prior_gap) if self.ready(kind) else None
+        standings = list(evidence.standings)
+        for at, kind in enumerate(kinds_of(request.namespace, request.task, evidence)):
+            one = standings[at]
+            found = self.scores.expect(kind, key, embedding, one.prior_gap) if self.ready(kind) else None
             if found is not None:
-                standing = replace(  # noqa: PLW2901 - the same standing, better known
-                    standing, learned=found.gap, scatter=found.scatter, examples=found.examples
-                )
-            standings.append(standing)
+                standings[at] = replace(one, learned=found.gap, scatter=found.scatter, examples=found.examples)
         return replace(evidence, standings=tuple(standings))
 
 

@@ -393,7 +393,7 @@ class TestWhyNothingWasLearned:
 
     def test_a_memory_that_could_not_be_searched(self, path: Path) -> None:
         class Torn(SQLiteMemory):
-            def search(self, *args: Any, **kwargs: Any) -> Any:
+            def recall(self, *args: Any, **kwargs: Any) -> Any:
                 raise OSError("disk is gone")
 
         with make(Torn(path)) as router:

@@ -153,8 +153,8 @@ class HostilePolicy(Hostile):
     def choose(self, evidence: Any) -> Any:
         raise RuntimeError(self.api_key)
 
-    def step(self, *args: Any) -> None:
-        return None
+    def steps(self, *args: Any) -> list[Any]:
+        return []
 
 
 @pytest.mark.parametrize(

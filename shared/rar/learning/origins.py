@@ -107,6 +107,8 @@ def comparable(tally: Tally, context: str, user: str) -> tuple[float, str]:
         Their mean gap, and whose they are: `""` if they count in full, `ELSEWHERE` if they were made in other contexts,
         else the label of the one user, not the asking one, who made them all.
     """
+    if not tally.origins:
+        return tally.mean_gap, ""  # plain questions, which count for all
     known = origins_of(tally)
     alike = [origin for origin in known if family(origin.context) in {PLAIN, family(context)}]
     chosen = alike or known
