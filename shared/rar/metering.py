@@ -65,7 +65,7 @@ class Meter:
         self._limits, self._rules, self._request, self._models = limits, rules, request, models
         self._id, self._began = decision_id, time.monotonic()
         self._calls, self._usd, self._kept = 0, 0.0, 0.0
-        self._expected: dict[int, float] = {}  # of calls under way, by identity
+        self._expected: dict[int, list[float]] = {}  # of calls under way, by identity: one may be made several times
         self._length: int | None = None  # tokens of the request as it came
         if limits.usd is not None or rules.ceilings is not None:
             self._kept = min(self._cost(Call(name, request))[0] for name in models)
@@ -83,14 +83,15 @@ class Meter:
         refusal = self._used_up(kept=1) or self._too_dear(call, self._kept)
         if refusal is None:
             usd = self._cost(call)[0]
-            self._calls, self._usd, self._expected[id(call)] = self._calls + 1, self._usd + usd, usd
+            self._calls, self._usd = self._calls + 1, self._usd + usd
+            self._expected.setdefault(id(call), []).append(usd)
             self._hold(self._usd)
         return refusal
 
     def made(self, call: Call, outcome: Outcome) -> None:
         """Put what a call did cost in place of what was expected."""
-        usd = self._rules.ledger.record(call, outcome).usd or 0.0
-        self._usd += usd - self._expected.pop(id(call), 0.0)
+        self._usd -= self._expected[id(call)].pop()
+        self.paid(call, outcome)
         self._hold(self._usd)
 
     # --- the answer -------------------------------------------------------------------------------------------------
@@ -117,6 +118,10 @@ class Meter:
                 if self._too_dear(self._call(route)) is None:
                     return self._serves(route)
         raise refusal
+
+    def paid(self, call: Call, outcome: Outcome) -> None:
+        """Add what a call did cost, of which nothing was expected yet."""
+        self._usd += self._rules.ledger.record(call, outcome).usd or 0.0
 
     def stands_in(self, route: Route) -> bool:
         """Whether a model may answer in place of one that failed; that is then counted."""
@@ -181,7 +186,8 @@ class Meter:
 
     def _cost(self, call: Call) -> tuple[float, float]:
         """What a call is expected to cost, and how far such calls lie from that."""
-        plain = call.request is self._request and call.guide is None and call.messages is None
+        asked = call.request.messages is self._request.messages
+        plain = asked and call.guide is None and call.messages is None
         if not plain:
             length = sent(call)
         elif self._length is None:

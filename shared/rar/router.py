@@ -383,6 +383,8 @@ class Router:
             refused: What the model said, where that holds no answer; it was paid for all the same.
         """
         self.health.failed(decision.model)
+        if refused is not None and decision.meter is not None:
+            decision.meter.paid(decision.call, refused)
         other = self._next(decision)
         if other is None or (decision.meter is not None and not decision.meter.stands_in(Route(other))):
             return None

@@ -126,6 +126,28 @@ class TestARequest:
         # Of three weak calls, the last is kept for the answer.
         assert refused(votes.seen) == [False, False, True, True, True]
 
+    def test_a_call_that_is_made_again_and_again_costs_each_time(self, make: Any, models: dict[str, Costly]) -> None:
+        seen: list[Outcome] = []
+
+        class Twice:
+            def steps(self, request: Request) -> Steps[Choice]:
+                call = Call("weak", request, purpose="draft")
+                for _ in range(2):
+                    seen.extend((yield from ask_all([call] * 5)))
+                return Route("strong")
+
+        make(strategy=Twice(), limits=Limits(usd=0.0095)).decide(QUESTION, models)
+
+        assert refused(seen) == [False] * 8 + [True] * 2  # and one more is kept for the answer
+
+    def test_an_answer_that_was_refused_was_paid_for(self, make: Any, models: dict[str, Costly]) -> None:
+        router = make(strategy=lambda _: "mid", limits=Limits(usd=0.105))
+        decision = router.decide(QUESTION, models)
+        reply = models["mid"].call(decision.call)
+
+        assert router.stand_in(decision, ValueError(), reply) is None  # the strong one would have fitted before
+        assert router.stand_in(router.decide(QUESTION, models), ValueError()) is not None
+
     @both_ways
     async def test_no_draft_begins_when_the_time_is_over_and_the_cheapest_model_answers(
         self, make: Any, models: dict[str, Costly], asynchronous: bool
