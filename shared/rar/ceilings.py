@@ -126,8 +126,9 @@ class Ceilings:
             return
         with self._lock:
             self._stored = int(now // DAY), _sums([*today, *pending]), _sums([*ever, *pending])
-            for account in self._spent:
-                self._spent[account] = max(self._spent[account], self._stored_under(account))
+            for account, usd in self._spent.items():
+                if account[1] is None:  # the memory knows no threads
+                    self._spent[account] = max(usd, self._stored_under(account))
 
     # All below are called with the lock.
 
@@ -143,7 +144,7 @@ class Ceilings:
         namespace, thread, day = account
         stored, today, ever = self._stored
         if thread is not None or (day is not None and day != stored):
-            return 0.0  # the memory knows no threads
+            return 0.0
         sums = ever if day is None else today
         return sum(sums.values()) if namespace is None else sums.get(namespace, 0.0)
 
