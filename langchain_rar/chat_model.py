@@ -30,7 +30,7 @@ from langchain_rar.keys import QueryExtractor, find_key, recorder
 from langchain_rar.messages import from_langchain
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from langchain_rar.serving import Serving, Settings
-from langchain_rar.steering import trusted
+from langchain_rar.steering import thread_of, trusted
 from langchain_rar.structured import StructuredRouter
 from langchain_rar.turns import OpenTurn, turn_of
 from rar.errors import ConfigurationError, MissingModelError, SameModelError
@@ -50,7 +50,9 @@ if TYPE_CHECKING:
     from rar.learning.judges import Judge
     from rar.learning.policy import Policy
     from rar.learning.worker import Mode
+    from rar.limits import Ceiling, Limits, OverLimit
     from rar.memory import Memory
+    from rar.observers import Observer
     from rar.strategy import Strategy
     from rar.values import Choice
 
@@ -66,13 +68,14 @@ class RouterChatModel(BaseChatModel):
 
     Steer one call by keyword arguments or by `config["configurable"]`: `rar_force` (`"weak"` or `"strong"`),
     `rar_query` (the user's question), `rar_namespace`, `rar_learn` (False keeps it out of the memory), `rar_user` (who
-    asks). Clients of a deployed graph can write its whole config, so there `trust_metadata` must allow it.
+    asks), `rar_thread` (the conversation; LangGraph's own otherwise), `rar_limits` (a `rar.Limits`). Clients of a
+    deployed graph can write its whole config, so there `trust_metadata` must allow it.
 
     Args:
         weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. If left out, the
             environment variables `RAR_WEAK_MODEL` and `RAR_STRONG_MODEL` name them.
         models: Further models by name, for strategies that choose among more than two, such as `BestOf`.
-        router: A `rar.Router` to share with others. Its own arguments, those from `memory` to `read_only`, cannot be
+        router: A `rar.Router` to share with others. Its own arguments, those from `memory` to `over_limit`, cannot be
             given beside it.
         query_extractor: Finds the user's question in a prompt's messages, where nothing else names it. Returns None
             where it does not know.
@@ -141,6 +144,10 @@ class RouterChatModel(BaseChatModel):
         store_text: bool = True,
         redact: Callable[[str], str] | None = None,
         read_only: bool = False,
+        observers: Sequence[Observer] = (),
+        limits: Limits | None = None,
+        spend: Ceiling | Sequence[Ceiling] | None = None,
+        over_limit: OverLimit = "cheaper",
         router: Router | None = None,
         query_extractor: QueryExtractor | None = None,
         **kwargs: Any,
@@ -356,6 +363,8 @@ class RouterChatModel(BaseChatModel):
             learn=given.learn is not False and not beyond_others and (turn is None or sticky is not None),
             context=key.use(messages),
             user=given.user,
+            thread=given.thread or thread_of(config),
+            limits=given.limits,
             source="langchain",
         )
 

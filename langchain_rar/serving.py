@@ -289,6 +289,8 @@ class Serving:
         self, decision: Decision, message: AIMessage | None
     ) -> tuple[Decision, Reply, Mapping[str, ChildModel]] | None:
         if message is None or is_cached(message):
+            if message is not None:
+                self.router.unpaid(decision)
             return None
         if is_blank(message):  # it cost something, and teaches nothing
             decision = replace(decision, request=replace(decision.request, learn=False))

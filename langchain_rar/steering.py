@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 
@@ -30,6 +31,12 @@ def trusted(config: RunnableConfig, *, metadata: bool) -> list[Mapping[str, Any]
     if any(name in noted and (deployed or name not in configurable) for name in NAMES):
         _say_ignored()
     return [] if deployed else [configurable]
+
+
+def thread_of(config: RunnableConfig) -> str | None:
+    """The conversation that a run belongs to, as LangGraph names it."""
+    thread = (config.get("configurable") or {}).get("thread_id")
+    return str(thread) if isinstance(thread, (str, int, UUID)) and str(thread) else None
 
 
 @cache

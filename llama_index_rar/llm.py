@@ -53,9 +53,11 @@ from rar.errors import ConfigurationError, MissingModelError, RequestError
 from rar.learning.guides import GuideCheck
 from rar.learning.policy import Policy
 from rar.learning.worker import Mode
+from rar.limits import Ceiling, Limits, OverLimit
 from rar.memory.base import Memory
 from rar.models import advice, check_pair, named_models
 from rar.naming import shown
+from rar.observers import Observer
 from rar.options import check_arguments, check_options
 from rar.overrides import NAMES, overrides_of, without_overrides
 from rar.router import Router
@@ -68,7 +70,8 @@ class RouterLLM(FunctionCallingLLM):
 
     The decision is in `additional_kwargs["rar"]` of every response, whole or streamed. Steer one call by keyword
     arguments: `rar_force` (`"weak"` or `"strong"`), `rar_query` (the user's question), `rar_namespace`, `rar_learn`
-    (False keeps it out of the memory) and `rar_user` (who asks). None of these reaches a model.
+    (False keeps it out of the memory), `rar_user` (who asks), `rar_thread` (the conversation) and `rar_limits` (a
+    `rar.Limits`). None of these reaches a model.
 
     Args:
         weak, strong: Any LlamaIndex LLMs. If only one can call tools, calls with tools go to it.
@@ -132,6 +135,10 @@ class RouterLLM(FunctionCallingLLM):
         store_text: bool = True,
         redact: Callable[[str], str] | None = None,
         read_only: bool = False,
+        observers: Sequence[Observer] = (),
+        limits: Limits | None = None,
+        spend: Ceiling | Sequence[Ceiling] | None = None,
+        over_limit: OverLimit = "cheaper",
         query_extractor: QueryExtractor | None = None,
         router: Router | None = None,
         **kwargs: Any,
@@ -358,6 +365,8 @@ class RouterLLM(FunctionCallingLLM):
             learn=steer.learn is not False and found.purpose.learn and not again,
             context=found.key.use(mapped),
             user=steer.user,
+            thread=steer.thread,
+            limits=steer.limits,
             source="llama_index",
         )
 

@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from rar.errors import RarError
 from rar.keys import query
+from rar.limits import Ceiling, Limits
 from rar.memory import Memory, SQLiteMemory, open_memory
 from rar.models import FunctionModel
 from rar.router import Router
@@ -19,9 +20,11 @@ __all__ = [
     "Answer",
     "Call",
     "Cascade",
+    "Ceiling",
     "Decision",
     "FunctionModel",
     "Guide",
+    "Limits",
     "Memory",
     "Message",
     "RarError",

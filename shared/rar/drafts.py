@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from rar.ledger import Ledger
+from rar.metering import Meter
+from rar.observers import Observers
 from rar.strategy import Outcome
-from rar.values import Answer, Call, CallRecord, Choice, Purpose, Usage
+from rar.values import Answer, Call, CallRecord, Choice, Purpose, Request, Usage
 
 
 class Drafts:
-    """The calls that a strategy makes before it decides. A request is served once, by the accepted draft if any."""
+    """The calls that a strategy makes before it decides. A request is served once, by the accepted draft if any.
 
-    def __init__(self, ledger: Ledger, namespace: str, clock: Callable[[], float]) -> None:
+    Args:
+        meter: Holds the request to its limits; None: it has none.
+    """
+
+    def __init__(
+        self, decision_id: str, ledger: Ledger, observers: Observers, clock: Callable[[], float], meter: Meter | None
+    ) -> None:
         self._made: list[tuple[Call, Outcome]] = []
         self.records: tuple[CallRecord, ...] = ()
-        self._ledger, self._namespace, self._clock = ledger, namespace, clock
+        self._ledger, self._observers, self._clock = ledger, observers, clock
+        self._began, self._recalled = time.perf_counter(), 0.0
+        self.decision_id, self.meter = decision_id, meter
 
     @property
     def count(self) -> int:
         return len(self._made)
 
+    def recalled(self) -> None:
+        """Note that all is looked up; the strategy begins."""
+        self._recalled = time.perf_counter()
+
+    def seconds(self) -> tuple[float, float]:
+        """What recall and the strategy took."""
+        return (self._recalled - self._began, time.perf_counter() - self._recalled) if self._recalled else (0.0, 0.0)
+
     def observe(self, call: Call, outcome: Outcome) -> None:
         self._made.append((call, outcome))
+        if self.meter is not None:
+            self.meter.made(call, outcome)
 
-    def settle(self, choice: Choice) -> None:
-        """Count what was made, now that it is known whether one of it is served."""
+    def settle(self, choice: Choice, request: Request) -> Choice:
+        """Count what was made, now that it is known whether one of it is served. Returns what may be.
+
+        Raises:
+            BudgetExceededError: A limit forbids that any model answers.
+        """
         accepted = choice.reply if isinstance(choice, Answer) else None
         for made, outcome in self._made:
             served = accepted is not None and outcome is accepted
             purpose: Purpose = "serve" if served else "draft" if made.purpose == "serve" else made.purpose
-            call = replace(made, purpose=purpose)
-            self._ledger.observe(self._namespace, call, outcome, now=self._clock())
+            call, at = replace(made, purpose=purpose), self._clock()
+            self._observers.tell(self._ledger.event_of(call, outcome, request, at=at, decision_id=self.decision_id))
             self.records += (self._ledger.record(call, outcome),)
             accepted = None if served else accepted
         if accepted is not None:  # an answer made of several: its parts are paid for
-            self._ledger.add(self._namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())
+            self._ledger.add(request.namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())
+        return choice if self.meter is None else self.meter.settle(choice)

@@ -6,11 +6,12 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rar.errors import UnknownModelError
+from rar.pool import Pool
 from rar.strategy import Outcome, Steps
 from rar.timeouts import awithin, within
 from rar.values import Call, Failure, Reply
@@ -37,12 +38,27 @@ class Model(Protocol):
 Models: TypeAlias = Mapping[str, Model]
 Observe: TypeAlias = Callable[[Call, Outcome], None]
 
+_pool = Pool()
 
-def drive(steps: Steps[T], models: Models, observe: Observe | None = None) -> T:
+
+class Gate(Protocol):
+    """Says which calls may be made. Asked before each batch, in its order."""
+
+    @property
+    def parallel(self) -> int | None:
+        """Calls that may be made at the same time; None: as many as there are threads for."""
+        ...
+
+    def admit(self, call: Call) -> Exception | None:
+        """None, or why this call may not be made, which is then its outcome."""
+        ...
+
+
+def drive(steps: Steps[T], models: Models, observe: Observe | None = None, gate: Gate | None = None) -> T:
     """Run `steps` to its end; several calls of one batch run in threads that share the caller's context.
 
     Args:
-        observe: Told of every call and its outcome, in the order of the batch.
+        observe: Told of every call that was made and its outcome, in the order of the batch.
 
     Raises:
         UnknownModelError: The steps asked a model that is not in `models`.
@@ -50,40 +66,69 @@ def drive(steps: Steps[T], models: Models, observe: Observe | None = None) -> T:
     try:
         batch = next(steps)
         while True:
-            batch = steps.send(_observed(batch, _make_all(batch, models), observe))
+            refused = _refused(batch, gate)
+            calls = [call for at, call in enumerate(batch) if at not in refused]
+            outcomes = _make_all(calls, models, gate.parallel if gate is not None else None)
+            batch = steps.send(_observed(batch, refused, outcomes, observe))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
     finally:
         steps.close()
 
 
-async def adrive(steps: Steps[T], models: Models, observe: Observe | None = None) -> T:
+async def adrive(steps: Steps[T], models: Models, observe: Observe | None = None, gate: Gate | None = None) -> T:
     """`drive` for callers with an event loop: the calls of a batch run as tasks."""
     try:
         batch = next(steps)
         while True:
-            outcomes = await asyncio.gather(*(_amake(call, models) for call in batch))
-            batch = steps.send(_observed(batch, list(outcomes), observe))
+            refused = _refused(batch, gate)
+            calls = [call for at, call in enumerate(batch) if at not in refused]
+            outcomes = await _amake_all(calls, models, gate.parallel if gate is not None else None)
+            batch = steps.send(_observed(batch, refused, outcomes, observe))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
     finally:
         steps.close()
 
 
-def _observed(batch: list[Call], outcomes: list[Outcome], observe: Observe | None) -> list[Outcome]:
+def _refused(batch: list[Call], gate: Gate | None) -> dict[int, Outcome]:
+    """The outcomes of the calls that may not be made, by their place."""
+    if gate is None:
+        return {}
+    asked = ((at, call, gate.admit(call)) for at, call in enumerate(batch))
+    return {at: Failure(call.model, error) for at, call, error in asked if error is not None}
+
+
+def _observed(
+    batch: list[Call], refused: Mapping[int, Outcome], made: list[Outcome], observe: Observe | None
+) -> list[Outcome]:
+    coming = iter(made)
+    outcomes = [refused[at] if at in refused else next(coming) for at in range(len(batch))]
     if observe is not None:
-        for call, outcome in zip(batch, outcomes, strict=True):
-            observe(call, outcome)
+        for at, call in enumerate(batch):
+            if at not in refused:
+                observe(call, outcomes[at])
     return outcomes
 
 
-def _make_all(batch: list[Call], models: Models) -> list[Outcome]:
-    if len(batch) < 2:
-        return [_make(call, models) for call in batch]
-    with ThreadPoolExecutor(len(batch)) as pool:
-        # A context can be entered by one thread at a time, so each call gets its own copy.
-        jobs = [pool.submit(contextvars.copy_context().run, _make, call, models) for call in batch]
-        return [job.result() for job in jobs]
+def _make_all(calls: list[Call], models: Models, parallel: int | None) -> list[Outcome]:
+    if len(calls) < 2:
+        return [_make(call, models) for call in calls]
+    # A context can be entered by one thread at a time, so each call gets its own copy.
+    jobs = [partial(contextvars.copy_context().run, _make, call, models) for call in calls]
+    return _pool.run(jobs, len(jobs) if parallel is None else parallel)
+
+
+async def _amake_all(calls: list[Call], models: Models, parallel: int | None) -> list[Outcome]:
+    if parallel is None or len(calls) <= parallel:
+        return list(await asyncio.gather(*(_amake(call, models) for call in calls)))
+    room = asyncio.Semaphore(parallel)
+
+    async def in_turn(call: Call) -> Outcome:
+        async with room:
+            return await _amake(call, models)
+
+    return list(await asyncio.gather(*map(in_turn, calls)))
 
 
 def _make(call: Call, models: Models) -> Outcome:

@@ -40,6 +40,7 @@
     ├── EmptyReplyError (RuntimeError)       a model returned nothing
     ├── UnparsedReplyError (RuntimeError)    a model returned no structured output
     ├── ModelTimeoutError (TimeoutError)     a model said nothing for too long
+    ├── BudgetExceededError (RuntimeError)   a call would go over a limit that the user set
     └── BudgetError (RuntimeError)           the learning budget is spent (never reaches a user's call)
 
 Arguments are plain values kept as fields, so that errors can be pickled and caught by what they say. Objects that a
@@ -452,6 +453,27 @@ class ModelTimeoutError(RarError, TimeoutError):
 
     def __str__(self) -> str:
         return f"The {self.model} model said nothing for {self.seconds:g} s. A larger `timeout=` gives it more time."
+
+
+class BudgetExceededError(RarError, RuntimeError):
+    """A call would go over a limit: of its request, of a conversation, a namespace or a day.
+
+    Args:
+        limit: In words.
+        expected_usd, left_usd: What the call would need, and what is left; None of a limit on calls or time.
+    """
+
+    def __init__(self, limit: str, expected_usd: float | None = None, left_usd: float | None = None) -> None:
+        super().__init__(limit, expected_usd, left_usd)
+        self.limit, self.expected_usd, self.left_usd = limit, expected_usd, left_usd
+
+    def __str__(self) -> str:
+        if self.expected_usd is None or self.left_usd is None:
+            return f"The limit of {self.limit} is used up. Raise it, or ask less of a request."
+        return (
+            f"A call may cost {self.expected_usd:.6f} USD, and {self.left_usd:.6f} are left of {self.limit}. Raise the "
+            "limit, or pass over_limit='cheaper' or 'strong'."
+        )
 
 
 class BudgetError(RarError, RuntimeError):

@@ -10,17 +10,21 @@ What the learning budget goes by:
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from rar.limits import label_of
 from rar.memory.base import Spend
 from rar.notices import Notices
+from rar.observers import Called
 from rar.options import check_options
 from rar.prices import Price, Prices, Rates
 from rar.tokens import added_by, counted
-from rar.values import STRONG, WEAK, Call, CallRecord, Failure, Purpose, Reply, Usage
+from rar.typical import Tokens, Typical
+from rar.values import STRONG, WEAK, Call, CallRecord, Failure, Purpose, Reply, Request, Usage
 
 _Key: TypeAlias = tuple[str, str, str, str]  # namespace, purpose, role, model
 
@@ -29,7 +33,6 @@ _NOMINAL: Price = (1.0, 1.0)  # of the strong model
 WEAK_SHARE = 0.1  # the weak model's, as a share of the strong one's: about what pairs of one provider differ by
 _GUIDE_ANSWERS = 5.0  # before a first guide was paid for, it is taken to cost as much as so many answers
 SERVING: tuple[Purpose, ...] = ("serve", "draft")  # for the user's answer, not for learning
-_RECENT = 0.05  # weight of the newest call in a moving mean
 _USUAL_TOKENS = (300.0, 100.0)  # of a call where none was made yet
 _ROUNDING = 1e-9  # of a call: a fifth of five is one
 
@@ -99,7 +102,9 @@ def _scaled(price: Price, factor: float) -> Price:
 
 
 class Ledger:
-    """Counts what this process spends. Thread-safe; `drain` hands over what is not persisted yet.
+    """Counts what this process spends; the first of a router's observers. Thread-safe.
+
+    `drain` hands over what is not persisted yet.
 
     Args:
         budget_share: Learning may cost this share of what the strong model's serving costs (see this module's text for
@@ -125,7 +130,7 @@ class Ledger:
         self._known: dict[str, dict[_Key, Spend]] = {}  # by namespace, with what earlier processes spent
         self._today = (0, 0.0)
         self.calls = 0  # that were counted in this process
-        self._tokens: dict[tuple[str, str], tuple[float, float]] = {}  # of a call, by role and model id, as below
+        self._typical = Typical()
         # Cost of a call by purpose and role, the last ones counting most.
         self._usual: dict[tuple[str, str], float] = {}
 
@@ -147,19 +152,10 @@ class Ledger:
             usd: What the provider says that it cost; None: what its tokens cost by their prices.
         """
         usd = self.prices.usd(role, model_id, usage) if usd is None else usd
-        tokens = usage.input_tokens, usage.output_tokens
         spend = Spend(
-            namespace,
-            purpose,
-            role,
-            model_id,
-            calls,
-            *tokens,
-            usd or 0.0,
-            calls * (usd is None),
-            calls * usage.estimated,
-            usage.cached_tokens,
-        )
+            namespace, purpose, role, model_id, calls, usage.input_tokens, usage.output_tokens, usd or 0.0,
+            calls * (usd is None), calls * usage.estimated, usage.cached_tokens,
+        )  # fmt: skip
         with self._lock:
             self._count(spend, now)
         if usd is None:
@@ -180,9 +176,8 @@ class Ledger:
     def _count(self, spend: Spend, now: float) -> None:
         self.calls += spend.calls
         purpose, role = spend.purpose, spend.role
-        if spend.calls and purpose not in ("guide", "judge"):  # those are of another kind than what is served
-            tokens = spend.input_tokens, spend.output_tokens
-            self._tokens[role, spend.model_id] = _towards(self._tokens.get((role, spend.model_id), tokens), tokens)
+        if spend.calls:
+            self._typical.add(role, spend.model_id, purpose, spend.input_tokens, spend.output_tokens)
         _put(self._pending, spend)
         known = self._known.setdefault(spend.namespace, {})
         _put(known, spend)
@@ -204,14 +199,34 @@ class Ledger:
         price = self.prices.of(role, model_id)
         if price is None:
             return None
+        tokens = self._usual_tokens(namespace, role, model_id, "serve")
+        return (price[0] * tokens.into + price[1] * tokens.out) / 1e6
+
+    def expects(self, call: Call, model_id: str, length: int, namespace: str) -> tuple[float, float]:
+        """USD that `call` is expected to cost, and how far such calls lie from that; zeros where no price is known.
+
+        Args:
+            length: Tokens that it sends.
+        """
+        price = self.prices.of(call.model, model_id)
+        if price is None:
+            return 0.0, 0.0
+        tokens = self._usual_tokens(namespace, call.model, model_id, call.purpose)
+        most = None if call.sampling is None else call.sampling.max_tokens
+        out = tokens.out if most is None else min(tokens.out, most)
+        return (price[0] * length + price[1] * out) / 1e6, price[1] * math.sqrt(tokens.variance) / 1e6
+
+    def _usual_tokens(self, namespace: str, role: str, model_id: str, purpose: Purpose) -> Tokens:
+        """The tokens of such calls before; of the model's calls in earlier processes, then of all models' calls."""
         with self._lock:
-            tokens = self._tokens.get((role, model_id))
-            if tokens is None:
-                known = [spend for spend in self._known.get(namespace, {}).values() if spend.purpose in SERVING]
-                calls = sum(spend.calls for spend in known)
-                into, out = sum(s.input_tokens for s in known), sum(s.output_tokens for s in known)
-                tokens = (into / calls, out / calls) if calls else _USUAL_TOKENS
-        return (price[0] * tokens[0] + price[1] * tokens[1]) / 1e6
+            tokens = self._typical.of(role, model_id, purpose)
+            if tokens is not None:
+                return tokens
+            known = [spend for spend in self._known.get(namespace, {}).values() if spend.purpose in SERVING]
+        known = [spend for spend in known if (spend.role, spend.model_id) == (role, model_id)] or known
+        calls = sum(spend.calls for spend in known)
+        into, out = sum(spend.input_tokens for spend in known), sum(spend.output_tokens for spend in known)
+        return Tokens.about(into / calls, out / calls) if calls else Tokens.about(*_USUAL_TOKENS)
 
     def may_learn(self, namespace: str, purpose: Purpose, role: str, *, now: float = 0.0) -> bool:
         """Whether the budget has room for a call of this kind, going by what such calls cost before.
@@ -295,18 +310,48 @@ class Ledger:
             self._pending.clear()
             return spent
 
-    def observe(self, namespace: str, call: Call, outcome: Reply | Failure, *, now: float) -> None:
-        """Count a call that was made, if it came back and was no cache's; tokens that nobody reported are estimated."""
-        if isinstance(outcome, Reply) and not outcome.cached:
-            usage = counted(call, outcome)
-            added = added_by(call, usage) if call.purpose == "serve" else 0
-            asked, usd = _less(usage, added), outcome.usd
-            more_usd = None if usd is None else usd * added / max(usage.total, 1)
-            own_usd = None if usd is None or more_usd is None else usd - more_usd
-            self.add(namespace, call.purpose, call.model, outcome.model_id, asked, now=now, usd=own_usd)
-            if added:  # nobody would have paid for it without the strategy
-                more = Usage(added, cached_tokens=usage.cached_tokens - asked.cached_tokens)
-                self.add(namespace, "draft", call.model, outcome.model_id, more, now=now, calls=0, usd=more_usd)
+    def called(self, event: Called) -> None:
+        """Count a call that was made, if it came back and was no cache's."""
+        if event.usage is None or event.cached:
+            return
+        asked, more_usd = _less(event.usage, event.added_tokens), None
+        more = Usage(event.added_tokens, cached_tokens=event.usage.cached_tokens - asked.cached_tokens)
+        if event.usd is not None and event.added_tokens:
+            more_usd = event.usd * self._share_of(more, event)
+        own_usd = event.usd if more_usd is None or event.usd is None else event.usd - more_usd
+        place = event.model, event.model_id
+        self.add(event.namespace, event.purpose, *place, asked, now=event.at, usd=own_usd)
+        if event.added_tokens:  # nobody would have paid for it without the strategy
+            self.add(event.namespace, "draft", *place, more, now=event.at, calls=0, usd=more_usd)
+
+    def _share_of(self, part: Usage, event: Called) -> float:
+        """The share of a call's cost that is that of a part of its tokens."""
+        assert event.usage is not None
+        usd, whole = (self.prices.usd(event.model, event.model_id, used) for used in (part, event.usage))
+        return part.total / max(event.usage.total, 1) if usd is None or not whole else usd / whole
+
+    def event_of(
+        self, call: Call, outcome: Reply | Failure, request: Request, *, at: float, decision_id: str
+    ) -> Called:
+        """What observers are told of a call, this ledger first. Tokens that nobody reported are estimated.
+
+        Args:
+            request: The user's, for which it was made; a call for a judge has another.
+        """
+        namespace, seconds = request.namespace, outcome.seconds
+        if isinstance(outcome, Failure):
+            error = type(outcome.error).__name__
+            return Called(
+                at, namespace, call.purpose, call.model, "", decision_id,
+                seconds=seconds, error=error, thread=label_of(request.thread),
+            )  # fmt: skip
+        usage = counted(call, outcome)
+        usd = self._cost_of(call, outcome, usage)
+        added = added_by(call, usage) if call.purpose == "serve" and not outcome.cached else 0
+        return Called(
+            at, namespace, call.purpose, call.model, outcome.model_id, decision_id, usage, usd, seconds,
+            cached=outcome.cached, added_tokens=added, thread=label_of(request.thread),
+        )  # fmt: skip
 
     def restore(self, spent: Iterable[Spend]) -> None:
         """Take back what could not be persisted."""
@@ -331,11 +376,6 @@ class Ledger:
         with self._lock:
             for spend in spending:
                 _put(self._known.setdefault(spend.namespace, {}), spend)
-
-
-def _towards(mean: tuple[float, float], found: tuple[int, int]) -> tuple[float, float]:
-    """A moving mean of tokens."""
-    return mean[0] + _RECENT * (found[0] - mean[0]), mean[1] + _RECENT * (found[1] - mean[1])
 
 
 def _less(usage: Usage, tokens: int) -> Usage:

@@ -109,6 +109,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
+def _are_ceilings(value: Any) -> bool:
+    return all(hasattr(one, "periods") for one in (value if isinstance(value, (list, tuple)) else (value,)))
+
+
 _SWITCH = OneOf("True or False", lambda value: isinstance(value, bool), optional=False)
 _ANY = OneOf("usable")  # checked by what takes it, but for classes
 _ID = OneOf("a name, or None for the model's own", _is_text)
@@ -143,6 +147,10 @@ OPTIONS: Mapping[str, Check] = {
     "guide_check": OneOf(f"{_CALL} of a guide's text and a request", callable),
     "record_queries": _SWITCH, "tools_to_strong": _SWITCH,
     "redact": OneOf(f"{_CALL} of a text", callable),
+    "limits": OneOf("a `rar.Limits`", lambda value: hasattr(value, "parallel")),
+    "spend": OneOf("a `rar.Ceiling` or a list of them", _are_ceilings),
+    "over_limit": Name(("cheaper", "error", "strong")),
+    "observers": OneOf("a list of observers", lambda value: isinstance(value, (list, tuple)), optional=False),
     "query_extractor": OneOf(f"{_CALL} of messages", callable),
     "router": OneOf("a `rar.Router` to share", lambda value: hasattr(value, "decide") and hasattr(value, "learn")),
     "clock": OneOf(_CALL, callable, optional=False),

@@ -1,4 +1,4 @@
-"""What steers a single call in both frameworks: `rar_force`, `rar_query`, `rar_namespace`, `rar_learn`, `rar_user`."""
+"""What steers a single call in both frameworks: arguments from `rar_force` to `rar_limits`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from rar.errors import FixedNamespaceError, OverrideError, near_name
+from rar.limits import Limits
 from rar.naming import shown
 
 PREFIX = "rar_"
@@ -25,6 +26,8 @@ class Overrides:
     namespace: str | None = None
     learn: bool | None = None
     user: str | None = None
+    thread: str | None = None
+    limits: Limits | None = None
 
     def namespace_in(self, own: str, *, fixed: bool) -> str:
         """The namespace of this call.
@@ -51,6 +54,8 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "rar_namespace": ("a name", _is_text),
     "rar_learn": ("True or False", lambda value: isinstance(value, bool)),
     "rar_user": ("a name or id of the user who asks", _is_text),
+    "rar_thread": ("an id of the conversation", _is_text),
+    "rar_limits": ("a rar.Limits", lambda value: isinstance(value, Limits)),
 }
 NAMES = tuple(_KINDS)
 

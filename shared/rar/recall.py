@@ -28,6 +28,7 @@ from rar.memory.identity import experience_id, keyed_digest
 from rar.memory.recalling import Query, Recalled
 from rar.naming import cause
 from rar.notices import Notices
+from rar.observers import Observers
 from rar.sameness import signature
 from rar.strategies import RAR
 from rar.values import Match, Request, Vector
@@ -103,6 +104,7 @@ class Recall:
     same: float
     near: float
     limit: int
+    observers: Observers = field(default_factory=Observers)
     _changes: set[tuple[str, str, float]] = field(default_factory=set, init=False, repr=False)
 
     def __call__(self, request: Request, key: str, evidence: Evidence) -> Request:
@@ -196,6 +198,7 @@ class Recall:
                 standing.model,
                 namespace,
             )
+            self.observers.alarm("drift", namespace, standing.model_id)
         # A clock that was ahead has dated a change ahead.
         return replace(standing, state=state, drift=state.drift / ALARM, since=min(state.since, now))
 

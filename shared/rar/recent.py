@@ -63,7 +63,8 @@ def slim(decision: Decision) -> Decision:
         choice = replace(choice, reply=replace(choice.reply, text="", tool_calls=(), native=None))
     # An error holds the frames that it came through, and all that is in them.
     failed = tuple(Failure(failure.model, RuntimeError(type(failure.error).__name__)) for failure in decision.failed)
-    return replace(decision, request=replace(decision.request, messages=(), options={}), choice=choice, failed=failed)
+    request = replace(decision.request, messages=(), options={})
+    return replace(decision, request=request, choice=choice, failed=failed, meter=None)
 
 
 def is_gone(gone: Gone, decision: Decision) -> bool:

@@ -19,6 +19,7 @@ from rar.drive import Model, Models, adrive, drive
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
 from rar.errors import (
+    BudgetExceededError,
     ClosedError,
     MissingModelError,
     StrategyError,
@@ -27,28 +28,33 @@ from rar.errors import (
     UnknownNameError,
 )
 from rar.evidence import Evidence, Standing
+from rar.facts import facts_of, read_facts
 from rar.guarding import PASSED_ON
 from rar.health import Health
 from rar.identifiers import new_id
 from rar.learning.guides import GuideCheck
 from rar.learning.judges import as_judge
-from rar.learning.learner import LEARNING_TIMEOUT, Learner, Served, record_of
+from rar.learning.learner import LEARNING_TIMEOUT, Learner
 from rar.learning.loop import LearningLoop
 from rar.learning.policy import Policy, as_policy
 from rar.learning.prior import Prior
+from rar.learning.records import Served, record_of
 from rar.learning.scores import LearnedScores
 from rar.learning.screen import Screen, quarantine
 from rar.learning.shadow import Ladder
 from rar.learning.worker import CLOSING, Mode
 from rar.learning.writer import Writer
 from rar.ledger import Ledger
+from rar.limits import Ceiling, Limits, OverLimit
 from rar.memory.base import DecisionRecord, Memory
 from rar.memory.forgetting import Gone
 from rar.memory.identity import experience_id
 from rar.memory.opening import as_memory
+from rar.metering import rules
 from rar.models import as_model, check_pair, named_models
 from rar.naming import cause, shown
 from rar.notices import Notices
+from rar.observers import Decided, Observer, Observers
 from rar.options import check_options, named_arguments
 from rar.order import CostOrder
 from rar.prices import Prices
@@ -57,11 +63,12 @@ from rar.recent import Recent
 from rar.routers import as_static_router
 from rar.stamps import is_sealed, sealing_key
 from rar.strategies import RAR
-from rar.strategy import Strategy, as_strategy, check_models
+from rar.strategy import Outcome, Strategy, as_strategy, check_models
 from rar.values import (
     STRONG,
     WEAK,
     Answer,
+    Call,
     CallRecord,
     Choice,
     Decision,
@@ -142,6 +149,11 @@ class Router:
         near: Cosine from which an older guide is tried on a request.
         retry_after: Seconds after which a request that only the strong model could answer is tried again.
         limit: Neighbours that a decision looks at.
+        observers: Told of decisions, calls, lessons, moves of a policy and alarms (`rar.observers`).
+        limits: What one request may use (`rar.Limits`). A call may bring its own.
+        spend: What serving and learning may cost by day, namespace or conversation (`rar.Ceiling`), one or several.
+        over_limit: Who answers where the chosen model would go over a limit: `"cheaper"`, the dearest cheaper model
+            that fits; `"error"`, nobody (`BudgetExceededError`); `"strong"`, the chosen one, with a warning.
         clock: Seconds since the epoch; for tests.
 
     Raises:
@@ -183,6 +195,10 @@ class Router:
         near: float = 0.5,
         retry_after: float = 7 * 86_400.0,
         limit: int = 16,
+        observers: Sequence[Observer] = (),
+        limits: Limits | None = None,
+        spend: Ceiling | Sequence[Ceiling] | None = None,
+        over_limit: OverLimit = "cheaper",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -214,6 +230,12 @@ class Router:
         self.ledger = Ledger(
             Prices(prices), budget_share=learning_budget, usd_per_day=learning_usd_per_day, notices=self._tell
         )
+        self._rules = rules(limits, spend, over_limit, self.ledger, self.memory, self._tell, clock)
+        self._ceilings = self._rules.ceilings
+        counts = (self.ledger,) if self._ceilings is None else (self.ledger, self._ceilings)
+        self._observers = Observers((*counts, *observers), self._tell, clock)
+        if self._ceilings is not None:
+            self._ceilings.begin(self._observers)
         read_only = read_only or bool(getattr(self.memory, "read_only", False))
         # Whether the strategy chooses among all models by what is learned of them.
         self._chooses = isinstance(self.strategy, RAR)
@@ -222,22 +244,24 @@ class Router:
         self._memory_recall: Recall | None = None
         if self.memory is not None and self.embedder is not None:
             self.ledger.seed(self.memory.spending())
-            screen = Screen(self.memory, approved=guides == "review")
+            screen = Screen(self.memory, approved=guides == "review", observers=self._observers)
             scores = LearnedScores(self.memory, self._prior)
             ladder = Ladder(judges, write_guides=store_text if guides is None else bool(guides), check=guide_check)
             learner = Learner(
                 self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text,
                 self._clean if redact is not None else None, clock,
-                notices=self._tell, screen=screen, timeout=LEARNING_TIMEOUT if timeout is None else timeout,
+                notices=self._tell, screen=screen, observers=self._observers, ceilings=self._ceilings,
+                timeout=LEARNING_TIMEOUT if timeout is None else timeout,
             )  # fmt: skip
             self._learning = LearningLoop(
-                learner, Writer(self.memory, self.ledger, self._tell), screen, scores,
+                learner, Writer(self.memory, self.ledger, self._tell, self._observers), screen, scores,
                 mode="off" if read_only else learning, stores=not read_only,
                 learns_not="read_only" if read_only else "off" if learning == "off" else None,
             )  # fmt: skip
             self._memory_recall = Recall(
                 self.memory, self.embedder, screen, scores, self._prior, self.policy, self._tell,
                 self._learning.ready, follows_verdicts(self.strategy, self.policy), same, near, limit,
+                self._observers,
             )  # fmt: skip
         floor = getattr(self.policy, "quality", None)
         self._views = Views(self.memory, self.ledger, self._learning, self._recent, floor, clock)
@@ -264,18 +288,25 @@ class Router:
 
         Raises:
             UnknownModelError: The caller forces a model that does not exist.
+            BudgetExceededError: A limit forbids that any model answers.
         """
         models = self._models_of(models)
         request, choice = self._given(request, models)
-        drafts = Drafts(self.ledger, request.namespace, self._clock)
+        if self._ceilings is not None and self._ceilings.stale:
+            self._ceilings.look()
+        drafts = self._drafts(request, models)
         if request.sticky_guide is not None:
             choice = self._with_guide(request, choice)
         if choice is None:
             request = self._recall(request, models)
+            drafts.recalled()
             try:
-                choice = self._checked(drive(self.strategy.steps(request), models, drafts.observe), models)
+                found = drive(self.strategy.steps(request), models, drafts.observe, drafts.meter)
+                choice = self._checked(found, models)
             except PASSED_ON:
                 raise
+            except BudgetExceededError:  # a strategy that does not look at why its draft failed
+                choice = Route(STRONG, reason="over_limit")
             except BaseException as error:
                 choice = self._degraded("strategy", error)
         return self._decided(request, choice, drafts)
@@ -286,7 +317,9 @@ class Router:
         if not self._prices_read:
             await asyncio.to_thread(self._read_prices, models)
         request, choice = self._given(request, models)
-        drafts = Drafts(self.ledger, request.namespace, self._clock)
+        if self._ceilings is not None and self._ceilings.stale:
+            await asyncio.to_thread(self._ceilings.look)
+        drafts = self._drafts(request, models)
         if request.sticky_guide is not None:
             choice = await asyncio.to_thread(self._with_guide, request, choice)
         if choice is None:
@@ -294,10 +327,14 @@ class Router:
                 request = self._recall(request, models)
             else:
                 request = await asyncio.to_thread(self._recall, request, models)
+            drafts.recalled()
             try:
-                choice = self._checked(await adrive(self.strategy.steps(request), models, drafts.observe), models)
+                found = await adrive(self.strategy.steps(request), models, drafts.observe, drafts.meter)
+                choice = self._checked(found, models)
             except PASSED_ON:
                 raise
+            except BudgetExceededError:  # a strategy that does not look at why its draft failed
+                choice = Route(STRONG, reason="over_limit")
             except BaseException as error:
                 choice = self._degraded("strategy", error)
         return self._decided(request, choice, drafts)
@@ -316,7 +353,8 @@ class Router:
 
     def may_fail_over(self, decision: Decision) -> bool:
         """Whether another model may answer if the decision's own fails."""
-        return self._next(decision) is not None
+        other = self._next(decision)
+        return other is not None and (decision.meter is None or decision.meter.allows(Route(other)))
 
     def _next(self, decision: Decision) -> str | None:
         """The model that answers next if the decision's own fails: the next dearer one, the strong one at last.
@@ -345,8 +383,10 @@ class Router:
             refused: What the model said, where that holds no answer; it was paid for all the same.
         """
         self.health.failed(decision.model)
+        if refused is not None and decision.meter is not None:
+            decision.meter.paid(decision.call, refused)
         other = self._next(decision)
-        if other is None:
+        if other is None or (decision.meter is not None and not decision.meter.stands_in(Route(other))):
             return None
         logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
         failed = (*decision.failed, Failure(decision.model, error, decision.seconds))
@@ -457,11 +497,15 @@ class Router:
         self._tell(f"{what}:{type(error).__name__}", "The %s failed; the strong model answers. %s", what, cause(error))
         return Route(STRONG, reason=f"{what}_failed")
 
+    def _drafts(self, request: Request, models: Models) -> Drafts:
+        id = new_id()
+        return Drafts(id, self.ledger, self._observers, self._clock, self._rules.meter(request, models, id))
+
     def _decided(self, request: Request, choice: Choice, drafts: Drafts) -> Decision:
-        drafts.settle(choice)
+        choice = drafts.settle(choice, request)
         floor = getattr(self.policy, "quality", None)
         decision = Decision(
-            new_id(),
+            drafts.decision_id,
             request,
             choice,
             self._clock(),
@@ -469,9 +513,12 @@ class Router:
             floor=floor,
             epoch=self._epoch(),
             key=self._sealing,
+            meter=drafts.meter,
             calls=drafts.records,
         )
         self._recent.add(decision)
+        if self._observers.hear(Decided):
+            self._observers.tell(Decided(decision.at, facts_of(decision), *drafts.seconds()))
         return decision
 
     def _epoch(self) -> int | None:
@@ -497,7 +544,7 @@ class Router:
             self._check_order(models)
             self.health.answered(decision.model)
             if not isinstance(decision.choice, Answer):  # an accepted draft was counted when it was made
-                self.ledger.observe(decision.request.namespace, decision.call, reply, now=self._clock())
+                self._called(decision, decision.call, reply)
             if self._closed or self._learning is None or not self._learning.stores:
                 return
             self._learning.take(decision, reply, models, self.costs(decision, reply, models))
@@ -509,10 +556,25 @@ class Router:
         if isinstance(decision.choice, Answer):
             return  # counted when it was made
         try:
-            call = replace(decision.call, purpose="draft")
-            self.ledger.observe(decision.request.namespace, call, reply, now=self._clock())
+            self._called(decision, replace(decision.call, purpose="draft"), reply)
         except Exception as error:
             logger.error("What a refused reply cost could not be counted; serving goes on. %s", cause(error))  # noqa: TRY400
+
+    def unpaid(self, decision: Decision) -> None:
+        """Note that an answer came from a cache, so that no ceiling waits for its cost."""
+        if self._ceilings is not None:
+            self._ceilings.release(decision.id)
+
+    def failed(self, decision: Decision, error: Exception) -> None:
+        """Tell observers that a serving call raised `error`. Never raises."""
+        if not isinstance(decision.choice, Answer):
+            self._called(decision, decision.call, Failure(decision.model, error))
+
+    def _called(self, decision: Decision, call: Call, outcome: Outcome) -> None:
+        if outcome.seconds is None:
+            outcome = replace(outcome, seconds=decision.seconds)
+        event = self.ledger.event_of(call, outcome, decision.request, at=self._clock(), decision_id=decision.id)
+        self._observers.tell(event)
 
     def costs(self, decision: Decision, reply: Reply, models: Models | None = None) -> dict[str, Any]:
         """The cost of a served reply as far as it is known, to be shown with `decision.as_dict()`. Never raises.
@@ -574,21 +636,25 @@ class Router:
 
     def _revived(self, record: DecisionRecord) -> Decision | None:
         """Enough of a decision of another process to remember its question; None where its whole text is not known."""
-        facts, question = record.facts, record.facts.get("question")
-        if not isinstance(question, str) or self.memory is None or self.embedder is None:
+        facts = read_facts(record.facts)
+        evidence, question, task = facts.evidence, facts.question, facts.task
+        if (
+            evidence is None
+            or evidence.pair is None
+            or question is None
+            or self.memory is None
+            or self.embedder is None
+        ):
             return None
-        try:
-            namespace, task = record.namespace, str(facts["task"])
-            own_id = experience_id(self.memory.secret, namespace, task, question)
-            if own_id != record.experience_id:
-                return None  # cut, or of another memory
-            model_id, reference_id = facts["pair"]
-            standing = Standing(record.model, str(model_id))
-            evidence = Evidence(str(reference_id), () if record.model == STRONG else (standing,), own_id)
-            embedding, source = embedded(self.embedder, task, question), str(facts.get("key_source"))
-        except (KeyError, TypeError, ValueError):  # facts that came by an import
-            return None
-        request = Request((), question, source, namespace, task, embedding=embedding, evidence=evidence)
+        own_id = experience_id(self.memory.secret, record.namespace, task, question)
+        if own_id != record.experience_id:
+            return None  # cut, or of another memory
+        model_id, reference_id = evidence.pair
+        standings = () if record.model == STRONG else (Standing(record.model, model_id),)
+        request = Request(
+            (), question, facts.key_source, record.namespace, task,
+            embedding=embedded(self.embedder, task, question), evidence=Evidence(reference_id, standings, own_id),
+        )  # fmt: skip
         return Decision(record.id, request, Route(record.model), record.at, epoch=self._epoch())
 
     def flush(self, timeout: float | None = None) -> bool:

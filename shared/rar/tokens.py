@@ -86,6 +86,11 @@ def added_by(call: Call, usage: Usage) -> int:
     return max(0, round(usage.input_tokens * (1.0 - asked / sent))) if sent else 0
 
 
+def sent(call: Call) -> int:
+    """About how many tokens `call` sends."""
+    return _length(messages_of(call))
+
+
 def _length(messages: Iterable[Message]) -> int:
     return sum(_PER_MESSAGE + estimate(message.text + message.suffix) for message in messages)
 

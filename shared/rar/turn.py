@@ -76,8 +76,9 @@ class Attempt:
             return True
         if error is None:
             self._turn.ended, self._turn.decision = True, self.timed
-        elif isinstance(error, Exception) and not self._open and not self._turn.passes(error):
-            return self._give_up(error)
+        elif isinstance(error, Exception) and not self._turn.passes(error):
+            self._turn.router.failed(self.timed, error)
+            return not self._open and self._give_up(error)
         return False
 
     def refuse(self, flaw: Exception | None, reply: Callable[[], Reply | None] | None = None) -> None:

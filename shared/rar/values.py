@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rar.facts import stamp_of
 from rar.replies import CallRecord as CallRecord  # noqa: PLC0414
 from rar.replies import Failure as Failure  # noqa: PLC0414 - these belong to the same vocabulary
 from rar.replies import Reply as Reply  # noqa: PLC0414
@@ -19,10 +20,11 @@ from rar.replies import ToolCall as ToolCall  # noqa: PLC0414
 from rar.replies import Usage as Usage  # noqa: PLC0414
 from rar.sampling import Sampling as Sampling  # noqa: PLC0414
 from rar.stamps import seal
-from rar.words import why
 
 if TYPE_CHECKING:
     from rar.evidence import Evidence
+    from rar.limits import Limits
+    from rar.metering import Meter
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -197,6 +199,8 @@ class Request:
         learn: False keeps this request out of the memory.
         context: What stands around the question (a `rar.context.Context`); None: nothing does.
         user: Who asks, by any name; kept as a keyed digest only.
+        thread: The conversation that it belongs to, by any id, for spending ceilings.
+        limits: What it may use; None: what the router was given.
         source: Framework that sent it, for example `"langchain"`.
         embedding: The key's embedding, once recalled.
     """
@@ -213,6 +217,8 @@ class Request:
     learn: bool = True
     context: Labelled | None = None
     user: str | None = field(default=None, repr=False)
+    thread: str | None = field(default=None, repr=False)
+    limits: Limits | None = None
     source: str = ""
     embedding: Vector | None = field(default=None, compare=False, repr=False)
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
@@ -304,6 +310,7 @@ class Decision:
         epoch: The memory's, when the decision was made.
         key: Seals what is stamped on responses (`rar.stamps`); None: nothing is sealed.
         seconds: How long the call that serves took, once it is over; of a stream, its reader's time is part of it.
+        meter: What the request has used; None where nothing limits it.
         calls: All that were made so far: by the strategy, and those for serving that failed or were refused.
     """
 
@@ -317,6 +324,7 @@ class Decision:
     epoch: int | None = None
     key: bytes | None = field(default=None, compare=False, repr=False)
     seconds: float | None = field(default=None, compare=False)
+    meter: Meter | None = field(default=None, compare=False, repr=False)
     calls: tuple[CallRecord, ...] = field(default=(), compare=False)
 
     @property
@@ -335,28 +343,7 @@ class Decision:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts, with no text of the request or of a guide in them."""
-        route = self.choice if isinstance(self.choice, Route) else None
-        similarity = route.similarity if route else None
-        return {
-            "decision_id": self.id,
-            "model": self.model,
-            "reason": self.choice.reason,
-            "why": why(
-                self.choice.reason,
-                self.model,
-                confidence=self.choice.confidence,
-                needed=route.needed if route else None,
-                similarity=similarity,
-                audited=route is not None and route.check,
-            ),
-            "guide_id": self.guide.id if self.guide else None,
-            "confidence": _rounded(self.choice.confidence),
-            "similarity": _rounded(similarity),
-            "key_source": self.request.key_source,
-            "drafts": self.drafts,
-            "failed_over": [failure.model for failure in self.failed],
-            "calls": [call.as_dict() for call in self.calls],
-        }
+        return stamp_of(self)
 
     @property
     def seal(self) -> str | None:
@@ -367,10 +354,6 @@ class Decision:
             "decision_id": self.id, "model": self.model, "guide_id": self.guide.id if self.guide else None,
         }  # fmt: skip
         return seal(self.key, facts, self.request.namespace)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 4)
 
 
 def question(text: str, **fields: Any) -> Request:

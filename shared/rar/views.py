@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rar.errors import ConfigurationError, UnknownDecisionError
-from rar.learning.learner import Served, record_of
+from rar.facts import DecisionFacts, NeighbourFact, read_facts
 from rar.learning.loop import LearningLoop
+from rar.learning.records import Served, record_of
 from rar.ledger import Ledger, Savings, merge, savings
 from rar.memory.base import DecisionRecord, Memory, MemoryStats, Spend
 from rar.recent import Recent
+from rar.values import Experience, Guide
 from rar.words import in_words
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class Views:
         Raises:
             UnknownDecisionError: No such decision is known, here or in the memory.
         """
-        return explained(self.record(decision_id).facts, self.memory)
+        return explained(self.record(decision_id), self.memory).as_dict()
 
     def record(self, decision_id: str) -> DecisionRecord:
         """A decision as the memory keeps it, or would.
@@ -120,26 +122,44 @@ class Views:
         return record_of(Served(decision, not_learned=code or "not_served"), store_text=store_text)
 
 
-def explained(facts: Mapping[str, Any], memory: Memory | None) -> dict[str, Any]:
-    """A decision's facts, the same in words, and the texts of the neighbours and the guide that memory still holds."""
-    whole = {**facts, "in_words": in_words(facts)}
-    if memory is None:
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A decision's facts, with the neighbours and the guide that the memory still holds."""
+
+    facts: DecisionFacts
+    neighbours: tuple[tuple[NeighbourFact, Experience | None], ...] = ()
+    guide: Guide | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able, with the same in words."""
+        whole = self.facts.as_dict() | {"in_words": in_words(self.facts)}
+        if self.neighbours:
+            whole["neighbours"] = [_neighbour(fact, found) for fact, found in self.neighbours]
+        if self.guide is not None:
+            used = self.guide
+            whole["guide"] = {
+                "text": used.text, "state": used.state, "helpful": used.helpful, "harmful": used.harmful,
+            }  # fmt: skip
         return whole
-    whole["neighbours"] = [_neighbour(entry, memory) for entry in facts.get("neighbours", ())]
-    guide = memory.guide(facts["guide_id"]) if facts.get("guide_id") else None
-    if guide is not None:
-        whole["guide"] = {
-            "text": guide.text, "state": guide.state, "helpful": guide.helpful, "harmful": guide.harmful,
-        }  # fmt: skip
-    return whole
 
 
-def _neighbour(entry: Mapping[str, Any], memory: Memory) -> dict[str, Any]:
-    found = memory.experience(str(entry["experience_id"]))
-    if found is None:
-        return {**entry, "text": None, "tallies": []}
-    tallies = [
-        {"guide_id": t.guide_id, "weak_id": t.weak_id, "strong_id": t.strong_id, "ok": t.ok, "bad": t.bad}
-        for t in found.tallies
-    ]
-    return {**entry, "text": found.text, "tallies": tallies}
+def explained(record: DecisionRecord, memory: Memory | None) -> Explained:
+    """What there is to say of a decision."""
+    facts = read_facts(record.facts)
+    if memory is None:
+        return Explained(facts)
+    near = facts.evidence.neighbours if facts.evidence else ()
+    guide = memory.guide(facts.guide_id) if facts.guide_id else None
+    return Explained(facts, tuple((fact, memory.experience(fact.experience_id)) for fact in near), guide)
+
+
+def _neighbour(fact: NeighbourFact, found: Experience | None) -> dict[str, Any]:
+    tallies = found.tallies if found is not None else ()
+    return {
+        **asdict(fact),
+        "text": found.text if found is not None else None,
+        "tallies": [
+            {"guide_id": t.guide_id, "weak_id": t.weak_id, "strong_id": t.strong_id, "ok": t.ok, "bad": t.bad}
+            for t in tallies
+        ],
+    }

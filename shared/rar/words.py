@@ -6,12 +6,15 @@ Responses, `explain`, the command line and the report all speak by these. No sen
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+
+if TYPE_CHECKING:
+    from rar.facts import DecisionFacts
 
 Reason: TypeAlias = Literal[
     "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "likely_weak", "likely_guided",
     "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
-    "function", "draft_accepted", "drafts_rejected", "best_of",
+    "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -36,6 +39,7 @@ REASONS: Mapping[Reason, str] = {
     "function": "The strategy's function chose the {model} model",
     "draft_accepted": "A draft of the {model} model was accepted",
     "drafts_rejected": "No draft was accepted, so the {model} model answers",
+    "over_limit": "A spending limit was reached, so the {model} model answers",
     "best_of": "The ranking router expects the best answer from the {model} model",
 }
 """What each reason of a decision means; `{model}` stands for the one that answers."""
@@ -46,6 +50,7 @@ NOT_LEARNED: Mapping[str, str] = {
     "forced": "the model was not for the router to choose",
     "continued_turn": "it continues a turn, and depends on more than the question",
     "failed_over": "a model failed, and an outage says nothing about quality",
+    "over_limit": "a spending limit chose the model",
     "budget": "the learning budget was spent",
     "undecided": "the judge could not tell whether the weak answer agreed",
     "read_only": "the router is read-only",
@@ -116,40 +121,32 @@ def bar(confidence: float | None, needed: float | None, floor: float | None) -> 
     )
 
 
-def cost(facts: Mapping[str, Any]) -> str:
+def cost(facts: DecisionFacts) -> str:
     """What a call cost, and what the strong model would have, by a decision's facts; empty where nothing is known."""
-    into, out = facts.get("input_tokens"), facts.get("output_tokens")
-    if into is None or out is None:
+    costs = facts.costs
+    if costs is None or costs.input_tokens is None or costs.output_tokens is None:
         return ""
-    source = "estimated from the text" if facts.get("estimated") else "reported by the provider"
-    tokens = f"{into:,} tokens in, {out:,} out, {source}"
-    usd, strong = facts.get("usd"), facts.get("strong_usd")
-    if usd is None:
+    source = "estimated from the text" if costs.estimated else "reported by the provider"
+    tokens = f"{costs.input_tokens:,} tokens in, {costs.output_tokens:,} out, {source}"
+    if costs.usd is None:
         return f"What it cost is unknown, for the model has no known price ({tokens})."
-    other = facts.get("model") != "strong" and strong is not None
-    versus = f"; the strong model would have cost {strong:.6f} USD" if other else ""
-    return f"It cost {usd:.6f} USD{versus} ({tokens})."
+    other = facts.model != "strong" and costs.strong_usd is not None
+    versus = f"; the strong model would have cost {costs.strong_usd:.6f} USD" if other else ""
+    return f"It cost {costs.usd:.6f} USD{versus} ({tokens})."
 
 
-def lesson(facts: Mapping[str, Any]) -> str:
+def lesson(facts: DecisionFacts) -> str:
     """Why nothing was learned from a decision, by its facts; empty where something was, or nothing was due."""
-    code = facts.get("not_learned")
+    code = facts.not_learned
     return f"Nothing was learned from it: {NOT_LEARNED.get(code, code)}." if code else ""
 
 
-def in_words(facts: Mapping[str, Any]) -> list[str]:
-    """A stored decision in sentences: why, the threshold, the cost, and why nothing was learned."""
-    confidence, needed = facts.get("confidence"), facts.get("needed", facts.get("threshold"))
-    reason = str(facts.get("reason") or "")
-    said = facts.get("why") or why(
-        reason,
-        str(facts.get("model")),
-        confidence=confidence,
-        needed=needed,
-        similarity=facts.get("similarity"),
-    )
+def in_words(facts: DecisionFacts) -> list[str]:
+    """A decision in sentences: why, the threshold, the cost, and why nothing was learned."""
+    confidence, needed, reason = facts.confidence, facts.needed, facts.reason
+    said = facts.why or why(reason, facts.model, confidence=confidence, needed=needed, similarity=facts.similarity)
     weighed = reason.startswith("likely_") or reason in {"below_threshold", "audit"}
-    relation = bar(confidence, needed, facts.get("quality")) if weighed else ""
+    relation = bar(confidence, needed, facts.quality) if weighed else ""
     return [sentence for sentence in (said, relation, cost(facts), lesson(facts)) if sentence]
 
 

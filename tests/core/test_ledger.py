@@ -69,13 +69,17 @@ def test_an_unknown_price_is_counted_as_such_and_not_as_free() -> None:
     assert savings([spend], ledger.prices).spent_usd is None
 
 
+def count(ledger: Ledger, call: Call, reply: Reply) -> None:
+    ledger.called(ledger.event_of(call, reply, call.request, at=0.0, decision_id="d"))
+
+
 def test_what_a_provider_says_a_call_cost_counts_before_its_tokens_prices() -> None:
     ledger = Ledger(PRICES)
     call = Call("weak", question("Which river?"))
     told = Reply("weak", "The Seine.", usage=Usage(10, 5), model_id="small", usd=0.25)
 
-    ledger.observe("default", call, told, now=0.0)
-    ledger.observe("default", call, replace(told, cached=True), now=0.0)
+    count(ledger, call, told)
+    count(ledger, call, replace(told, cached=True))
 
     assert [spend.usd for spend in ledger.pending()] == [0.25]
     assert ledger.costs(call, told, ["strong"])["usd"] == 0.25
@@ -88,7 +92,7 @@ def test_what_was_asked_of_a_call_by_a_strategy_shares_its_cost() -> None:
     asked = question("Which river?")
     call = Call("weak", asked, messages=(Message("user", "Think first. " * 3 + "Which river?"),))
 
-    ledger.observe("default", call, Reply("weak", "The Seine.", usage=Usage(40, 10), usd=1.0), now=0.0)
+    count(ledger, call, Reply("weak", "The Seine.", usage=Usage(40, 10), usd=1.0))
 
     spent = {spend.purpose: spend.usd for spend in ledger.pending()}
     assert set(spent) == {"serve", "draft"}

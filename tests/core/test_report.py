@@ -18,6 +18,7 @@ import pytest
 
 from rar import Router, SQLiteMemory
 from rar.errors import ClosedError, ConfigurationError, MissingDependencyError
+from rar.facts import read_facts
 from rar.memory.base import ALARM, Batch, DecisionRecord, PolicyStep, Spend
 from rar.prices import Prices
 from rar.report import Report, report
@@ -169,7 +170,7 @@ class TestOutcomes:
         ],
     )
     def test_of(self, model: str, facts: dict[str, Any], outcome: str) -> None:
-        assert outcome_of(model, facts) == outcome
+        assert outcome_of(model, read_facts(facts)) == outcome
 
     def test_an_audit_tells_by_the_served_answer_or_by_the_one_beside_it(self) -> None:
         def record(model: str, learned: dict[str, Any]) -> Served:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import rar
+from rar.facts import read_facts
 from rar.values import STRONG, WEAK, Decision, Route, question
 from rar.words import NOT_LEARNED, REASONS, bar, cost, in_words, lesson, why
 
@@ -65,28 +66,31 @@ def test_confidence_threshold_and_floor_are_related() -> None:
 
 
 def test_the_cost_is_told_with_what_the_strong_model_would_have_cost() -> None:
-    facts = {
+    stored = {
         "model": WEAK, "usd": 0.001, "strong_usd": 0.02, "input_tokens": 1_200, "output_tokens": 30, "estimated": True,
     }  # fmt: skip
 
-    assert cost(facts) == (
+    assert cost(read_facts(stored)) == (
         "It cost 0.001000 USD; the strong model would have cost 0.020000 USD "
         "(1,200 tokens in, 30 out, estimated from the text)."
     )
-    assert "would" not in cost({**facts, "model": STRONG})
-    assert "unknown" in cost({**facts, "usd": None})
-    assert "reported by the provider" in cost({**facts, "estimated": False})
-    assert cost({}) == ""
+    assert "would" not in cost(read_facts({**stored, "model": STRONG}))
+    assert "unknown" in cost(read_facts({**stored, "usd": None}))
+    assert "reported by the provider" in cost(read_facts({**stored, "estimated": False}))
+    assert cost(read_facts({})) == ""
 
 
 def test_every_code_is_told() -> None:
     for code, words in NOT_LEARNED.items():
-        assert lesson({"not_learned": code}) == f"Nothing was learned from it: {words}."
-    assert lesson({}) == ""
-    assert "of_a_newer_version" in lesson({"not_learned": "of_a_newer_version"})
+        assert lesson(read_facts({"not_learned": code})) == f"Nothing was learned from it: {words}."
+    assert lesson(read_facts({})) == ""
+    assert "of_a_newer_version" in lesson(read_facts({"not_learned": "of_a_newer_version"}))
 
 
 def test_decisions_of_an_older_version_can_be_told_too() -> None:
-    facts = {"reason": "below_threshold", "model": STRONG, "confidence": 0.6, "similarity": 0.7, "threshold": 0.8}
+    stored = {"reason": "below_threshold", "model": STRONG, "confidence": 0.6, "similarity": 0.7, "threshold": 0.8}
 
-    assert in_words(facts) == [why("below_threshold", STRONG, confidence=0.6, needed=0.8), bar(0.6, 0.8, None)]
+    assert in_words(read_facts(stored)) == [
+        why("below_threshold", STRONG, confidence=0.6, needed=0.8),
+        bar(0.6, 0.8, None),
+    ]

@@ -16,7 +16,9 @@ from llama_index_rar import RouterLLM
 from rar import (
     Answer,
     Cascade,
+    Ceiling,
     Decision,
+    Limits,
     Reply,
     Request,
     Route,
@@ -27,7 +29,13 @@ from rar import (
     Steps,
     ask,
 )
+from rar.observers import Called, JsonLines
 from rar.report import Report
+
+
+class Failures:
+    def called(self, event: Called) -> None:
+        assert_type(event.error, str | None)
 
 
 def engine(request: Request) -> None:
@@ -36,6 +44,8 @@ def engine(request: Request) -> None:
         assert_type(router.decide(request), Decision)
         assert_type(router.stats(), RouterStats)
         assert_type(router.costs(router.decide(request), Reply("weak", "4")), dict[str, Any])
+    Router(limits=Limits(usd=0.01), spend=[Ceiling(5.0, per=("namespace", "day"))], over_limit="error")
+    Router(observers=[JsonLines("events.jsonl"), Failures()])
     Router(memory=SQLiteMemory(":memory:"), strategy=Cascade(accept=lambda request, draft: len(draft.text) < 80))
 
 

@@ -38,6 +38,7 @@ from rar.errors import (
     ImportFormatError,
     RarError,
 )
+from rar.facts import read_facts
 from rar.guide_scan import guide_flaw
 from rar.learning.screen import quarantine
 from rar.ledger import savings
@@ -241,8 +242,8 @@ def decisions(
             record
             for record in newest(opened, namespace, first or 0.0, last)
             if (model is None or record.model == model)
-            and (not reason or record.facts.get("reason") in reason)
-            and (not_learned is None or record.facts.get("not_learned") == not_learned)
+            and (not reason or read_facts(record.facts).reason in reason)
+            and (not_learned is None or read_facts(record.facts).not_learned == not_learned)
         )
         found = list(itertools.islice(wanted, limit))
     if as_json:
@@ -256,11 +257,11 @@ def explain(which: ReadId, as_json: AsJson = False) -> None:
     """Show why a call was routed as it was, and what was learned from it."""
     memory, id = memory_and_id(which)
     with reading(memory) as opened:
-        facts = explained(find_decision(opened, id).facts, opened)
+        found = explained(find_decision(opened, id), opened)
     if as_json:
-        _print_json(facts)
+        _print_json(found.as_dict())
     else:
-        show(*tables.explanation(facts))
+        show(*tables.explanation(found))
 
 
 @app.command("report")

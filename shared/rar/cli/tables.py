@@ -9,11 +9,13 @@ from typing import Any
 from rich.text import Text
 
 from rar.cli.layout import Column, Facts, Grid, line, paragraph
+from rar.facts import DecisionFacts, EvidenceFacts, LearnedFacts, read_facts
 from rar.ledger import Savings
 from rar.memory.base import ALARM, DecisionRecord, MemoryStats, PolicyState, Spend
 from rar.report import ReportFacts
 from rar.report.numbers import count, interval, usd
-from rar.values import STRONG, Guide
+from rar.values import STRONG, WEAK, Guide, Tally
+from rar.views import Explained
 from rar.words import NOT_LEARNED, in_words
 
 _PURPOSES = ("serve", "draft", "shadow", "guide", "judge", "audit")
@@ -180,44 +182,44 @@ def decisions(found: Sequence[DecisionRecord]) -> Grid:
             when(record.at),
             line(record.namespace),
             role(record.model),
-            line(str(record.facts.get("reason", ""))),
-            number(record.facts.get("confidence")),
-            number(record.facts.get("similarity")),
+            line(facts.reason),
+            number(facts.confidence),
+            number(facts.similarity),
             (record.guide_id or "")[:_ID],
-            line(str(record.facts.get("question") or "")),
+            line(facts.question or ""),
         )
-        for record in found
+        for record, facts in ((record, read_facts(record.facts)) for record in found)
     )
     return Grid(f"{count(len(found), 'decision')}, newest first", columns, rows)
 
 
-def explanation(facts: Mapping[str, Any]) -> list[Any]:
+def explanation(found: Explained) -> list[Any]:
     """A decision, the neighbours it was made from, its guide, and what was learned."""
-    pair, needed = facts.get("pair") or (), facts.get("needed", facts.get("threshold"))
-    gap = facts.get("learned_gap")
+    facts, evidence = found.facts, found.facts.evidence or EvidenceFacts()
+    gap = evidence.learned_gap
     shown: dict[str, Text | str] = {
-        "decision": str(facts.get("decision_id")),
-        "at": when(float(facts.get("at", 0.0))),
-        "question": paragraph(str(facts.get("question") or "not kept")),
-        "model": role(str(facts.get("model"))),
-        "reason": Text(line(str(facts.get("reason"))), style="bold"),
+        "decision": facts.decision_id,
+        "at": when(facts.at),
+        "question": paragraph(facts.question or "not kept"),
+        "model": role(facts.model),
+        "reason": Text(line(facts.reason), style="bold"),
         "in words": "\n".join(map(line, in_words(facts))),
-        "confidence": f"{number(facts.get('confidence'))}, needed {number(needed)}",
-        "similarity": number(facts.get("similarity")),
-        "static router": number(facts.get("prior")),
+        "confidence": f"{number(facts.confidence)}, needed {number(facts.needed)}",
+        "similarity": number(facts.similarity),
+        "static router": number(evidence.prior),
         "learned score": "-" if gap is None else f"expects the strong answer to be better by {number(gap)}",
-        "audits": f"{facts.get('audits', 0)}, which moved such expectations by {number(facts.get('audit_bias'))}",
-        "drift": f"{number(facts.get('drift', 0.0))} of the way to the alarm that the weak model changed",
-        "key from": line(str(facts.get("key_source"))),
-        "namespace": line(f"{facts.get('namespace')}, task {facts.get('task')}"),
-        "weak, strong": line(", ".join(map(str, pair))),
-        "drafts": str(facts.get("drafts", 0)),
-        "failed over": ", ".join(facts.get("failed_over") or ()) or "-",
+        "audits": f"{evidence.audits}, which moved such expectations by {number(evidence.audit_bias)}",
+        "drift": f"{number(evidence.drift)} of the way to the alarm that the weak model changed",
+        "key from": line(facts.key_source),
+        "namespace": line(f"{facts.namespace}, task {facts.task}"),
+        "weak, strong": line(", ".join(evidence.pair or ())),
+        "drafts": str(facts.drafts),
+        "failed over": ", ".join(facts.failed_over) or "-",
     }
-    return [Facts(shown), *_calls(facts), *_neighbours(facts), *_guide_used(facts), _learned(facts)]
+    return [Facts(shown), *_calls(facts), *_neighbours(found), *_guide_used(found.guide), _learned(facts.learned)]
 
 
-def _calls(facts: Mapping[str, Any]) -> list[Grid]:
+def _calls(facts: DecisionFacts) -> list[Grid]:
     """The calls behind an answer, where there was more than the one that served it."""
     columns = (
         Column("model"), Column("purpose"), Column("input", right=True), Column("output", right=True),
@@ -225,16 +227,15 @@ def _calls(facts: Mapping[str, Any]) -> list[Grid]:
     )  # fmt: skip
     rows = [
         (
-            role(str(call["model"])), line(str(call["purpose"])), str(call["input_tokens"]), str(call["output_tokens"]),
-            number(call["seconds"]), "-" if call["usd"] is None else f"{call['usd']:.6f}",
-            "yes" if call["failed"] else "",
+            role(call.model), line(call.purpose), str(call.input_tokens), str(call.output_tokens),
+            number(call.seconds), "-" if call.usd is None else f"{call.usd:.6f}", "yes" if call.failed else "",
         )
-        for call in facts.get("calls") or ()
+        for call in facts.calls
     ]  # fmt: skip
     return [Grid("Calls, in their order", columns, tuple(rows))] if len(rows) > 1 else []
 
 
-def _neighbours(facts: Mapping[str, Any]) -> list[Grid]:
+def _neighbours(found: Explained) -> list[Grid]:
     columns = (
         Column("similarity", right=True),
         Column("same"),
@@ -243,42 +244,41 @@ def _neighbours(facts: Mapping[str, Any]) -> list[Grid]:
         Column("text", cut=True),
     )
     rows = []
-    for entry in facts.get("neighbours") or ():
-        tallies = entry.get("tallies") or ()
-        alone = [tally for tally in tallies if tally["guide_id"] is None]
-        guided = [tally for tally in tallies if tally["guide_id"] is not None]
-        same = "yes" if entry["same"] else ""
-        text = line(entry.get("text") or "not kept")
-        rows.append((number(entry["similarity"]), same, _record(alone), _record(guided), text))
+    for fact, experience in found.neighbours:
+        tallies = experience.tallies if experience is not None else ()
+        alone = [tally for tally in tallies if tally.guide_id is None]
+        guided = [tally for tally in tallies if tally.guide_id is not None]
+        same = "yes" if fact.same else ""
+        text = line((experience.text if experience is not None else None) or "not kept")
+        rows.append((number(fact.similarity), same, _record(alone), _record(guided), text))
     return [Grid("Neighbours, nearest first", columns, tuple(rows))] if rows else []
 
 
-def _record(tallies: Iterable[Mapping[str, Any]]) -> str:
-    ok, bad = sum(tally["ok"] for tally in tallies), sum(tally["bad"] for tally in tallies)
+def _record(tallies: Iterable[Tally]) -> str:
+    ok, bad = sum(tally.ok for tally in tallies), sum(tally.bad for tally in tallies)
     return f"{ok} ok, {bad} not" if ok or bad else "-"
 
 
-def _guide_used(facts: Mapping[str, Any]) -> list[Text]:
-    used = facts.get("guide")
-    if not used:
+def _guide_used(used: Guide | None) -> list[Text]:
+    if used is None:
         return []
-    title = f"Guide {facts['guide_id']}: {used['state']}, helped {used['helpful']}, harmed {used['harmful']}"
-    return [Text.assemble((title, "bold"), "\n", paragraph(used["text"]))]
+    title = f"Guide {used.id}: {used.state}, helped {used.helpful}, harmed {used.harmful}"
+    return [Text.assemble((title, "bold"), "\n", paragraph(used.text))]
 
 
-def _learned(facts: Mapping[str, Any]) -> Facts:
-    learned = facts.get("learned") or {}
-    if not learned.get("attempts") and not learned.get("stopped"):
+def _learned(learned: LearnedFacts | None) -> Facts:
+    if learned is None or not (learned.attempts or learned.stopped):
         return Facts({"learned": "nothing was tried"})
     tried = (
-        f"{'alone' if attempt['guide_id'] is None else 'with guide ' + attempt['guide_id'][:_ID]}: "
-        f"{'agreed' if attempt['ok'] else 'did not agree'} (judge {attempt['judge']})"
-        for attempt in learned.get("attempts") or ()
+        f"{'' if attempt.model in ('', WEAK) else line(attempt.model) + ', '}"
+        f"{'alone' if attempt.guide_id is None else 'with guide ' + attempt.guide_id[:_ID]}: "
+        f"{'agreed' if attempt.ok else 'did not agree'} (judge {attempt.judge})"
+        for attempt in learned.attempts
     )
     rows = {"weak model tried": "\n".join(tried) or "-"}
     for name in ("audit_agreed", "guide_written", "guide_refused", "stopped"):
-        if learned.get(name) is not None:
-            rows[name.replace("_", " ")] = line(str(learned[name]))
+        if (value := getattr(learned, name)) is not None:
+            rows[name.replace("_", " ")] = line(str(value))
     return Facts(rows)
 
 

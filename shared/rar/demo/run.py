@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rar.demo.questions import Question, stream
 from rar.drive import drive
 from rar.errors import MissingDependencyError, ReadOnlyMemoryError
+from rar.facts import read_facts
 from rar.learning.judges import AutoJudge
 from rar.ledger import Savings, savings
 from rar.local.server import LocalServer
@@ -192,16 +193,16 @@ class _Session:
             seconds = time.monotonic() - started
             # Learning ends before the next question, so that a run on the same models always goes the same way.
             self._router.flush()
-            facts = self._memory.decisions(namespace=NAMESPACE, limit=1)[0].facts
+            facts = read_facts(self._memory.decisions(namespace=NAMESPACE, limit=1)[0].facts)
             saved = savings(self.spending(), self._router.ledger.prices)
             self.served.append(
                 Served(
                     entry,
                     answer.strip(),
-                    model=facts["model"],
-                    reason=facts["reason"],
-                    guide_id=facts["guide_id"],
-                    decision_id=facts["decision_id"],
+                    model=facts.model,
+                    reason=facts.reason,
+                    guide_id=facts.guide_id,
+                    decision_id=facts.decision_id,
                     repeat=entry in asked,
                     seconds=seconds,
                     spent_usd=saved.spent_usd or 0.0,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rar.errors import EvaluationDataError
 from rar.evaluation.table import Table
+from rar.facts import read_facts
 from rar.learning.verdicts import of_pair, works
 from rar.memory import open_memory
 from rar.memory.base import Memory, Spend
@@ -56,8 +57,8 @@ def read_memory(path: str | Path, *, namespace: str | None = None, since: float 
 def past_of(memory: Memory, *, namespace: str | None = None, since: float = 0.0) -> Past:
     """As `read_memory`, of an open memory. The pair of models is that of the last call."""
     records = memory.decisions(namespace=namespace, since=since, limit=10_000_000)[::-1]
-    pairs = [tuple(record.facts["pair"]) for record in records if record.facts.get("pair")]
-    weak_id, strong_id = pairs[-1] if pairs else ("", "")
+    looked_at = (read_facts(record.facts).evidence for record in reversed(records))
+    weak_id, strong_id = next((seen.pair for seen in looked_at if seen and seen.pair), ("", ""))
     embedded = _experiences(memory)
     known: dict[str, Experience | None] = {}
     rows: list[tuple[Experience, bool]] = []

@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rar.ceilings import Ceilings
 from rar.drive import Model, Models, drive
 from rar.errors import BudgetError
-from rar.evidence import Evidence, Standing
+from rar.evidence import Evidence
+from rar.facts import EvidenceFacts, LearnedFacts, facts_of, read_facts
 from rar.keys import is_long
 from rar.learning.guides import first_state
 from rar.learning.policy import Judged, PaperPolicy, Policy
+from rar.learning.records import Served, learned_facts, record_of
 from rar.learning.scores import Kind, kinds_of
 from rar.learning.screen import Screen
 from rar.learning.shadow import DRAFT, Findings, Ladder
@@ -24,11 +27,13 @@ from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
 from rar.memory.identity import keyed_digest
 from rar.notices import Notices
+from rar.observers import Learned, Observers
 from rar.sameness import signature
 from rar.sizes import size_of
 from rar.strategy import Outcome, Steps
 from rar.timeouts import within
-from rar.values import STRONG, Call, Choice, Decision, Experience, Guide, Reply, Route, Trial
+from rar.tokens import sent
+from rar.values import STRONG, Call, Choice, Decision, Experience, Failure, Guide, Reply, Request, Route, Trial
 
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
 _OPTIONS = 50  # parts of a call's options and reply that are weighed
@@ -56,24 +61,6 @@ class Lesson:
         return size_of(request.key, request.messages) + size_of(request.options, self.reply, parts=_OPTIONS)
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A decision to be kept.
-
-    Args:
-        costs: `Router.costs` of its reply; empty where there is none yet.
-        not_learned: Why nothing was learned from it, a code of `rar.words.NOT_LEARNED`.
-    """
-
-    decision: Decision
-    costs: Mapping[str, Any] = field(default_factory=dict)
-    not_learned: str | None = None
-
-    def batch(self, *, store_text: bool) -> Batch:
-        """What is to be written of it."""
-        return Batch(decisions=(record_of(self, store_text=store_text),), epoch=self.decision.epoch)
-
-
 @dataclass(frozen=True)
 class Learner:
     """Studies lessons one at a time (the worker's handler). Calls of one router never run at once.
@@ -85,6 +72,8 @@ class Learner:
         timeout: Seconds after which a call that does not come back is given up: what hangs must not end all learning.
         notices: Told once that a judge cannot tell.
         screen: Keeps out the guides whose text may no longer be used.
+        observers: Told of calls and of what was learned, the ledger among them.
+        ceilings: What learning and serving may cost together.
     """
 
     memory: Memory
@@ -99,6 +88,9 @@ class Learner:
     timeout: float = LEARNING_TIMEOUT
     notices: Notices = field(default_factory=Notices)
     screen: Screen | None = None
+    observers: Observers = field(default_factory=Observers)
+    ceilings: Ceilings | None = None
+    _waiting: set[str] = field(default_factory=set, init=False, repr=False)  # namespaces that spent their budget
     _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
     def study(self, lesson: Lesson) -> Batch:
@@ -108,16 +100,24 @@ class Learner:
         code = obstacle(decision, lesson.reply)
         if code is not None or evidence is None or request.embedding is None:
             return lesson.left(code).batch(store_text=self.store_text)
-        now = self.clock()
+        now, began = self.clock(), time.perf_counter()
         found = self._climb(lesson, now)
         steps = self._steps(decision, evidence, found)
-        self._tell(found)
-        record = record_of(lesson.left(found.not_learned), store_text=self.store_text)
+        self._tell(found, request.namespace)
         guides, trials = self._written(found, decision, evidence, now)
         experiences = (self._experience(decision, now),) if trials else ()
-        learned = _facts(found, guides, store_text=self.store_text)
-        record = replace(record, facts={**record.facts, "learned": learned})
+        learned = learned_facts(found, guides, store_text=self.store_text)
+        record = record_of(lesson.left(found.not_learned), store_text=self.store_text, learned=learned)
+        if asks(decision):
+            quotes_nothing = learned_facts(found, guides, store_text=False)
+            self.tell_learned(lesson.left(found.not_learned), quotes_nothing, time.perf_counter() - began)
         return Batch(experiences, (*guides, *self._turned(found)), trials, steps, (), (record,), epoch=decision.epoch)
+
+    def tell_learned(self, served: Served, learned: LearnedFacts | None = None, seconds: float = 0.0) -> None:
+        """Tell observers that a lesson is over."""
+        if self.observers.hear(Learned):
+            facts = facts_of(served.decision, costs=served.costs, not_learned=served.not_learned, learned=learned)
+            self.observers.tell(Learned(self.clock(), facts, seconds))
 
     def kinds(self, lesson: Lesson, batch: Batch) -> set[Kind]:
         """The learned scores to which what was written of a lesson brings another example."""
@@ -137,12 +137,18 @@ class Learner:
                 "something that the strong model did not name.",
                 guide.id,
             )
+            self.observers.alarm("quarantined", guide.namespace, guide.id)
         return tuple(replace(guide, state="quarantined") for guide in found.turned)
 
-    def _tell(self, found: Findings) -> None:
+    def _tell(self, found: Findings, namespace: str) -> None:
         """Say, the first time, what keeps this router from learning, and what can be done."""
         if found.not_learned == "budget":
             self.ledger.tell_paused()
+            if namespace not in self._waiting:
+                self._waiting.add(namespace)
+                self.observers.alarm("budget", namespace)
+        elif found.attempts:
+            self._waiting.discard(namespace)
         if found.ended == "undecided":
             self.notices(
                 "undecided",
@@ -199,7 +205,7 @@ class Learner:
             if checks
             else self.ladder.steps(request, lesson.reply, guides, models=models, drawn=drawn)
         )
-        found = self._drive(steps, lesson.models, request.namespace)
+        found = self._drive(steps, lesson.models, decision)
         if found.ended == "undecided":
             if len(self._undecided) >= _UNDECIDED:
                 self._undecided.pop(next(iter(self._undecided)))
@@ -219,13 +225,17 @@ class Learner:
                 break
         return models
 
-    def _drive(self, steps: Steps[Findings], models: Models, namespace: str) -> Findings:
-        gated = {name: _Gated(model, self, namespace) for name, model in models.items()}
+    def _drive(self, steps: Steps[Findings], models: Models, decision: Decision) -> Findings:
+        gated = {name: _Gated(model, self, decision.request) for name, model in models.items()}
 
         spent: list[float | None] = []
 
         def observe(call: Call, outcome: Outcome) -> None:
-            self.ledger.observe(namespace, call, outcome, now=self.clock())
+            if isinstance(outcome, Failure) and isinstance(outcome.error, BudgetError):
+                return  # it was not made
+            self.observers.tell(
+                self.ledger.event_of(call, outcome, decision.request, at=self.clock(), decision_id=decision.id)
+            )
             if isinstance(outcome, Reply):
                 spent.append(self.ledger.costs(call, outcome, ())["usd"])
 
@@ -289,13 +299,14 @@ class Learner:
 
     def feedback(self, record: DecisionRecord, decision: Decision | None, good: bool) -> Batch:
         """What a user's word on a weak answer adds: a trial like an audit's."""
-        pair = record.facts.get("pair") or ["", ""]
+        evidence = read_facts(record.facts).evidence or EvidenceFacts()
+        pair = evidence.pair or ("", "")
         if record.model == STRONG or not record.experience_id or not pair[0]:
             return Batch()
         now = self.clock()
         trial = Trial(
             record.experience_id, record.guide_id, pair[0], pair[1], good, now,
-            context=record.facts.get("context", ""), user=record.facts.get("user", ""),
+            context=evidence.context, user=evidence.user,
         )  # fmt: skip
         steps: tuple[PolicyStep, ...] = ()
         if decision is not None and decision.request.evidence is not None and isinstance(decision.choice, Route):
@@ -312,17 +323,20 @@ class _Gated:
 
     model: Model
     learner: Learner
-    namespace: str
+    request: Request
 
     @property
     def id(self) -> str:
         return self.model.id
 
     def call(self, call: Call) -> Reply:
-        if _is_gated(call) and not self.learner.ledger.may_learn(
-            self.namespace, call.purpose, call.model, now=self.learner.clock()
-        ):
+        learner, namespace = self.learner, self.request.namespace
+        if _is_gated(call) and not learner.ledger.may_learn(namespace, call.purpose, call.model, now=learner.clock()):
             raise BudgetError("The learning budget is spent; learning goes on when serving has caught up.")
+        if learner.ceilings is not None:
+            usd, _ = learner.ledger.expects(call, self.model.id, sent(call), namespace)
+            if (refusal := learner.ceilings.refusal(self.request, usd)) is not None:
+                raise BudgetError(str(refusal))
         return within(self.learner.timeout, call.model, lambda: self.model.call(call))
 
     async def acall(self, call: Call) -> Reply:
@@ -377,6 +391,7 @@ def obstacle(decision: Decision, reply: Reply) -> str | None:
         "no_key": request.key is None,
         "call_failed": request.embedding is None,
         "failed_over": bool(decision.failed),
+        "over_limit": decision.choice.reason == "over_limit",
         "not_served": useless or not _is_compared(decision),
         "asked_not_to": not request.learn,
     }
@@ -387,76 +402,3 @@ def _is_compared(decision: Decision) -> bool:
     """Whether the model that answered is the reference, or is compared with it."""
     evidence = decision.request.evidence
     return decision.model == STRONG or (evidence is not None and evidence.of(decision.model) is not None)
-
-
-def record_of(served: Served, *, store_text: bool) -> DecisionRecord:
-    """A decision with the facts that explain it."""
-    decision = served.decision
-    request, evidence = decision.request, decision.request.evidence
-    facts: dict[str, Any] = {**decision.as_dict(), **served.costs}
-    facts |= {"namespace": request.namespace, "task": request.task, "at": decision.at}
-    facts["audit"] = getattr(decision.choice, "audit", False)
-    needed = getattr(decision.choice, "needed", None)
-    facts |= {"needed": None if needed is None else round(needed, 4), "quality": decision.floor}
-    if served.not_learned is not None:
-        facts["not_learned"] = served.not_learned
-    if store_text and request.learn and request.force in (None, STRONG) and request.key is not None:
-        facts["question"] = request.key[:2_000]
-    if evidence is not None:
-        facts |= _known(decision, evidence)
-    return DecisionRecord(
-        id=decision.id,
-        namespace=request.namespace,
-        at=decision.at,
-        experience_id=evidence.experience_id if evidence else "",
-        guide_id=decision.guide.id if decision.guide else None,
-        model=decision.model,
-        facts=facts,
-    )
-
-
-def _known(decision: Decision, evidence: Evidence) -> dict[str, Any]:
-    """What a decision was made by: of the model that it is about, and of the request."""
-    choice = decision.choice
-    arm = (choice.instead_of or choice.arm) if isinstance(choice, Route) else None
-    standing = (evidence.of(arm.model) if arm is not None else None) or evidence.cheapest or Standing("", "")
-    return {
-        "pair": [standing.model_id, evidence.reference_id],
-        "models": {STRONG: evidence.reference_id, **{one.model: one.model_id for one in evidence.standings}},
-        "context": evidence.context,
-        "user": evidence.user,
-        "threshold": round(evidence.threshold, 4),
-        "prior": standing.prior,
-        "learned_gap": None if standing.learned is None else round(standing.learned, 4),
-        "audit_bias": round(standing.state.bias, 4),
-        "audits": standing.state.audits,
-        "drift": round(standing.drift, 3),
-        "trusted_since": standing.since,
-        "neighbours": [
-            {"experience_id": match.experience.id, "similarity": round(match.similarity, 4), "same": match.same}
-            for match in evidence.matches[:8]
-        ],
-        "guides": [{"guide_id": entry.guide.id, "similarity": round(entry.similarity, 4)} for entry in evidence.guides],
-    }
-
-
-def _facts(found: Findings, written: tuple[Guide, ...], *, store_text: bool) -> Mapping[str, Any]:
-    """What was found, JSON-able; a judge's reasons, and those to refuse a guide, may quote texts."""
-    said = f": {found.said}" if found.said and store_text else ""
-    refused = found.refused if store_text or found.refused is None else "refused"
-    return {
-        "attempts": [
-            {
-                "model": attempt.model,
-                "guide_id": attempt.guide.id if attempt.guide else None,
-                "ok": attempt.ok,
-                "judge": attempt.judge,
-            }
-            for attempt in found.attempts
-        ],
-        "audit_agreed": found.served.agrees if found.served else None,
-        "guide_written": written[0].id if written else None,
-        "guide_refused": refused,
-        "stopped": None if found.stopped is None else found.stopped + said,
-        "usd": found.usd,
-    }

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rar.drive import Models
-from rar.learning.learner import Learner, Lesson, Served, asks, obstacle
+from rar.learning.learner import Learner, Lesson, asks, obstacle
+from rar.learning.records import Served
 from rar.learning.scores import Kind, LearnedScores
 from rar.learning.screen import Screen
 from rar.learning.worker import Mode, Worker
@@ -114,6 +115,7 @@ class LearningLoop:
             batch = self.learner.study(lesson)
         except BaseException:
             self._remember(lesson.left("call_failed"))
+            self.learner.tell_learned(lesson.left("call_failed"))
             raise
         self.writer.write(batch)
         for kind in self.learner.kinds(lesson, batch):

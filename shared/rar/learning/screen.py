@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from rar.errors import UnknownGuideError
 from rar.guide_scan import guide_flaw
 from rar.memory.base import Memory
+from rar.observers import Observers
 from rar.values import Guide, GuideMatch
 
 logger = logging.getLogger("rar")
@@ -24,6 +25,7 @@ class Screen:
 
     memory: Memory
     approved: bool = False
+    observers: Observers = field(default_factory=Observers)
     _caught: dict[str, str] = field(default_factory=dict, init=False, repr=False)  # guide id -> why
     _written: set[str] = field(default_factory=set, init=False, repr=False)
 
@@ -47,6 +49,7 @@ class Screen:
                 guide.id,
                 reason,
             )
+            self.observers.alarm("quarantined", guide.namespace, guide.id)
         return False
 
     def write(self) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 
 from rar.errors import DimensionError, MemoryStoreError, RecordError
 from rar.forking import Lock, in_forked_child
 from rar.ledger import Ledger
-from rar.memory.base import Batch, Memory
+from rar.memory.base import Batch, Memory, PolicyStep
 from rar.memory.forgetting import Gone
 from rar.naming import cause
 from rar.notices import Notices
+from rar.observers import Moved, Observers
 from rar.values import Experience, Guide
 
 logger = logging.getLogger("rar")
@@ -39,9 +41,17 @@ class Writer:
     """
 
     def __init__(
-        self, memory: Memory, ledger: Ledger, notices: Notices, *, limit: int = KEPT, limit_bytes: int = KEPT_BYTES
+        self,
+        memory: Memory,
+        ledger: Ledger,
+        notices: Notices,
+        observers: Observers | None = None,
+        *,
+        limit: int = KEPT,
+        limit_bytes: int = KEPT_BYTES,
     ) -> None:
         self._memory, self._ledger, self._notices = memory, ledger, notices
+        self._observers = observers or Observers()
         self._limit, self._limit_bytes = limit, limit_bytes
         self._writing, self._queue = Lock(), Lock()
         self._reset()
@@ -52,6 +62,7 @@ class Writer:
         self._waiting: deque[Batch] = deque()
         self._bytes = self.lost = self._lost_before = 0
         self.paused: str | None = None  # why nothing can be stored, in words
+        self._untold: deque[PolicyStep | MemoryStoreError] = deque()  # what observers are to hear when no lock is held
 
     @property
     def waiting(self) -> int:
@@ -88,6 +99,20 @@ class Writer:
             if stored and self.paused is not None:
                 self.paused = None
                 logger.info("The memory can be written again; what waited is stored, and learning goes on.")
+        while self._untold:
+            with suppress(IndexError):  # another thread's
+                self._tell(self._untold.popleft())
+
+    def _tell(self, what: PolicyStep | MemoryStoreError) -> None:
+        if isinstance(what, MemoryStoreError):
+            self._observers.alarm("unwritable", about=type(what).__name__)
+            return
+        try:
+            state = self._memory.policy_state(what.namespace, what.model)
+        except Exception as error:
+            logger.debug("A policy's state could not be read for its observers. %s", cause(error))
+            return
+        self._observers.tell(Moved(what.at, what.namespace, what, state))
 
     def forget(self, gone: Gone) -> None:
         """Drop what waits and was deleted meanwhile."""
@@ -119,8 +144,9 @@ class Writer:
         """Write `batches`; return those that the memory cannot take now."""
         if not any(batches):
             return []
+        whole = sum(batches[1:], batches[0])
         try:
-            self._memory.write(sum(batches[1:], batches[0]))
+            self._memory.write(whole)
         except MemoryStoreError as error:
             if not isinstance(error, (RecordError, DimensionError)):
                 self._pause(error)
@@ -128,6 +154,8 @@ class Writer:
             return self._without_culprit(batches, error)
         except Exception as error:
             return self._without_culprit(batches, error)
+        if whole.steps and self._observers.hear(Moved):
+            self._untold.extend(whole.steps)
         return []
 
     def _without_culprit(self, batches: list[Batch], error: Exception) -> list[Batch]:
@@ -144,6 +172,8 @@ class Writer:
         return left + batches[half:] if left else self._store(batches[half:])
 
     def _pause(self, error: MemoryStoreError) -> None:
+        if self.paused is None:
+            self._untold.append(error)
         self.paused = str(error)
         self._notices(
             f"unstored:{type(error).__name__}",

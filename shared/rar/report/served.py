@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from rar.facts import DecisionFacts, EvidenceFacts, LearnedFacts, read_facts
 from rar.memory.base import DecisionRecord, Memory
 from rar.prices import Prices
 from rar.report.words import LEARNED, NOT_RECORDED, NOTHING_DUE
@@ -69,7 +68,8 @@ def served_by(
         new = [record for record in records if record.id not in found]
         found |= {record.id: served_of(record, prices) for record in new}
         if floor is None:
-            floor = next((float(r.facts["quality"]) for r in new if r.facts.get("quality") is not None), None)
+            floors = (read_facts(record.facts).quality for record in new)
+            floor = next((one for one in floors if one is not None), None)
         if len(records) < limit:
             return list(found.values())[::-1], floor
         # More decisions of one moment than a part holds would come again and again.
@@ -78,47 +78,44 @@ def served_by(
 
 def served_of(record: DecisionRecord, prices: Prices) -> Served:
     """`record` in short, with what its calls cost at `prices` where they had no price when they were made."""
-    facts = record.facts
-    learned = _mapping(facts.get("learned"))
-    pair = facts.get("pair")
-    audited = bool(facts.get("audit"))
+    facts = read_facts(record.facts)
+    learned, evidence = facts.learned, facts.evidence
     return Served(
         id=record.id,
         at=record.at,
         namespace=record.namespace,
-        task=str(facts.get("task") or "answer"),
+        task=facts.task,
         model=record.model,
-        reason=str(facts.get("reason") or ""),
+        reason=facts.reason,
         outcome=outcome_of(record.model, facts),
         experience_id=record.experience_id,
-        nearest=_nearest(facts.get("neighbours")),
+        nearest=_nearest(evidence),
         guide_id=record.guide_id,
-        pair=(str(pair[0]), str(pair[1])) if isinstance(pair, list | tuple) and len(pair) == 2 else None,
-        audited=audited,
-        agreed=_agreed(record.model, learned) if audited else None,
-        guide_written=bool(learned.get("guide_written")),
-        guide_refused=learned.get("guide_refused"),
+        pair=evidence.pair if evidence else None,
+        audited=facts.audit,
+        agreed=_agreed(record.model, learned) if facts.audit and learned else None,
+        guide_written=bool(learned and learned.guide_written),
+        guide_refused=learned.guide_refused if learned else None,
         usd=_usd(facts, "usd", record.model, prices),
         strong_usd=_usd(facts, "strong_usd", STRONG, prices),
-        learning_usd=learned.get("usd", None if learned else 0.0),
+        learning_usd=learned.usd if learned else 0.0,
     )
 
 
-def outcome_of(model: str, facts: Mapping[str, Any]) -> str:
+def outcome_of(model: str, facts: DecisionFacts) -> str:
     """What was learned from a call, or why nothing was, as one code.
 
     Decisions of older versions carry no such code: what else they say tells, as far as it does.
     """
-    learned = _mapping(facts.get("learned"))
-    if learned.get("attempts"):
+    if facts.learned is not None and facts.learned.attempts:
         return LEARNED
-    code = facts.get("not_learned")
-    if code:
-        return str(code)
-    return _told_by_older(model, facts, str(learned.get("stopped") or "")) or NOTHING_DUE
+    if facts.not_learned:
+        return facts.not_learned
+    stopped = facts.learned.stopped if facts.learned else None
+    return _told_by_older(model, facts, stopped or "") or NOTHING_DUE
 
 
-def _told_by_older(model: str, facts: Mapping[str, Any], stopped: str) -> str | None:
+def _told_by_older(model: str, facts: DecisionFacts, stopped: str) -> str | None:
     if stopped:
         return (
             "budget"
@@ -127,45 +124,39 @@ def _told_by_older(model: str, facts: Mapping[str, Any], stopped: str) -> str | 
             if "cannot tell" in stopped
             else "call_failed"
         )
-    if "not_learned" in facts or "why" in facts:
+    if facts.why:
         return None  # this version says so where something was due
-    reason = facts.get("reason")
-    if reason == "forced":
+    if facts.reason == "forced":
         return "forced"
-    if reason == "sticky":
+    if facts.reason == "sticky":
         return "continued_turn"
-    if facts.get("failed_over"):
+    if facts.failed_over:
         return "failed_over"
-    if facts.get("key_source") == "none":
+    if facts.key_source == "none":
         return "no_key"
-    known = model != STRONG or reason in ("memory_strong", "memory_weak", "memory_guided")
+    known = model != STRONG or facts.reason in ("memory_strong", "memory_weak", "memory_guided")
     return None if known else NOT_RECORDED
 
 
-def _agreed(model: str, learned: Mapping[str, Any]) -> bool | None:
+def _agreed(model: str, learned: LearnedFacts) -> bool | None:
     if model != STRONG:
-        return learned.get("audit_agreed")
-    alone = [attempt for attempt in learned.get("attempts") or () if attempt.get("guide_id") is None]
-    return bool(alone[0].get("ok")) if alone else None
+        return learned.audit_agreed
+    alone = [attempt for attempt in learned.attempts if attempt.guide_id is None]
+    return alone[0].ok if alone else None
 
 
-def _nearest(neighbours: Any) -> str:
-    found = neighbours[0] if neighbours else {}
-    return str(found["experience_id"]) if found.get("similarity", 0.0) >= _NEAR else ""
+def _nearest(evidence: EvidenceFacts | None) -> str:
+    nearest = evidence.neighbours[0] if evidence and evidence.neighbours else None
+    return nearest.experience_id if nearest and nearest.similarity >= _NEAR else ""
 
 
-def _usd(facts: Mapping[str, Any], name: str, role: str, prices: Prices) -> float | None:
-    known = facts.get(name)
-    if known is not None:
-        return float(known)
-    into, out = facts.get("input_tokens"), facts.get("output_tokens")
-    if into is None or out is None:
+def _usd(facts: DecisionFacts, name: str, role: str, prices: Prices) -> float | None:
+    costs = facts.costs
+    if costs is None:
         return None
-    pair = facts.get("pair") or ("", "")
-    ids = {WEAK: pair[0], STRONG: pair[1], **_mapping(facts.get("models"))}
-    model_id = str(ids.get(role, role))
-    return prices.usd(role, model_id, Usage(int(into), int(out)))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+    known: float | None = getattr(costs, name)
+    if known is not None or costs.input_tokens is None or costs.output_tokens is None:
+        return known
+    evidence = facts.evidence or EvidenceFacts()
+    ids = {**dict(zip((WEAK, STRONG), evidence.pair or (), strict=False)), **evidence.models}
+    return prices.usd(role, ids.get(role, role), Usage(costs.input_tokens, costs.output_tokens))
