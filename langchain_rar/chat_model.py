@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
@@ -20,7 +19,7 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, model_serializer, model_validator
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from langchain_rar._version import __version__
 from langchain_rar.children import Child, NamedModel, bare, inheriting, provider
@@ -28,38 +27,26 @@ from langchain_rar.forms import PLAIN, BoundTools, Form, Schema, task_of_call
 from langchain_rar.generations import configs, result
 from langchain_rar.keys import QueryExtractor, find_key, recorder
 from langchain_rar.messages import from_langchain
+from langchain_rar.options import RouterChatModelOptions
 from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
 from langchain_rar.serving import Serving, Settings
 from langchain_rar.steering import thread_of, trusted
 from langchain_rar.structured import StructuredRouter
 from langchain_rar.turns import OpenTurn, turn_of
 from rar.errors import ConfigurationError, MissingModelError, SameModelError
-from rar.models import advice, check_pair, named_models
+from rar.models import advice, named_models
 from rar.naming import shown
-from rar.options import check_near_misses, check_options
+from rar.options import DEFAULTS, check_near_misses, check_options, shows_options
 from rar.overrides import overrides_of, without_overrides
 from rar.router import Router
-from rar.strategy import check_models
 from rar.values import STRONG, WEAK, Request, Route
-
-if TYPE_CHECKING:
-    from langchain_core.embeddings import Embeddings
-
-    from rar.embedding.base import Embedder
-    from rar.learning.guides import GuideCheck
-    from rar.learning.judges import Judge
-    from rar.learning.policy import Policy
-    from rar.learning.worker import Mode
-    from rar.limits import Ceiling, Limits, OverLimit
-    from rar.memory import Memory
-    from rar.observers import Observer
-    from rar.strategy import Strategy
-    from rar.values import Choice
+from rar.wrapping import namespace_of, router_of, router_options
 
 _ENVIRONMENT = {WEAK: "RAR_WEAK_MODEL", STRONG: "RAR_STRONG_MODEL"}
 _INHERITED = ("cache", "disable_streaming", "output_version", "rate_limiter", "streaming")
 
 
+@shows_options
 class RouterChatModel(BaseChatModel):
     """A chat model that sends each call to a weak model where that is known to be good enough, else to a strong one.
 
@@ -74,9 +61,8 @@ class RouterChatModel(BaseChatModel):
     Args:
         weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. If left out, the
             environment variables `RAR_WEAK_MODEL` and `RAR_STRONG_MODEL` name them.
-        models: Further models by name, for strategies that choose among more than two, such as `BestOf`.
-        router: A `rar.Router` to share with others. Its own arguments, those from `memory` to `over_limit`, cannot be
-            given beside it.
+        models: Further models by name, of which the router learns as of the weak one. A strategy may choose among them, too.
+        router: A `rar.Router` to share with others. Its options cannot be given beside it.
         query_extractor: Finds the user's question in a prompt's messages, where nothing else names it. Returns None
             where it does not know.
         record_queries: Take the question from the input and the retriever of the chain around the router. Watches every
@@ -86,9 +72,10 @@ class RouterChatModel(BaseChatModel):
         usage: `"all"`: the tokens of a strategy's drafts are part of each answer's `usage_metadata`, and tracers see
             these calls as runs of their own. `"served"`: neither.
         tools_to_strong: Send calls with tools or a schema to the strong model if another cannot take them.
-        kwargs: `temperature`, `max_tokens` and `stop` go with every call. `cache`, `rate_limiter`, `streaming`,
-            `disable_streaming` and `output_version` are passed on to models without their own. Other fields of
-            `BaseChatModel` work too. Anything else goes to `init_chat_model` for models given by name.
+        options: Those of `rar.options.RouterOptions`; `help(RouterChatModel)` shows them here.
+        temperature, max_tokens, stop: Go with every call.
+        cache, rate_limiter, streaming, disable_streaming, output_version: Passed on to models without their own. Other
+            fields of `BaseChatModel` work too. Anything else goes to `init_chat_model` for models given by name.
 
     Raises:
         MissingModelError, SameModelError: Two different models are needed.
@@ -121,67 +108,25 @@ class RouterChatModel(BaseChatModel):
         strong: Child | str | None = None,
         *,
         models: Mapping[str, Child | str] | None = None,
-        memory: str | os.PathLike[str] | Memory | None = "rar.db",
-        quality: float = 0.95,
-        policy: str | Policy = "floor",
-        strategy: Strategy | Callable[[Request], Choice | str] | str | None = None,
-        static_router: Any = None,
-        judge: str | Judge | Callable[..., Any] = "auto",
-        embedder: str | Embedder | Embeddings | None = None,
-        learning: Mode = "background",
-        namespace: str = "default",
-        audit_rate: float | None = None,
-        prices: Mapping[str, Sequence[float]] | None = None,
-        seed: int | None = None,
-        weak_id: str | None = None,
-        strong_id: str | None = None,
-        degrade: bool = False,
-        timeout: float | None = None,
-        learning_budget: float | None = 0.2,
-        learning_usd_per_day: float | None = None,
-        guides: bool | Literal["review"] | None = None,
-        guide_check: GuideCheck | None = None,
-        store_text: bool = True,
-        redact: Callable[[str], str] | None = None,
-        read_only: bool = False,
-        observers: Sequence[Observer] = (),
-        limits: Limits | None = None,
-        spend: Ceiling | Sequence[Ceiling] | None = None,
-        over_limit: OverLimit = "cheaper",
-        router: Router | None = None,
-        query_extractor: QueryExtractor | None = None,
-        **kwargs: Any,
+        **options: Unpack[RouterChatModelOptions],
     ) -> None:
-        given = locals()
-        engine = {name: given[name] for name in _ENGINE_DEFAULTS}
-        fields = {name: value for name, value in kwargs.items() if name in type(self).model_fields}
-        others = {name: value for name, value in kwargs.items() if name not in fields}
-        check_near_misses(type(self).__name__, others, (*_ARGUMENTS, *type(self).model_fields))
-        check_options(given | fields)
+        owner, given, known = type(self).__name__, cast("dict[str, Any]", options), type(self).model_fields
+        others = {name: value for name, value in given.items() if name not in known and name not in DEFAULTS}
+        check_near_misses(owner, others, ("models", *DEFAULTS, *known))
+        check_options({WEAK: weak, STRONG: strong, "models": models, **given})
         children = {WEAK: _child(weak, WEAK, others), STRONG: _child(strong, STRONG, others)}
         if children[WEAK] is children[STRONG]:
             raise SameModelError(ChildModel(WEAK, children[WEAK]).id)
         # A copy with other settings is made from the fields, in which further models have their own name.
-        named = named_models(models, lambda model, name: _child(model, name, others)) or fields.get("named", {})
+        named = named_models(models, lambda model, name: _child(model, name, others)) or given.get("named", {})
         if others and not any(isinstance(child, NamedModel) for child in (children | named).values()):
-            warnings.warn(
-                f"{type(self).__name__} ignores {sorted(others)}: give these to the weak and the strong model.",
-                stacklevel=2,
-            )
+            ignored = f"{owner} ignores {sorted(others)}: give these to the weak and the strong model."
+            warnings.warn(ignored, stacklevel=2)
         ports = {role: ChildModel(role, child) for role, child in (children | named).items()}
-        if router is None:
-            check_pair(weak_id or ports[WEAK].id, strong_id or ports[STRONG].id)
-            check_models(strategy, ports.keys())
-            router = Router(**engine)
-        else:
-            own = {"namespace"}
-            beside = [name for name, value in engine.items() if value is not _ENGINE_DEFAULTS[name] and name not in own]
-            if beside:
-                raise ConfigurationError(f"{beside} cannot be given beside `router=`. Give them to that Router.")
-            router.pair(ports)
-            namespace = namespace if namespace != "default" else router.namespace
-        fields["namespace"] = namespace
-        fields |= {**children, "named": named, "router": router, "query_extractor": query_extractor}
+        engine = router_options(given)
+        router = router_of(ports, engine, given.get("router"))
+        fields = {name: value for name, value in given.items() if name in known}
+        fields |= {**children, "named": named, "router": router, "namespace": namespace_of(engine, router)}
         super().__init__(**fields)
         if self.record_queries:
             recorder.start()
@@ -552,14 +497,6 @@ class RouterChatModel(BaseChatModel):
             if isinstance(model, BaseChatModel):
                 return model
         raise ConfigurationError("Neither model can count tokens. Give the router a chat model.")
-
-
-_ENGINE_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(RouterChatModel.__init__).parameters.items()
-    if name in inspect.signature(Router.__init__).parameters and name not in {"self", WEAK, STRONG, "models"}
-}
-_ARGUMENTS = tuple(inspect.signature(RouterChatModel.__init__).parameters)[1:-1]
 
 
 def _child(given: Any, role: str, options: Mapping[str, Any]) -> Child:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,10 +14,12 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import get_async_callback_manager_for_config, get_callback_manager_for_config
+from typing_extensions import Unpack
 
 from langchain_rar.chat_model import RouterChatModel
 from langchain_rar.children import Child, NamedModel, playback
 from langchain_rar.messages import message_of, stamped
+from langchain_rar.options import RouterChatModelOptions
 from langchain_rar.serving import Serving
 from rar.errors import ConfigurationError, MissingDependencyError
 from rar.forking import Lock
@@ -41,15 +43,23 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
 
     Args:
         weak, strong: Chat models, or names for `init_chat_model`. They replace the agent's own model.
+        models: Further models by name.
         options: Those of `RouterChatModel`.
 
     Raises:
         ConfigurationError: A model is not a chat model, the only kind that agents work with.
     """
 
-    def __init__(self, weak: Child | str | None = None, strong: Child | str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        weak: Child | str | None = None,
+        strong: Child | str | None = None,
+        *,
+        models: Mapping[str, Child | str] | None = None,
+        **options: Unpack[RouterChatModelOptions],
+    ) -> None:
         super().__init__()
-        self._planner = RouterChatModel(weak, strong, **options)
+        self._planner = RouterChatModel(weak, strong, models=models, **options)
         self._failures = _Failures()
         for role, child in self._planner.children.items():
             if not isinstance(child, (BaseChatModel, NamedModel)):

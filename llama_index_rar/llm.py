@@ -6,12 +6,10 @@ It has no `llm_chat_callback`: only the child that answers reports an LLM event.
 from __future__ import annotations
 
 import copy
-import inspect
-import os
 import pickle
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -31,6 +29,7 @@ from llama_index.core.llms.llm import LLM, ToolSelection
 from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model
+from typing_extensions import Unpack
 
 from llama_index_rar.authors import Audience
 from llama_index_rar.calls import Chat, Complete, Kind, Structured, Tools, can_call_tools
@@ -45,26 +44,22 @@ from llama_index_rar.keys import (
     prompted,
 )
 from llama_index_rar.messages import model_name, to_messages
+from llama_index_rar.options import RouterLLMOptions
 from llama_index_rar.ports import AUDIENCE, KIND, Port
 from llama_index_rar.rooms import UNLIMITED, room_for_prompt
 from llama_index_rar.serving import Seen, Serving
 from llama_index_rar.turns import asked, continues, traces
 from rar.errors import ConfigurationError, MissingModelError, RequestError
-from rar.learning.guides import GuideCheck
-from rar.learning.policy import Policy
-from rar.learning.worker import Mode
-from rar.limits import Ceiling, Limits, OverLimit
-from rar.memory.base import Memory
-from rar.models import advice, check_pair, named_models
+from rar.models import advice, named_models
 from rar.naming import shown
-from rar.observers import Observer
-from rar.options import check_arguments, check_options
+from rar.options import DEFAULTS, check_arguments, check_options, shows_options
 from rar.overrides import NAMES, overrides_of, without_overrides
 from rar.router import Router
-from rar.strategy import Strategy, check_models
-from rar.values import STRONG, WEAK, Choice, Request
+from rar.values import STRONG, WEAK, Request
+from rar.wrapping import namespace_of, router_of, router_options
 
 
+@shows_options
 class RouterLLM(FunctionCallingLLM):
     """Sends each call to `weak` or `strong`, and learns which is good enough.
 
@@ -80,10 +75,9 @@ class RouterLLM(FunctionCallingLLM):
             it does not know.
         usage: `"all"`: each response counts the tokens of a strategy's drafts too, in `additional_kwargs`.
         namespaces: `"fixed"`: no call may name another namespace than the constructor's.
-        router: A `rar.Router` to share with others, of either framework. Its own arguments cannot be given beside it.
-        kwargs: Any LlamaIndex LLM's: `system_prompt`, `callback_manager`, `rate_limiter`, ...
-
-    The other arguments are `rar.Router`'s.
+        router: A `rar.Router` to share with others, of either framework. Its options cannot be given beside it.
+        options: Those of `rar.options.RouterOptions`; `help(RouterLLM)` shows them here.
+        system_prompt, callback_manager, rate_limiter, ...: As of any LlamaIndex LLM.
 
     Raises:
         MissingModelError, SameModelError: Two different models are needed.
@@ -112,56 +106,19 @@ class RouterLLM(FunctionCallingLLM):
         strong: LLM | None = None,
         *,
         models: Mapping[str, LLM] | None = None,
-        memory: str | os.PathLike[str] | Memory | None = "rar.db",
-        quality: float = 0.95,
-        policy: str | Policy = "floor",
-        strategy: Strategy | Callable[[Request], Choice | str] | str | None = None,
-        static_router: Any = None,
-        judge: Any = "auto",
-        embedder: Any = None,
-        learning: Mode = "background",
-        namespace: str = "default",
-        audit_rate: float | None = None,
-        prices: Mapping[str, Sequence[float]] | None = None,
-        seed: int | None = None,
-        weak_id: str | None = None,
-        strong_id: str | None = None,
-        degrade: bool = False,
-        timeout: float | None = None,
-        learning_budget: float | None = 0.2,
-        learning_usd_per_day: float | None = None,
-        guides: bool | Literal["review"] | None = None,
-        guide_check: GuideCheck | None = None,
-        store_text: bool = True,
-        redact: Callable[[str], str] | None = None,
-        read_only: bool = False,
-        observers: Sequence[Observer] = (),
-        limits: Limits | None = None,
-        spend: Ceiling | Sequence[Ceiling] | None = None,
-        over_limit: OverLimit = "cheaper",
-        query_extractor: QueryExtractor | None = None,
-        router: Router | None = None,
-        **kwargs: Any,
+        **options: Unpack[RouterLLMOptions],
     ) -> None:
-        given = locals()
-        engine = {name: given[name] for name in _ENGINE}
-        check_arguments(type(self).__name__, kwargs, (*_ARGUMENTS, *type(self).model_fields))
-        check_options(given | kwargs)
-        weak, strong = _checked(weak, WEAK), _checked(strong, STRONG)
-        named = named_models(models, _checked) or kwargs.pop("named", {})  # a field, from which copies are made
-        if router is None:
-            check_pair(weak_id or model_name(weak), strong_id or model_name(strong))
-            check_models(strategy, (WEAK, STRONG, *named))
-            router = Router(**engine, namespace=namespace)
-        else:
-            if beside := [name for name, value in engine.items() if value is not _ENGINE[name]]:
-                raise ConfigurationError(f"{beside} cannot be given beside `router=`. Give them to that Router.")
-            router.pair({role: Port(child) for role, child in {WEAK: weak, STRONG: strong, **named}.items()})
-            namespace = namespace if namespace != "default" else router.namespace
-        super().__init__(
-            weak=weak, strong=strong, named=named, router=router, namespace=namespace, query_extractor=query_extractor,
-            **kwargs,
-        )  # fmt: skip
+        given, known = cast("dict[str, Any]", options), type(self).model_fields
+        check_arguments(type(self).__name__, given, ("models", *DEFAULTS, *known))
+        check_options({WEAK: weak, STRONG: strong, "models": models, **given})
+        children = {WEAK: _checked(weak, WEAK), STRONG: _checked(strong, STRONG)}
+        named = named_models(models, _checked) or given.get("named", {})  # a field, from which copies are made
+        engine = router_options(given)
+        ports = {role: Port(child) for role, child in (children | named).items()}
+        router = router_of(ports, engine, given.get("router"))
+        fields = {name: value for name, value in given.items() if name in known}
+        fields |= {**children, "named": named, "router": router, "namespace": namespace_of(engine, router)}
+        super().__init__(**fields)
 
     @classmethod
     def class_name(cls) -> str:
@@ -453,16 +410,6 @@ class RouterLLM(FunctionCallingLLM):
         state = super().__getstate__()
         state["__pydantic_private__"] = None
         return state
-
-
-_ARGUMENTS = tuple(inspect.signature(RouterLLM.__init__).parameters)[1:-1]
-# The constructor's arguments that are the engine's, and their defaults.
-_ENGINE = {
-    name: parameter.default
-    for name, parameter in inspect.signature(RouterLLM.__init__).parameters.items()
-    if name in inspect.signature(Router.__init__).parameters
-    and name not in {"self", WEAK, STRONG, "models", "namespace"}
-}
 
 
 def _checked(child: LLM | None, role: str) -> LLM:

@@ -54,7 +54,6 @@ from collections.abc import Collection
 
 from rar.naming import plain, shown, without_credentials
 
-ROUTER_ONLY = ("same", "near", "retry_after", "limit", "clock")  # options of `rar.Router` that its wrappers do not take
 _NAMES_ONLY = ("learning", "model")  # options that take no object
 
 
@@ -88,10 +87,7 @@ class UnknownArgumentError(ConfigurationError, TypeError):
         self.owner, self.argument, self.known = owner, argument, sorted(known)
 
     def __str__(self) -> str:
-        if self.argument in ROUTER_ONLY and self.argument not in self.known:
-            hint = f" Give it to a router of your own: router=rar.Router({self.argument}=...)."
-        else:
-            hint = _did_you_mean(self.argument, self.known) or f" It takes {self.known}."
+        hint = _did_you_mean(self.argument, self.known) or f" It takes {self.known}."
         return f"{self.owner} takes no argument {self.argument!r}.{hint}"
 
 

@@ -6,15 +6,29 @@ import functools
 import inspect
 import math
 import numbers
+import os
+import re
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 
-from rar.errors import ROUTER_ONLY, ConfigurationError, UnknownArgumentError, UnknownNameError, near_name
-from rar.learning.worker import MODES
+from rar.errors import ConfigurationError, UnknownArgumentError, UnknownNameError, near_name
+from rar.learning.worker import MODES, Mode
 from rar.naming import shown
 
+if TYPE_CHECKING:
+    from rar.learning.guides import GuideCheck
+    from rar.learning.policy import Policy
+    from rar.limits import Ceiling, Limits, OverLimit
+    from rar.memory.base import Memory
+    from rar.observers import Observer
+    from rar.strategy import Strategy
+    from rar.values import Choice, Request
+
 C = TypeVar("C", bound=type)
+T = TypeVar("T")
 _NEAR = 0.8  # `qualty` is near `quality`, no argument of a provider's model is near one of ours
 Check: TypeAlias = Callable[[str, Any], None]  # takes a name and a value; raises `ConfigurationError`
 
@@ -113,48 +127,193 @@ def _are_ceilings(value: Any) -> bool:
     return all(hasattr(one, "periods") for one in (value if isinstance(value, (list, tuple)) else (value,)))
 
 
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_guides(value: Any) -> bool:
+    return isinstance(value, bool) or value == "review"
+
+
 _SWITCH = OneOf("True or False", lambda value: isinstance(value, bool), optional=False)
 _ANY = OneOf("usable")  # checked by what takes it, but for classes
 _ID = OneOf("a name, or None for the model's own", _is_text)
-_CALL = "a function"
+_BUDGET = Number(optional=True, unless="Use 0 to learn nothing, None for no limit.")
+_COSINE = Number(-1.0, 1.0, unless="It is a cosine.")
 
+
+def _option(default: T, check: Check) -> T:
+    """An option's row in the table: what it is if not given, and what it may be."""
+    return field(default=default, metadata={"check": check})
+
+
+class RouterOptions(TypedDict, total=False):
+    """What `Router` may be told beside its models, and so may both frameworks' wrappers and the middleware.
+
+    Attributes:
+        memory: Path of an SQLite file, `":memory:"`, a `Memory`, or None to route without one.
+        quality: Share of the strong model's quality to keep, in (0, 1]. Only `policy="floor"` reads it.
+        policy: `"floor"`, `"paper"` or a `Policy`.
+        strategy: None for RAR by `policy`, a `Strategy`, or a function from a request to a `Route` or a model's name.
+        static_router: Predicts from the text alone (`rar.routers`). RAR starts from it.
+        judge: `"auto"`, `"letter"`, `"number"`, `"json"`, `"exact"`, `"tools"`, `"embedding"`, `"llm"`, a `Judge`, or a
+            function of request, reference and candidate.
+        embedder: None or `"minilm"`, `"hashing"`, an `Embedder`, a LangChain `Embeddings` or a LlamaIndex
+            `BaseEmbedding`.
+        learning: `"background"`, `"inline"` (at once, in the caller's thread) or `"off"`.
+        namespace: Nothing learned crosses it. Wrappers may name another one for each call.
+        audit_rate: Share of cheaper models' answers that are checked against the strong model. None: the policy's own.
+        prices: USD per million input and output tokens, by model id or role. Models that are not named have the price
+            that `genai-prices` knows, if any.
+        seed: Makes audits repeatable.
+        weak_id, strong_id: Take the place of the models' own ids, under which verdicts are kept.
+        degrade: Let a cheaper model answer when the strong one fails.
+        timeout: Seconds that a model may be silent, over a whole answer or between two chunks of a stream. After that
+            the call counts as failed. None: only the models' clients set a limit. Calls of learning always have one.
+        learning_budget: Share of the strong model's serving cost that learning may cost. None: no limit. Where strong
+            answers are free, learning may make that share of their number in calls. Audits do not count. `audit_rate`
+            bounds them.
+        learning_usd_per_day: USD that learning may cost at most in a day of this process.
+        guides: Whether the strong model is asked to write guides, which are stored as text. None: if `store_text`.
+            `"review"`: they are written and tried, but only those that a person approved are served
+            (`rar guides approve`).
+        guide_check: A further check of each new guide, for example by a classifier: a function of its text and of the
+            request that it was written for. It returns why the guide may not be stored, or None.
+        store_text: False keeps questions and answers out of the memory. Embeddings and keyed hashes stay in it.
+        redact: Applied to every question and guide before it is embedded or stored.
+        read_only: Use what was learned, learn nothing.
+        same: Cosine from which a request may count as one seen before, if nothing else tells them apart.
+        near: Cosine from which an older guide is tried on a request.
+        retry_after: Seconds after which a request that only the strong model could answer is tried again.
+        limit: Neighbours that a decision looks at.
+        observers: Told of decisions, calls, lessons, moves of a policy and alarms (`rar.observers`).
+        limits: What one request may use (`rar.Limits`). A call may bring its own.
+        spend: What serving and learning may cost by day, namespace or conversation (`rar.Ceiling`), one or several.
+        over_limit: Who answers where the chosen model would go over a limit: `"cheaper"`, the dearest cheaper model
+            that fits; `"error"`, nobody (`BudgetExceededError`); `"strong"`, the chosen one, with a warning.
+        clock: Seconds since the epoch; for tests.
+    """
+
+    memory: str | os.PathLike[str] | Memory | None
+    quality: float
+    policy: str | Policy
+    strategy: Strategy | Callable[[Request], Choice | str] | str | None
+    static_router: Any
+    judge: Any
+    embedder: Any
+    learning: Mode
+    namespace: str
+    audit_rate: float | None
+    prices: Mapping[str, Sequence[float]] | None
+    seed: int | None
+    weak_id: str | None
+    strong_id: str | None
+    degrade: bool
+    timeout: float | None
+    learning_budget: float | None
+    learning_usd_per_day: float | None
+    guides: bool | Literal["review"] | None
+    guide_check: GuideCheck | None
+    store_text: bool
+    redact: Callable[[str], str] | None
+    read_only: bool
+    same: float
+    near: float
+    retry_after: float
+    limit: int
+    observers: Sequence[Observer]
+    limits: Limits | None
+    spend: Ceiling | Sequence[Ceiling] | None
+    over_limit: OverLimit
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterSettings:
+    """Each of `RouterOptions`, as given or as it is by default: the table of their defaults and checks."""
+
+    memory: str | os.PathLike[str] | Memory | None = _option("rar.db", _ANY)
+    quality: float = _option(
+        0.95, Number(0.0, 1.0, above=True, unless="It is the share of the strong model's quality to keep.")
+    )
+    policy: str | Policy = _option("floor", _ANY)
+    strategy: Strategy | Callable[[Request], Choice | str] | str | None = _option(None, _ANY)
+    static_router: Any = _option(None, _ANY)
+    judge: Any = _option("auto", _ANY)
+    embedder: Any = _option(None, _ANY)
+    learning: Mode = _option("background", Name(MODES))
+    namespace: str = _option("default", OneOf("a name", _is_text, optional=False))
+    audit_rate: float | None = _option(
+        None, Number(0.0, 1.0, optional=True, unless="The share of weak answers to check; None: the policy's own.")
+    )
+    prices: Mapping[str, Sequence[float]] | None = _option(None, OneOf("a mapping of names to prices", _is_mapping))
+    seed: int | None = _option(None, Number(-math.inf, whole=True, optional=True))
+    weak_id: str | None = _option(None, _ID)
+    strong_id: str | None = _option(None, _ID)
+    degrade: bool = _option(False, _SWITCH)
+    timeout: float | None = _option(None, Number(above=True, optional=True, unless="It is in seconds; None: no limit."))
+    learning_budget: float | None = _option(0.2, _BUDGET)
+    learning_usd_per_day: float | None = _option(None, _BUDGET)
+    guides: bool | Literal["review"] | None = _option(
+        None, OneOf('True, False, "review", or None for as `store_text` is', _is_guides)
+    )
+    guide_check: GuideCheck | None = _option(None, OneOf("a function of a guide's text and a request", callable))
+    store_text: bool = _option(True, _SWITCH)
+    redact: Callable[[str], str] | None = _option(None, OneOf("a function of a text", callable))
+    read_only: bool = _option(False, _SWITCH)
+    same: float = _option(0.9, _COSINE)
+    near: float = _option(0.5, _COSINE)
+    retry_after: float = _option(7 * 86_400.0, Number(unless="It is in seconds."))
+    limit: int = _option(16, Number(1, whole=True, unless="It is a count of neighbours."))
+    observers: Sequence[Observer] = _option(
+        (), OneOf("a list of observers", lambda value: isinstance(value, (list, tuple)), optional=False)
+    )
+    limits: Limits | None = _option(None, OneOf("a `rar.Limits`", lambda value: hasattr(value, "parallel")))
+    spend: Ceiling | Sequence[Ceiling] | None = _option(None, OneOf("a `rar.Ceiling` or a list of them", _are_ceilings))
+    over_limit: OverLimit = _option("cheaper", Name(("cheaper", "error", "strong")))
+    clock: Callable[[], float] = _option(time.time, OneOf("a function", callable, optional=False))
+
+
+DEFAULTS: Mapping[str, Any] = MappingProxyType({option.name: option.default for option in fields(RouterSettings)})
 # By name of the argument, wherever it is given.
-OPTIONS: Mapping[str, Check] = {
-    "weak": _ANY, "strong": _ANY, "policy": _ANY, "strategy": _ANY, "static_router": _ANY, "judge": _ANY,
-    "embedder": _ANY,
-    "models": OneOf("a mapping of names to models", lambda value: isinstance(value, Mapping)),
-    "memory": _ANY,
-    "learning": Name(MODES),
-    "quality": Number(0.0, 1.0, above=True, unless="It is the share of the strong model's quality to keep."),
-    "audit_rate": Number(0.0, 1.0, optional=True, unless="The share of weak answers to check; None: the policy's own."),
-    "learning_budget": Number(optional=True, unless="Use 0 to learn nothing, None for no limit."),
-    "learning_usd_per_day": Number(optional=True, unless="Use 0 to learn nothing, None for no limit."),
-    "same": Number(-1.0, 1.0, unless="It is a cosine."),
-    "near": Number(-1.0, 1.0, unless="It is a cosine."),
-    "retry_after": Number(unless="It is in seconds."),
-    "limit": Number(1, whole=True, unless="It is a count of neighbours."),
-    "seed": Number(-math.inf, whole=True, optional=True),
-    "timeout": Number(above=True, optional=True, unless="It is in seconds; None: no limit."),
-    "namespace": OneOf("a name", _is_text, optional=False),
-    "namespaces": Name(("any", "fixed")), "usage": Name(("served", "all")), "trust_metadata": _SWITCH,
-    "weak_id": _ID, "strong_id": _ID,
-    "prices": OneOf("a mapping of names to prices", lambda value: isinstance(value, Mapping)),
-    "degrade": _SWITCH, "store_text": _SWITCH, "read_only": _SWITCH,
-    "guides": OneOf(
-        'True, False, "review", or None for as `store_text` is',
-        lambda value: isinstance(value, bool) or value == "review",
-    ),
-    "guide_check": OneOf(f"{_CALL} of a guide's text and a request", callable),
-    "record_queries": _SWITCH, "tools_to_strong": _SWITCH,
-    "redact": OneOf(f"{_CALL} of a text", callable),
-    "limits": OneOf("a `rar.Limits`", lambda value: hasattr(value, "parallel")),
-    "spend": OneOf("a `rar.Ceiling` or a list of them", _are_ceilings),
-    "over_limit": Name(("cheaper", "error", "strong")),
-    "observers": OneOf("a list of observers", lambda value: isinstance(value, (list, tuple)), optional=False),
-    "query_extractor": OneOf(f"{_CALL} of messages", callable),
+CHECKS: Mapping[str, Check] = {
+    **{option.name: option.metadata["check"] for option in fields(RouterSettings)},
+    "weak": _ANY, "strong": _ANY, "models": OneOf("a mapping of names to models", _is_mapping),
     "router": OneOf("a `rar.Router` to share", lambda value: hasattr(value, "decide") and hasattr(value, "learn")),
-    "clock": OneOf(_CALL, callable, optional=False),
+    "query_extractor": OneOf("a function of messages", callable),
+    "namespaces": Name(("any", "fixed")), "usage": Name(("served", "all")), "trust_metadata": _SWITCH,
+    "record_queries": _SWITCH, "tools_to_strong": _SWITCH,
 }  # fmt: skip
+
+
+def settings_of(owner: str, models: Mapping[str, Any], options: Mapping[str, Any]) -> RouterSettings:
+    """The settings that `options` make, which were given to `owner` beside its `models`.
+
+    Raises:
+        ConfigurationError: One is misspelt or cannot work.
+    """
+    check_arguments(owner, options, (*models, *DEFAULTS))
+    check_options({**models, **options})
+    return RouterSettings(**options)
+
+
+def shows_options(cls: C) -> C:
+    """Have `help` and notebooks show the options of a class whose constructor takes them as `**options`.
+
+    They take the place of the line of its docstring that begins with "options:". Type checkers read `RouterOptions`.
+    """
+    make = cls.__init__  # type: ignore[misc]  # that of this very class
+    *named, rest = inspect.signature(make).parameters.values()
+    taken = [
+        inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=option.type)
+        for option in fields(RouterSettings)
+    ]
+    further = [] if rest.annotation == "Unpack[RouterOptions]" else [rest]
+    make.__signature__ = inspect.Signature([*named, *taken, *further])
+    if cls.__doc__ and RouterOptions.__doc__:  # Python can be run without docstrings
+        said = inspect.cleandoc(RouterOptions.__doc__).partition("Attributes:\n")[2]
+        cls.__doc__ = re.sub("(?m)^ *options:.*$", lambda _: said, inspect.cleandoc(cls.__doc__), count=1)
+    return cls
 
 
 def check_options(given: Mapping[str, Any]) -> None:
@@ -164,7 +323,7 @@ def check_options(given: Mapping[str, Any]) -> None:
         ConfigurationError: Says which, what was found and what to write.
     """
     for name, value in given.items():
-        check = OPTIONS.get(name)
+        check = CHECKS.get(name)
         if check is not None:
             check(name, value)
 
@@ -194,7 +353,7 @@ def check_near_misses(owner: str, given: Collection[str], known: Collection[str]
         UnknownArgumentError: It names the argument that was probably meant.
     """
     for name in given:
-        if name in ROUTER_ONLY or near_name(name, known, _NEAR) is not None:
+        if near_name(name, known, _NEAR) is not None:
             raise UnknownArgumentError(owner, name, known)
 
 

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import random
-import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Unpack
 
 from rar import order
 from rar.drafts import Drafts
@@ -32,8 +33,7 @@ from rar.facts import facts_of, read_facts
 from rar.guarding import PASSED_ON
 from rar.health import Health
 from rar.identifiers import new_id
-from rar.learning.guides import GuideCheck
-from rar.learning.judges import as_judge
+from rar.learning.judges import Judge, as_judge
 from rar.learning.learner import LEARNING_TIMEOUT, Learner
 from rar.learning.loop import LearningLoop
 from rar.learning.policy import Policy, as_policy
@@ -42,10 +42,9 @@ from rar.learning.records import Served, record_of
 from rar.learning.scores import LearnedScores
 from rar.learning.screen import Screen, quarantine
 from rar.learning.shadow import Ladder
-from rar.learning.worker import CLOSING, Mode
+from rar.learning.worker import CLOSING
 from rar.learning.writer import Writer
 from rar.ledger import Ledger
-from rar.limits import Ceiling, Limits, OverLimit
 from rar.memory.base import DecisionRecord, Memory
 from rar.memory.forgetting import Gone
 from rar.memory.identity import experience_id
@@ -54,8 +53,8 @@ from rar.metering import rules
 from rar.models import as_model, check_pair, named_models
 from rar.naming import cause, shown
 from rar.notices import Notices
-from rar.observers import Decided, Observer, Observers
-from rar.options import check_options, named_arguments
+from rar.observers import Decided, Observers
+from rar.options import RouterOptions, RouterSettings, settings_of, shows_options
 from rar.order import CostOrder
 from rar.prices import Prices
 from rar.recall import SAY_WHICH, Recall, embedded, follows_verdicts, with_prior
@@ -91,7 +90,7 @@ LOOK = 2.0  # seconds that looking at what was learned waits for what is just be
 FORCE_VARIABLE = "RAR_FORCE"  # "strong" is the kill switch: no look-up, no learning
 
 
-@named_arguments
+@shows_options
 class Router:
     """Routes requests between a strong model and cheaper ones, and learns. May be shared by many wrappers and threads.
 
@@ -114,47 +113,7 @@ class Router:
         models: Further models by name. The router learns which requests each of them answers well, as of the weak one,
             and takes the cheapest that keeps the floor. A strategy of one's own may choose among them, too; nothing is
             learned of them then.
-        memory: Path of an SQLite file, `":memory:"`, a `Memory`, or None to route without one.
-        quality: Share of the strong model's quality to keep, in (0, 1]. Only `policy="floor"` reads it.
-        policy: `"floor"`, `"paper"` or a `Policy`.
-        strategy: None for RAR by `policy`, a `Strategy`, or a function from a request to a `Route` or a model's name.
-        static_router: Predicts from the text alone (`rar.routers`). RAR starts from it.
-        judge: `"auto"`, `"letter"`, `"number"`, `"json"`, `"exact"`, `"tools"`, `"embedding"`, `"llm"`, a `Judge`, or a
-            function of request, reference and candidate.
-        embedder: None or `"minilm"`, `"hashing"`, an `Embedder`, a LangChain `Embeddings` or a LlamaIndex
-            `BaseEmbedding`.
-        learning: `"background"`, `"inline"` (at once, in the caller's thread) or `"off"`.
-        namespace: Nothing learned crosses it. Wrappers may name another one for each call.
-        audit_rate: Share of weak answers that are checked against the strong model. None: the policy's own.
-        prices: USD per million input and output tokens, by model id or role. Models that are not named have the price
-            that `genai-prices` knows, if any.
-        seed: Makes audits repeatable.
-        weak_id, strong_id: Take the place of the models' own ids, under which verdicts are kept.
-        degrade: Let the weak model answer when the strong one fails.
-        timeout: Seconds that a model may be silent, over a whole answer or between two chunks of a stream. After that
-            the call counts as failed. None: only the models' clients set a limit. Calls of learning always have one.
-        learning_budget: Share of the strong model's serving cost that learning may cost. None: no limit. Where strong
-            answers are free, learning may make that share of their number in calls. Audits do not count. `audit_rate`
-            bounds them.
-        learning_usd_per_day: USD that learning may cost at most in a day of this process.
-        guides: Whether the strong model is asked to write guides, which are stored as text. None: if `store_text`.
-            `"review"`: they are written and tried, but only those that a person approved are served
-            (`rar guides approve`).
-        guide_check: A further check of each new guide, for example by a classifier: a function of its text and of the
-            request that it was written for. It returns why the guide may not be stored, or None.
-        store_text: False keeps questions and answers out of the memory. Embeddings and keyed hashes stay in it.
-        redact: Applied to every question and guide before it is embedded or stored.
-        read_only: Use what was learned, learn nothing.
-        same: Cosine from which a request may count as one seen before, if nothing else tells them apart.
-        near: Cosine from which an older guide is tried on a request.
-        retry_after: Seconds after which a request that only the strong model could answer is tried again.
-        limit: Neighbours that a decision looks at.
-        observers: Told of decisions, calls, lessons, moves of a policy and alarms (`rar.observers`).
-        limits: What one request may use (`rar.Limits`). A call may bring its own.
-        spend: What serving and learning may cost by day, namespace or conversation (`rar.Ceiling`), one or several.
-        over_limit: Who answers where the chosen model would go over a limit: `"cheaper"`, the dearest cheaper model
-            that fits; `"error"`, nobody (`BudgetExceededError`); `"strong"`, the chosen one, with a warning.
-        clock: Seconds since the epoch; for tests.
+        options: Those of `rar.options.RouterOptions`; `help(Router)` shows them here.
 
     Raises:
         ConfigurationError: An argument cannot work; the message says which and why.
@@ -168,106 +127,88 @@ class Router:
         strong: Model | Callable[..., Any] | None = None,
         *,
         models: Mapping[str, Model | Callable[..., Any]] | None = None,
-        memory: str | os.PathLike[str] | Memory | None = "rar.db",
-        quality: float = 0.95,
-        policy: str | Policy = "floor",
-        strategy: Strategy | Callable[[Request], Choice | str] | str | None = None,
-        static_router: Any = None,
-        judge: Any = "auto",
-        embedder: Any = None,
-        learning: Mode = "background",
-        namespace: str = "default",
-        audit_rate: float | None = None,
-        prices: Mapping[str, Sequence[float]] | None = None,
-        seed: int | None = None,
-        weak_id: str | None = None,
-        strong_id: str | None = None,
-        degrade: bool = False,
-        timeout: float | None = None,
-        learning_budget: float | None = 0.2,
-        learning_usd_per_day: float | None = None,
-        guides: bool | Literal["review"] | None = None,
-        guide_check: GuideCheck | None = None,
-        store_text: bool = True,
-        redact: Callable[[str], str] | None = None,
-        read_only: bool = False,
-        same: float = 0.9,
-        near: float = 0.5,
-        retry_after: float = 7 * 86_400.0,
-        limit: int = 16,
-        observers: Sequence[Observer] = (),
-        limits: Limits | None = None,
-        spend: Ceiling | Sequence[Ceiling] | None = None,
-        over_limit: OverLimit = "cheaper",
-        clock: Callable[[], float] = time.time,
+        **options: Unpack[RouterOptions],
     ) -> None:
-        self._config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        check_options(self._config)
-        self.namespace, self.degrade, self.timeout = namespace, degrade, timeout
-        self.policy = as_policy(policy, quality=quality, audit_rate=audit_rate)
-        self._weak_id, self._strong_id = weak_id, strong_id
+        given = {"weak": weak, "strong": strong, "models": models}
+        settings = settings_of(type(self).__name__, given, options)
+        self._config = {**given, **options}
+        self.namespace, self.degrade, self.timeout = settings.namespace, settings.degrade, settings.timeout
+        self.policy = as_policy(settings.policy, quality=settings.quality, audit_rate=settings.audit_rate)
+        self._weak_id, self._strong_id = settings.weak_id, settings.strong_id
+        self.strategy = _strategy(settings.strategy, self.policy)
+        # Whether the strategy chooses among all models by what is learned of them.
+        self._chooses = isinstance(self.strategy, RAR)
         self._models = _models(weak, strong, models)
-        self.strategy = _strategy(strategy, self.policy)
         if self._models is not None:
             self.pair(self._models)
-        self._redact, self._clock, self._store_text = redact, clock, store_text
-        self._random = random.Random(seed)  # noqa: S311 - draws audits, guards nothing
-        self._tell = Notices()
+        self._redact, self._clock, self._store_text = settings.redact, settings.clock, settings.store_text
+        self._random = random.Random(settings.seed)  # noqa: S311 - draws audits, guards nothing
+        self._tell, self._recent = Notices(), Recent()
         self._compared: set[tuple[str, str]] = set()
         self._closed = self._prices_read = False
-        self._recent = Recent()
+        self.health = Health(settings.clock)
+        self._learning: LearningLoop | None = None
+        self._memory_recall: Recall | None = None
+        self._prepare(settings)
+        _routers.add(self)
 
-        self._owns_memory = isinstance(memory, (str, os.PathLike))
-        self.memory: Memory | None = as_memory(memory)
-        embeds = as_embedder("minilm" if embedder is None else embedder)
+    def _prepare(self, settings: RouterSettings) -> None:
+        """Open the memory, and load what reads texts and prices, what learns and what recalls."""
+        self._owns_memory = isinstance(settings.memory, (str, os.PathLike))
+        self.memory: Memory | None = as_memory(settings.memory)
+        embeds = as_embedder("minilm" if settings.embedder is None else settings.embedder)
         self.embedder = CachedEmbedder(embeds) if self.memory is not None else None
-        judges = as_judge(judge, embedder=self.embedder or embeds)
+        judges = as_judge(settings.judge, embedder=self.embedder or embeds)
         if self.memory is not None and self.embedder is not None:
             self.memory.bind(self.embedder.id, self.embedder.dim)
         self._sealing = sealing_key(self.memory)
-        static = as_static_router(static_router)
+        static = as_static_router(settings.static_router)
         self._prior = None if static is None else Prior(static, self.embedder.id if self.embedder is not None else "")
         self.ledger = Ledger(
-            Prices(prices), budget_share=learning_budget, usd_per_day=learning_usd_per_day, notices=self._tell
+            Prices(settings.prices),
+            budget_share=settings.learning_budget,
+            usd_per_day=settings.learning_usd_per_day,
+            notices=self._tell,
         )
-        self._rules = rules(limits, spend, over_limit, self.ledger, self.memory, self._tell, clock)
+        self._rules = rules(
+            settings.limits, settings.spend, settings.over_limit, self.ledger, self.memory, self._tell, settings.clock
+        )
         self._ceilings = self._rules.ceilings
         counts = (self.ledger,) if self._ceilings is None else (self.ledger, self._ceilings)
-        self._observers = Observers((*counts, *observers), self._tell, clock)
+        self._observers = Observers((*counts, *settings.observers), self._tell, settings.clock)
         if self._ceilings is not None:
             self._ceilings.begin(self._observers)
-        read_only = read_only or bool(getattr(self.memory, "read_only", False))
-        # Whether the strategy chooses among all models by what is learned of them.
-        self._chooses = isinstance(self.strategy, RAR)
-        self._order, self.health = CostOrder(self.ledger), Health(clock)
-        self._learning: LearningLoop | None = None
-        self._memory_recall: Recall | None = None
+        self._order = CostOrder(self.ledger)
         if self.memory is not None and self.embedder is not None:
-            self.ledger.seed(self.memory.spending())
-            screen = Screen(self.memory, approved=guides == "review", observers=self._observers)
-            scores = LearnedScores(self.memory, self._prior)
-            ladder = Ladder(judges, write_guides=store_text if guides is None else bool(guides), check=guide_check)
-            learner = Learner(
-                self.memory, self.ledger, ladder, self.policy, near, retry_after, store_text,
-                self._clean if redact is not None else None, clock,
-                notices=self._tell, screen=screen, observers=self._observers, ceilings=self._ceilings,
-                timeout=LEARNING_TIMEOUT if timeout is None else timeout,
-            )  # fmt: skip
-            self._learning = LearningLoop(
-                learner, Writer(self.memory, self.ledger, self._tell, self._observers), screen, scores,
-                mode="off" if read_only else learning, stores=not read_only,
-                learns_not="read_only" if read_only else "off" if learning == "off" else None,
-            )  # fmt: skip
-            self._memory_recall = Recall(
-                self.memory, self.embedder, screen, scores, self._prior, self.policy, self._tell,
-                self._learning.ready, follows_verdicts(self.strategy, self.policy), same, near, limit,
-                self._observers,
-            )  # fmt: skip
+            self._learn_from(self.memory, self.embedder, judges, settings)
         floor = getattr(self.policy, "quality", None)
-        self._views = Views(self.memory, self.ledger, self._learning, self._recent, floor, clock)
+        self._views = Views(self.memory, self.ledger, self._learning, self._recent, floor, settings.clock)
         if (watch := getattr(self.memory, "watch", None)) is not None:
             watch(self._forget)
-        _routers.add(self)
+
+    def _learn_from(self, memory: Memory, embedder: CachedEmbedder, judges: Judge, settings: RouterSettings) -> None:
+        self.ledger.seed(memory.spending())
+        screen = Screen(memory, approved=settings.guides == "review", observers=self._observers)
+        scores = LearnedScores(memory, self._prior)
+        writes_guides = settings.store_text if settings.guides is None else bool(settings.guides)
+        learner = Learner(
+            memory, self.ledger, Ladder(judges, write_guides=writes_guides, check=settings.guide_check), self.policy,
+            settings.near, settings.retry_after, settings.store_text,
+            self._clean if settings.redact is not None else None, settings.clock, notices=self._tell, screen=screen,
+            observers=self._observers, ceilings=self._ceilings,
+            timeout=LEARNING_TIMEOUT if settings.timeout is None else settings.timeout,
+        )  # fmt: skip
+        read_only = settings.read_only or bool(getattr(memory, "read_only", False))
+        self._learning = LearningLoop(
+            learner, Writer(memory, self.ledger, self._tell, self._observers), screen, scores,
+            mode="off" if read_only else settings.learning, stores=not read_only,
+            learns_not="read_only" if read_only else "off" if settings.learning == "off" else None,
+        )  # fmt: skip
+        self._memory_recall = Recall(
+            memory, embedder, screen, scores, self._prior, self.policy, self._tell, self._learning.ready,
+            follows_verdicts(self.strategy, self.policy), settings.same, settings.near, settings.limit,
+            self._observers,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         where = shown(self.memory.where if self.memory is not None else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from rar.errors import (
 )
 from rar.learning.judges import LLMJudge
 from rar.learning.policy import FloorPolicy, PaperPolicy
-from rar.options import OPTIONS
+from rar.options import CHECKS, DEFAULTS, RouterOptions, RouterSettings
 from rar.overrides import NAMES, Overrides, overrides_of, without_overrides
 from rar.routers import KNNRouter, TfidfRouter
 from rar.strategies import RAR, BestOf, Cascade, Threshold
@@ -209,14 +210,23 @@ class TestOtherOptions:
     def test_they_say_what_to_do(self, options: dict[str, Any], said: str) -> None:
         assert said in refused(**options)
 
-    def test_every_option_of_the_router_is_in_the_table(self) -> None:
-        assert set(inspect.signature(Router.__init__).parameters) - {"self"} <= OPTIONS.keys()
+    def test_every_argument_of_the_router_is_checked(self) -> None:
+        assert set(inspect.signature(Router.__init__).parameters) - {"self"} <= CHECKS.keys()
+
+    def test_type_checkers_and_the_table_know_the_same_options(self) -> None:
+        typed = {name: getattr(hint, "__forward_arg__", hint) for name, hint in RouterOptions.__annotations__.items()}
+
+        assert typed == RouterSettings.__annotations__
+
+    def test_all_options_are_documented(self) -> None:
+        said = re.findall(r"^    (\w+(?:, \w+)*): ", inspect.cleandoc(RouterOptions.__doc__ or ""), flags=re.MULTILINE)
+
+        assert [name for names in said for name in names.split(", ")] == list(DEFAULTS)
+        assert "Share of the strong model's quality to keep" in (Router.__doc__ or "")
 
     def test_the_routers_defaults_pass(self) -> None:
-        given = inspect.signature(Router.__init__).parameters
-        for name, check in OPTIONS.items():
-            if name in given:
-                check(name, given[name].default)
+        for name, default in DEFAULTS.items():
+            CHECKS[name](name, default)
 
     def test_strategies_take_lists_of_names(self) -> None:
         for make in (lambda: Cascade(max, models="weak"), lambda: Cascade(max, models=[1, 2])):  # type: ignore[list-item]

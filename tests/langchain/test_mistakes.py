@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 import rar
 from langchain_rar import RARMiddleware, RouterChatModel
-from rar.errors import ROUTER_ONLY, AddressError, ConfigurationError, OverrideError, UnknownArgumentError
-from rar.options import OPTIONS, check_near_misses
+from rar.errors import AddressError, ConfigurationError, OverrideError, UnknownArgumentError
+from rar.options import CHECKS, DEFAULTS, check_near_misses
 from tests.langchain.conftest import MakeModel, MakeRouter
 
 WEAK, STRONG = RunnableLambda(lambda _: "a"), RunnableLambda(lambda _: "b")
@@ -43,17 +43,16 @@ def test_arguments_of_providers_are_near_none_of_ours(provider: type[BaseModel])
     check_near_misses("RouterChatModel", set(theirs) - set(ours) - made_up, ours)
 
 
-def test_all_options_of_the_engine_are_taken_but_those_that_need_a_router_of_ones_own() -> None:
-    engine, ours = (inspect.signature(it.__init__).parameters.keys() for it in (rar.Router, RouterChatModel))
-    assert engine - ours == set(ROUTER_ONLY)
-    for name in ROUTER_ONLY:
-        with pytest.raises(UnknownArgumentError, match=rf"router=rar\.Router\({name}=\.\.\.\)"):
-            RouterChatModel(WEAK, STRONG, memory=None, **{name: 1})
+def test_all_options_of_the_engine_are_taken_and_shown() -> None:
+    engine, ours = (inspect.signature(it.__init__).parameters for it in (rar.Router, RouterChatModel))
+
+    assert {name: ours[name].default for name in DEFAULTS} == {name: engine[name].default for name in DEFAULTS}
+    assert "Share of the strong model's quality to keep" in (RouterChatModel.__doc__ or "")
 
 
 def test_all_options_of_the_engine_are_checked_here_too() -> None:
     engine = inspect.signature(rar.Router.__init__).parameters.keys()
-    for name in inspect.signature(RouterChatModel.__init__).parameters.keys() & engine & OPTIONS.keys():
+    for name in inspect.signature(RouterChatModel.__init__).parameters.keys() & engine & CHECKS.keys():
         with pytest.raises(ConfigurationError):
             RouterChatModel(**{"weak": WEAK, "strong": STRONG, "memory": None, name: object})
 

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from llama_index.core.llms import LLM, ChatMessage, ChatResponse, CompletionResponse
 from typing_extensions import assert_type
 
-from langchain_rar import RouterChatModel
+from langchain_rar import RARMiddleware, RouterChatModel
 from llama_index_rar import RouterLLM
 from rar import (
     Answer,
@@ -56,7 +56,12 @@ async def langchain(weak: BaseChatModel, strong: BaseChatModel, shared: Router) 
     assert_type(await model.ainvoke("2 + 2?"), AIMessage)
     assert_type(model.stream("2 + 2?"), Iterator[AIMessageChunk])
     assert_type(model.astream("2 + 2?"), AsyncIterator[AIMessageChunk])
-    RouterChatModel("openai:gpt-5-nano", "openai:gpt-5", router=shared)
+    RouterChatModel(
+        "openai:gpt-5-nano", "openai:gpt-5", router=shared, temperature=0.0, base_url="http://localhost:8000"
+    )
+    provider: dict[str, Any] = {"reasoning_effort": "low"}
+    RouterChatModel("openai:gpt-5-nano", "openai:gpt-5", **provider)
+    RARMiddleware(weak, strong, models={"mid": strong}, quality=0.9)
 
 
 def llama_index(weak: LLM, strong: LLM) -> None:
@@ -91,5 +96,9 @@ def mistakes() -> None:
     """Each line is wrong; strict mypy rejects an ignore that it does not need."""
     Router(learning="sometimes")  # type: ignore[arg-type]
     Router(qualty=0.9)  # type: ignore[call-arg]
+    RouterChatModel("small", "large", qualty=0.9)  # type: ignore[call-arg]
+    RouterChatModel("small", "large", quality="high")  # type: ignore[arg-type]
+    RARMiddleware("small", "large", learning="sometimes")  # type: ignore[arg-type]
+    RouterLLM(qualty=0.9)  # type: ignore[call-arg]
     RouterChatModel(1, 2)  # type: ignore[arg-type]
     RouterLLM("gpt-5-nano")  # type: ignore[arg-type]

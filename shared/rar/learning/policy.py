@@ -13,7 +13,7 @@ from rar.learning.origins import comparable
 from rar.learning.verdicts import Verdict, refuted, verdict
 from rar.memory.base import PolicyStep
 from rar.naming import shown
-from rar.options import OPTIONS, SHARE, named_arguments
+from rar.options import CHECKS, SHARE, named_arguments
 from rar.values import STRONG, Arm, Guide, GuideMatch, Route
 
 
@@ -151,7 +151,7 @@ class FloorPolicy:
     calmest: float = 0.2
 
     def __post_init__(self) -> None:
-        OPTIONS["quality"]("quality", self.quality)
+        CHECKS["quality"]("quality", self.quality)
         SHARE("audit_rate", self.audit_rate)
 
     def choose(self, evidence: Evidence) -> Route:
