@@ -48,12 +48,6 @@ class Replies:
             if isinstance(values, (list, tuple)):
                 object.__setattr__(self, column, np.array(values, object if column == "texts" else np.float64))
 
-    @property
-    def samples(self) -> int:
-        """Answers of each model to each text."""
-        shapes = [_sampled(column, values) for column, values in self._columns().items()]
-        return max([1, *(shape[2] for shape in shapes if len(shape) == 3)])
-
     def check(self, n: int, m: int, where: str) -> None:
         """Refuse columns of another shape than `n` texts and `m` models have."""
         for column, values in self._columns().items():
