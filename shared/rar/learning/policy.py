@@ -304,7 +304,7 @@ class FloorPolicy:
         loss = route.expected or 0.0
         if route.guess:
             scatters = unrest(standing.scatter)
-            bias, doubt = standing.state.bias, self.doubt * math.sqrt(scatters)
+            bias, doubt = standing.state.bias, self.doubt * scatters
             loss += bias - min(max(bias, -doubt), doubt)
             if loss < 0.0:  # a gain is believed as far as gaps scatter less than usual
                 loss *= 1.0 - scatters
