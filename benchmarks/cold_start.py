@@ -21,7 +21,8 @@ import numpy as np
 from decision_latency import CLUSTERS, DIM, LIMIT, MODELS, Table, clustered, filled, raw_index, timed
 
 from rar import Router, SQLiteMemory
-from rar.values import Vector, question
+from rar.memory import Batch, index
+from rar.values import Experience, Vector, question
 
 
 def centres() -> Vector:
@@ -73,8 +74,35 @@ def measure(path: Path, calls: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def in_a_fresh_process(path: Path, calls: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--measure", str(path), "--calls", str(calls)]
+def measure_rebuild(path: Path, calls: int) -> dict[str, float]:
+    """The same decisions before a graph is built anew, as if many of its rows were dead, and while it is."""
+    texts, vectors = asked(calls)
+    with SQLiteMemory(path, cap=10_000_000) as memory:
+        with Router(memory=memory, embedder=Table(dict(zip(texts, vectors, strict=True)))) as router:
+            requests = [question(text) for text in texts]
+            for request in requests:
+                router.decide(request, MODELS)
+            router.flush()
+            memory.settle()
+            before = [timed(router.decide, request, MODELS) for request in requests]
+            index.SWEEP_AT = -1.0
+            late = Experience("late", "default", "answer", "late", "", vectors[0])
+            memory.write(Batch((late,)))
+            router.decide(requests[0], MODELS)
+            shard = memory._index._shards["default", "answer", ""]
+            index.SWEEP_AT = 0.25
+            during: list[float] = []
+            while shard.building and len(during) < 20 * calls:
+                during.append(timed(router.decide, requests[len(during) % calls], MODELS))
+        memory.delete(ids=["late"])
+    return {
+        "before_ms": float(np.median(before)), "before_p95_ms": float(np.percentile(before, 95)),
+        "during_ms": float(np.median(during)), "during_p95_ms": float(np.percentile(during, 95)), "n": len(during),
+    }  # fmt: skip
+
+
+def in_a_fresh_process(path: Path, calls: int, what: str = "--measure") -> dict[str, float]:
+    command = [sys.executable, __file__, what, str(path), "--calls", str(calls)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - this script itself
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -94,6 +122,11 @@ def report(records: int, calls: int, *, without: bool, raw: bool) -> None:
         size = sum(file.stat().st_size for file in Path(folder).iterdir() if "-index" in file.name) / 2**20
         print(f"{records:,} records written in {written:.0f} s, graph built in {built:.0f} s, {size:,.0f} MB of files")
         print(_line("with files", in_a_fresh_process(path, calls)), flush=True)
+        found = in_a_fresh_process(path, calls, "--rebuild")
+        print(
+            f"  again {found['before_ms']:.2f} / {found['before_p95_ms']:.2f} ms, while a graph is built anew "
+            f"{found['during_ms']:.2f} / {found['during_p95_ms']:.2f} ms ({found['n']:.0f} decisions)", flush=True
+        )  # fmt: skip
         if without:
             for file in Path(folder).iterdir():
                 if "-index" in file.name:
@@ -118,9 +151,13 @@ def main() -> None:
     parser.add_argument("--without", action="store_true", help="also start without the files")
     parser.add_argument("--raw", action="store_true", help="also search in a bare graph")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--rebuild", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure is not None:
         print(json.dumps(measure(args.measure, args.calls)))
+        return
+    if args.rebuild is not None:
+        print(json.dumps(measure_rebuild(args.rebuild, args.calls)))
         return
     print(f"{args.calls} new questions; milliseconds as median / p95")
     for records in args.records:

@@ -34,6 +34,7 @@ FLAT_UP_TO = 4_096  # vectors that are compared one by one
 
 # Changes after which the files are written anew: to read so many of the log again takes less than a tenth of a second.
 SAVE_AFTER, SAVE_SHARE = 1_000, 0.04
+CHECK_AFTER = 2.0  # seconds that the first decisions have the processor to themselves
 
 
 class FaissIndex:
@@ -200,7 +201,8 @@ class FaissIndex:
     def _check(self) -> None:
         """Read the files to their ends; where one is damaged, begin anew from the log."""
         assert self._files is not None
-        if self._files.are_whole() or self._builds.stopped:
+        self._builds.pause(CHECK_AFTER)
+        if self._builds.stopped or self._files.are_whole():
             return
         _LOG.warning("An index file of a memory is damaged. The index is made anew.")
         with self._lock:
@@ -250,6 +252,11 @@ class _Builds:
     def __init__(self) -> None:
         self.stopped = False
         self._threads: list[threading.Thread] = []
+        self._hurry = threading.Event()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless somebody waits for this thread."""
+        self._hurry.wait(seconds)
 
     def start(self, body: Callable[[], None]) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -262,10 +269,12 @@ class _Builds:
         self.join()
 
     def join(self) -> None:
+        self._hurry.set()
         while threads := [thread for thread in self._threads if thread is not threading.current_thread()]:
             for thread in threads:
                 thread.join()
             self._threads = [thread for thread in self._threads if thread.is_alive()]
+        self._hurry.clear()
 
 
 class _Shard:
