@@ -270,6 +270,21 @@ def test_a_guide_moves_with_its_state(log: Log, index: FaissIndex) -> None:
     assert index.search(EAST, ("default", "answer", "active"), 1) == [(1.0, "g")]
 
 
+def test_the_cursor_tells_only_what_can_be_searched(log: Log) -> None:
+    seen: list[int] = []
+
+    def changes(since: int, *, began: int) -> Changes:
+        seen.append(index.cursor)
+        return log.changes(since, began=began)
+
+    index = FaissIndex(changes)
+    log.add({"a": EAST})
+    log.add({"b": NORTH})
+    index.follow()
+
+    assert (seen, index.cursor) == ([0, 0], 2)
+
+
 def test_a_reset_log_is_followed_from_its_start() -> None:
     answers = iter(
         [Changes(7, (experience("old"),)), Changes(0, more=True, reset=True), Changes(3, (experience("new"),))]

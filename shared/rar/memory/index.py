@@ -58,6 +58,7 @@ class FaissIndex:
         self._homes: dict[str, Key] = {}  # of the ids that are in no segment
         self._changed: set[Key] = set()
         self._lock = threading.RLock()
+        self._known = 0
         self._saved = 0  # cursor of what is in the files
         self._unread = files is not None
         self._saving = False
@@ -67,8 +68,8 @@ class FaissIndex:
 
     @property
     def cursor(self) -> int:
-        """How far the log was followed."""
-        return self._log.cursor
+        """How far the log was followed, and can be searched."""
+        return self._known
 
     def __len__(self) -> int:
         return sum(map(len, list(self._shards.values())))
@@ -123,10 +124,11 @@ class FaissIndex:
             with self._lock:
                 for shard in self._shards.values():
                     shard.soil()
-            if self._write(seconds=10.0):
-                return
+            for _ in range(3):  # somebody else may delete meanwhile
+                if self._write(seconds=10.0):
+                    return
         except Exception as error:
-            _LOG.warning("The index files of a memory could not be written anew, so they are removed. %s", cause(error))
+            _LOG.info("The index files of a memory could not be written anew, so they are removed. %s", cause(error))
         self._files.remove()
 
     # ── the log ──
@@ -136,6 +138,7 @@ class FaissIndex:
             if news.reset:
                 self._shards, self._homes = {}, {}
             self._apply(news)
+        self._known = self._log.cursor
 
     def _apply(self, news: Changes) -> None:
         self._bury(news.deleted, self._shards)
@@ -207,7 +210,7 @@ class FaissIndex:
         _LOG.warning("An index file of a memory is damaged. The index is made anew.")
         with self._lock:
             self._files.remove()
-            self._shards, self._homes, self._saved = {}, {}, 0
+            self._shards, self._homes, self._saved, self._known = {}, {}, 0, 0
             self._log = Follower(self._changes)
             with suppress(Exception):  # else whoever searches next tries again
                 self.follow()
