@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import aclosing, closing
+from functools import partial
 from typing import Any
 
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
@@ -14,9 +15,9 @@ from langchain_core.runnables import RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 
 from langchain_rar.children import Child
-from langchain_rar.messages import is_solid, stamp, stamped, usage_metadata
-from langchain_rar.serving import ChildCall, Serving
-from rar.timeouts import astream_within, stream_within
+from langchain_rar.messages import is_solid, stamp, usage_metadata
+from langchain_rar.serving import ChildTarget, Run, Serving
+from rar.turn import Attempt, Turn
 from rar.values import Usage
 
 _END = object()
@@ -76,117 +77,101 @@ class _AsyncStream(AsyncChatModelStream):
 
 
 def _events(serving: Serving) -> Generator[Mapping[str, Any], None, None]:
-    run = serving.start()
-    try:
-        turn = serving.turn(serving.router.decide(serving.request, serving.drafting(run.get_child)))
-        for attempt in turn:
-            with attempt:
-                call = serving.prepared(attempt.decision, run.get_child())
-                opened = _Opened()
-                with closing(stream_within(*serving.limit(attempt), lambda: opened.events(call))) as events:  # noqa: B023
-                    for event in events:
-                        for ready in attempt.admit(event, _solid(event)):
-                            if ready["event"] != "message-finish":
-                                yield ready
-                output = opened.stream.output
-                for ready in attempt.rest(*serving.refusal(attempt.decision, call, output)):
-                    if ready["event"] != "message-finish":
-                        yield ready
-        facts = serving.facts(turn.decision, output)
-        whole = serving.shown(stamped(output, facts), turn.decision)
-    except BaseException as error:
-        run.on_chain_error(error)
-        raise
-    run.on_chain_end(whole)
-    serving.learn(turn.decision, output)
-    yield _marked(opened.finish, facts, serving.drafted(turn.decision))  # last of all, for a reader stops here
+    with serving.running() as run:
+        turn = serving.begun(run)
+        with closing(turn.stream(partial(_EventTarget, serving, run))) as events:
+            for event in events:
+                if event["event"] != "message-finish":
+                    yield event
+        run.output, _ = serving.finished(turn, turn.target.output)
+    serving.learn(turn.decision, turn.target.output)
+    yield _ended(serving, turn)  # last of all, for a reader stops here
 
 
 async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
-    run = await serving.astart()
-    try:
-        turn = serving.turn(await serving.router.adecide(serving.request, serving.drafting(run.get_child)))
-        for attempt in turn:
-            with attempt:
-                call = serving.prepared(attempt.decision, run.get_child())
-                opened = _Opened()
-                async with aclosing(astream_within(*serving.limit(attempt), opened.aevents(call))) as events:
-                    async for event in events:
-                        for ready in attempt.admit(event, _solid(event)):
-                            if ready["event"] != "message-finish":
-                                yield ready
-                output = await opened.stream
-                for ready in attempt.rest(*serving.refusal(attempt.decision, call, output)):
-                    if ready["event"] != "message-finish":
-                        yield ready
-        facts = serving.facts(turn.decision, output)
-        whole = serving.shown(stamped(output, facts), turn.decision)
-    except BaseException as error:
-        await run.on_chain_error(error)
-        raise
-    await run.on_chain_end(whole)
-    await serving.alearn(turn.decision, output)
-    yield _marked(opened.finish, facts, serving.drafted(turn.decision))
+    async with serving.arunning() as run:
+        turn = await serving.abegun(run)
+        async with aclosing(turn.astream(partial(_EventTarget, serving, run))) as events:
+            async for event in events:
+                if event["event"] != "message-finish":
+                    yield event
+        run.output, _ = serving.finished(turn, turn.target.output)
+    await serving.alearn(turn.decision, turn.target.output)
+    yield _ended(serving, turn)
 
 
-class _Opened:
-    """The child's stream of one attempt. Of a child with alternatives, the first that can be opened."""
+class _EventTarget(ChildTarget):
+    """The child's events. Of a child with alternatives, those of the first that can be opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, serving: Serving, run: Run, attempt: Attempt) -> None:
+        super().__init__(serving, attempt, run.callbacks.get_child())
         self.stream: Any = None
+        self.output: Any = None
         self.finish: Mapping[str, Any] = {}
 
-    def events(self, call: ChildCall) -> Generator[Mapping[str, Any], None, None]:
-        events, event = self._first(call)
+    def chunks(self) -> Generator[Mapping[str, Any], None, None]:
+        events, event = self._first()
         while event is not _END:
             self._notice(event)
             yield event
             event = next(events, _END)
+        self.output = self.stream.output
 
-    async def aevents(self, call: ChildCall) -> AsyncGenerator[Mapping[str, Any], None]:
-        events, event = await self._afirst(call)
+    async def achunks(self) -> AsyncGenerator[Mapping[str, Any], None]:
+        return self._aevents()
+
+    async def _aevents(self) -> AsyncGenerator[Mapping[str, Any], None]:
+        events, event = await self._afirst()
         try:
             while event is not _END:
                 self._notice(event)
                 yield event
                 event = await anext(events, _END)
+            self.output = await self.stream
         finally:
             await self.stream.aclose()
+
+    def solid(self, chunk: Mapping[str, Any]) -> bool:
+        """Whether an event brings more than the frame of a message, an empty text or a thought."""
+        block = chunk.get("content") or chunk.get("delta") or {}
+        block = {**block, "type": str(block.get("type", "")).removesuffix("-delta")}
+        return bool(block["type"]) and is_solid(block)
+
+    def whole(self, chunks: list[Any]) -> Any:
+        return self.output
 
     def _notice(self, event: Mapping[str, Any]) -> None:
         if event["event"] == "message-finish":
             self.finish = event
 
-    def _first(self, call: ChildCall) -> tuple[Iterator[Any], Any]:
-        *fallible, last = _alternatives(call.child)
+    def _first(self) -> tuple[Iterator[Any], Any]:
+        *fallible, last = _alternatives(self.child)
         for child in fallible:
             with contextlib.suppress(Exception):
-                return self._open(child, call)
-        return self._open(last, call)
+                return self._open(child)
+        return self._open(last)
 
-    def _open(self, child: Child, call: ChildCall) -> tuple[Iterator[Any], Any]:
-        self.stream = child.stream_events(*call.sent, version="v3")
+    def _open(self, child: Child) -> tuple[Iterator[Any], Any]:
+        self.stream = child.stream_events(*self.sent, version="v3")
         events = iter(self.stream)
         return events, next(events, _END)
 
-    async def _afirst(self, call: ChildCall) -> tuple[AsyncIterator[Any], Any]:
-        *fallible, last = _alternatives(call.child)
+    async def _afirst(self) -> tuple[AsyncIterator[Any], Any]:
+        *fallible, last = _alternatives(self.child)
         for child in fallible:
             with contextlib.suppress(Exception):
-                return await self._aopen(child, call)
-        return await self._aopen(last, call)
+                return await self._aopen(child)
+        return await self._aopen(last)
 
-    async def _aopen(self, child: Child, call: ChildCall) -> tuple[AsyncIterator[Any], Any]:
-        stream: Any = await child.astream_events(*call.sent, version="v3")
+    async def _aopen(self, child: Child) -> tuple[AsyncIterator[Any], Any]:
+        stream: Any = await child.astream_events(*self.sent, version="v3")
         self.stream, events = stream, aiter(stream)
         return events, await anext(events, _END)
 
 
-def _solid(event: Mapping[str, Any]) -> bool:
-    """Whether an event brings more than the frame of a message, an empty text or a thought."""
-    block = event.get("content") or event.get("delta") or {}
-    block = {**block, "type": str(block.get("type", "")).removesuffix("-delta")}
-    return bool(block["type"]) and is_solid(block)
+def _ended(serving: Serving, turn: Turn) -> Mapping[str, Any]:
+    facts = serving.facts(turn.decision, turn.target.output)
+    return _marked(turn.target.finish, facts, serving.drafted(turn.decision))
 
 
 def _alternatives(child: Child) -> list[Child]:

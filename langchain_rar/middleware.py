@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -24,7 +25,7 @@ from langchain_rar.serving import Serving
 from rar.errors import ConfigurationError, MissingDependencyError
 from rar.forking import Lock
 from rar.router import Router
-from rar.timeouts import awithin, within
+from rar.turn import Attempt, Target, Turn
 from rar.values import Answer, Decision, Reply
 
 try:
@@ -77,15 +78,10 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
         if self._failures.has_backup(request):
             return handler(request)
         serving = self._serving(request)
-        turn = serving.turn(
-            self.router.decide(serving.request, serving.drafting(_callbacks(get_callback_manager_for_config)))
-        )
+        drafting = serving.drafting(_callbacks(get_callback_manager_for_config))
+        turn = Turn(self.router, self.router.decide(serving.request, drafting))
         with self._failures.noting(request):
-            for attempt in turn:
-                with attempt:
-                    routed = _routed(request, serving, attempt.decision)
-                    response = within(*serving.limit(attempt), lambda: handler(routed))  # noqa: B023
-                    attempt.refuse(*_flaw(serving, attempt.decision, response))
+            response = turn.whole(partial(_AgentTarget, serving, request, handler))
         serving.learn(turn.decision, _answer(response))
         return _finished(response, serving, turn.decision)
 
@@ -95,17 +91,10 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
         if self._failures.has_backup(request):
             return await handler(request)
         serving = self._serving(request)
-        turn = serving.turn(
-            await self.router.adecide(
-                serving.request, serving.drafting(_callbacks(get_async_callback_manager_for_config))
-            )
-        )
+        drafting = serving.drafting(_callbacks(get_async_callback_manager_for_config))
+        turn = Turn(self.router, await self.router.adecide(serving.request, drafting))
         with self._failures.noting(request):
-            for attempt in turn:
-                with attempt:
-                    routed = _routed(request, serving, attempt.decision)
-                    response = await awithin(*serving.limit(attempt), handler(routed))
-                    attempt.refuse(*_flaw(serving, attempt.decision, response))
+            response = await turn.awhole(partial(_AgentTarget, serving, request, handler))
         await serving.alearn(turn.decision, _answer(response))
         return _finished(response, serving, turn.decision)
 
@@ -152,17 +141,36 @@ def _callbacks(manager: Callable[[RunnableConfig], BaseCallbackManager]) -> Call
     return lambda _: manager(ensure_config())
 
 
-def _flaw(
-    serving: Serving, decision: Decision, response: ModelResponse[Any]
-) -> tuple[Exception | None, Callable[[], Reply | None]]:
-    """What is wrong with a response, None if it may be kept, and how the engine sees it.
+class _AgentTarget(Target):
+    """What the middleware stands around, asked for the chosen model's answer."""
 
-    A structured response without text is none.
-    """
-    answer = _answer(response)
-    if response.structured_response is not None or answer is None:
-        return None, lambda: None
-    return serving.flaw_of(decision, answer), lambda: serving.reply(decision, answer)
+    def __init__(
+        self,
+        serving: Serving,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Any],
+        attempt: Attempt,
+    ) -> None:
+        super().__init__(attempt)
+        self.serving, self.handler = serving, handler
+        self.routed = _routed(request, serving, attempt.decision)
+
+    def call(self) -> Any:
+        return self.handler(self.routed)
+
+    async def acall(self) -> Any:
+        return await self.handler(self.routed)
+
+    def flaw(self, output: ModelResponse[Any]) -> Exception | None:
+        """As of any answer; a structured response without text is none."""
+        answer = _answer(output)
+        if output.structured_response is not None or answer is None:
+            return None
+        return self.serving.flaw(self.decision, answer)
+
+    def reply(self, output: ModelResponse[Any]) -> Reply | None:
+        answer = _answer(output)
+        return None if answer is None else self.serving.reply(self.decision, answer)
 
 
 def _routed(request: ModelRequest[Any], serving: Serving, decision: Decision) -> ModelRequest[Any]:

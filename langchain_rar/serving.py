@@ -6,9 +6,10 @@ A router that was itself an LLM run above another LLM run would count every toke
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -20,12 +21,12 @@ from langchain_core.callbacks import (
     CallbackManager,
     CallbackManagerForChainRun,
 )
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
 
-from langchain_rar.children import Child, playback
+from langchain_rar.children import playback
 from langchain_rar.forms import Form, with_model
 from langchain_rar.messages import (
     as_chunk,
@@ -42,28 +43,8 @@ from langchain_rar.ports import ARGUMENTS, DRAFT, FORM, ChildModel, SeenModel
 from rar.drive import Models
 from rar.errors import EmptyReplyError, UnparsedReplyError
 from rar.router import Router
-from rar.timeouts import astream_within, awithin, stream_within, within
-from rar.turn import Attempt, Turn
+from rar.turn import Attempt, Target, Turn
 from rar.values import Answer, Decision, Reply, Request, Usage
-
-
-@dataclass(frozen=True, slots=True)
-class ChildCall:
-    """The chosen child, ready to be called."""
-
-    child: Child
-    messages: list[BaseMessage]
-    config: RunnableConfig
-    seen: LastMessage | None  # catches the model's own message where the output is something made of it
-
-    @property
-    def sent(self) -> tuple[list[BaseMessage], RunnableConfig]:
-        return self.messages, self.config
-
-    def message(self, output: Any) -> AIMessage | None:
-        if self.seen is not None:
-            return self.seen.message
-        return output if isinstance(output, AIMessage) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,97 +70,78 @@ class Serving:
     # --- the four modes ---------------------------------------------------------------------------------------------
 
     def invoke(self) -> Any:
-        run = self.start()
-        try:
-            turn = self.turn(self.router.decide(self.request, self.drafting(run.get_child)))
-            for attempt in turn:
-                with attempt:
-                    call = self.prepared(attempt.decision, run.get_child())
-                    output = self.whole(within(*self.limit(attempt), lambda: call.child.invoke(*call.sent)))  # noqa: B023
-                    attempt.refuse(*self.flaw(attempt.decision, call, output))
-            message = call.message(output)
-            output = self.shown(stamped(output, self.facts(turn.decision, message)), turn.decision)
-        except BaseException as error:
-            run.on_chain_error(error)
-            raise
-        run.on_chain_end(output)
+        with self.running() as run:
+            turn = self.begun(run)
+            run.output, message = self.finished(turn, turn.whole(run.target))
         self.learn(turn.decision, message)
-        return output
+        return run.output
 
     async def ainvoke(self) -> Any:
-        run = await self.astart()
-        try:
-            turn = self.turn(await self.router.adecide(self.request, self.drafting(run.get_child)))
-            for attempt in turn:
-                with attempt:
-                    call = self.prepared(attempt.decision, run.get_child())
-                    output = self.whole(await awithin(*self.limit(attempt), call.child.ainvoke(*call.sent)))
-                    attempt.refuse(*self.flaw(attempt.decision, call, output))
-            message = call.message(output)
-            output = self.shown(stamped(output, self.facts(turn.decision, message)), turn.decision)
-        except BaseException as error:
-            await run.on_chain_error(error)
-            raise
-        await run.on_chain_end(output)
+        async with self.arunning() as run:
+            turn = await self.abegun(run)
+            run.output, message = self.finished(turn, await turn.awhole(run.target))
         await self.alearn(turn.decision, message)
-        return output
+        return run.output
 
     def stream(self) -> Generator[Any, None, None]:
-        run = self.start()
-        try:
-            turn = self.turn(self.router.decide(self.request, self.drafting(run.get_child)))
-            for attempt in turn:
-                passed = _Passed(self, attempt)
-                with attempt:
-                    call = self.prepared(attempt.decision, run.get_child())
-                    with closing(stream_within(*self.limit(attempt), lambda: call.child.stream(*call.sent))) as source:  # noqa: B023
-                        for chunk in source:
-                            for ready in attempt.admit(chunk, self.solid(chunk)):
-                                yield passed.on(ready)
-                    for ready in attempt.rest(*self.refusal(attempt.decision, call)):
-                        yield passed.on(ready)
-        except BaseException as error:
-            run.on_chain_error(error)
-            raise
-        output = merged(passed.chunks)
-        run.on_chain_end(self.shown(output, turn.decision))
-        self.learn(turn.decision, call.message(output))
+        with self.running() as run:
+            turn = self.begun(run)
+            with closing(turn.stream(run.target)) as chunks:
+                for chunk in chunks:
+                    yield turn.target.passed.on(chunk)
+            output = merged(turn.target.passed.chunks)
+            run.output = self.shown(output, turn.decision)
+        self.learn(turn.decision, turn.target.message(output))
 
     async def astream(self) -> AsyncGenerator[Any, None]:
-        run = await self.astart()
-        try:
-            turn = self.turn(await self.router.adecide(self.request, self.drafting(run.get_child)))
-            for attempt in turn:
-                passed = _Passed(self, attempt)
-                with attempt:
-                    call = self.prepared(attempt.decision, run.get_child())
-                    async with aclosing(astream_within(*self.limit(attempt), call.child.astream(*call.sent))) as source:
-                        async for chunk in source:
-                            for ready in attempt.admit(chunk, self.solid(chunk)):
-                                yield passed.on(ready)
-                    for ready in attempt.rest(*self.refusal(attempt.decision, call)):
-                        yield passed.on(ready)
-        except BaseException as error:
-            await run.on_chain_error(error)
-            raise
-        output = merged(passed.chunks)
-        await run.on_chain_end(self.shown(output, turn.decision))
-        await self.alearn(turn.decision, call.message(output))
+        async with self.arunning() as run:
+            turn = await self.abegun(run)
+            async with aclosing(turn.astream(run.target)) as chunks:
+                async for chunk in chunks:
+                    yield turn.target.passed.on(chunk)
+            output = merged(turn.target.passed.chunks)
+            run.output = self.shown(output, turn.decision)
+        await self.alearn(turn.decision, turn.target.message(output))
 
     # --- what the modes share ---------------------------------------------------------------------------------------
 
-    def start(self) -> CallbackManagerForChainRun:
+    @contextmanager
+    def running(self) -> Generator[Run, None, None]:
+        """The chain run that a call is, ended with `Run.output`."""
         manager = CallbackManager.configure(*self.settings.configuration(self.config))
         self.settings.attach(manager)
-        return manager.on_chain_start(None, self._inputs(), name=self._run_name(), run_id=self._run_id())
+        callbacks = manager.on_chain_start(None, self._inputs(), name=self._run_name(), run_id=self._run_id())
+        run = Run(self, callbacks)
+        try:
+            yield run
+        except BaseException as error:
+            callbacks.on_chain_error(error)
+            raise
+        callbacks.on_chain_end(run.output)
 
-    async def astart(self) -> AsyncCallbackManagerForChainRun:
+    @asynccontextmanager
+    async def arunning(self) -> AsyncGenerator[Run, None]:
         manager = AsyncCallbackManager.configure(*self.settings.configuration(self.config))
         self.settings.attach(manager)
-        return await manager.on_chain_start(None, self._inputs(), name=self._run_name(), run_id=self._run_id())
+        callbacks = await manager.on_chain_start(None, self._inputs(), name=self._run_name(), run_id=self._run_id())
+        run = Run(self, callbacks)
+        try:
+            yield run
+        except BaseException as error:
+            await callbacks.on_chain_error(error)
+            raise
+        await callbacks.on_chain_end(run.output)
 
-    def turn(self, decision: Decision) -> Turn:
-        return Turn(self.router, decision)
+    def begun(self, run: Run) -> Turn:
+        return Turn(self.router, self.router.decide(self.request, self.drafting(run.callbacks.get_child)))
+
+    async def abegun(self, run: Run) -> Turn:
+        return Turn(self.router, await self.router.adecide(self.request, self.drafting(run.callbacks.get_child)))
+
+    def finished(self, turn: Turn, output: Any) -> tuple[Any, AIMessage | None]:
+        """A whole output as the user gets it, and the model's own message in it."""
+        message = turn.target.message(output)
+        return self.shown(stamped(output, self.facts(turn.decision, message)), turn.decision), message
 
     def drafting(self, callbacks: Callable[[str], BaseCallbackManager]) -> Models:
         """The models as strategies ask them: seen by tracers where that was asked for, else by nobody."""
@@ -187,69 +149,20 @@ class Serving:
             return self.models
         return {name: SeenModel(model, callbacks(DRAFT)) for name, model in self.models.items()}
 
-    def limit(self, attempt: Attempt) -> tuple[float | None, str]:
-        """How long the attempt's model may be silent, and its name."""
-        return self.router.timeout, attempt.decision.model
-
-    def prepared(self, decision: Decision, callbacks: BaseCallbackManager) -> ChildCall:
-        """The child that the decision names, or a playback of the reply that it already has."""
-        model = self.models[decision.model]
-        child = self.form.serving(model.child, self.request.options[ARGUMENTS])
-        if isinstance(decision.choice, Answer):
-            message = message_of(decision.choice.reply)
-            if self.settings.usage == "all":  # its tokens were counted when it was drafted
-                message.usage_metadata = None
-            child = with_model(child, playback(message, model.child))
-        seen = LastMessage() if self.form.parsed else None
-        if seen is not None:
-            callbacks.add_handler(seen, inherit=True)
-        metadata = {**self.config.get("metadata", {}), "rar_model": decision.model, "rar_decision_id": decision.id}
-        config: RunnableConfig = {**patch_config(self.config, callbacks=callbacks), "metadata": metadata}
-        return ChildCall(child, model.messages(decision.call), config, seen)
-
-    def whole(self, output: Any) -> Any:
-        return output if self.form.parsed else as_message(output)
-
-    def solid(self, chunk: Any) -> bool:
-        """Whether a chunk is worth passing on: until one is, another model may still answer."""
-        return self._has_object(chunk) if self.form.parsed else not is_blank(as_chunk(chunk))
-
     def nothing(self, decision: Decision) -> Exception:
         """What is wrong with an answer that holds nothing solid."""
         return (UnparsedReplyError if self.form.parsed else EmptyReplyError)(decision.model)
 
-    def flaw(
-        self, decision: Decision, call: ChildCall, output: Any
-    ) -> tuple[Exception | None, Callable[[], Reply | None]]:
-        """What is wrong with an output, if anything is, and how the engine sees it."""
-        return self.flaw_of(decision, output), lambda: self.view(decision, call, output)
-
-    def flaw_of(self, decision: Decision, output: Any) -> Exception | None:
+    def flaw(self, decision: Decision, output: Any) -> Exception | None:
         """What is wrong with an answer that came without an error; None if it may be kept."""
         if not self.form.parsed:
             return self.nothing(decision) if is_blank(output) else None
         found = output.get("parsing_error") if isinstance(output, dict) else None
         if isinstance(found, Exception):
             return found
-        return None if self._has_object(output) else self.nothing(decision)
+        return None if self.has_object(output) else self.nothing(decision)
 
-    def refusal(
-        self, decision: Decision, call: ChildCall, output: Any = None
-    ) -> tuple[Exception, Callable[[list[Any]], Reply | None]]:
-        """What is wrong with a stream that held nothing solid, and how the engine sees its chunks or their `output`."""
-
-        def view(held: list[Any]) -> Reply | None:
-            whole = output or merged(held if self.form.parsed else [as_chunk(chunk) for chunk in held])
-            return self.view(decision, call, whole)
-
-        return self.nothing(decision), view
-
-    def view(self, decision: Decision, call: ChildCall, output: Any) -> Reply | None:
-        """How the engine sees an output; None where no message of the model was seen."""
-        message = call.message(output)
-        return None if message is None else self.reply(decision, message)
-
-    def _has_object(self, output: Any) -> bool:
+    def has_object(self, output: Any) -> bool:
         """Whether structured output, or the `include_raw` map around it, holds what was asked for."""
         if getattr(self.form, "include_raw", False) and isinstance(output, Mapping):
             output = output.get("parsed")
@@ -304,6 +217,82 @@ class Serving:
 
     def _run_id(self) -> UUID | None:
         return self.config.get("run_id")
+
+
+@dataclass(slots=True)
+class Run:
+    """The chain run of one call."""
+
+    serving: Serving
+    callbacks: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
+    output: Any = None
+
+    def target(self, attempt: Attempt) -> ChildTarget:
+        return ChildTarget(self.serving, attempt, self.callbacks.get_child())
+
+
+class ChildTarget(Target):
+    """The child that a decision names, as a run of its own, or a playback of a reply that there is."""
+
+    def __init__(self, serving: Serving, attempt: Attempt, callbacks: BaseCallbackManager) -> None:
+        super().__init__(attempt)
+        self.serving = serving
+        model = serving.models[self.decision.model]
+        self.child = serving.form.serving(model.child, serving.request.options[ARGUMENTS])
+        if isinstance(self.decision.choice, Answer):
+            message = message_of(self.decision.choice.reply)
+            if serving.settings.usage == "all":  # its tokens were counted when it was drafted
+                message.usage_metadata = None
+            self.child = with_model(self.child, playback(message, model.child))
+        # Catches the model's own message where the output is something made of it.
+        self._seen = LastMessage() if serving.form.parsed else None
+        if self._seen is not None:
+            callbacks.add_handler(self._seen, inherit=True)
+        facts = {"rar_model": self.decision.model, "rar_decision_id": self.decision.id}
+        metadata = {**serving.config.get("metadata", {}), **facts}
+        config: RunnableConfig = {**patch_config(serving.config, callbacks=callbacks), "metadata": metadata}
+        self.sent = model.messages(self.decision.call), config
+
+    @cached_property
+    def passed(self) -> _Passed:
+        return _Passed(self.serving, self.attempt)
+
+    def call(self) -> Any:
+        return self._given(self.child.invoke(*self.sent))
+
+    async def acall(self) -> Any:
+        return self._given(await self.child.ainvoke(*self.sent))
+
+    def chunks(self) -> Iterator[Any]:
+        return self.child.stream(*self.sent)
+
+    async def achunks(self) -> AsyncIterator[Any]:
+        return self.child.astream(*self.sent)
+
+    def solid(self, chunk: Any) -> bool:
+        return self.serving.has_object(chunk) if self.serving.form.parsed else not is_blank(as_chunk(chunk))
+
+    def flaw(self, output: Any) -> Exception | None:
+        return self.serving.flaw(self.decision, output)
+
+    def nothing(self) -> Exception:
+        return self.serving.nothing(self.decision)
+
+    def whole(self, chunks: list[Any]) -> Any:
+        return merged(chunks if self.serving.form.parsed else [as_chunk(chunk) for chunk in chunks])
+
+    def reply(self, output: Any) -> Reply | None:
+        message = self.message(output)
+        return None if message is None else self.serving.reply(self.decision, message)
+
+    def message(self, output: Any) -> AIMessage | None:
+        """The model's own message in an output; None where none was seen."""
+        if self._seen is not None:
+            return self._seen.message
+        return output if isinstance(output, AIMessage) else None
+
+    def _given(self, output: Any) -> Any:
+        return output if self.serving.form.parsed else as_message(output)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ is called. A stream's model is chosen, and its stream opened, before the first c
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,14 +26,10 @@ from llama_index_rar.recent import Recent
 from llama_index_rar.turns import left_by
 from rar.naming import cause
 from rar.router import Router
-from rar.timeouts import astream_within, awithin, stream_within, within
-from rar.turn import Attempt, Turn
+from rar.turn import Attempt, Target, Turn
 from rar.values import Answer, Decision, Reply, Request, Route, Usage
 
 logger = logging.getLogger("rar")
-
-_OPENED: Any = object()  # what a stream yields once, when it was opened
-
 
 _TURNS = 8192  # fingerprints of recent turns that are kept, a few for each call
 
@@ -80,105 +77,65 @@ class Serving:
     def call(self) -> Any:
         if self.limiter is not None:
             self.limiter.acquire()
-        turn = self.turn(self.router.decide(self.request, self.models))
-        for attempt in turn:
-            with attempt:
-                target = self.target(attempt.decision)
-                result = within(*self.limit(attempt), lambda: self.kind.call(*target))  # noqa: B023
-                attempt.refuse(*self.flaw(attempt.decision, result))
+        turn = Turn(self.router, self.router.decide(self.request, self.models))
+        result = turn.whole(self.target)
         decision, reply = self.served(turn.decision, result)
         self.learn(decision, reply)
-        facts = {**decision.as_dict(), **self.costs(decision, reply)}
-        return self.kind.stamped(result, facts, self.tokens(decision, reply))
+        return self.stamped(result, decision, reply)
 
     async def acall(self) -> Any:
         if self.limiter is not None:
             await self.limiter.async_acquire()
-        turn = self.turn(await self.router.adecide(self.request, self.models))
-        for attempt in turn:
-            with attempt:
-                result = await awithin(*self.limit(attempt), self.kind.acall(*self.target(attempt.decision)))
-                attempt.refuse(*self.flaw(attempt.decision, result))
+        turn = Turn(self.router, await self.router.adecide(self.request, self.models))
+        result = await turn.awhole(self.target)
         decision, reply = self.served(turn.decision, result)
         await self.alearn(decision, reply)
-        facts = {**decision.as_dict(), **self.costs(decision, reply)}
-        return self.kind.stamped(result, facts, self.tokens(decision, reply))
+        return self.stamped(result, decision, reply)
 
     def stream(self) -> Generator[Any, None, None]:
         if self.limiter is not None:
             self.limiter.acquire()
-        chunks = self._chunks(self.turn(self.router.decide(self.request, self.models)))
-        next(chunks)
+        chunks = self._chunks(Turn(self.router, self.router.decide(self.request, self.models)))
+        next(chunks)  # the stream is open
         return chunks
 
     def _chunks(self, turn: Turn) -> Generator[Any, None, None]:
         last = given = None
-        planned = False
-        for attempt in turn:
-            facts, ending = attempt.decision.as_dict(), Ending()
-            with attempt:
-                limit, target = self.limit(attempt), self.target(attempt.decision)
-                opened = within(*limit, lambda: self.kind.stream(*target))  # noqa: B023
-                with closing(stream_within(*limit, lambda: opened)) as source:  # noqa: B023
-                    if not planned:
-                        planned = True
-                        yield _OPENED
-                    for chunk in source:
-                        for last in attempt.admit(ending.on(chunk), self.solid(attempt.decision, chunk)):
-                            yield (given := self.kind.stamped(last, facts))
-                for last in attempt.rest(*self.nothing(attempt.decision)):
-                    yield (given := self.kind.stamped(last, facts))
+        with closing(turn.stream(self.target, opened=True)) as chunks:
+            yield next(chunks)
+            for last in chunks:
+                yield (given := self.kind.stamped(last, turn.target.facts))
         if last is not None:
-            decision, reply = self.served(turn.decision, last, ending)
+            decision, reply = self.served(turn.decision, last, turn.target.ending)
             self.learn(decision, reply)
             self.kind.add_costs(given, self.costs(decision, reply), self.tokens(decision, reply))
 
     async def astream(self) -> AsyncGenerator[Any, None]:
         if self.limiter is not None:
             await self.limiter.async_acquire()
-        chunks = self._achunks(self.turn(await self.router.adecide(self.request, self.models)))
+        chunks = self._achunks(Turn(self.router, await self.router.adecide(self.request, self.models)))
         await anext(chunks)
         return chunks
 
     async def _achunks(self, turn: Turn) -> AsyncGenerator[Any, None]:
         last = given = None
-        planned = False
-        for attempt in turn:
-            facts, ending = attempt.decision.as_dict(), Ending()
-            with attempt:
-                limit, target = self.limit(attempt), self.target(attempt.decision)
-                opened = await awithin(*limit, self.kind.astream(*target))
-                async with aclosing(astream_within(*limit, opened)) as source:
-                    if not planned:
-                        planned = True
-                        yield _OPENED
-                    async for chunk in source:
-                        for last in attempt.admit(ending.on(chunk), self.solid(attempt.decision, chunk)):
-                            yield (given := self.kind.stamped(last, facts))
-                for last in attempt.rest(*self.nothing(attempt.decision)):
-                    yield (given := self.kind.stamped(last, facts))
+        async with aclosing(turn.astream(self.target, opened=True)) as chunks:
+            yield await anext(chunks)
+            async for last in chunks:
+                yield (given := self.kind.stamped(last, turn.target.facts))
         if last is not None:
-            decision, reply = self.served(turn.decision, last, ending)
+            decision, reply = self.served(turn.decision, last, turn.target.ending)
             await self.alearn(decision, reply)
             self.kind.add_costs(given, self.costs(decision, reply), self.tokens(decision, reply))
 
     # --- what the modes share ---------------------------------------------------------------------------------------
 
-    def turn(self, decision: Decision) -> Turn:
-        return Turn(self.router, decision)
+    def target(self, attempt: Attempt) -> LLMTarget:
+        return LLMTarget(self, attempt)
 
-    def limit(self, attempt: Attempt) -> tuple[float | None, str]:
-        """How long the attempt's model may be silent, and its name."""
-        return self.router.timeout, attempt.decision.model
-
-    def target(self, decision: Decision) -> tuple[LLM, list[ChatMessage]]:
-        """The child to call and what to send to it; an answer that is already had is played back as by a child."""
-        child = self.child(decision.model)
-        if isinstance(decision.choice, Answer):
-            reply, manager = decision.choice.reply, child.callback_manager
-            player = Playback(reply=reply, played=child.metadata, callback_manager=manager)
-            return player, from_messages(decision.request.messages, child.metadata.system_role)
-        return child, sent(decision.call, child)
+    def stamped(self, result: Any, decision: Decision, reply: Reply | None) -> Any:
+        facts = {**decision.as_dict(), **self.costs(decision, reply)}
+        return self.kind.stamped(result, facts, self.tokens(decision, reply))
 
     def solid(self, decision: Decision, result: Any) -> bool:
         """Whether a result is worth passing on; one that cannot be read is, for it may be read elsewhere."""
@@ -186,15 +143,6 @@ class Serving:
             return self.kind.solid(self.child(decision.model), result)
         except Exception:
             return True
-
-    def flaw(self, decision: Decision, result: Any) -> tuple[Exception | None, Callable[[], Reply | None]]:
-        """What is wrong with an answer that came without an error, if anything is, and how the engine sees it."""
-        flaw = None if self.solid(decision, result) else self.kind.nothing(decision.model)
-        return flaw, lambda: self.reply(decision, result)
-
-    def nothing(self, decision: Decision) -> tuple[Exception, Callable[[list[Any]], Reply | None]]:
-        """What is wrong with a stream that held nothing solid, and how the engine sees its chunks."""
-        return self.kind.nothing(decision.model), lambda held: self.reply(decision, held[-1])
 
     def served(self, decision: Decision, result: Any, ending: Ending | None = None) -> tuple[Decision, Reply | None]:
         """Remember the turn and the author of a whole answer. Returns what there is to learn from it."""
@@ -247,3 +195,46 @@ class Serving:
             message = "A response of the %s model could not be read; nothing is learned from it. %s"
             logger.warning(message, decision.model, cause(error))
             return None
+
+
+class LLMTarget(Target):
+    """The child that a decision names, in the caller's own context, or a playback of a reply that there is."""
+
+    def __init__(self, serving: Serving, attempt: Attempt) -> None:
+        super().__init__(attempt)
+        self.serving, self.kind = serving, serving.kind
+        self.ending = Ending()
+        self.sent = self._sent()
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        return self.decision.as_dict()
+
+    def _sent(self) -> tuple[LLM, list[ChatMessage]]:
+        child = self.serving.child(self.decision.model)
+        if not isinstance(self.decision.choice, Answer):
+            return child, sent(self.decision.call, child)
+        reply, manager = self.decision.choice.reply, child.callback_manager
+        player = Playback(reply=reply, played=child.metadata, callback_manager=manager)
+        return player, from_messages(self.decision.request.messages, child.metadata.system_role)
+
+    def call(self) -> Any:
+        return self.kind.call(*self.sent)
+
+    async def acall(self) -> Any:
+        return await self.kind.acall(*self.sent)
+
+    def chunks(self) -> Iterator[Any]:
+        return self.kind.stream(*self.sent)
+
+    async def achunks(self) -> AsyncIterator[Any]:
+        return await self.kind.astream(*self.sent)
+
+    def solid(self, chunk: Any) -> bool:
+        return self.serving.solid(self.decision, self.ending.on(chunk))
+
+    def nothing(self) -> Exception:
+        return self.kind.nothing(self.decision.model)
+
+    def reply(self, output: Any) -> Reply | None:
+        return self.serving.reply(self.decision, output)

@@ -98,11 +98,7 @@ class Router:
 
         decision = router.decide(request, models)            # never raises for trouble of ours: it degrades to strong
         turn = Turn(router, decision)                        # `rar.turn`: fails over before the first content only
-        for attempt in turn:
-            with attempt:
-                if isinstance(attempt.decision.choice, Answer): ...  # play `choice.reply` back natively
-                ...                                          # call the model natively with the messages of
-                                                             # `messages_of(attempt.decision.call)`
+        output = turn.whole(target)                          # a `Target` says how the decision's model is called
         ...                                                  # stamp `turn.decision.as_dict()` on the response, and
         ...                                                  # `router.costs(turn.decision, reply)` once it is whole
         router.learn(turn.decision, reply, models)           # after success only

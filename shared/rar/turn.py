@@ -1,36 +1,39 @@
-"""One turn: how every loop of every plugin serves a call. Try, fail over, hold back what is empty, end.
+"""One turn: how every plugin serves a call. Try, fail over, hold back what is empty, end.
+
+A plugin says how one attempt's model is called (`Target`) and has the turn do it, whole or as a stream::
 
     turn = Turn(router, router.decide(request, models))
+    output = turn.whole(target)              # or `await turn.awhole(target)`
+    for chunk in turn.stream(target): ...    # or `async for chunk in turn.astream(target)`
+    ...                                      # `turn.decision` answered, and `turn.target` was called
+
+What else has to happen between calls is a loop of its own::
+
     for attempt in turn:
         with attempt:
             output = ...                     # call `attempt.decision.model`
             attempt.refuse(flaw_of(output))  # may go on to the next model
-    ...                                      # `turn.decision` answered
 
-A stream passes on what `admit` gives it, and at its end what `rest` does::
-
-    for attempt in turn:
-        with attempt:
-            for chunk in ...:
-                for ready in attempt.admit(chunk, solid(chunk)):
-                    yield ready
-            for ready in attempt.rest(EmptyReplyError(attempt.decision.model)):
-                yield ready
-
-The same body serves sync and async, since nothing here waits.
+The same attempts serve sync and async, since nothing in them waits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing, closing
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
+from rar.errors import EmptyReplyError
 from rar.router import Router
+from rar.timeouts import astream_within, awithin, stream_within, within
 from rar.values import Decision, Reply
+
+OPENED: Any = object()  # what a stream yields first where it was asked to say that it is open
 
 
 class Turn:
@@ -45,10 +48,61 @@ class Turn:
         self.router, self.decision = router, decision
         self.passes = passes or is_control_flow
         self.ended = False
+        self.target: Any = None  # the last that was called
 
     def __iter__(self) -> Iterator[Attempt]:
         while not self.ended:
             yield Attempt(self)
+
+    def whole(self, make: Make) -> Any:
+        """The output that is kept."""
+        for attempt in self:
+            with attempt:
+                self.target = target = make(attempt)
+                output = within(*attempt.limit, target.call)
+                attempt.refuse_output(target, output)
+        return output
+
+    async def awhole(self, make: Make) -> Any:
+        for attempt in self:
+            with attempt:
+                self.target = target = make(attempt)
+                output = await awithin(*attempt.limit, target.acall())
+                attempt.refuse_output(target, output)
+        return output
+
+    def stream(self, make: Make, *, opened: bool = False) -> Generator[Any, None, None]:
+        """The chunks of the model that is kept. Nothing of another one is passed on.
+
+        Args:
+            opened: Yield `OPENED` as soon as a model's stream is open, before any chunk.
+        """
+        for attempt in self:
+            with attempt:
+                self.target = target = make(attempt)
+                source = within(*attempt.limit, target.chunks)
+                with closing(stream_within(*attempt.limit, lambda: source)) as chunks:  # noqa: B023 - read at once
+                    if opened:
+                        opened = False
+                        yield OPENED
+                    for chunk in chunks:
+                        yield from attempt.admit(chunk, target.solid(chunk))
+                yield from attempt.rest_of(target)
+
+    async def astream(self, make: Make, *, opened: bool = False) -> AsyncGenerator[Any, None]:
+        for attempt in self:
+            with attempt:
+                self.target = target = make(attempt)
+                source = await awithin(*attempt.limit, target.achunks())
+                async with aclosing(astream_within(*attempt.limit, source)) as chunks:
+                    if opened:
+                        opened = False
+                        yield OPENED
+                    async for chunk in chunks:
+                        for ready in attempt.admit(chunk, target.solid(chunk)):
+                            yield ready
+                for ready in attempt.rest_of(target):
+                    yield ready
 
 
 class Attempt:
@@ -60,6 +114,11 @@ class Attempt:
         # What nobody could take over is passed on as it comes.
         self._open = not turn.router.may_fail_over(turn.decision)
         self._begun = time.monotonic()
+
+    @property
+    def limit(self) -> tuple[float | None, str]:
+        """How long the model may be silent, and its name."""
+        return self._turn.router.timeout, self.decision.model
 
     @property
     def timed(self) -> Decision:
@@ -92,6 +151,10 @@ class Attempt:
         if flaw is not None and not self._open and self._give_up(flaw, reply):
             raise _Refused
 
+    def refuse_output(self, target: Target, output: Any) -> None:
+        """`refuse` of a target's whole output."""
+        self.refuse(target.flaw(output), lambda: target.reply(output))
+
     def admit(self, chunk: Any, solid: bool) -> list[Any]:
         """The chunks of a stream to pass on now: none until one is `solid`, for until then another model may answer."""
         self._held.append(chunk)
@@ -108,6 +171,10 @@ class Attempt:
         self.refuse(flaw, None if reply is None or not held else lambda: reply(held))
         return self._released()
 
+    def rest_of(self, target: Target) -> list[Any]:
+        """`rest` of a target's stream."""
+        return self.rest(target.nothing(), lambda held: target.reply(target.whole(held)))
+
     def _released(self) -> list[Any]:
         held, self._held = self._held, []
         return held
@@ -119,6 +186,54 @@ class Attempt:
         if after is not None:
             self._turn.decision = after
         return after is not None
+
+
+class Target:
+    """What an attempt calls: one model, made ready. A plugin overrides what its framework does in another way."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt, self.decision = attempt, attempt.decision
+
+    def call(self) -> Any:
+        """The model's whole output."""
+        raise NotImplementedError
+
+    async def acall(self) -> Any:
+        return await asyncio.to_thread(self.call)
+
+    def chunks(self) -> Iterator[Any]:
+        """Its output as a stream. Returns when that is open."""
+        return iter([self.call()])
+
+    async def achunks(self) -> AsyncIterator[Any]:
+        return _given(await self.acall())
+
+    def solid(self, chunk: Any) -> bool:
+        """Whether a chunk is worth passing on: until one is, another model may still answer. Each is asked of once."""
+        return bool(chunk)
+
+    def flaw(self, output: Any) -> Exception | None:
+        """What is wrong with a whole output that came without an error; None if it may be kept."""
+        return None if self.solid(output) else self.nothing()
+
+    def nothing(self) -> Exception:
+        """What is wrong with an output that holds nothing solid."""
+        return EmptyReplyError(self.decision.model)
+
+    def whole(self, chunks: list[Any]) -> Any:
+        """What chunks are together."""
+        return chunks[-1]
+
+    def reply(self, output: Any) -> Reply | None:
+        """How the engine sees an output that is refused, which was paid for; None where it cannot be read."""
+        return None
+
+
+Make: TypeAlias = Callable[[Attempt], Target]  # makes ready what an attempt calls; may fail as the call may
+
+
+async def _given(output: Any) -> AsyncGenerator[Any, None]:
+    yield output
 
 
 # By which frameworks pause or leave what a model runs in, by the module that defines it. None is imported for this.
