@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from functools import reduce
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, cast
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
+from langchain_core.callbacks import Callbacks
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.outputs import LLMResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.tools import BaseTool
@@ -22,32 +22,30 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, 
 from typing_extensions import Self, Unpack
 
 from langchain_rar._version import __version__
-from langchain_rar.children import Child, NamedModel, bare, inheriting, provider
-from langchain_rar.forms import PLAIN, BoundTools, Form, Schema, task_of_call
-from langchain_rar.generations import configs, result
+from langchain_rar.children import Child, NamedModel, as_child, bare, inheriting, provider, shared_profile
+from langchain_rar.forms import PLAIN, BoundTools, Form, Schema
+from langchain_rar.generations import OlderWays, configs, result
 from langchain_rar.keys import QueryExtractor, find_key, recorder
-from langchain_rar.messages import from_langchain
 from langchain_rar.options import RouterChatModelOptions
-from langchain_rar.ports import ARGUMENTS, FORM, ChildModel
+from langchain_rar.ports import ChildModel
+from langchain_rar.requests import request_of
 from langchain_rar.serving import Serving, Settings
 from langchain_rar.steering import thread_of, trusted
 from langchain_rar.structured import StructuredRouter
-from langchain_rar.turns import OpenTurn, turn_of
-from rar.errors import ConfigurationError, MissingModelError, SameModelError
-from rar.models import advice, named_models
-from rar.naming import shown
+from langchain_rar.turns import OpenTurn
+from rar.errors import ConfigurationError, SameModelError
+from rar.models import named_models
 from rar.options import DEFAULTS, check_near_misses, check_options, shows_options
 from rar.overrides import overrides_of, without_overrides
 from rar.router import Router
-from rar.values import STRONG, WEAK, Request, Route
+from rar.values import STRONG, WEAK, Request
 from rar.wrapping import namespace_of, router_of, router_options
 
-_ENVIRONMENT = {WEAK: "RAR_WEAK_MODEL", STRONG: "RAR_STRONG_MODEL"}
 _INHERITED = ("cache", "disable_streaming", "output_version", "rate_limiter", "streaming")
 
 
 @shows_options
-class RouterChatModel(BaseChatModel):
+class RouterChatModel(OlderWays):
     """A chat model that sends each call to a weak model where that is known to be good enough, else to a strong one.
 
     It may replace any chat model: tools, structured output, streaming and agents work as they do with its models. The
@@ -115,11 +113,11 @@ class RouterChatModel(BaseChatModel):
         others = {name: value for name, value in given.items() if name not in known and name not in DEFAULTS}
         check_near_misses(owner, others, ("models", *DEFAULTS, *known))
         check_options({WEAK: weak, STRONG: strong, "models": models, **given})
-        children = {WEAK: _child(weak, WEAK, others), STRONG: _child(strong, STRONG, others)}
+        children = {WEAK: as_child(weak, WEAK, others), STRONG: as_child(strong, STRONG, others)}
         if children[WEAK] is children[STRONG]:
             raise SameModelError(ChildModel(WEAK, children[WEAK]).id)
         # A copy with other settings is made from the fields, in which further models have their own name.
-        named = named_models(models, lambda model, name: _child(model, name, others)) or given.get("named", {})
+        named = named_models(models, lambda model, name: as_child(model, name, others)) or given.get("named", {})
         if others and not any(isinstance(child, NamedModel) for child in (children | named).values()):
             ignored = f"{owner} ignores {sorted(others)}: give these to the weak and the strong model."
             warnings.warn(ignored, stacklevel=2)
@@ -282,36 +280,18 @@ class RouterChatModel(BaseChatModel):
         if isinstance(tools := arguments.get("tools"), BoundTools):
             form = tools
             del arguments["tools"]
-        native = prompt.to_messages()
-        messages = tuple(from_langchain(message) for message in native)
         given = overrides_of(kwargs, *trusted(config, metadata=self.trust_metadata))
-        force = given.force
-        beyond_others = self._beyond_others(form)
-        if beyond_others and force is None:
-            force = STRONG
-        root = getattr(config.get("callbacks"), "parent_run_id", None) if self.record_queries else None
-        key = find_key(prompt, messages, given=given.query, root=root, extractor=self.query_extractor)
         namespace = given.namespace_in(self.namespace, fixed=self.namespaces == "fixed")
-        turn = turn_of(native, final=getattr(form, "final", ()))
-        facts = {} if turn is None else self._decided(turn, namespace)
-        sticky = Route(facts["model"]) if facts else None
-        return Request(
-            messages,
-            key.text,
-            key.source,
-            namespace,
-            task_of_call(form, arguments, key.work),
-            {FORM: form, ARGUMENTS: arguments},
-            force=force,
-            sticky=sticky,
-            sticky_guide=facts.get("guide_id"),
-            # In the middle of a turn whose model is not known any more, the last question is an old one.
-            learn=given.learn is not False and not beyond_others and (turn is None or sticky is not None),
-            context=key.use(messages),
-            user=given.user,
-            thread=given.thread or thread_of(config),
-            limits=given.limits,
-            source="langchain",
+        root = getattr(config.get("callbacks"), "parent_run_id", None) if self.record_queries else None
+        return request_of(
+            prompt,
+            form,
+            arguments,
+            replace(given, thread=given.thread or thread_of(config)),
+            namespace=namespace,
+            find=partial(find_key, prompt, given=given.query, root=root, extractor=self.query_extractor),
+            decided=partial(self._decided, namespace),
+            only_strong=self._beyond_others(form),
         )
 
     def models(self) -> Mapping[str, ChildModel]:
@@ -343,53 +323,11 @@ class RouterChatModel(BaseChatModel):
         }
         return {name: value for name, value in standing.items() if value is not None}
 
-    def _decided(self, turn: OpenTurn, namespace: str) -> Mapping[str, Any]:
+    def _decided(self, namespace: str, turn: OpenTurn) -> Mapping[str, Any]:
         """The decision that a turn began with; empty where its stamp is lost, or no router of this memory made it."""
         facts = turn.facts or {}
         known = facts.get("model") in tuple(self.children) and self.router.stamped(facts, turn.seal, namespace)
         return facts if known else {}
-
-    # --- other ways in, which wrappers and older chains use ---------------------------------------------------------
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        made = self.generate([messages], stop, **kwargs)
-        return ChatResult(generations=cast("list[ChatGeneration]", made.generations[0]), llm_output=made.llm_output)
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        made = await self.agenerate([messages], stop, **kwargs)
-        return ChatResult(generations=cast("list[ChatGeneration]", made.generations[0]), llm_output=made.llm_output)
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        for chunk in self.stream(messages, stop=stop, **kwargs):
-            yield ChatGenerationChunk(message=chunk)
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        async for chunk in self.astream(messages, stop=stop, **kwargs):
-            yield ChatGenerationChunk(message=chunk)
 
     # --- binding ----------------------------------------------------------------------------------------------------
     # `RunnableWithFallbacks` resolves these return types at run time to find out that it must bind its fallbacks too.
@@ -472,13 +410,7 @@ class RouterChatModel(BaseChatModel):
         return {**params, "ls_provider": name or "rar", "ls_model_name": params.get("ls_model_name", "rar")}
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        """What all models can do; None where that is not known of all."""
-        profiles: list[Any] = [getattr(bare(child), "profile", None) for child in self.children.values()]
-        if not all(profiles):
-            return None
-        names = set.intersection(*(set(profile) for profile in profiles))
-        shared = {name: reduce(_lesser, (profile[name] for profile in profiles)) for name in names}
-        return ModelProfile(**{name: value for name, value in shared.items() if value is not None})  # type: ignore[typeddict-item]
+        return shared_profile(self.children.values())
 
     def get_token_ids(self, text: str) -> list[int]:
         return self._counting.get_token_ids(text)
@@ -498,25 +430,3 @@ class RouterChatModel(BaseChatModel):
             if isinstance(model, BaseChatModel):
                 return model
         raise ConfigurationError("Neither model can count tokens. Give the router a chat model.")
-
-
-def _child(given: Any, role: str, options: Mapping[str, Any]) -> Child:
-    variable = _ENVIRONMENT.get(role, "")
-    given = given or os.environ.get(variable)
-    if isinstance(given, str):
-        return NamedModel(given, options)
-    if isinstance(given, Runnable):
-        return given
-    if given is None:
-        raise MissingModelError(role, variable and f"or set {variable} to a name for `init_chat_model`")
-    hint = advice(given) or "Pass a chat model, its name, or a runnable of messages."
-    raise ConfigurationError(f"{role}={shown(given)} is no model. {hint}")
-
-
-def _lesser(weak: Any, strong: Any) -> Any:
-    """What two models have in common of one capability."""
-    if isinstance(weak, bool) and isinstance(strong, bool):
-        return weak and strong
-    if isinstance(weak, int) and isinstance(strong, int):
-        return min(weak, strong)
-    return weak if weak == strong else None

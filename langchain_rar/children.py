@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, reduce
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import (
@@ -21,11 +22,15 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import RunnableBindingBase
 
 from langchain_rar.messages import as_chunk
-from rar.errors import MissingDependencyError
+from rar.errors import ConfigurationError, MissingDependencyError, MissingModelError
+from rar.models import advice
+from rar.naming import shown
+from rar.values import STRONG, WEAK
 
 Child: TypeAlias = Runnable[LanguageModelInput, Any]
 Binding: TypeAlias = RunnableBindingBase[LanguageModelInput, Any]
 
+_ENVIRONMENT = {WEAK: "RAR_WEAK_MODEL", STRONG: "RAR_STRONG_MODEL"}
 _ID_FIELDS = ("model_name", "model", "model_id", "deployment_name")
 
 
@@ -213,3 +218,35 @@ def _without_callbacks(
         return own
 
     return made
+
+
+def as_child(given: Any, role: str, options: Mapping[str, Any]) -> Child:
+    variable = _ENVIRONMENT.get(role, "")
+    given = given or os.environ.get(variable)
+    if isinstance(given, str):
+        return NamedModel(given, options)
+    if isinstance(given, Runnable):
+        return given
+    if given is None:
+        raise MissingModelError(role, variable and f"or set {variable} to a name for `init_chat_model`")
+    hint = advice(given) or "Pass a chat model, its name, or a runnable of messages."
+    raise ConfigurationError(f"{role}={shown(given)} is no model. {hint}")
+
+
+def shared_profile(children: Iterable[Child]) -> ModelProfile | None:
+    """What all models can do; None where that is not known of all."""
+    profiles: list[Any] = [getattr(bare(child), "profile", None) for child in children]
+    if not all(profiles):
+        return None
+    names = set.intersection(*(set(profile) for profile in profiles))
+    shared = {name: reduce(_lesser, (profile[name] for profile in profiles)) for name in names}
+    return ModelProfile(**{name: value for name, value in shared.items() if value is not None})  # type: ignore[typeddict-item]
+
+
+def _lesser(weak: Any, strong: Any) -> Any:
+    """What two models have in common of one capability."""
+    if isinstance(weak, bool) and isinstance(strong, bool):
+        return weak and strong
+    if isinstance(weak, int) and isinstance(strong, int):
+        return min(weak, strong)
+    return weak if weak == strong else None

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, cast
 
-from langchain_core.callbacks import BaseCallbackHandler, Callbacks
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    BaseCallbackHandler,
+    CallbackManagerForLLMRun,
+    Callbacks,
+)
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.outputs.run_info import RunInfo
 from langchain_core.runnables import RunnableConfig, ensure_config
 
@@ -71,3 +76,47 @@ def result(
     summed = {} if model is None else model._combine_llm_outputs(outputs)  # noqa: SLF001
     runs = [RunInfo(run_id=run_id) for config, _ in calls if (run_id := config.get("run_id")) is not None]
     return LLMResult(generations=generations, llm_output=summed, run=runs or None)  # type: ignore[arg-type]
+
+
+class OlderWays(BaseChatModel):
+    """The other ways into a chat model, which wrappers and older chains use, all through its newer ones."""
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        made = self.generate([messages], stop, **kwargs)
+        return ChatResult(generations=cast("list[ChatGeneration]", made.generations[0]), llm_output=made.llm_output)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        made = await self.agenerate([messages], stop, **kwargs)
+        return ChatResult(generations=cast("list[ChatGeneration]", made.generations[0]), llm_output=made.llm_output)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for chunk in self.stream(messages, stop=stop, **kwargs):
+            yield ChatGenerationChunk(message=chunk)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async for chunk in self.astream(messages, stop=stop, **kwargs):
+            yield ChatGenerationChunk(message=chunk)
