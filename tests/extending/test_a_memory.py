@@ -11,8 +11,8 @@ from rar.memory import Memory
 from rar.memory.base import Batch
 from rar.values import question
 from tests.contract.memory import MemoryContract, experience, trial
-from tests.core.dict_memory import DictMemory
 from tests.core.world import serve
+from tests.extending.dict_memory import DictMemory
 
 
 class TestDictMemory(MemoryContract):
