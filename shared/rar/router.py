@@ -30,6 +30,7 @@ from rar.errors import (
 )
 from rar.evidence import Evidence, Standing
 from rar.facts import facts_of, read_facts
+from rar.failover import Failover
 from rar.guarding import PASSED_ON
 from rar.health import Health
 from rar.identifiers import new_id
@@ -59,6 +60,7 @@ from rar.order import CostOrder
 from rar.prices import Prices
 from rar.recall import SAY_WHICH, Recall, embedded, follows_verdicts, with_prior
 from rar.recent import Recent
+from rar.redaction import Redaction
 from rar.routers import as_static_router
 from rar.stamps import is_sealed, sealing_key
 from rar.strategies import RAR
@@ -68,7 +70,6 @@ from rar.values import (
     WEAK,
     Answer,
     Call,
-    CallRecord,
     Choice,
     Decision,
     Failure,
@@ -85,7 +86,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("rar")
 
-LONGEST_KEY = 1_000_000  # characters of a question; nothing is learned from longer ones
 LOOK = 2.0  # seconds that looking at what was learned waits for what is just being learned
 FORCE_VARIABLE = "RAR_FORCE"  # "strong" is the kill switch: no look-up, no learning
 
@@ -137,9 +137,10 @@ class Router:
         self._models = _models(weak, strong, models)
         if self._models is not None:
             self.pair(self._models)
-        self._redact, self._clock, self._store_text = settings.redact, settings.clock, settings.store_text
+        self._clock, self._store_text = settings.clock, settings.store_text
         self._random = random.Random(settings.seed)  # noqa: S311 - draws audits, guards nothing
         self._tell, self._recent = Notices(), Recent()
+        self._redaction = Redaction(settings.redact, self._tell)
         self._compared: set[tuple[str, str]] = set()
         self._closed = self._prices_read = False
         self.health = Health(settings.clock)
@@ -175,6 +176,7 @@ class Router:
         if self._ceilings is not None:
             self._ceilings.begin(self._observers)
         self._order = CostOrder(self.ledger)
+        self._failover = Failover(self.ledger, self.health, degrade=self.degrade)
         if self.memory is not None and self.embedder is not None:
             self._learn_from(self.memory, self.embedder, judges, settings)
         floor = getattr(self.policy, "quality", None)
@@ -190,8 +192,8 @@ class Router:
         learner = Learner(
             memory, self.ledger, Ladder(judges, write_guides=writes_guides, check=settings.guide_check), self.policy,
             settings.near, settings.retry_after, settings.store_text,
-            self._clean if settings.redact is not None else None, settings.clock, notices=self._tell, screen=screen,
-            observers=self._observers, ceilings=self._ceilings,
+            self._redaction.clean if settings.redact is not None else None, settings.clock, notices=self._tell,
+            screen=screen, observers=self._observers, ceilings=self._ceilings,
             timeout=LEARNING_TIMEOUT if settings.timeout is None else settings.timeout,
         )  # fmt: skip
         read_only = settings.read_only or bool(getattr(memory, "read_only", False))
@@ -290,28 +292,7 @@ class Router:
 
     def may_fail_over(self, decision: Decision) -> bool:
         """Whether another model may answer if the decision's own fails."""
-        other = self._next(decision)
-        return other is not None and (decision.meter is None or decision.meter.allows(Route(other)))
-
-    def _next(self, decision: Decision) -> str | None:
-        """The model that answers next if the decision's own fails: the next dearer one, the strong one at last.
-
-        If the strong one fails, those follow that cost less, the dearest first, where that is allowed.
-        """
-        if decision.request.force is not None:
-            return None
-        evidence = decision.request.evidence
-        names = [WEAK] if evidence is None else [standing.model for standing in evidence.standings]
-        tried = {decision.model, *(failure.model for failure in decision.failed)}
-        at = names.index(decision.model) + 1 if decision.model in names else len(names)
-        later = [name for name in (*names[at:], STRONG) if name not in tried]
-        if later:
-            return self.health.first(later)
-        # A strong answer that only checks a guess about another model costs nobody an answer.
-        preferred = decision.choice.instead_of if isinstance(decision.choice, Route) else None
-        if preferred is not None and preferred.model not in tried:
-            return preferred.model
-        return self.health.first([name for name in reversed(names) if name not in tried]) if self.degrade else None
+        return self._failover.is_possible(decision)
 
     def stand_in(self, decision: Decision, error: Exception, refused: Reply | None = None) -> Decision | None:
         """What `failover` returns; None where it raises.
@@ -319,31 +300,14 @@ class Router:
         Args:
             refused: What the model said, where that holds no answer; it was paid for all the same.
         """
-        self.health.failed(decision.model)
-        if refused is not None and decision.meter is not None:
-            decision.meter.paid(decision.call, refused)
-        other = self._next(decision)
-        if other is None or (decision.meter is not None and not decision.meter.stands_in(Route(other))):
-            return None
-        logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
-        failed = (*decision.failed, Failure(decision.model, error, decision.seconds))
-        choice = Route(other, reason=f"{decision.model}_failed")
-        calls = (*decision.calls, *self._lost(decision, failed[-1], refused))
-        return replace(decision, choice=choice, failed=failed, seconds=None, calls=calls)
-
-    def _lost(self, decision: Decision, failure: Failure, refused: Reply | None) -> list[CallRecord]:
-        """The record of a call that serves nobody; none of a draft, which is on record since it was made."""
-        if isinstance(decision.choice, Answer):
-            return []
-        if refused is None:
-            return [self.ledger.record(decision.call, failure)]
-        self.refused(decision, refused)
-        record = self.ledger.record(replace(decision.call, purpose="draft"), refused)
-        return [replace(record, seconds=decision.seconds, failed=True)]
+        after = self._failover.after(decision, error, refused)
+        if after is not None and refused is not None:
+            self.refused(decision, refused)
+        return after
 
     def _given(self, request: Request, models: Models) -> tuple[Request, Choice | None]:
         """What is decided without looking anything up, if anything is."""
-        request = self._redacted(request)  # first of all: decisions that look nothing up are remembered too
+        request = self._redaction.request(request)  # first of all: decisions that look nothing up are remembered too
         forced = os.environ.get(FORCE_VARIABLE)
         if forced:
             request = replace(request, force=forced, learn=False)
@@ -375,33 +339,6 @@ class Router:
             return choice
         usable = guide is not None and guide.namespace == request.namespace and self._learning.screen.serves(guide)
         return replace(choice, guide=guide) if usable else choice
-
-    def _redacted(self, request: Request) -> Request:
-        key = request.key
-        if key is not None and (not isinstance(key, str) or len(key) > LONGEST_KEY):
-            self._tell("key", "A question of another type or of too great a length is not looked up or learned.")
-            key = None
-        if key is not None and self._redact is not None:
-            key = self._clean(key)
-        return request if key is request.key else replace(request, key=key, learn=request.learn and key is not None)
-
-    def _clean(self, text: str) -> str | None:
-        """`text` as it may be stored; None where nothing of it may be, for `redact` failed."""
-        assert self._redact is not None
-        try:
-            cleaned = self._redact(text)
-        except PASSED_ON:
-            raise
-        except BaseException as error:
-            self._tell(
-                "redact", "`redact` raised, so nothing of this request is looked up or learned. %s", cause(error)
-            )
-            return None
-        if isinstance(cleaned, str) and len(cleaned) <= LONGEST_KEY:
-            return cleaned
-        found = f"{len(cleaned):,} characters" if isinstance(cleaned, str) else f"a {type(cleaned).__name__}"
-        self._tell("redacted", "`redact` returned %s; nothing of such a request is looked up or learned.", found)
-        return None
 
     def _recall(self, request: Request, models: Models) -> Request:
         """The request with all that a strategy may look at. Nothing recalled is no error: there is just no evidence."""
