@@ -29,7 +29,7 @@ from langchain_rar.keys import QueryExtractor, find_key, recorder
 from langchain_rar.options import RouterChatModelOptions
 from langchain_rar.ports import ChildModel
 from langchain_rar.requests import request_of
-from langchain_rar.serving import Serving, Settings
+from langchain_rar.serving import ChatServing, RunSettings
 from langchain_rar.steering import thread_of, trusted
 from langchain_rar.structured import StructuredRouter
 from langchain_rar.turns import OpenTurn
@@ -259,12 +259,12 @@ class RouterChatModel(OlderWays):
         *,
         stop: list[str] | None = None,
         form: Form = PLAIN,
-    ) -> Serving:
+    ) -> ChatServing:
         """One call, ready to be served in any mode: what this package's other entry points build on."""
         config = ensure_config(config)
         request = self.request(self._convert_input(input), config, kwargs, stop=stop, form=form)
-        settings = Settings(self.callbacks, self.tags, self.metadata, self.verbose, self.usage)
-        return Serving(self.router, request, self.models(), config, self.get_name(), settings)
+        settings = RunSettings(self.callbacks, self.tags, self.metadata, self.verbose, self.usage)
+        return ChatServing(self.router, request, self.models(), config, self.get_name(), settings)
 
     def request(
         self,

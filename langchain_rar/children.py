@@ -60,7 +60,7 @@ class NamedModel(Runnable[LanguageModelInput, AIMessage]):
         return self.made.invoke(input, config, **kwargs)
 
 
-class Playback(BaseChatModel):
+class PlaybackModel(BaseChatModel):
     """Gives a message that a model made before, so that it has its one LLM run like any other answer."""
 
     message: AIMessage
@@ -95,7 +95,7 @@ class Playback(BaseChatModel):
         return self  # the message was made with the tools at hand
 
 
-def playback(message: AIMessage, child: Child) -> Playback:
+def playback(message: AIMessage, child: Child) -> PlaybackModel:
     """A model that gives `message` in the name of `child`, which made it."""
     model = bare(child)
     # The tracing parameters, which are how a run says whose it is, are to be had from no public method.
@@ -103,7 +103,7 @@ def playback(message: AIMessage, child: Child) -> Playback:
     if isinstance(model, BaseChatModel):
         params = model._get_ls_params()  # noqa: SLF001
     # No cache: an answer that is had already must neither be looked up nor stored under this model's name.
-    return Playback(message=message, params=params, cache=False)
+    return PlaybackModel(message=message, params=params, cache=False)
 
 
 def map_models(

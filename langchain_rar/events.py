@@ -16,14 +16,14 @@ from langchain_core.runnables.base import RunnableBindingBase
 
 from langchain_rar.children import Child
 from langchain_rar.messages import is_solid, stamp, usage_metadata
-from langchain_rar.serving import ChildTarget, Run, Serving
+from langchain_rar.serving import ChainRun, ChatServing, ChildTarget
 from rar.turn import Attempt, Turn
 from rar.values import Usage
 
 _END = object()
 
 
-def stream_events(serving: Serving) -> ChatModelStream:
+def stream_events(serving: ChatServing) -> ChatModelStream:
     """A stream that starts the call when it is first read."""
     stream = ChatModelStream()
     events = _events(serving)
@@ -42,7 +42,7 @@ def stream_events(serving: Serving) -> ChatModelStream:
     return stream
 
 
-async def astream_events(serving: Serving) -> AsyncChatModelStream:
+async def astream_events(serving: ChatServing) -> AsyncChatModelStream:
     """`stream_events` for callers with an event loop."""
     return _AsyncStream(_aevents(serving))
 
@@ -76,7 +76,7 @@ class _AsyncStream(AsyncChatModelStream):
             self.fail(asyncio.CancelledError())
 
 
-def _events(serving: Serving) -> Generator[Mapping[str, Any], None, None]:
+def _events(serving: ChatServing) -> Generator[Mapping[str, Any], None, None]:
     with serving.running() as run:
         turn = serving.begun(run)
         with closing(turn.stream(partial(_EventTarget, serving, run))) as events:
@@ -88,7 +88,7 @@ def _events(serving: Serving) -> Generator[Mapping[str, Any], None, None]:
     yield _ended(serving, turn)  # last of all, for a reader stops here
 
 
-async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
+async def _aevents(serving: ChatServing) -> AsyncGenerator[Mapping[str, Any], None]:
     async with serving.arunning() as run:
         turn = await serving.abegun(run)
         async with aclosing(turn.astream(partial(_EventTarget, serving, run))) as events:
@@ -103,7 +103,7 @@ async def _aevents(serving: Serving) -> AsyncGenerator[Mapping[str, Any], None]:
 class _EventTarget(ChildTarget):
     """The child's events. Of a child with alternatives, those of the first that can be opened."""
 
-    def __init__(self, serving: Serving, run: Run, attempt: Attempt) -> None:
+    def __init__(self, serving: ChatServing, run: ChainRun, attempt: Attempt) -> None:
         super().__init__(serving, attempt, run.callbacks.get_child())
         self.stream: Any = None
         self.output: Any = None
@@ -169,7 +169,7 @@ class _EventTarget(ChildTarget):
         return events, await anext(events, _END)
 
 
-def _ended(serving: Serving, turn: Turn) -> Mapping[str, Any]:
+def _ended(serving: ChatServing, turn: Turn) -> Mapping[str, Any]:
     facts = serving.facts(turn.decision, turn.target.output)
     return _marked(turn.target.finish, facts, serving.drafted(turn.decision))
 

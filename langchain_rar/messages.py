@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_core.messages import (
@@ -43,13 +43,21 @@ _WRITTEN: dict[Role, type[BaseMessage]] = {
 }
 
 
-def from_langchain(message: BaseMessage) -> Message:
+def to_engine(messages: Iterable[BaseMessage]) -> tuple[Message, ...]:
+    return tuple(map(_to_engine, messages))
+
+
+def to_native(messages: Iterable[Message]) -> list[BaseMessage]:
+    return list(map(_to_native, messages))
+
+
+def _to_engine(message: BaseMessage) -> Message:
     """The engine's view of a message, which keeps the message itself as `native`."""
     kind = message.role if isinstance(message, ChatMessage) else message.type
     return Message(_ROLES.get(kind, "user"), text_of(message), message)
 
 
-def to_langchain(message: Message) -> BaseMessage:
+def _to_native(message: Message) -> BaseMessage:
     """The message to send: `native` itself, or a copy of it where the engine appended text."""
     native: BaseMessage | None = message.native
     if native is None:

@@ -21,7 +21,7 @@ from langchain_rar.chat_model import RouterChatModel
 from langchain_rar.children import Child, NamedModel, playback
 from langchain_rar.messages import message_of, stamped
 from langchain_rar.options import RouterChatModelOptions
-from langchain_rar.serving import Serving
+from langchain_rar.serving import ChatServing
 from rar.errors import ConfigurationError, MissingDependencyError
 from rar.forking import Lock
 from rar.router import Router
@@ -98,7 +98,7 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
         await serving.alearn(turn.decision, _answer(response))
         return _finished(response, serving, turn.decision)
 
-    def _serving(self, request: ModelRequest[Any]) -> Serving:
+    def _serving(self, request: ModelRequest[Any]) -> ChatServing:
         system = [] if request.system_message is None else [request.system_message]
         settings = request.model_settings
         arguments = dict(settings)
@@ -146,7 +146,7 @@ class _AgentTarget(Target):
 
     def __init__(
         self,
-        serving: Serving,
+        serving: ChatServing,
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Any],
         attempt: Attempt,
@@ -173,7 +173,7 @@ class _AgentTarget(Target):
         return None if answer is None else self.serving.reply(self.decision, answer)
 
 
-def _routed(request: ModelRequest[Any], serving: Serving, decision: Decision) -> ModelRequest[Any]:
+def _routed(request: ModelRequest[Any], serving: ChatServing, decision: Decision) -> ModelRequest[Any]:
     chosen = serving.models[decision.model]
     model: Any = chosen.child
     if isinstance(decision.choice, Answer):
@@ -188,7 +188,7 @@ def _answer(response: ModelResponse[Any]) -> AIMessage | None:
     return next((message for message in reversed(response.result) if isinstance(message, AIMessage)), None)
 
 
-def _finished(response: ModelResponse[Any], serving: Serving, decision: Decision) -> ModelResponse[Any]:
+def _finished(response: ModelResponse[Any], serving: ChatServing, decision: Decision) -> ModelResponse[Any]:
     answer = _answer(response)
     facts = serving.facts(decision, answer)
     result: list[BaseMessage] = [

@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_rar.authors import readable
 from langchain_rar.children import Child, NamedModel, model_id, silent
 from langchain_rar.forms import PLAIN, Form
-from langchain_rar.messages import as_message, reply_of, to_langchain
+from langchain_rar.messages import as_message, reply_of, to_native
 from langchain_rar.sampling import sampled, without
 from langchain_rar.silence import unseen
 from rar.injection import messages_of
@@ -45,7 +45,7 @@ class ChildModel:
 
     def messages(self, call: Call) -> list[BaseMessage]:
         """What the call sends to this model, for whom other models' messages are without what only they can read."""
-        return [to_langchain(message) for message in readable(messages_of(call), self.role, self.id)]
+        return to_native(readable(messages_of(call), self.role, self.id))
 
     def call(self, call: Call) -> Reply:
         # In a context of its own, the call inherits no callbacks, no tracing parent and no stream writer.

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.prompt_values import PromptValue
 
 from langchain_rar.forms import Form, task_of_call
-from langchain_rar.messages import from_langchain
+from langchain_rar.messages import to_engine
 from langchain_rar.ports import ARGUMENTS, FORM
 from langchain_rar.turns import OpenTurn, turn_of
 from rar.keys import Key
@@ -36,7 +36,7 @@ def request_of(
         only_strong: Whether the strong model alone can take the form.
     """
     native = prompt.to_messages()
-    messages = tuple(from_langchain(message) for message in native)
+    messages = to_engine(native)
     key = find(messages)
     turn = turn_of(native, final=getattr(form, "final", ()))
     facts = {} if turn is None else decided(turn)

@@ -48,7 +48,7 @@ from rar.values import Answer, Decision, Reply, Request, Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ChatServing:
     """A call that is about to be served.
 
     Args:
@@ -60,7 +60,7 @@ class Serving:
     models: Mapping[str, ChildModel]
     config: RunnableConfig
     name: str
-    settings: Settings
+    settings: RunSettings
 
     @property
     def form(self) -> Form:
@@ -106,12 +106,12 @@ class Serving:
     # --- what the modes share ---------------------------------------------------------------------------------------
 
     @contextmanager
-    def running(self) -> Generator[Run, None, None]:
-        """The chain run that a call is, ended with `Run.output`."""
+    def running(self) -> Generator[ChainRun, None, None]:
+        """The chain run that a call is, ended with `ChainRun.output`."""
         manager = CallbackManager.configure(*self.settings.configuration(self.config))
         self.settings.attach(manager)
         callbacks = manager.on_chain_start(None, self._inputs(), name=self._run_name(), run_id=self._run_id())
-        run = Run(self, callbacks)
+        run = ChainRun(self, callbacks)
         try:
             yield run
         except BaseException as error:
@@ -120,11 +120,11 @@ class Serving:
         callbacks.on_chain_end(run.output)
 
     @asynccontextmanager
-    async def arunning(self) -> AsyncGenerator[Run, None]:
+    async def arunning(self) -> AsyncGenerator[ChainRun, None]:
         manager = AsyncCallbackManager.configure(*self.settings.configuration(self.config))
         self.settings.attach(manager)
         callbacks = await manager.on_chain_start(None, self._inputs(), name=self._run_name(), run_id=self._run_id())
-        run = Run(self, callbacks)
+        run = ChainRun(self, callbacks)
         try:
             yield run
         except BaseException as error:
@@ -132,10 +132,10 @@ class Serving:
             raise
         await callbacks.on_chain_end(run.output)
 
-    def begun(self, run: Run) -> Turn:
+    def begun(self, run: ChainRun) -> Turn:
         return Turn(self.router, self.router.decide(self.request, self.drafting(run.callbacks.get_child)))
 
-    async def abegun(self, run: Run) -> Turn:
+    async def abegun(self, run: ChainRun) -> Turn:
         return Turn(self.router, await self.router.adecide(self.request, self.drafting(run.callbacks.get_child)))
 
     def finished(self, turn: Turn, output: Any) -> tuple[Any, AIMessage | None]:
@@ -220,10 +220,10 @@ class Serving:
 
 
 @dataclass(slots=True)
-class Run:
+class ChainRun:
     """The chain run of one call."""
 
-    serving: Serving
+    serving: ChatServing
     callbacks: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
     output: Any = None
 
@@ -234,7 +234,7 @@ class Run:
 class ChildTarget(Target):
     """The child that a decision names, as a run of its own, or a playback of a reply that there is."""
 
-    def __init__(self, serving: Serving, attempt: Attempt, callbacks: BaseCallbackManager) -> None:
+    def __init__(self, serving: ChatServing, attempt: Attempt, callbacks: BaseCallbackManager) -> None:
         super().__init__(attempt)
         self.serving = serving
         model = serving.models[self.decision.model]
@@ -296,7 +296,7 @@ class ChildTarget(Target):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RunSettings:
     """What a router was constructed with that concerns its runs."""
 
     callbacks: Any = None
@@ -338,7 +338,7 @@ class _Passed:
     what the answer cost on the last.
     """
 
-    def __init__(self, serving: Serving, attempt: Attempt) -> None:
+    def __init__(self, serving: ChatServing, attempt: Attempt) -> None:
         self.chunks: list[Any] = []
         self._serving, self._attempt = serving, attempt
         self._facts: Mapping[str, Any] | None = sealed(attempt.decision)

@@ -11,7 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializa
 from pydantic import ConfigDict, Field, SerializeAsAny
 
 from langchain_rar.forms import Schema
-from langchain_rar.serving import Serving
+from langchain_rar.serving import ChatServing
 
 
 class StructuredRouter(RunnableSerializable[LanguageModelInput, Any]):
@@ -42,6 +42,6 @@ class StructuredRouter(RunnableSerializable[LanguageModelInput, Any]):
             async for chunk in chunks:
                 yield chunk
 
-    def _serving(self, input: LanguageModelInput, config: RunnableConfig | None, kwargs: dict[str, Any]) -> Serving:
-        serving: Serving = self.model.serving(input, config, kwargs, form=self.form)  # type: ignore[attr-defined]
+    def _serving(self, input: LanguageModelInput, config: RunnableConfig | None, kwargs: dict[str, Any]) -> ChatServing:
+        serving: ChatServing = self.model.serving(input, config, kwargs, form=self.form)  # type: ignore[attr-defined]
         return serving

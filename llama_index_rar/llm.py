@@ -43,11 +43,11 @@ from llama_index_rar.keys import (
     find,
     prompted,
 )
-from llama_index_rar.messages import model_name, to_messages
+from llama_index_rar.messages import model_name, to_engine
 from llama_index_rar.options import RouterLLMOptions
 from llama_index_rar.ports import AUDIENCE, KIND, Port
 from llama_index_rar.rooms import UNLIMITED, room_for_prompt
-from llama_index_rar.serving import Seen, Serving
+from llama_index_rar.serving import LLMServing, Seen
 from llama_index_rar.turns import asked, continues, traces
 from rar.errors import ConfigurationError, MissingModelError, RequestError
 from rar.models import advice, named_models
@@ -299,7 +299,7 @@ class RouterLLM(FunctionCallingLLM):
     ) -> Request:
         """What the engine is told of a call, the same for all modes."""
         steer = overrides_of(overrides, origin.overrides if origin is not None else {})
-        mapped = to_messages(messages)
+        mapped = to_engine(messages)
         found = find(
             asked(mapped) if kind.has_turns else mapped,
             origin,
@@ -340,10 +340,10 @@ class RouterLLM(FunctionCallingLLM):
 
     # --- making the call --------------------------------------------------------------------------------------------
 
-    def _serving(self, request: Request) -> Serving:
+    def _serving(self, request: Request) -> LLMServing:
         models = self._models()
         seen, counts_all = Seen.through(self.router), self.usage == "all"
-        return Serving(self.router, request, models, self._child, seen, self.rate_limiter, counts_all)
+        return LLMServing(self.router, request, models, self._child, seen, self.rate_limiter, counts_all)
 
     def _child(self, role: str) -> LLM:
         """The child that serves. One without callback handlers of its own reports to this LLM's, set at any time."""

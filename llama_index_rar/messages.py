@@ -50,7 +50,7 @@ def model_name(child: LLM) -> str:
     return name if name and name != "unknown" else child.class_name()
 
 
-def to_messages(messages: Iterable[ChatMessage]) -> tuple[Message, ...]:
+def to_engine(messages: Iterable[ChatMessage]) -> tuple[Message, ...]:
     """The engine's view of `messages`. What an agent writes to its model in the user's name is a tool's result."""
     mapped: list[Message] = []
     for message in messages:
@@ -62,7 +62,7 @@ def to_messages(messages: Iterable[ChatMessage]) -> tuple[Message, ...]:
     return tuple(mapped)
 
 
-def from_messages(messages: Iterable[Message], system_role: MessageRole = MessageRole.SYSTEM) -> list[ChatMessage]:
+def to_native(messages: Iterable[Message], system_role: MessageRole = MessageRole.SYSTEM) -> list[ChatMessage]:
     """What to send: the caller's own messages, copied where the engine appended something, and the engine's own.
 
     Args:

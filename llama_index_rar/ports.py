@@ -31,7 +31,7 @@ from llama_index_rar.authors import Audience
 from llama_index_rar.calls import Chat, Complete, Kind
 from llama_index_rar.filled import extended
 from llama_index_rar.hiding import unseen
-from llama_index_rar.messages import from_messages, model_name, to_messages
+from llama_index_rar.messages import model_name, to_engine, to_native
 from llama_index_rar.sampling import arguments_for, sampled
 from rar.injection import messages_of, notes_first
 from rar.sampling import Sampling
@@ -54,14 +54,12 @@ def sent(call: Call, child: LLM) -> list[ChatMessage]:
     metadata = child.metadata
     chats = metadata.is_chat_model
     if filled is not None:
-        own = (
-            filled.messages_for(child) if call.messages is None else from_messages(call.messages, metadata.system_role)
-        )
-        call = replace(call, messages=to_messages(extended(own, child) if chats else own))
+        own = filled.messages_for(child) if call.messages is None else to_native(call.messages, metadata.system_role)
+        call = replace(call, messages=to_engine(extended(own, child) if chats else own))
     asked = messages_of(call)
     if not chats and (filled is not None or isinstance(kind_of(call), Complete)):
         asked = tuple(map(notes_first, asked))
-    messages = from_messages(asked, metadata.system_role)
+    messages = to_native(asked, metadata.system_role)
     if isinstance(audience, Audience):
         messages = audience.readable(messages, child)
     if filled is not None and not chats:
@@ -125,7 +123,7 @@ def silent(child: LLM) -> LLM:
     return child.model_copy(update={"callback_manager": manager})
 
 
-class Playback(FunctionCallingLLM):
+class PlaybackLLM(FunctionCallingLLM):
     """An LLM that gives a reply which is already had, so that what the user gets was seen by callbacks, once."""
 
     reply: Any = Field(exclude=True, repr=False)

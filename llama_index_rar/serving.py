@@ -20,8 +20,8 @@ from llama_index.core.rate_limiter import BaseRateLimiter
 
 from llama_index_rar.authors import Authors
 from llama_index_rar.calls import Kind
-from llama_index_rar.messages import Ending, from_messages, model_name, to_messages
-from llama_index_rar.ports import KIND, Playback, Port, sent
+from llama_index_rar.messages import Ending, model_name, to_engine, to_native
+from llama_index_rar.ports import KIND, PlaybackLLM, Port, sent
 from llama_index_rar.recent import Recent
 from llama_index_rar.turns import left_by
 from rar.naming import cause
@@ -50,7 +50,7 @@ _seen: WeakKeyDictionary[Router, Seen] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class LLMServing:
     """A call that is about to be served.
 
     Args:
@@ -148,7 +148,7 @@ class Serving:
         """Remember the turn and the author of a whole answer. Returns what there is to learn from it."""
         message = result.message if isinstance(result, ChatResponse) else None
         if self.kind.has_turns:
-            step = to_messages([message])[0] if message is not None else None
+            step = to_engine([message])[0] if message is not None else None
             for trace in left_by(self.request.messages, step, self.request.namespace):
                 self.seen.turns.put(trace, Route(decision.model, decision.guide))
         if message is not None:
@@ -200,7 +200,7 @@ class Serving:
 class LLMTarget(Target):
     """The child that a decision names, in the caller's own context, or a playback of a reply that there is."""
 
-    def __init__(self, serving: Serving, attempt: Attempt) -> None:
+    def __init__(self, serving: LLMServing, attempt: Attempt) -> None:
         super().__init__(attempt)
         self.serving, self.kind = serving, serving.kind
         self.ending = Ending()
@@ -215,8 +215,8 @@ class LLMTarget(Target):
         if not isinstance(self.decision.choice, Answer):
             return child, sent(self.decision.call, child)
         reply, manager = self.decision.choice.reply, child.callback_manager
-        player = Playback(reply=reply, played=child.metadata, callback_manager=manager)
-        return player, from_messages(self.decision.request.messages, child.metadata.system_role)
+        player = PlaybackLLM(reply=reply, played=child.metadata, callback_manager=manager)
+        return player, to_native(self.decision.request.messages, child.metadata.system_role)
 
     def call(self) -> Any:
         return self.kind.call(*self.sent)

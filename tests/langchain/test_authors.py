@@ -18,7 +18,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_rar import RARMiddleware, RouterChatModel
 from langchain_rar.authors import readable, written_by
-from langchain_rar.messages import from_langchain, to_langchain
+from langchain_rar.messages import to_engine, to_native
 from rar.strategies import Cascade
 from tests.fake_anthropic import FakeAnthropic, blocks_of
 
@@ -65,7 +65,7 @@ def answer(*content: Any, by: str | None = "weak", **fields: Any) -> AIMessage:
 
 def sent(messages: list[BaseMessage], role: str = "strong", model_id: str = "large") -> list[BaseMessage]:
     """What the model in `role` is sent of `messages`."""
-    return [to_langchain(message) for message in readable(list(map(from_langchain, messages)), role, model_id)]
+    return to_native(readable(to_engine(messages), role, model_id))
 
 
 @pytest.mark.parametrize("block", PRIVATE.values(), ids=PRIVATE.keys())

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 
 import rar
 from langchain_rar import tag_query
-from langchain_rar.messages import as_chunk, from_langchain
+from langchain_rar.messages import as_chunk, to_engine
 from rar.errors import UnknownModelError
 from rar.values import Request, Route
 from tests.fake_openai import FakeOpenAI
@@ -305,7 +305,8 @@ def test_the_callers_messages_are_left_as_they_were(to: str, routed: MakeRouter)
     ],
 )
 def test_roles_are_mapped(message: BaseMessage, role: str) -> None:
-    assert (from_langchain(message).role, from_langchain(message).text) == (role, "text")
+    (mapped,) = to_engine([message])
+    assert (mapped.role, mapped.text) == (role, "text")
 
 
 def test_a_whole_message_becomes_a_chunk_with_all_that_it_held() -> None:

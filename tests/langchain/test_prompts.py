@@ -13,7 +13,7 @@ from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.prompts import BasePromptTemplate, PromptTemplate
 
 from langchain_rar.keys import find_key
-from langchain_rar.messages import from_langchain
+from langchain_rar.messages import to_engine
 from rar.keys import Key
 
 langchain_classic = pytest.importorskip("langchain_classic")
@@ -217,7 +217,7 @@ PROMPTS = _prompts()
 def _key(prompt: BasePromptTemplate[str]) -> Key:
     filled = {name: "" if name in EMPTY else f"Some {name} of a text." for name in prompt.input_variables}
     value = prompt.format_prompt(**{**filled, **{name: ASKED for name in QUESTIONS if name in filled}})
-    return find_key(value, [from_langchain(message) for message in value.to_messages()])
+    return find_key(value, to_engine(value.to_messages()))
 
 
 def test_there_is_a_row_for_every_prompt() -> None:
@@ -237,7 +237,7 @@ def test_key_and_work(name: str) -> None:
 
 
 def _found(*messages: SystemMessage | HumanMessage | AIMessage) -> Key:
-    return find_key(ChatPromptValue(messages=list(messages)), [from_langchain(message) for message in messages])
+    return find_key(ChatPromptValue(messages=list(messages)), to_engine(messages))
 
 
 def test_the_summarizing_middleware_summarizes_and_leaves_no_key() -> None:

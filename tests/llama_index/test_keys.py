@@ -23,7 +23,7 @@ from llama_index.core.selectors.prompts import DEFAULT_SINGLE_PYD_SELECT_PROMPT_
 from pydantic import BaseModel
 
 from llama_index_rar.keys import Found, agent_tools, find, prompted
-from llama_index_rar.messages import to_messages
+from llama_index_rar.messages import to_engine
 from llama_index_rar.prompts import ANSWER, REFINE, Purpose, recognise
 from rar.values import Message
 
@@ -162,7 +162,7 @@ class TestTemplates:
 
 
 def asked(*messages: ChatMessage, origin: Any = None) -> Found:
-    return find(to_messages(messages), origin)
+    return find(to_engine(messages), origin)
 
 
 class TestRecognition:

@@ -16,7 +16,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from llama_index_rar.messages import as_completion, from_messages, to_messages, to_reply, tool_calls_of, usage_of
+from llama_index_rar.messages import as_completion, to_engine, to_native, to_reply, tool_calls_of, usage_of
 from rar.values import Message, ToolCall, Usage
 
 
@@ -41,17 +41,17 @@ def response(**fields: Any) -> ChatResponse:
     ],
 )
 def test_roles_are_the_engines(role: MessageRole, expected: str) -> None:
-    assert to_messages([said("x", role)])[0].role == expected
+    assert to_engine([said("x", role)])[0].role == expected
 
 
 def test_a_react_observation_is_a_tools_result() -> None:
     messages = [said("6 * 7?"), said("Thought: multiply", MessageRole.ASSISTANT), said("Observation: 42")]
 
-    assert [message.role for message in to_messages(messages)] == ["user", "assistant", "tool"]
+    assert [message.role for message in to_engine(messages)] == ["user", "assistant", "tool"]
 
 
 def test_a_user_may_speak_of_observations() -> None:
-    assert to_messages([said("Observation: it rains.")])[0].role == "user"
+    assert to_engine([said("Observation: it rains.")])[0].role == "user"
 
 
 def test_messages_come_back_untouched() -> None:
@@ -61,12 +61,12 @@ def test_messages_come_back_untouched() -> None:
         said("9", MessageRole.TOOL, additional_kwargs={"tool_call_id": "1"}),
     ]
 
-    assert all(a is b for a, b in zip(from_messages(to_messages(messages)), messages, strict=True))
+    assert all(a is b for a, b in zip(to_native(to_engine(messages)), messages, strict=True))
 
 
 def test_a_suffix_goes_to_a_copy() -> None:
     native = said("Be brief.", MessageRole.SYSTEM)
-    (sent,) = from_messages([Message("system", "Be brief.", native, suffix="\n\nNotes")])
+    (sent,) = to_native([Message("system", "Be brief.", native, suffix="\n\nNotes")])
 
     assert sent.content == "Be brief.\n\nNotes"
     assert native.content == "Be brief."
@@ -74,14 +74,14 @@ def test_a_suffix_goes_to_a_copy() -> None:
 
 def test_a_suffix_after_other_blocks_is_a_block_of_its_own() -> None:
     native = ChatMessage(role=MessageRole.SYSTEM, blocks=[ImageBlock(url="http://x/y.png")])
-    (sent,) = from_messages([Message("system", "", native, suffix="\n\nNotes")])
+    (sent,) = to_native([Message("system", "", native, suffix="\n\nNotes")])
 
     assert [block.block_type for block in sent.blocks] == ["image", "text"]
     assert len(native.blocks) == 1
 
 
 def test_the_engines_own_messages_use_the_models_word_for_system() -> None:
-    (sent,) = from_messages([Message("system", "Notes")], MessageRole.CHATBOT)
+    (sent,) = to_native([Message("system", "Notes")], MessageRole.CHATBOT)
 
     assert (sent.role, sent.content) == (MessageRole.CHATBOT, "Notes")
 

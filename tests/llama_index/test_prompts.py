@@ -16,7 +16,7 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, RichPromptTemplate
 
 from llama_index_rar.keys import Found, find, prompted
-from llama_index_rar.messages import to_messages
+from llama_index_rar.messages import to_engine
 from llama_index_rar.prompts import recognise
 
 QUESTION = "Which colour has the lamp?"
@@ -260,11 +260,11 @@ def filled(template: BasePromptTemplate, variable: str | None) -> dict[str, Any]
 
 
 def by_template(template: BasePromptTemplate, values: dict[str, Any]) -> Found:
-    return find(to_messages(template.format_messages(**values)), prompted(template, values, {}))
+    return find(to_engine(template.format_messages(**values)), prompted(template, values, {}))
 
 
 def by_template_as_text(template: BasePromptTemplate, values: dict[str, Any]) -> Found:
-    return find(to_messages([ChatMessage(template.format(**values))]), prompted(template, values, {}))
+    return find(to_engine([ChatMessage(template.format(**values))]), prompted(template, values, {}))
 
 
 def by_partial(template: BasePromptTemplate, values: dict[str, Any]) -> Found:
@@ -275,16 +275,16 @@ def by_partial(template: BasePromptTemplate, values: dict[str, Any]) -> Found:
 
 
 def by_messages(template: BasePromptTemplate, values: dict[str, Any]) -> Found:
-    return find(to_messages(template.format_messages(**values)), None)
+    return find(to_engine(template.format_messages(**values)), None)
 
 
 def by_text(template: BasePromptTemplate, values: dict[str, Any]) -> Found:
-    return find(to_messages([ChatMessage(template.format(**values))]), None)
+    return find(to_engine([ChatMessage(template.format(**values))]), None)
 
 
 def by_text_with_format(template: BasePromptTemplate, values: dict[str, Any]) -> Found:
     instructions = "\n\nHere's a JSON schema to follow:\n{}\n\nOutput a valid JSON object but do not repeat the schema."
-    return find(to_messages([ChatMessage(template.format(**values) + instructions)]), None)
+    return find(to_engine([ChatMessage(template.format(**values) + instructions)]), None)
 
 
 ROADS = (by_template, by_template_as_text, by_partial, by_messages, by_text, by_text_with_format)
@@ -315,7 +315,7 @@ def test_a_prompt_beside_the_question_is_known_too(work: str, name: str) -> None
         ChatMessage(template.format(**filled(template, None)), role=MessageRole.SYSTEM),
         ChatMessage(QUESTION),
     ]
-    found = find(to_messages(messages), None)
+    found = find(to_engine(messages), None)
 
     answers = work in {"answer", "refine"}
     assert (found.purpose.work, found.purpose.learn) == ("answer" if answers else work, work == "answer")

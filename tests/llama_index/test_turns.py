@@ -9,7 +9,7 @@ import pytest
 from llama_index.core.agent.workflow.prompts import DEFAULT_EARLY_STOPPING_PROMPT, DEFAULT_STATE_PROMPT
 from llama_index.core.base.llms.types import ChatMessage, TextBlock, ToolCallBlock
 
-from llama_index_rar.messages import to_messages
+from llama_index_rar.messages import to_engine
 from llama_index_rar.recent import Recent
 from llama_index_rar.turns import asked, continues, left_by, question_at, traces
 from rar.values import Message, Route
@@ -18,7 +18,7 @@ EARLY = DEFAULT_EARLY_STOPPING_PROMPT.format(max_iterations=3)
 
 
 def talk(*lines: tuple[str, str]) -> tuple[Message, ...]:
-    return to_messages([ChatMessage(text, role=role) for role, text in lines])
+    return to_engine([ChatMessage(text, role=role) for role, text in lines])
 
 
 def call(call_id: str, **arguments: Any) -> ChatMessage:
@@ -32,7 +32,7 @@ def result(text: str = "red") -> ChatMessage:
 
 
 def conversation(*messages: ChatMessage) -> tuple[Message, ...]:
-    return to_messages(messages)
+    return to_engine(messages)
 
 
 QUESTION = ChatMessage("Which colour?", role="user")
@@ -112,7 +112,7 @@ class TestContinuing:
 
 
 def known_again(first: Sequence[Message], step: ChatMessage | None, later: Sequence[Message], **spaces: str) -> bool:
-    taken = to_messages([step])[0] if step is not None else None
+    taken = to_engine([step])[0] if step is not None else None
     left = left_by(first, taken, spaces.get("left", "n"))
     return bool(set(left) & set(traces(later, spaces.get("looked", "n"))))
 
