@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 
 from rar import order
 from rar.drafts import Drafts
-from rar.drive import Model, Models, adrive, drive
+from rar.drive import Model, Models
 from rar.embedding import as_embedder
 from rar.embedding.cache import CachedEmbedder
 from rar.errors import (
@@ -57,6 +57,7 @@ from rar.notices import Notices
 from rar.observers import Decided, Observers
 from rar.options import RouterOptions, RouterSettings, settings_of, shows_options
 from rar.order import CostOrder
+from rar.parts import Ahead, Blocking, Driven, Parts, arun, run
 from rar.prices import Prices
 from rar.recall import SAY_WHICH, Recall, embedded, follows_verdicts, with_prior
 from rar.recent import Recent
@@ -229,46 +230,29 @@ class Router:
             UnknownModelError: The caller forces a model that does not exist.
             BudgetExceededError: A limit forbids that any model answers.
         """
-        models = self._models_of(models)
-        request, choice = self._given(request, models)
-        if self._ceilings is not None and self._ceilings.stale:
-            self._ceilings.look()
-        drafts = self._drafts(request, models)
-        if request.sticky_guide is not None:
-            choice = self._with_guide(request, choice)
-        if choice is None:
-            request = self._recall(request, models)
-            drafts.recalled()
-            try:
-                found = drive(self.strategy.steps(request), models, drafts.observe, drafts.meter)
-                choice = self._checked(found, models)
-            except PASSED_ON:
-                raise
-            except BudgetExceededError:  # a strategy that does not look at why its draft failed
-                choice = Route(STRONG, reason="over_limit")
-            except BaseException as error:
-                choice = self._degraded("strategy", error)
-        return self._decided(request, choice, drafts)
+        return run(self._deciding(request, self._models_of(models)))
 
     async def adecide(self, request: Request, models: Models | None = None) -> Decision:
         """`decide` for callers with an event loop: what reads files, embeds or predicts does so in a thread."""
-        models = self._models_of(models)
+        return await arun(self._deciding(request, self._models_of(models)))
+
+    def _deciding(self, request: Request, models: Models) -> Parts[Decision]:
         if not self._prices_read:
-            await asyncio.to_thread(self._read_prices, models)
+            yield Ahead(self._read_prices, (models,))
         request, choice = self._given(request, models)
         if self._ceilings is not None and self._ceilings.stale:
-            await asyncio.to_thread(self._ceilings.look)
+            yield Blocking(self._ceilings.look)
         drafts = self._drafts(request, models)
         if request.sticky_guide is not None:
-            choice = await asyncio.to_thread(self._with_guide, request, choice)
+            choice = yield Blocking(self._with_guide, (request, choice))
         if choice is None:
             if self.memory is None and self._prior is None:
                 request = self._recall(request, models)
             else:
-                request = await asyncio.to_thread(self._recall, request, models)
+                request = yield Blocking(self._recall, (request, models))
             drafts.recalled()
             try:
-                found = await adrive(self.strategy.steps(request), models, drafts.observe, drafts.meter)
+                found = yield Driven(self.strategy.steps(request), models, drafts.observe, drafts.meter)
                 choice = self._checked(found, models)
             except PASSED_ON:
                 raise
