@@ -13,7 +13,7 @@ from rar.sampling import Sampling, accepted
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class ChatNames:
     """What a model calls each setting: a field of it, or with a `+` an argument of its calls; empty where it has none.
 
     A field that a model's version lacks is left out.
@@ -27,19 +27,21 @@ class Names:
 
 
 # By class, and by the package that it comes from. Subclasses are known by their bases.
-TABLE: Mapping[str, Names] = {
-    "langchain_openai.BaseChatOpenAI": Names("temperature", "max_tokens", "seed", "logprobs", "+timeout"),
-    "langchain_anthropic.ChatAnthropic": Names("temperature", "max_tokens", timeout="+timeout"),
-    "langchain_google_genai.ChatGoogleGenerativeAI": Names("temperature", "max_output_tokens", "seed", "", "+timeout"),
-    "langchain_google_vertexai.ChatVertexAI": Names("temperature", "max_output_tokens", "seed", "logprobs"),
-    "langchain_ollama.ChatOllama": Names("temperature", "num_predict", "seed", "logprobs"),
-    "langchain_community.ChatOllama": Names("temperature", "num_predict"),
-    "langchain_community.ChatLlamaCpp": Names("temperature", "max_tokens", "seed"),
-    "langchain_mistralai.ChatMistralAI": Names("temperature", "max_tokens", "random_seed"),
-    "langchain_groq.ChatGroq": Names("temperature", "max_tokens", "+seed"),
-    "langchain_aws.ChatBedrockConverse": Names("temperature", "max_tokens"),
+TABLE: Mapping[str, ChatNames] = {
+    "langchain_openai.BaseChatOpenAI": ChatNames("temperature", "max_tokens", "seed", "logprobs", "+timeout"),
+    "langchain_anthropic.ChatAnthropic": ChatNames("temperature", "max_tokens", timeout="+timeout"),
+    "langchain_google_genai.ChatGoogleGenerativeAI": ChatNames(
+        "temperature", "max_output_tokens", "seed", "", "+timeout"
+    ),
+    "langchain_google_vertexai.ChatVertexAI": ChatNames("temperature", "max_output_tokens", "seed", "logprobs"),
+    "langchain_ollama.ChatOllama": ChatNames("temperature", "num_predict", "seed", "logprobs"),
+    "langchain_community.ChatOllama": ChatNames("temperature", "num_predict"),
+    "langchain_community.ChatLlamaCpp": ChatNames("temperature", "max_tokens", "seed"),
+    "langchain_mistralai.ChatMistralAI": ChatNames("temperature", "max_tokens", "random_seed"),
+    "langchain_groq.ChatGroq": ChatNames("temperature", "max_tokens", "+seed"),
+    "langchain_aws.ChatBedrockConverse": ChatNames("temperature", "max_tokens"),
 }
-RESPONSES = Names("temperature", "max_tokens", timeout="+timeout")  # OpenAI's other protocol
+RESPONSES = ChatNames("temperature", "max_tokens", timeout="+timeout")  # OpenAI's other protocol
 
 # What a setting is called anywhere, likeliest first: an unknown model has it if it has a field of such a name.
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
@@ -51,7 +53,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def names_of(model: Any) -> Names:
+def names_of(model: Any) -> ChatNames:
     """What `model` calls each setting."""
     if getattr(model, "use_responses_api", None):
         return RESPONSES
@@ -60,7 +62,7 @@ def names_of(model: Any) -> Names:
         if known is not None:
             return known
     own = type(model).model_fields if isinstance(model, BaseChatModel) else {}
-    return Names(**{setting: next(filter(own.__contains__, names), "") for setting, names in SYNONYMS.items()})
+    return ChatNames(**{setting: next(filter(own.__contains__, names), "") for setting, names in SYNONYMS.items()})
 
 
 def settings_of(model: Any, sampling: Sampling) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -13,7 +13,7 @@ from rar.sampling import Sampling, accepted
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class LLMNames:
     """What an LLM calls each setting: a field of it, or with a `+` an argument of its calls; empty where it has none.
 
     After a dot stands the key in a field or argument that is a mapping. A field that an LLM's version lacks is left
@@ -28,19 +28,19 @@ class Names:
 
 
 # By class, and by the integration that it comes from. Subclasses are known by their bases.
-TABLE: Mapping[str, Names] = {
-    "openai.OpenAI": Names("temperature", "max_tokens", "+seed", "+logprobs", "+timeout"),
-    "openai.OpenAIResponses": Names("temperature", "max_output_tokens", timeout="+timeout"),
-    "anthropic.Anthropic": Names("temperature", "max_tokens", timeout="+timeout"),
-    "google_genai.GoogleGenAI": Names(
+TABLE: Mapping[str, LLMNames] = {
+    "openai.OpenAI": LLMNames("temperature", "max_tokens", "+seed", "+logprobs", "+timeout"),
+    "openai.OpenAIResponses": LLMNames("temperature", "max_output_tokens", timeout="+timeout"),
+    "anthropic.Anthropic": LLMNames("temperature", "max_tokens", timeout="+timeout"),
+    "google_genai.GoogleGenAI": LLMNames(
         "+generation_config.temperature", "+generation_config.max_output_tokens", "+generation_config.seed",
         "+generation_config.response_logprobs",
     ),
-    "ollama.Ollama": Names("temperature", "additional_kwargs.num_predict", "additional_kwargs.seed"),
-    "llama_cpp.LlamaCPP": Names("generate_kwargs.temperature", "generate_kwargs.max_tokens", "generate_kwargs.seed"),
-    "mistralai.MistralAI": Names("temperature", "max_tokens", "random_seed"),
-    "groq.Groq": Names("temperature", "max_tokens", "+seed", timeout="+timeout"),
-    "bedrock_converse.BedrockConverse": Names("temperature", "max_tokens"),
+    "ollama.Ollama": LLMNames("temperature", "additional_kwargs.num_predict", "additional_kwargs.seed"),
+    "llama_cpp.LlamaCPP": LLMNames("generate_kwargs.temperature", "generate_kwargs.max_tokens", "generate_kwargs.seed"),
+    "mistralai.MistralAI": LLMNames("temperature", "max_tokens", "random_seed"),
+    "groq.Groq": LLMNames("temperature", "max_tokens", "+seed", timeout="+timeout"),
+    "bedrock_converse.BedrockConverse": LLMNames("temperature", "max_tokens"),
 }  # fmt: skip
 
 # What a setting is called anywhere, likeliest first: an unknown LLM has it if it has a field of such a name.
@@ -58,7 +58,7 @@ _MAPPINGS = (
 )  # fields and arguments that hold such settings
 
 
-def names_of(child: LLM) -> Names:
+def names_of(child: LLM) -> LLMNames:
     """What `child` calls each setting."""
     for base in type(child).__mro__:
         integration = base.__module__.removeprefix("llama_index.llms.")
@@ -67,7 +67,7 @@ def names_of(child: LLM) -> Names:
             if known is not None:
                 return known
     own = type(child).model_fields
-    return Names(**{setting: next(filter(own.__contains__, names), "") for setting, names in SYNONYMS.items()})
+    return LLMNames(**{setting: next(filter(own.__contains__, names), "") for setting, names in SYNONYMS.items()})
 
 
 def settings_of(child: LLM, sampling: Sampling) -> tuple[dict[str, Any], dict[str, Any]]:

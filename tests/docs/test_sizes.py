@@ -44,3 +44,17 @@ def test_modules_and_functions_are_short(path: Path) -> None:
 
     assert name in LONGER_MODULES or len(source.splitlines()) <= LINES
     assert {f"{name}:{function}" for function in functions} <= LONGER_FUNCTIONS.keys()
+
+
+def test_the_plugins_have_no_class_of_the_same_name() -> None:
+    langchain, llama_index = (
+        {
+            found.name
+            for path in (ROOT / plugin).glob("*.py")
+            for found in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(found, ast.ClassDef) and not found.name.startswith("_")
+        }
+        for plugin in ("langchain_rar", "llama_index_rar")
+    )
+
+    assert langchain & llama_index == set()
