@@ -71,3 +71,13 @@ def test_the_page_on_architecture_names_every_part_and_no_other() -> None:
     ours = {part[-1] for part in parts if part[0] not in in_one_row or len(part) == 1} - row_by_row
 
     assert named == ours
+
+
+def test_the_page_on_architecture_names_every_module_of_the_plugins_and_no_other() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text("utf-8")
+    table = page[page.index("## The plugins") : page.index("## Where do I put")]
+    rows = [line.split("|")[2:4] for line in table.splitlines() if line.startswith("| ")]
+    for column, plugin in enumerate(("langchain_rar", "llama_index_rar")):
+        named = {name for row in rows for name in re.findall(r"`(\w+)`", row[column])} - {plugin}
+
+        assert named == {file.stem for file in (ROOT.parent / plugin).glob("*.py") if file.stem[0] != "_"}
