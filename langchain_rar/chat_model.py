@@ -51,10 +51,10 @@ class RouterChatModel(OlderWays):
     It may replace any chat model: tools, structured output, streaming and agents work as they do with its models. The
     decision is in each answer's `response_metadata["rar"]`. Any number of threads and event loops may call it.
 
-    Steer one call by keyword arguments or by `config["configurable"]`: `rar_force` (`"weak"` or `"strong"`),
-    `rar_query` (the user's question), `rar_namespace`, `rar_learn` (False keeps it out of the memory), `rar_user` (who
-    asks), `rar_thread` (the conversation; LangGraph's own otherwise), `rar_limits` (a `rar.Limits`). Clients of a
-    deployed graph can write its whole config, so there `trust_metadata` must allow it.
+    Steer one call by keyword arguments or by `config["configurable"]`. They are `rar_force` (`"weak"`, `"strong"` or a
+    name of `models`), `rar_query` (the user's question), `rar_namespace`, and `rar_learn` (False keeps it out of the
+    memory). `rar_user` says who asks, `rar_thread` in which conversation (LangGraph's own otherwise), and `rar_limits`
+    what it may use. Clients of a deployed graph can write its whole config, so there `trust_metadata` must allow it.
 
     Args:
         weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. If left out, the
