@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rar.learning.gap import _dense, fit
+from rar.evidence import USUAL_SCATTER
+from rar.learning.gap import _dense, fit, scatter, unlike
 from rar.learning.scores import LEAST, Kind, LearnedScores
 from rar.linear import BUCKETS, terms
 from rar.memory import Batch, SQLiteMemory
@@ -160,3 +161,20 @@ class TestLearnedScores:
         scores.refresh(KIND)
 
         assert self.expect(scores) is None
+
+
+def test_copies_of_a_request_count_as_one_and_unlike_ones_as_many() -> None:
+    same, apart, nowhere = np.ones((40, 4)) / 2.0, np.eye(40), np.zeros((40, 4))
+
+    assert unlike(same.astype(np.float32), np.ones(40)) == pytest.approx(1.0)
+    assert unlike(apart.astype(np.float32), np.ones(40)) == pytest.approx(40.0)
+    assert unlike(nowhere.astype(np.float32), np.ones(40)) == 1.0
+
+
+def test_few_gaps_that_are_alike_and_gaps_of_copies_prove_no_calm() -> None:
+    none, some = np.zeros(40), np.tile([0.0, 1.0], 20)
+    usual = scatter(none, np.ones(40), 0.0)
+
+    assert usual == pytest.approx(USUAL_SCATTER)
+    assert usual > scatter(none, np.ones(40), 1.0) > scatter(none, np.ones(40), 40.0) > 0.0
+    assert scatter(some, np.ones(40), 40.0) == pytest.approx(0.25, abs=0.01)

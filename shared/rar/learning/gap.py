@@ -104,7 +104,8 @@ def unlike(embeddings: Vector, weights: Array) -> float:
     """
     weights = weights[:_SAMPLE]
     rows = embeddings[:_SAMPLE] * np.sqrt(weights, dtype=np.float32)[:, None]
-    return float(weights.sum() ** 2 / np.square(rows.T @ rows, dtype=np.float64).sum())
+    alike = float(np.square(rows.T @ rows, dtype=np.float64).sum())
+    return float(weights.sum()) ** 2 / alike if alike else 1.0
 
 
 def scatter(gaps: Array, weights: Array, different: float) -> float:
