@@ -59,7 +59,7 @@ class RouterChatModel(OlderWays):
     Args:
         weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. If left out, the
             environment variables `RAR_WEAK_MODEL` and `RAR_STRONG_MODEL` name them.
-        models: Further models by name, of which the router learns as of the weak one. A strategy may choose among
+        models: Further models by name. The router learns about each as about the weak one. A strategy may choose among
             them, too.
         router: A `rar.Router` to share with others. Its options cannot be given beside it.
         query_extractor: Finds the user's question in a prompt's messages, where nothing else names it. Returns None
