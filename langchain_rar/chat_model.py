@@ -51,15 +51,15 @@ class RouterChatModel(OlderWays):
     It may replace any chat model: tools, structured output, streaming and agents work as they do with its models. The
     decision is in each answer's `response_metadata["rar"]`. Any number of threads and event loops may call it.
 
-    Steer one call by keyword arguments or by `config["configurable"]`: `rar_force` (`"weak"` or `"strong"`),
-    `rar_query` (the user's question), `rar_namespace`, `rar_learn` (False keeps it out of the memory), `rar_user` (who
-    asks), `rar_thread` (the conversation; LangGraph's own otherwise), `rar_limits` (a `rar.Limits`). Clients of a
-    deployed graph can write its whole config, so there `trust_metadata` must allow it.
+    Steer one call by keyword arguments or by `config["configurable"]`. They are `rar_force` (`"weak"`, `"strong"` or a
+    name of `models`), `rar_query` (the user's question), `rar_namespace`, and `rar_learn` (False keeps it out of the
+    memory). `rar_user` says who asks, `rar_thread` in which conversation (LangGraph's own otherwise), and `rar_limits`
+    what it may use. Clients of a deployed graph can write its whole config, so there `trust_metadata` must allow it.
 
     Args:
         weak, strong: Chat models, names for `init_chat_model`, or other runnables of messages. If left out, the
             environment variables `RAR_WEAK_MODEL` and `RAR_STRONG_MODEL` name them.
-        models: Further models by name, of which the router learns as of the weak one. A strategy may choose among
+        models: Further models by name. The router learns about each as about the weak one. A strategy may choose among
             them, too.
         router: A `rar.Router` to share with others. Its options cannot be given beside it.
         query_extractor: Finds the user's question in a prompt's messages, where nothing else names it. Returns None

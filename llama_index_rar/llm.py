@@ -64,9 +64,9 @@ class RouterLLM(FunctionCallingLLM):
     """Sends each call to `weak` or `strong`, and learns which is good enough.
 
     The decision is in `additional_kwargs["rar"]` of every response, whole or streamed. Steer one call by keyword
-    arguments: `rar_force` (`"weak"` or `"strong"`), `rar_query` (the user's question), `rar_namespace`, `rar_learn`
-    (False keeps it out of the memory), `rar_user` (who asks), `rar_thread` (the conversation) and `rar_limits` (a
-    `rar.Limits`). None of these reaches a model.
+    arguments. They are `rar_force` (`"weak"`, `"strong"` or a name of `models`), `rar_query` (the user's question),
+    `rar_namespace`, and `rar_learn` (False keeps it out of the memory). `rar_user` says who asks, `rar_thread` in which
+    conversation, and `rar_limits` what it may use. None of these reaches a model.
 
     Args:
         weak, strong: Any LlamaIndex LLMs. If only one can call tools, calls with tools go to it.

@@ -1,8 +1,8 @@
 """Turns: all calls that answer one question of the user stay with the model and the guide of the first.
 
-LlamaIndex has no place on a message for a decision, so that a turn is known by what was seen of it: the steps that its
-model took, which come back in the next call; the conversation up to the question; the run of the workflow. Agents
-render their state into the question, trim what came before, and write some steps anew, so that each may be missing.
+LlamaIndex has no place on a message for a decision, so a turn is known by what was seen of it. That is the steps that
+its model took, which come back in the next call, the conversation up to the question, and the run of the workflow.
+Agents render their state into the question, trim what came before, and write some steps anew: each may be missing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""RAR: routing between a weak and a strong language model that keeps learning. The engine, without any framework."""
+"""RAR: routing between language models, cheap and strong, that keeps learning. The engine, without any framework."""
 
 from importlib.metadata import version
 

@@ -1,7 +1,7 @@
 """What an answer says, in a form that can be compared: its option, number, yes or no, JSON, tool calls, or words.
 
 Shared by judges, votes, cascades and guides. `as_extractor` gives a function of a request and a reply. Whatever a user
-or a model wrote is looked at in time that grows with its length and no faster: patterns see clipped texts, and none of
+or a model wrote is looked at in time that grows with its length and no faster. Patterns see clipped texts, and none of
 them tries the same characters again and again.
 """
 

@@ -101,7 +101,7 @@ class Evidence:
         return self.state.since < self.changed
 
     def of(self, model: str) -> Standing | None:
-        """The standing of a model by its name; None for the reference, and for models that nothing is learned of."""
+        """The standing of a model by its name; None for the reference, and for models that nothing is learned about."""
         return next((standing for standing in self.standings if standing.model == model), None)
 
     @property

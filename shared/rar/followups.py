@@ -1,8 +1,8 @@
 """Turns that mean nothing without the conversation: "yes", "continue", "and the second one?".
 
 A turn stands alone if its words say what is asked: enough of them, none that points back ("it", "the same"), and no
-answer to a question of the assistant's. All others are taken for follow-ups; where it is not clear, too, since a
-follow-up that is taken for a question is confused with others of the same words, while a question that is taken for a
+answer to a question of the assistant's. All others are taken for follow-ups, also where that is not clear. A
+follow-up that is taken for a question is confused with others of the same words. A question that is taken for a
 follow-up merely is not recognised in another conversation.
 """
 

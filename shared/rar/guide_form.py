@@ -1,6 +1,6 @@
 """The form that a guide must have: what it is for, some numbered steps that begin with what to do, what to avoid.
 
-An allow-list, since no list of what is bad is ever complete: a line that is none of these, a step that says nothing to
+An allow-list, since no list of what is bad is ever complete. A line that is none of these, a step that says nothing to
 do, a letter that only imitates another one: each refuses the whole guide. Pure functions.
 """
 

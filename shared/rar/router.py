@@ -107,9 +107,9 @@ class Router:
     Args:
         weak, strong: Models or functions of messages, for callers without a framework. Plugins pass theirs with each
             call.
-        models: Further models by name. The router learns which requests each of them answers well, as of the weak one,
-            and takes the cheapest that keeps the floor. A strategy of one's own may choose among them, too; nothing is
-            learned of them then.
+        models: Further models by name. The router learns which requests each of them answers well, as with the weak
+            one, and takes the cheapest that keeps the floor. A strategy of your own may choose among them, too. Nothing
+            is learned about them then.
         options: Those of `rar.options.RouterOptions`; `help(Router)` shows them here.
 
     Raises:

@@ -2,7 +2,7 @@
 
 Embeddings put "5 apples" beside "6 apples" and "which is true" beside "which is not true", and MiniLM's hear no case at
 all. Two requests count as the same one only if their signatures are equal too. The rule errs on the safe side: a
-signature keeps every word in its order with its case and its marks, and forgives only what cannot change what is asked:
+signature keeps every word in its order with its case and its marks. It forgives only what cannot change what is asked:
 spacing, the capital of a common first word, the mark at the end, the spelling of numbers and contractions, politeness.
 A paraphrase is then merely *similar*, which costs a model call and never a wrong answer.
 """

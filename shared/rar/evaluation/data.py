@@ -1,8 +1,8 @@
 """Recorded outcomes: what models scored on the same questions.
 
 `read_table` reads CSV, JSON Lines, Parquet, RouterBench's CSV and a folder of RouteLLM's evaluations, of a weak and a
-strong model; `read_outcomes` the same of any number of models, battles between them and chances to win; `read_memory`
-the past of a memory. `docs/evaluation.md` shows the formats.
+strong model. `read_outcomes` reads the same of any number of models, battles between them and chances to win.
+`read_memory` reads the past of a memory. `docs/evaluation.md` shows the formats.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def read_table(
 ) -> Table:
     r"""Read the scores of two models.
 
-    Costs are taken from a column named like the model's with `_cost` or `|total_cost` at its end, answers from one with
-    `_response`, `_answer` or `|model_response`, tokens from two with `_input_tokens` (`_prompt_tokens`) and
-    `_output_tokens` (`_completion_tokens`); a `_correct` or `_score` at the end of the model's own does not count.
+    Other columns are named like the model's, with an ending. Costs have `_cost` or `|total_cost`, answers `_response`,
+    `_answer` or `|model_response`. Tokens have `_input_tokens` (`_prompt_tokens`) and `_output_tokens`
+    (`_completion_tokens`). A `_correct` or `_score` at the end of the model's own column is no part of its name.
 
     Args:
         path: A file (`.csv`, `.jsonl`, `.parquet`, each also with `.gz`), or a folder of RouteLLM's evaluations.

@@ -1,9 +1,9 @@
 """Guides: when one is trusted, how one is asked for, and what may not be in one. Pure functions.
 
-A guide is text that a model wrote about a user's conversation and that other conversations will be shown, so that it is
-checked as untrusted input: it must have the form of a guide (`rar.guide_form`), may hold nothing that steers
-its readers (`rar.guide_scan`), and not this request's answer. Since no check is enough, it is trusted only
-after it helped others, and is checked again whenever it is used.
+A model writes a guide about one user's conversation, and other conversations are shown it. It is therefore checked as
+untrusted input. It must have the form of a guide (`rar.guide_form`). It may hold nothing that steers its readers
+(`rar.guide_scan`), and not this request's answer. Since no check is enough, it is trusted only after it helped others,
+and is checked again whenever it is used.
 """
 
 from __future__ import annotations

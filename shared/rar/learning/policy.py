@@ -103,11 +103,11 @@ class PaperPolicy:
 @named_arguments
 @dataclass(frozen=True)
 class FloorPolicy:
-    """Serve by the weak model where its expected quality meets a threshold that keeps the quality floor.
+    """Serve by the cheapest model whose expected quality meets a threshold that keeps the quality floor.
 
-    A request seen before follows its own verdict. Otherwise the gap to be expected of the weak model, alone and with
-    each near guide, is what nearby requests showed, weighted by similarity, around the learned score
-    (`rar.learning.gap`) or, before there is one, the static router's. An action's *confidence* is 1 less its expected
+    A request seen before follows its own verdict. Otherwise a gap is expected of each cheaper model, alone and with
+    each near guide: what nearby requests showed, weighted by similarity, around the learned score (`rar.learning.gap`)
+    or, before there is one, the static router's. An action's *confidence* is 1 less its expected
     gap and the uncertainty of few trials; the cheapest action whose confidence meets the threshold is taken.
 
     The threshold moves with every served call by `rate * (loss - allowed)` (adaptive conformal inference, Gibbs &
@@ -128,8 +128,8 @@ class FloorPolicy:
         prior_weight: Trials that the prior counts for: the learned score's, and that of ignorance or a static router.
         start: The first threshold.
         bounds: Within which the threshold moves.
-        doubt: The first part of what audits found expectations to be wrong by, which is not believed: few audits, each
-            right or wrong, scatter by about so much; those of gaps that scatter less, by less.
+        doubt: The first part of what audits found expectations to be wrong by, which is not believed. Few audits, each
+            right or wrong, scatter by about so much. Those of gaps that scatter less do so by less.
         borrowed: Chance that a verdict of one trial is audited that was found in another context of use than the one
             at hand. Of up to four trials it is that part: what messages brought about is checked within a few requests.
         wary: What more confidence is needed just before the alarm that a model changed.

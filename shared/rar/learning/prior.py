@@ -18,8 +18,8 @@ class Prior:
     """A static router as a prior of gaps.
 
     Args:
-        router: Where it was fitted to outcomes, its score says how much better the strong answer is on average; of any
-            other, the score is taken for the chance that the strong model is needed, of which nothing is sure.
+        router: Where it was fitted to outcomes, its score says how much better the strong answer is on average. The
+            score of any other is taken for the chance that the strong model is needed, of which nothing is sure.
         embedder_id: Of the embeddings that this package's router has anyway.
     """
 

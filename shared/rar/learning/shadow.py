@@ -91,9 +91,10 @@ class Findings:
 class Ladder:
     """The rungs, cheapest first; the climb ends at the first that works.
 
-    a. each model that costs less than the reference, from cheap to dear: alone; b. with each of the nearest guides;
-    c. the cheapest with a guide that the reference model writes for this kind of request, verified by further samples;
-    d. nothing works: the reference only.
+    a. Each model that costs less than the reference, from cheap to dear, alone.
+    b. Each with the nearest guides.
+    c. The cheapest with a guide that the reference model writes for this kind of request, verified by further samples.
+    d. Nothing works: the reference only.
 
     Args:
         guide_tries: Known guides that are tried at most.

@@ -29,8 +29,8 @@ CLOSING = SECONDS  # that closing waits for what is unfinished; as long as the e
 class Worker(Generic[T]):
     """Hands items to `handle`, in the order they came, and writes what has gathered meanwhile.
 
-    `"background"`: on daemon threads, which start when there is something to do, end when there was nothing for a
-    while, and start anew in a forked child (which inherits none of the parent's items). There is one for the items, and
+    `"background"`: on daemon threads, which start when there is something to do, and end when there was nothing for a
+    while. They start anew in a forked child, which inherits none of the parent's items. There is one for the items, and
     one that writes, which no item holds up. An item that takes longer than `patience` does not hold up the next ones
     either: another thread goes on with them. `"inline"`: at once, in the caller's thread. `"off"`: never. Always in an
     empty context, so that nothing the handler calls is seen by the caller's tracing, streams or usage counters.

@@ -324,7 +324,7 @@ class Memory(Protocol):
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Add exported records in one transaction and return how many. Known ids are replaced. The embedder must match.
 
-        Guides are checked as new ones are: one that may not be stored is quarantined, and one that nobody approved is
+        Guides are checked as new ones are. One that may not be stored is quarantined. One that nobody approved is
         active only if it helped as many other requests, of this memory, as that takes.
 
         Raises:

@@ -62,7 +62,7 @@ class SQLiteMemory(SQLiteFile):
     """A memory in one file, which any number of threads and processes may use at once.
 
     One writes at a time and the others wait; readers never wait. A file or folder that cannot be written is opened for
-    reading only. Over `cap` the experiences that were used longest ago go first; one that was tried counts as used 30
+    reading only. Over `cap` the experiences that were used longest ago go first. One that was tried counts as used 30
     days later than it was, one that was tried more than once 60 days.
 
     Args:

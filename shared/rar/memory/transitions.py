@@ -133,7 +133,7 @@ def next_state(state: GuideState, helpful: int, harmful: int, others: int) -> Gu
     """The state after trials have been counted.
 
     A candidate becomes active once it helped on `PROMOTE_AT` requests (`others`) that are not the one that it was
-    written for, and more often than it did harm: nobody makes a guide active by one message. A candidate or active
+    written for, and more often than it did harm. So nobody makes a guide active by one message. A candidate or active
     guide is retired once it did harm `RETIRE_AT` times and helped in less than two thirds of its trials. A retired or
     quarantined guide stays what it is.
     """

@@ -48,9 +48,9 @@ class CausalLMRouter(TrainedRouter):
 
     The question is put into a short template that ends with `[[`; of the next token, only the five digits count. The
     score is 1 - P(4 or 5) (arXiv 2406.18665, section 4). It is trained towards 1 where the strong model wins and 5
-    where the weak one does; a tie is half a 3 and half a 4, so that it counts half, and a gap g is |g| of a win and
-    1 - |g| of a tie. The lower layers stay frozen and run once for each text; the last ones and the digits' rows of the
-    output matrix are trained, and a share of the rows tells when to stop.
+    where the weak one does. A tie is half a 3 and half a 4, so it counts half. A gap g is |g| of a win and 1 - |g| of a
+    tie. The lower layers stay frozen and run once for each text. The last ones and the digits' rows of the output
+    matrix are trained, and a share of the rows tells when to stop.
 
     Fitting and scoring need `rar-llm[transformers]`. A saved router holds only what was trained: loading needs the same
     base model again, and checks its SHA-256; where it lies elsewhere than at fitting, pass `load(folder, model=...)`.

@@ -25,8 +25,8 @@ class MatrixFactorizationRouter(EmbeddingRouter, TrainedRouter, RankingRouter):
     """RouteLLM's bilinear model of who wins, for two models or more (arXiv 2406.18665, section 4).
 
     Model M's strength on request q is delta(M, q) = w . (v_M * (W e_q + b)), with e_q the request's embedding and v_M a
-    learned vector of unit norm; the chance that A beats B is sigmoid(delta(A, q) - delta(B, q)), a tie counting half.
-    Fitted by cross-entropy against (1 + gap) / 2, a gap of one or more being a sure win; embeddings get Gaussian noise,
+    learned vector of unit norm. The chance that A beats B is sigmoid(delta(A, q) - delta(B, q)), a tie counting half.
+    Fitted by cross-entropy against (1 + gap) / 2, a gap of one or more being a sure win. Embeddings get Gaussian noise,
     and a share of the rows tells when to stop. Fitting needs PyTorch, scoring NumPy only.
 
     Args:

@@ -25,8 +25,8 @@ class StackedRouter(EmbeddingRouter):
     """Ridge regression of the gap on TF-IDF, embedding, length, and similarity to `landmarks` of the texts.
 
     The last is kernel ridge regression with the kernel exp(5 (cosine - 1)) by the Nystroem method (Williams & Seeger
-    2000): what became of similar texts, corrected by all that the other parts know, in a file whose size does not grow
-    with the data. Scales and penalty were chosen by cross-validation on MMLU and GSM8K.
+    2000): what became of similar texts, corrected by all that the other parts know. The file does not grow with the
+    data. Scales and penalty were chosen by cross-validation on MMLU and GSM8K.
 
     Args:
         landmarks: How many texts, drawn at random, others are compared with.
