@@ -66,7 +66,7 @@ def drive(steps: Steps[T], models: Models, observe: Observe | None = None, gate:
     try:
         batch = next(steps)
         while True:
-            refused = _refused(batch, gate)
+            refused = _refused(_known(batch, models), gate)
             calls = [call for at, call in enumerate(batch) if at not in refused]
             outcomes = _make_all(calls, models, gate.parallel if gate is not None else None)
             batch = steps.send(_observed(batch, refused, outcomes, observe))
@@ -81,7 +81,7 @@ async def adrive(steps: Steps[T], models: Models, observe: Observe | None = None
     try:
         batch = next(steps)
         while True:
-            refused = _refused(batch, gate)
+            refused = _refused(_known(batch, models), gate)
             calls = [call for at, call in enumerate(batch) if at not in refused]
             outcomes = await _amake_all(calls, models, gate.parallel if gate is not None else None)
             batch = steps.send(_observed(batch, refused, outcomes, observe))
@@ -129,6 +129,17 @@ async def _amake_all(calls: list[Call], models: Models, parallel: int | None) ->
             return await _amake(call, models)
 
     return list(await asyncio.gather(*map(in_turn, calls)))
+
+
+def _known(batch: list[Call], models: Models) -> list[Call]:
+    """A batch all of whose models exist: none of its calls is made else.
+
+    Raises:
+        UnknownModelError: One does not.
+    """
+    for call in batch:
+        _find(call, models)
+    return batch
 
 
 def _make(call: Call, models: Models) -> Outcome:

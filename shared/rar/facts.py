@@ -227,7 +227,7 @@ def facts_of(
 def _evidence_of(decision: Decision, evidence: Evidence) -> EvidenceFacts:
     """What a decision was made from: of the model that it is about, and of the request."""
     about = getattr(decision.choice, "instead_of", None) or decision
-    standing = evidence.of(about.model) or evidence.cheapest
+    standing = evidence.of(about.model) or (evidence.cheapest if about.model == "strong" else None)
     learned = None if standing is None else standing.learned
     return EvidenceFacts(
         pair=("" if standing is None else standing.model_id, evidence.reference_id),

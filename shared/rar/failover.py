@@ -63,7 +63,8 @@ class Failover:
             return None
         logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
         failed = (*decision.failed, Failure(decision.model, error, decision.seconds))
-        choice = Route(other, reason=f"{decision.model}_failed")
+        # What a strategy had sent instead of the request is sent on: its drafts were paid for.
+        choice = Route(other, reason=f"{decision.model}_failed", messages=getattr(decision.choice, "messages", None))
         calls = (*decision.calls, *self._lost(decision, failed[-1], refused))
         return replace(decision, choice=choice, failed=failed, seconds=None, calls=calls)
 

@@ -176,14 +176,15 @@ class Ledger:
     def _count(self, spend: Spend, now: float) -> None:
         self.calls += spend.calls
         purpose, role = spend.purpose, spend.role
-        if spend.calls:
+        whole = bool(spend.input_tokens or spend.output_tokens)  # else an answer made of drafts, which are counted
+        if spend.calls and whole:
             self._typical.add(role, spend.model_id, purpose, spend.input_tokens, spend.output_tokens)
         _put(self._pending, spend)
         known = self._known.setdefault(spend.namespace, {})
         _put(known, spend)
         cost = _charged(spend, self.prices, _nominal(known.values(), self.prices))
         if purpose in SERVING:
-            if role == STRONG:
+            if role == STRONG and whole:
                 self._usual.setdefault(("guide", STRONG), _GUIDE_ANSWERS * cost)
         else:
             usual = self._usual.get((purpose, role), cost)

@@ -31,7 +31,7 @@ from rar.notices import Notices
 from rar.observers import Observers
 from rar.sameness import signature
 from rar.strategies import RAR
-from rar.values import Match, Request, Vector
+from rar.values import WEAK, Match, Request, Vector
 
 SAY_WHICH = (
     "If it is a prompt around a shorter question, say which: by `rar_query=`, `with rar.query(…):` or "
@@ -72,12 +72,12 @@ def with_prior(
         notices("static_router", "The static router raised; routing goes on without it. %s", cause(error))
         return evidence
     known = gap + doubt(min(prior.rows, PRIOR_SUPPORT)) if prior.rows else None
-    weak = evidence.cheapest
-    if weak is None:
-        return evidence
-    # A static router compares two models: the cheapest with the reference.
-    weak = replace(weak, prior=chance, prior_gap=gap, learned=known)
-    return replace(evidence, standings=(weak, *evidence.standings[1:]))
+    # A static router compares two models: the weak one with the reference.
+    standings = tuple(
+        replace(one, prior=chance, prior_gap=gap, learned=known) if one.model == WEAK else one
+        for one in evidence.standings
+    )
+    return replace(evidence, standings=standings)
 
 
 @dataclass(frozen=True)
@@ -205,9 +205,11 @@ class Recall:
     def _with_scores(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> Evidence:
         """The evidence with the gaps that the scores learned from this memory expect."""
         standings = list(evidence.standings)
+        # It says something of the request, whichever model it was fitted for.
+        prior = next((one.prior_gap for one in standings if one.prior_gap is not None), None)
         for at, kind in enumerate(kinds_of(request.namespace, request.task, evidence)):
             one = standings[at]
-            found = self.scores.expect(kind, key, embedding, one.prior_gap) if self.ready(kind) else None
+            found = self.scores.expect(kind, key, embedding, prior) if self.ready(kind) else None
             if found is not None:
                 standings[at] = replace(one, learned=found.gap, scatter=found.scatter, examples=found.examples)
         return replace(evidence, standings=tuple(standings))

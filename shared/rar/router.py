@@ -344,6 +344,8 @@ class Router:
 
     def _checked(self, choice: Choice, models: Models) -> Choice:
         if isinstance(choice, Answer) and isinstance(choice.reply, Reply):
+            if choice.reply.model not in models:
+                raise UnknownModelError(choice.reply.model, models.keys())
             return choice
         if not isinstance(choice, Route):
             raise StrategyError(shown(choice))
@@ -658,8 +660,13 @@ class Router:
         """
         if not self._chooses or len(models) == 2:
             return (Standing(WEAK, self._pair(models)[0]),)
-        ids = {name: self._pair(models)[0] if name == WEAK else model.id for name, model in models.items()}
-        return self._order(namespace, {**ids, STRONG: self._pair(models)[1]})
+        ids = dict(zip((WEAK, STRONG), self._pair(models), strict=True))
+        for name, model in models.items():
+            if name not in ids and model.id in ids.values():
+                self._tell(f"same:{name}", "Two models are named %r, so nothing is learned about %r.", model.id, name)
+            ids.setdefault(name, model.id)
+        one_each = {id: name for name, id in reversed(ids.items())}  # the first of each id
+        return self._order(namespace, {name: id for name, id in ids.items() if one_each[id] == name})
 
     def _models_of(self, models: Models | None) -> Models:
         models = self._models if models is None else models

@@ -21,8 +21,24 @@ from rar.learning.shadow import Ladder
 from rar.learning.verdicts import due
 from rar.memory.base import PolicyState
 from rar.order import standings
+from rar.strategy import Steps
 from rar.turn import Turn
-from rar.values import STRONG, WEAK, Arm, Call, Experience, Match, Reply, Route, Tally, question
+from rar.values import (
+    STRONG,
+    WEAK,
+    Answer,
+    Arm,
+    Call,
+    Choice,
+    Experience,
+    Match,
+    Message,
+    Reply,
+    Request,
+    Route,
+    Tally,
+    question,
+)
 from tests.core.test_ladder import QUESTION, REFERENCE, RIGHT, WRONG, guide, play
 from tests.core.world import Scripted, easy, serve
 
@@ -339,3 +355,94 @@ class TestFailover:
         now[0] = 1.0
         health.answered(MID)
         assert not health.is_ill(MID)
+
+
+class TestManyModels:
+    def test_a_constant_model_in_the_middle_rings_no_alarm(self) -> None:
+        """It is tried where the weak one failed, which is harder than the rest: no sign that it became worse."""
+        chance = np.random.default_rng(0)
+        hard = chance.random(1_500)
+        models = {
+            WEAK: Scripted("small-1", lambda call: "ok" if hard[place(call)] < 0.5 else "no"),
+            MID: Scripted("middle-1", lambda call: "ok" if hard[place(call)] < 0.75 else "no"),
+            STRONG: Scripted("big-1", lambda call: "ok"),
+        }
+        with make(judge="exact", audit_rate=None) as router:
+            for n in range(len(hard)):
+                serve(router, models, question(f"{WORDS[n % 7]} {n} {WORDS[n // 7 % 7]}?"))
+            assert router.memory is not None
+            states = [router.memory.policy_state("default", id) for id in ("small-1", "middle-1")]
+
+        assert [state.since for state in states] == [0.0, 0.0]
+
+    def test_two_names_of_one_model_are_learned_of_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        models = trio()
+        models[MID].id = "small-1"
+        with make() as router:
+            decision, _ = serve(router, models, easy(2))
+
+        assert decision.request.evidence is not None
+        assert [one.model for one in decision.request.evidence.standings] == [WEAK]
+        assert "nothing is learned about 'mid'" in caplog.text
+
+    def test_a_static_router_speaks_of_the_weak_model_whatever_is_cheaper(self) -> None:
+        models = trio()
+        prices = {**PRICES, "middle-1": (0.01, 0.01)}
+        with make(prices=prices, static_router=lambda text: 0.1) as router:
+            decision = router.decide(easy(1), models)
+
+        assert decision.request.evidence is not None
+        assert [(one.model, one.prior) for one in decision.request.evidence.standings] == [
+            (MID, None), (WEAK, pytest.approx(0.9))
+        ]  # fmt: skip
+
+    def test_a_word_on_a_model_that_nothing_is_learned_about_blames_no_other(self) -> None:
+        models = trio()
+        with make(strategy=lambda request: MID) as router:
+            decision, _ = serve(router, models, easy(2))
+            router.feedback(decision.id, good=False)
+            assert router.memory is not None
+            state, changes = router.memory.policy_state("default", "small-1"), router.memory.changes()
+
+        assert (state.audits, changes.experiences) == (0, ())
+
+    def test_fail_over_sends_what_the_strategy_had_sent(self) -> None:
+        models = trio()
+        sent = (Message("user", "Say it in your own words."),)
+        with make(strategy=lambda request: Route(WEAK, messages=sent)) as router:
+            after = router.stand_in(router.decide(easy(2), models), TimeoutError())
+
+        assert after is not None and isinstance(after.choice, Route)
+        assert after.choice.messages == sent
+
+    def test_a_draft_of_an_unknown_model_is_refused_with_its_name(self, caplog: pytest.LogCaptureFixture) -> None:
+        class Vote:
+            def steps(self, request: Request) -> Steps[Choice]:
+                return Answer(Reply("vote", "42"))
+                yield []
+
+        with make(strategy=Vote()) as router:
+            decision, _ = serve(router, trio(), easy(2))
+
+        assert (decision.model, decision.choice.reason) == (STRONG, "strategy_failed")
+        assert "UnknownModelError" in caplog.text
+
+    def test_no_call_of_a_batch_is_made_that_asks_an_unknown_model(self) -> None:
+        models = trio()
+
+        class Ask:
+            def steps(self, request: Request) -> Steps[Choice]:
+                yield [Call(WEAK, request, purpose="draft"), Call("nope", request, purpose="draft")]
+                return Route(WEAK)
+
+        with make(strategy=Ask()) as router:
+            decision = router.decide(easy(2), models)
+
+        assert (decision.choice.reason, models[WEAK].calls) == ("strategy_failed", {})
+
+
+WORDS = ("How", "tall", "green", "river", "engine", "poem", "tax")
+
+
+def place(call: Call) -> int:
+    return int(str(call.request.key).split()[1])

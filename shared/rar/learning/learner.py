@@ -163,7 +163,13 @@ class Learner:
         if not isinstance(decision.choice, Route):
             return ()
         route = decision.choice
-        alone = {one.model: one.gap_or_verdict for one in found.attempts if one.guide is None}
+        # What a dearer model is tried on for the failure of all others is harder than the rest, and no sample of it.
+        first = evidence.standings[0].model if evidence.standings else ""
+        alone = {
+            one.model: one.gap_or_verdict
+            for one in found.attempts
+            if one.guide is None and (one.drawn or one.model == first)
+        }
         audited = found.served.gap_or_verdict if found.served else None
         if route.instead_of is not None:
             audited = alone.pop(route.instead_of.model, None)
@@ -302,7 +308,7 @@ class Learner:
         evidence = read_facts(record.facts).evidence or EvidenceFacts()
         pair = evidence.pair or ("", "")
         if record.model == STRONG or not record.experience_id or not pair[0]:
-            return Batch()
+            return Batch()  # of the reference, or of a model that nothing is learned about
         now = self.clock()
         trial = Trial(
             record.experience_id, record.guide_id, pair[0], pair[1], good, now,

@@ -391,8 +391,8 @@ def _log_ratio(residual: float, shift: float, variance: float) -> float:
 
 
 def _static(evidence: Evidence, cutoff: float) -> Route:
-    """The published rule knows one model beside the strong one: here the cheapest."""
-    weak = evidence.cheapest
+    """The published rule knows one model beside the strong one: here that of which the static router speaks."""
+    weak = next((one for one in evidence.standings if one.prior is not None), None)
     if weak is None or weak.prior is None:
         return Route(STRONG, None, "no_evidence")
     if weak.prior >= cutoff:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from rar.learning.prior import Prior
 from rar.learning.verdicts import of_pair, works
 from rar.memory.base import Memory
 from rar.memory.origins import origins_of
-from rar.values import Experience, Origin, Vector
+from rar.values import WEAK, Experience, Origin, Vector
 
 logger = logging.getLogger("rar")
 
@@ -46,6 +46,7 @@ class Kind:
     Args:
         since: Trials before this time prove nothing.
         cheaper: Ids of the models that are tried before this one, and if they will do, instead of it.
+        compared: Whether the static router, if there is one, compares this model with the reference.
     """
 
     namespace: str
@@ -53,14 +54,15 @@ class Kind:
     model_id: str
     reference_id: str
     since: float = 0.0
-    cheaper: tuple[str, ...] = ()
+    cheaper: tuple[str, ...] = field(default=(), compare=False)
+    compared: bool = True
 
 
 def kinds_of(namespace: str, task: str, evidence: Evidence) -> list[Kind]:
     """The kinds of all standings, in their order."""
     ids = tuple(standing.model_id for standing in evidence.standings)
     return [
-        Kind(namespace, task, one.model_id, evidence.reference_id, one.since, ids[:at])
+        Kind(namespace, task, one.model_id, evidence.reference_id, one.since, ids[:at], one.model == WEAK)
         for at, one in enumerate(evidence.standings)
     ]
 
@@ -146,7 +148,7 @@ class LearnedScores:
         if self._prior is not None:
             asked = [text or "" for text in texts]
             priors = self._prior.gaps(self._prior.scores(asked, embeddings))
-            trust = float(self._prior.rows > 0)
+            trust = float(self._prior.rows > 0 and kind.compared)
         return fit(texts, embeddings, gaps, weights, priors, trust=trust, previous=before)
 
 
