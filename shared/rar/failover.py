@@ -26,28 +26,27 @@ class Failover:
 
     def is_possible(self, decision: Decision) -> bool:
         """Whether another model may answer if the decision's own fails."""
-        other = self.next(decision)
-        return other is not None and (decision.meter is None or decision.meter.allows(Route(other)))
+        meter = decision.meter
+        return any(meter is None or meter.allows(Route(name)) for name in self._candidates(decision))
 
-    def next(self, decision: Decision) -> str | None:
-        """The model that answers next if the decision's own fails: the next dearer one, the strong one at last.
+    def _candidates(self, decision: Decision) -> list[str]:
+        """The models that may answer if the decision's own fails: the next dearer ones, the strong one at last.
 
-        If the strong one fails, those follow that cost less, the dearest first, where that is allowed.
+        Then those that cost less, the dearest first, where that is allowed.
         """
         if decision.request.force is not None:
-            return None
+            return []
         evidence = decision.request.evidence
         names = [WEAK] if evidence is None else [standing.model for standing in evidence.standings]
         tried = {decision.model, *(failure.model for failure in decision.failed)}
         at = names.index(decision.model) + 1 if decision.model in names else len(names)
-        later = [name for name in (*names[at:], STRONG) if name not in tried]
-        if later:
-            return self.health.first(later)
+        found = self.health.sorted([name for name in (*names[at:], STRONG) if name not in tried])
         # A strong answer that only checks a guess about another model costs nobody an answer.
         preferred = decision.choice.instead_of if isinstance(decision.choice, Route) else None
-        if preferred is not None and preferred.model not in tried:
-            return preferred.model
-        return self.health.first([name for name in reversed(names) if name not in tried]) if self.degrade else None
+        if not found and preferred is not None and preferred.model not in tried:
+            found = [preferred.model]
+        cheaper = [name for name in reversed(names) if name not in {*tried, *found}]
+        return [*found, *self.health.sorted(cheaper)] if self.degrade else found
 
     def after(self, decision: Decision, error: Exception, refused: Reply | None = None) -> Decision | None:
         """The decision to try next; None where no other model may answer.
@@ -58,13 +57,15 @@ class Failover:
         self.health.failed(decision.model)
         if refused is not None and decision.meter is not None:
             decision.meter.paid(decision.call, refused)
-        other = self.next(decision)
-        if other is None or (decision.meter is not None and not decision.meter.stands_in(Route(other))):
+        meter = decision.meter
+        routes = (Route(name, reason=f"{decision.model}_failed") for name in self._candidates(decision))
+        choice = next((route for route in routes if meter is None or meter.stands_in(route)), None)
+        if choice is None:
             return None
-        logger.warning("The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, other)
+        logger.warning(
+            "The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, choice.model
+        )
         failed = (*decision.failed, Failure(decision.model, error, decision.seconds))
-        # What a strategy had sent instead of the request is sent on: its drafts were paid for.
-        choice = Route(other, reason=f"{decision.model}_failed", messages=getattr(decision.choice, "messages", None))
         calls = (*decision.calls, *self._lost(decision, failed[-1], refused))
         return replace(decision, choice=choice, failed=failed, seconds=None, calls=calls)
 

@@ -26,6 +26,7 @@ class Health:
         count, at = self._failures.get(model, (0, 0.0))
         return count >= ILL_AFTER and 0.0 <= self._clock() - at < REST
 
-    def first(self, models: Sequence[str]) -> str | None:
-        """The first model that is not ill, else the last, which must do; None of none."""
-        return next((model for model in models if not self.is_ill(model)), models[-1] if models else None)
+    def sorted(self, models: Sequence[str]) -> list[str]:
+        """The models in their order, but those that are ill at the end, the last of them first: one must do."""
+        well = [model for model in models if not self.is_ill(model)]
+        return well + [model for model in reversed(models) if model not in well]

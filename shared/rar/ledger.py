@@ -176,8 +176,7 @@ class Ledger:
     def _count(self, spend: Spend, now: float) -> None:
         self.calls += spend.calls
         purpose, role = spend.purpose, spend.role
-        whole = bool(spend.input_tokens or spend.output_tokens)  # else an answer made of drafts, which are counted
-        if spend.calls and whole:
+        if whole := spend.calls * (spend.input_tokens + spend.output_tokens) > 0:  # an answer made of drafts has none
             self._typical.add(role, spend.model_id, purpose, spend.input_tokens, spend.output_tokens)
         _put(self._pending, spend)
         known = self._known.setdefault(spend.namespace, {})

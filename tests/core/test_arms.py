@@ -19,6 +19,7 @@ from rar.learning.judges import ExactJudge
 from rar.learning.policy import FloorPolicy, Judged
 from rar.learning.shadow import Ladder
 from rar.learning.verdicts import due
+from rar.limits import Limits
 from rar.memory.base import PolicyState
 from rar.order import standings
 from rar.strategy import Steps
@@ -32,11 +33,11 @@ from rar.values import (
     Choice,
     Experience,
     Match,
-    Message,
     Reply,
     Request,
     Route,
     Tally,
+    Usage,
     question,
 )
 from tests.core.test_ladder import QUESTION, REFERENCE, RIGHT, WRONG, guide, play
@@ -335,6 +336,14 @@ class TestFailover:
         with make(degrade=True) as router:
             assert self.tried(router, STRONG, {STRONG}) == [STRONG, MID]
 
+    def test_a_cheaper_model_takes_over_where_no_dearer_one_fits_a_limit(self) -> None:
+        """A strong answer is expected to cost 0.0003 USD, a middle one a tenth of that."""
+        with make(degrade=True, limits=Limits(usd=0.0002)) as router:
+            for n in range(3):
+                router.ledger.add("default", "serve", MID, "middle-1", Usage(100, 20))
+                router.ledger.add("default", "serve", STRONG, "big-1", Usage(100, 20 + n))
+            assert self.tried(router, MID, {MID}) == [MID, WEAK]
+
     def test_a_model_that_fails_again_and_again_is_passed_over(self) -> None:
         with make() as router:
             for _ in range(ILL_AFTER):
@@ -348,8 +357,8 @@ class TestFailover:
             health.failed(MID)
 
         assert health.is_ill(MID)
-        assert health.first([MID, STRONG]) == STRONG
-        assert health.first([MID]) == MID  # it must do
+        assert health.sorted([MID, STRONG]) == [STRONG, MID]
+        assert health.sorted([MID]) == [MID]  # it must do
         now[0] = REST
         assert not health.is_ill(MID)
         now[0] = 1.0
@@ -405,15 +414,6 @@ class TestManyModels:
             state, changes = router.memory.policy_state("default", "small-1"), router.memory.changes()
 
         assert (state.audits, changes.experiences) == (0, ())
-
-    def test_fail_over_sends_what_the_strategy_had_sent(self) -> None:
-        models = trio()
-        sent = (Message("user", "Say it in your own words."),)
-        with make(strategy=lambda request: Route(WEAK, messages=sent)) as router:
-            after = router.stand_in(router.decide(easy(2), models), TimeoutError())
-
-        assert after is not None and isinstance(after.choice, Route)
-        assert after.choice.messages == sent
 
     def test_a_draft_of_an_unknown_model_is_refused_with_its_name(self, caplog: pytest.LogCaptureFixture) -> None:
         class Vote:
