@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -196,8 +197,9 @@ async def test_an_agents_answer_counts_all_and_its_drafts_are_seen(
     for state in (agent.invoke(asked, {"callbacks": [notes]}), await agent.ainvoke(asked, {"callbacks": [notes]})):
         assert used(state["messages"][-1]) == (120, 5, 125)
         assert calls(state["messages"][-1])[-1] == ("strong", "serve", 100)
-    assert ["rar:draft" in start["tags"] for start in notes.llms].count(True) == 4
-    assert len(notes.llms) == 6
+    seen = 2 if sys.version_info >= (3, 11) else 1  # LangGraph's config reaches async code from Python 3.11 on
+    assert ["rar:draft" in start["tags"] for start in notes.llms].count(True) == 2 * seen
+    assert len(notes.llms) == 3 * seen
 
 
 def test_a_misspelt_choice_is_refused(make: Callable[..., RouterChatModel]) -> None:
