@@ -3,57 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
 from langchain_rar.children import Binding, Child, map_models, model_id
-from rar.sampling import Sampling, accepted
-
-
-@dataclass(frozen=True, slots=True)
-class ChatNames:
-    """What a model calls each setting: a field of it, or with a `+` an argument of its calls; empty where it has none.
-
-    A field that a model's version lacks is left out.
-    """
-
-    temperature: str = ""
-    max_tokens: str = ""
-    seed: str = ""
-    logprobs: str = ""
-    timeout: str = ""
-
+from rar.sampling import Sampling, SettingNames, accepted, names_among, spoken_of
 
 # By class, and by the package that it comes from. Subclasses are known by their bases.
-TABLE: Mapping[str, ChatNames] = {
-    "langchain_openai.BaseChatOpenAI": ChatNames("temperature", "max_tokens", "seed", "logprobs", "+timeout"),
-    "langchain_anthropic.ChatAnthropic": ChatNames("temperature", "max_tokens", timeout="+timeout"),
-    "langchain_google_genai.ChatGoogleGenerativeAI": ChatNames(
+TABLE: Mapping[str, SettingNames] = {
+    "langchain_openai.BaseChatOpenAI": SettingNames("temperature", "max_tokens", "seed", "logprobs", "+timeout"),
+    "langchain_anthropic.ChatAnthropic": SettingNames("temperature", "max_tokens", timeout="+timeout"),
+    "langchain_google_genai.ChatGoogleGenerativeAI": SettingNames(
         "temperature", "max_output_tokens", "seed", "", "+timeout"
     ),
-    "langchain_google_vertexai.ChatVertexAI": ChatNames("temperature", "max_output_tokens", "seed", "logprobs"),
-    "langchain_ollama.ChatOllama": ChatNames("temperature", "num_predict", "seed", "logprobs"),
-    "langchain_community.ChatOllama": ChatNames("temperature", "num_predict"),
-    "langchain_community.ChatLlamaCpp": ChatNames("temperature", "max_tokens", "seed"),
-    "langchain_mistralai.ChatMistralAI": ChatNames("temperature", "max_tokens", "random_seed"),
-    "langchain_groq.ChatGroq": ChatNames("temperature", "max_tokens", "+seed"),
-    "langchain_aws.ChatBedrockConverse": ChatNames("temperature", "max_tokens"),
+    "langchain_google_vertexai.ChatVertexAI": SettingNames("temperature", "max_output_tokens", "seed", "logprobs"),
+    "langchain_ollama.ChatOllama": SettingNames("temperature", "num_predict", "seed", "logprobs"),
+    "langchain_community.ChatOllama": SettingNames("temperature", "num_predict"),
+    "langchain_community.ChatLlamaCpp": SettingNames("temperature", "max_tokens", "seed"),
+    "langchain_mistralai.ChatMistralAI": SettingNames("temperature", "max_tokens", "random_seed"),
+    "langchain_groq.ChatGroq": SettingNames("temperature", "max_tokens", "+seed"),
+    "langchain_aws.ChatBedrockConverse": SettingNames("temperature", "max_tokens"),
 }
-RESPONSES = ChatNames("temperature", "max_tokens", timeout="+timeout")  # OpenAI's other protocol
-
-# What a setting is called anywhere, likeliest first: an unknown model has it if it has a field of such a name.
-SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "temperature": ("temperature",),
-    "max_tokens": ("max_tokens", "max_output_tokens", "num_predict", "max_new_tokens", "max_completion_tokens"),
-    "seed": ("seed", "random_seed"),
-    "logprobs": ("logprobs",),
-    "timeout": (),
-}
+RESPONSES = SettingNames("temperature", "max_tokens", timeout="+timeout")  # OpenAI's other protocol
 
 
-def names_of(model: Any) -> ChatNames:
+def names_of(model: Any) -> SettingNames:
     """What `model` calls each setting."""
     if getattr(model, "use_responses_api", None):
         return RESPONSES
@@ -62,7 +37,7 @@ def names_of(model: Any) -> ChatNames:
         if known is not None:
             return known
     own = type(model).model_fields if isinstance(model, BaseChatModel) else {}
-    return ChatNames(**{setting: next(filter(own.__contains__, names), "") for setting, names in SYNONYMS.items()})
+    return names_among(own)
 
 
 def settings_of(model: Any, sampling: Sampling) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -98,5 +73,5 @@ def sampled(child: Child, sampling: Sampling) -> Child:
 
 def without(arguments: Mapping[str, Any], sampling: Sampling) -> dict[str, Any]:
     """Call arguments without those that `sampling` speaks of, by whatever name."""
-    said = {name for setting in sampling.settings for name in (setting, *SYNONYMS[setting])}
+    said = spoken_of(sampling)
     return {name: value for name, value in arguments.items() if name not in said}

@@ -3,54 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.llms.llm import LLM
 
 from llama_index_rar.messages import model_name
-from rar.sampling import Sampling, accepted
+from rar.sampling import SYNONYMS, Sampling, SettingNames, Synonyms, accepted, names_among, spoken_of
 
-
-@dataclass(frozen=True, slots=True)
-class LLMNames:
-    """What an LLM calls each setting: a field of it, or with a `+` an argument of its calls; empty where it has none.
-
-    After a dot stands the key in a field or argument that is a mapping. A field that an LLM's version lacks is left
-    out.
-    """
-
-    temperature: str = ""
-    max_tokens: str = ""
-    seed: str = ""
-    logprobs: str = ""
-    timeout: str = ""
-
-
-# By class, and by the integration that it comes from. Subclasses are known by their bases.
-TABLE: Mapping[str, LLMNames] = {
-    "openai.OpenAI": LLMNames("temperature", "max_tokens", "+seed", "+logprobs", "+timeout"),
-    "openai.OpenAIResponses": LLMNames("temperature", "max_output_tokens", timeout="+timeout"),
-    "anthropic.Anthropic": LLMNames("temperature", "max_tokens", timeout="+timeout"),
-    "google_genai.GoogleGenAI": LLMNames(
+# By class, and by the integration that it comes from. Subclasses are known by their bases. After a dot stands the key
+# in a field or argument that is a mapping.
+TABLE: Mapping[str, SettingNames] = {
+    "openai.OpenAI": SettingNames("temperature", "max_tokens", "+seed", "+logprobs", "+timeout"),
+    "openai.OpenAIResponses": SettingNames("temperature", "max_output_tokens", timeout="+timeout"),
+    "anthropic.Anthropic": SettingNames("temperature", "max_tokens", timeout="+timeout"),
+    "google_genai.GoogleGenAI": SettingNames(
         "+generation_config.temperature", "+generation_config.max_output_tokens", "+generation_config.seed",
         "+generation_config.response_logprobs",
     ),
-    "ollama.Ollama": LLMNames("temperature", "additional_kwargs.num_predict", "additional_kwargs.seed"),
-    "llama_cpp.LlamaCPP": LLMNames("generate_kwargs.temperature", "generate_kwargs.max_tokens", "generate_kwargs.seed"),
-    "mistralai.MistralAI": LLMNames("temperature", "max_tokens", "random_seed"),
-    "groq.Groq": LLMNames("temperature", "max_tokens", "+seed", timeout="+timeout"),
-    "bedrock_converse.BedrockConverse": LLMNames("temperature", "max_tokens"),
+    "ollama.Ollama": SettingNames("temperature", "additional_kwargs.num_predict", "additional_kwargs.seed"),
+    "llama_cpp.LlamaCPP": SettingNames(
+        "generate_kwargs.temperature", "generate_kwargs.max_tokens", "generate_kwargs.seed"
+    ),
+    "mistralai.MistralAI": SettingNames("temperature", "max_tokens", "random_seed"),
+    "groq.Groq": SettingNames("temperature", "max_tokens", "+seed", timeout="+timeout"),
+    "bedrock_converse.BedrockConverse": SettingNames("temperature", "max_tokens"),
 }  # fmt: skip
 
-# What a setting is called anywhere, likeliest first: an unknown LLM has it if it has a field of such a name.
-SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "temperature": ("temperature",),
-    "max_tokens": ("max_tokens", "max_output_tokens", "num_predict", "max_new_tokens", "max_completion_tokens"),
-    "seed": ("seed", "random_seed"),
-    "logprobs": ("logprobs", "response_logprobs"),
-    "timeout": (),
-}
+_SYNONYMS: Synonyms = {**SYNONYMS, "logprobs": ("logprobs", "response_logprobs")}
 _MAPPINGS = (
     "additional_kwargs",
     "generate_kwargs",
@@ -58,7 +37,7 @@ _MAPPINGS = (
 )  # fields and arguments that hold such settings
 
 
-def names_of(child: LLM) -> LLMNames:
+def names_of(child: LLM) -> SettingNames:
     """What `child` calls each setting."""
     for base in type(child).__mro__:
         integration = base.__module__.removeprefix("llama_index.llms.")
@@ -66,8 +45,7 @@ def names_of(child: LLM) -> LLMNames:
             known = TABLE.get(f"{integration.partition('.')[0]}.{base.__name__}")
             if known is not None:
                 return known
-    own = type(child).model_fields
-    return LLMNames(**{setting: next(filter(own.__contains__, names), "") for setting, names in SYNONYMS.items()})
+    return names_among(type(child).model_fields, _SYNONYMS)
 
 
 def settings_of(child: LLM, sampling: Sampling) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -98,7 +76,7 @@ def _put(settings: dict[str, Any], name: str, key: str, value: Any) -> None:
 
 def sampled(child: LLM, sampling: Sampling) -> LLM:
     """A copy of `child` with what was asked for in place of its own; the rest goes with the call (`arguments_for`)."""
-    said = _said(sampling)
+    said = spoken_of(sampling, _SYNONYMS)
     held = {name: getattr(child, name) for name in _MAPPINGS if isinstance(getattr(child, name, None), dict)}
     freed = {name: {key: old for key, old in given.items() if key not in said} for name, given in held.items()}
     bare = child.model_copy(update=freed)
@@ -107,13 +85,9 @@ def sampled(child: LLM, sampling: Sampling) -> LLM:
 
 def arguments_for(child: LLM, arguments: Mapping[str, Any], sampling: Sampling) -> dict[str, Any]:
     """The user's call arguments with this sampling's in place of theirs."""
-    kept = {name: value for name, value in arguments.items() if name not in _said(sampling)}
+    said = spoken_of(sampling, _SYNONYMS)
+    kept = {name: value for name, value in arguments.items() if name not in said}
     for name, value in settings_of(child, sampling)[1].items():
         before = kept.get(name)
         kept[name] = {**before, **value} if isinstance(before, Mapping) and isinstance(value, dict) else value
     return kept
-
-
-def _said(sampling: Sampling) -> set[str]:
-    """All names of the settings that `sampling` speaks of."""
-    return {name for setting in sampling.settings for name in (setting, *SYNONYMS[setting])}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import TypeAlias
 
 from rar.errors import ConfigurationError
 from rar.naming import shown
@@ -53,6 +54,41 @@ class Sampling:
         """What is asked for, by name."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in given.items() if value is not None and value is not False}
+
+
+@dataclass(frozen=True, slots=True)
+class SettingNames:
+    """What a model calls each setting: a field of it, or with a `+` an argument of its calls; empty where it has none.
+
+    Each plugin has one table of them. A field that a model's version lacks is left out.
+    """
+
+    temperature: str = ""
+    max_tokens: str = ""
+    seed: str = ""
+    logprobs: str = ""
+    timeout: str = ""
+
+
+Synonyms: TypeAlias = Mapping[str, tuple[str, ...]]
+# What a setting is called anywhere, likeliest first.
+SYNONYMS: Synonyms = {
+    "temperature": ("temperature",),
+    "max_tokens": ("max_tokens", "max_output_tokens", "num_predict", "max_new_tokens", "max_completion_tokens"),
+    "seed": ("seed", "random_seed"),
+    "logprobs": ("logprobs",),
+    "timeout": (),
+}
+
+
+def names_among(fields: Container[str], synonyms: Synonyms = SYNONYMS) -> SettingNames:
+    """What a model that stands in no table calls each setting: it has it if it has a field of such a name."""
+    return SettingNames(**{name: next(filter(fields.__contains__, said), "") for name, said in synonyms.items()})
+
+
+def spoken_of(sampling: Sampling, synonyms: Synonyms = SYNONYMS) -> set[str]:
+    """All names of the settings that `sampling` speaks of."""
+    return {name for setting in sampling.settings for name in (setting, *synonyms[setting])}
 
 
 FRESH = Sampling(temperature=0.7)  # another try of a model that may have been set to give one answer only
