@@ -105,5 +105,10 @@ class Evidence:
         return next((standing for standing in self.standings if standing.model == model), None)
 
     @property
+    def nearest(self) -> float | None:
+        """Cosine to the nearest remembered request; None where there is none."""
+        return self.matches[0].similarity if self.matches else None
+
+    @property
     def cheapest(self) -> Standing | None:
         return self.standings[0] if self.standings else None

@@ -44,7 +44,9 @@ class CostOrder:
         # Calls differ more than their means move in so many.
         if not 0 <= self.ledger.calls - at < _SETTLED_FOR:
             found = standings(self._costs(namespace, ids), ids)
-            self._known = {**self._known, key: (self.ledger.calls, found)} if len(self._known) < _MOST_KEYS else {}
+            if len(self._known) >= _MOST_KEYS:
+                self._known.clear()
+            self._known[key] = self.ledger.calls, found
         return found
 
     def _costs(self, namespace: str, ids: Mapping[str, str]) -> dict[str, float]:

@@ -43,18 +43,11 @@ class Blocking:
         return await asyncio.to_thread(self.function, *self.args)
 
 
-@dataclass(frozen=True, slots=True)
-class Ahead:
+class Ahead(Blocking):
     """A function that an event loop must not wait for later on; others call it where they need it."""
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...] = ()
 
     def make(self) -> None:
         return None
-
-    async def amake(self) -> Any:
-        return await asyncio.to_thread(self.function, *self.args)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,6 @@ class Recall:
     screen: Screen
     scores: LearnedScores
     prior: Prior | None
-    policy: Policy
     notices: Notices
     ready: Callable[[Kind], bool]
     decides: Callable[[Match, Evidence], bool] | None
@@ -186,7 +185,6 @@ class Recall:
             user=user_label(secret, request.user),
             standings=standings,
             state=states[""],
-            start=self.policy.start,
         )
 
     def _with_state(self, standing: Standing, namespace: str, state: PolicyState, now: float) -> Standing:

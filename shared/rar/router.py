@@ -204,7 +204,7 @@ class Router:
             learns_not="read_only" if read_only else "off" if settings.learning == "off" else None,
         )  # fmt: skip
         self._memory_recall = Recall(
-            memory, embedder, screen, scores, self._prior, self.policy, self._tell, self._learning.ready,
+            memory, embedder, screen, scores, self._prior, self._tell, self._learning.ready,
             follows_verdicts(self.strategy, self.policy), settings.same, settings.near, settings.limit,
             self._observers,
         )  # fmt: skip

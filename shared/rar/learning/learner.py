@@ -362,8 +362,8 @@ def _drawn(choice: Choice, evidence: Evidence) -> list[str]:
     if not isinstance(choice, Route) or choice.instead_of is None:
         return []
     preferred = choice.instead_of.model
-    cheaper = [one.model for one in evidence.standings]
-    return [preferred, *cheaper[: cheaper.index(preferred)]]
+    names = [one.model for one in evidence.standings]
+    return [preferred, *names[: names.index(preferred)]]
 
 
 def _from(model: str, evidence: Evidence) -> list[str]:

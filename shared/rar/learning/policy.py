@@ -222,8 +222,7 @@ class FloorPolicy:
         """
         if not evidence.matches and not evidence.guides and all(one.learned is one.prior is None for one in standings):
             return Route(STRONG, None, "no_evidence")
-        nearest = evidence.matches[0].similarity if evidence.matches else None
-        best = Route(STRONG, None, "below_threshold", None, nearest, needed=evidence.threshold)
+        best = Route(STRONG, None, "below_threshold", None, evidence.nearest, needed=evidence.threshold)
         least = math.inf
         for standing in standings:
             needed = evidence.threshold + self.wary * standing.drift
@@ -240,9 +239,11 @@ class FloorPolicy:
 
     def _best_of(self, standing: Standing, evidence: Evidence, needed: float) -> Route:
         """One model alone if that will do, else with the likeliest guide, or alone if no guide is likelier to help."""
-        nearest = evidence.matches[0].similarity if evidence.matches else None
         gap, alone = self.alone(standing, evidence)
-        plain = Route(standing.model, None, "likely_weak", alone, nearest, expected=gap, needed=needed, guess=True)
+        plain = Route(
+            standing.model, reason="likely_weak", confidence=alone, similarity=evidence.nearest, expected=gap,
+            needed=needed, guess=True,
+        )  # fmt: skip
         if alone >= needed or not evidence.guides:
             return plain
         found = [(*self.with_guide(standing, entry, evidence), entry) for entry in evidence.guides]

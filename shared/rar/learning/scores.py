@@ -135,10 +135,10 @@ class LearnedScores:
             began = min((row.at for row in judged), default=math.inf)
             rows = [row for row in rows if row.judged or row.at >= began]
         self._new[kind] = max(self._new.get(kind, 0), len(rows))
-        weights = np.array([row.weight for row in rows]) * shares([row.origins for row in rows])
-        gaps = np.array([row.gap for row in rows])
         if len(judged) < LEAST_JUDGED:
             return None
+        weights = np.array([row.weight for row in rows]) * shares([row.origins for row in rows])
+        gaps = np.array([row.gap for row in rows])
         texts, embeddings = [row.experience.text for row in rows], np.stack([row.experience.embedding for row in rows])
         different = unlike(embeddings, weights)
         calm = unrest(scatter(gaps, weights, different))
