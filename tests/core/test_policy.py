@@ -50,7 +50,7 @@ def evidence_of(known: Evidence, **fields: Any) -> Evidence:
 
 
 def alone(policy: FloorPolicy, known: Evidence) -> tuple[float, float]:
-    return policy.alone(known.standings[0], known)
+    return policy.expected.alone(known.standings[0], known)
 
 
 def moves(policy: FloorPolicy, known: Evidence, route: Route, judged: Judged) -> tuple[PolicyStep, PolicyStep | None]:
@@ -348,8 +348,8 @@ def test_a_long_record_far_away_does_not_stand_for_a_short_one_nearby() -> None:
     policy = FloorPolicy()
     proven = guide(helpful=500)
 
-    near = policy.with_guide(Standing(WEAK, "small"), GuideMatch(proven, 0.9), evidence())[1]
-    far = policy.with_guide(Standing(WEAK, "small"), GuideMatch(proven, 0.5), evidence())[1]
+    near = policy.expected.with_guide(Standing(WEAK, "small"), GuideMatch(proven, 0.9), evidence())[1]
+    far = policy.expected.with_guide(Standing(WEAK, "small"), GuideMatch(proven, 0.5), evidence())[1]
 
     assert near > 0.85
     assert far < 0.6

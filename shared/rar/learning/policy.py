@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from rar.errors import ConfigurationError, UnknownNameError
 from rar.evidence import Evidence, Standing, unrest
-from rar.learning.origins import comparable
+from rar.learning.expected import Expectation
 from rar.learning.verdicts import Verdict, refuted, verdict
 from rar.memory.base import PolicyStep
 from rar.naming import shown
 from rar.options import CHECKS, SHARE, named_arguments
-from rar.values import STRONG, Arm, Guide, GuideMatch, Route
+from rar.values import STRONG, Arm, Guide, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,10 @@ class FloorPolicy:
         CHECKS["quality"]("quality", self.quality)
         SHARE("audit_rate", self.audit_rate)
 
+    @cached_property
+    def expected(self) -> Expectation:
+        return Expectation(self.caution, self.near, self.prior_weight)
+
     def choose(self, evidence: Evidence) -> Route:
         hopeless: set[str] = set()
         for match in evidence.matches:
@@ -239,14 +244,14 @@ class FloorPolicy:
 
     def _best_of(self, standing: Standing, evidence: Evidence, needed: float) -> Route:
         """One model alone if that will do, else with the likeliest guide, or alone if no guide is likelier to help."""
-        gap, alone = self.alone(standing, evidence)
+        gap, alone = self.expected.alone(standing, evidence)
         plain = Route(
             standing.model, reason="likely_weak", confidence=alone, similarity=evidence.nearest, expected=gap,
             needed=needed, guess=True,
         )  # fmt: skip
         if alone >= needed or not evidence.guides:
             return plain
-        found = [(*self.with_guide(standing, entry, evidence), entry) for entry in evidence.guides]
+        found = [(*self.expected.with_guide(standing, entry, evidence), entry) for entry in evidence.guides]
         gap, guided, entry = max(found, key=lambda one: one[1])
         if guided < max(alone, needed):
             return replace(plain, confidence=max(alone, guided))
@@ -254,26 +259,6 @@ class FloorPolicy:
             plain, guide=entry.guide, reason="likely_guided", confidence=guided, similarity=entry.similarity,
             expected=gap,
         )  # fmt: skip
-
-    def alone(self, standing: Standing, evidence: Evidence) -> tuple[float, float]:
-        """The expected gap of a model alone, and the confidence in it."""
-        learned, ignorant = self.prior_weight
-        if standing.learned is not None:
-            prior, weight = standing.learned, learned
-        else:
-            prior, weight = (0.5 if standing.prior is None else 1.0 - standing.prior), ignorant
-        return self._confidence(*self._nearby(standing, evidence, None), prior, weight)
-
-    def with_guide(self, standing: Standing, entry: GuideMatch, evidence: Evidence) -> tuple[float, float]:
-        """The same with a guide: its record elsewhere counts by how near its origin is, nearby by how near that is."""
-        # The farther the origin, the nearer the prior comes to ignorance and the less it weighs: a long record of
-        # another kind of request must not stand for a short one of this kind.
-        share = self._weight(entry.similarity)
-        record = entry.guide.helpful + entry.guide.harmful
-        elsewhere = (entry.guide.harmful + 1.0) / (record + 2.0)
-        prior = share * elsewhere + (1.0 - share) * 0.5
-        weight = self.prior_weight[1] + share * min(record, 8)
-        return self._confidence(*self._nearby(standing, evidence, entry.guide.id), prior, weight)
 
     def steps(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> Sequence[PolicyStep]:
         found = PolicyStep(
@@ -324,7 +309,7 @@ class FloorPolicy:
             if gap is not None and arm.guide is None and route.expected is not None:
                 surprise = _log_ratio(gap - route.expected, *WORSE_SERVED)
             elif alone is not None and standing.learned is not None:
-                surprise = _log_ratio(alone - self.alone(standing, evidence)[0], *WORSE_SHADOW)
+                surprise = _log_ratio(alone - self.expected.alone(standing, evidence)[0], *WORSE_SHADOW)
         if gap is None and surprise is None:
             return None
         return PolicyStep(
@@ -332,41 +317,6 @@ class FloorPolicy:
             low=self.bounds[0], high=self.bounds[1], residual=residual, surprise=surprise, at=evidence.now,
             model=standing.model_id, inertia=INERTIA * unrest(standing.scatter),
         )  # fmt: skip
-
-    def _confidence(self, gaps: float, trials: float, prior: float, weight: float) -> tuple[float, float]:
-        trials += weight
-        gap = (gaps + weight * prior) / trials
-        chance = min(max(gap, 0.0), 1.0)
-        return gap, 1.0 - gap - self.caution * math.sqrt(chance * (1.0 - chance) / (trials + 1.0))
-
-    def _weight(self, similarity: float) -> float:
-        low, high = self.near
-        return min(max((similarity - low) / (high - low), 0.0), 1.0)
-
-    def _nearby(self, standing: Standing, evidence: Evidence, guide_id: str | None) -> tuple[float, float]:
-        """Weighted sum of a model's gaps seen nearby with this guide (or alone), and of the weights."""
-        sums: dict[str, tuple[float, float]] = {}
-        pair = (standing.model_id, evidence.reference_id)
-        for match in evidence.matches:
-            weight = self._weight(match.similarity)
-            if not weight:
-                break  # nearest first: the rest is no nearer
-            for tally in match.experience.tallies:
-                if (
-                    tally.guide_id == guide_id
-                    and (tally.weak_id, tally.strong_id) == pair
-                    and tally.at >= standing.since
-                ):
-                    gap, whose = comparable(tally, evidence.context, evidence.user)
-                    gaps, trials = sums.get(whose, (0.0, 0.0))
-                    counts = weight * tally.weight
-                    sums[whose] = gaps + counts * gap, trials + counts
-        gaps = trials = 0.0
-        for whose, (of_gaps, of_trials) in sums.items():
-            # What one user brought about, or was found in other contexts, counts as one trial at most.
-            share = 1.0 if whose == "" else min(1.0, 1.0 / of_trials)
-            gaps, trials = gaps + share * of_gaps, trials + share * of_trials
-        return gaps, trials
 
 
 def as_policy(value: Policy | str, *, quality: float = 0.95, audit_rate: float | None = None) -> Policy:
