@@ -23,7 +23,7 @@ Rows: TypeAlias = npt.NDArray[np.intp] | Sequence[int]
 Winner: TypeAlias = Literal["model_a", "model_b", "tie"]
 
 LEAST = 10  # rows
-_COLUMNS = ("texts", "scores", "samples", "groups", "costs", "replies", "vectors")
+_COLUMNS = ("texts", "scores", "samples", "groups", "costs", "replies", "guided", "vectors")
 WEAK_RATIO = 0.1  # of a strong call's cost, where nobody knows prices: what the ledger's learning budget takes it for
 
 
@@ -85,6 +85,25 @@ def _sampled(column: str, values: Any) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
+class Guided:
+    """What the same models did with a guide of each text's own group.
+
+    Args:
+        scores: Shape `(n, m)`; NaN where a model was not asked with one.
+        texts: What was said, shape `(n, m)`; None where nothing was kept.
+    """
+
+    scores: Array = field(repr=False, compare=False)
+    texts: npt.NDArray[Any] | None = field(default=None, repr=False, compare=False)
+
+    def take(self, rows: Rows, models: Sequence[int] | None = None) -> Guided:
+        """Those of some rows, in that order, and of some models."""
+        columns = slice(None) if models is None else list(models)
+        index = np.asarray(rows, np.intp)
+        return Guided(self.scores[index][:, columns], None if self.texts is None else self.texts[index][:, columns])
+
+
+@dataclass(frozen=True)
 class Outcomes:
     """The scores of `m` models on `n` texts, higher is better. The first model is the weak one, the last the strong.
 
@@ -99,6 +118,7 @@ class Outcomes:
         groups: What each text is about, for left-out groups and group priors.
         costs: USD of each answer, shape `(n, m)`; NaN where that is not known. None: those of `replies`.
         replies: The answers themselves, as far as they were kept.
+        guided: What the models did with guides, where that was recorded.
         vectors: Embeddings of the texts, shape `(n, dim)`, unit norm.
         embedder_id: What made `vectors`.
         name: Where they come from, for messages and model cards.
@@ -113,6 +133,7 @@ class Outcomes:
     groups: tuple[str, ...] | None = field(default=None, repr=False)
     costs: Array | None = field(default=None, repr=False, compare=False)
     replies: Replies | None = field(default=None, repr=False, compare=False)
+    guided: Guided | None = field(default=None, repr=False, compare=False)
     vectors: Vector | None = field(default=None, repr=False, compare=False)
     embedder_id: str = ""
     name: str = "outcomes"
@@ -136,6 +157,11 @@ class Outcomes:
                 raise TrainingDataError(
                     f"{self.name}: {column} has shape {np.shape(values)}, but there are {n} texts and {m} models."
                 )
+        if self.guided is not None and np.shape(self.guided.scores) != (n, m):
+            raise TrainingDataError(
+                f"{self.name}: guided scores have shape {np.shape(self.guided.scores)}, but there are {n} texts and "
+                f"{m} models."
+            )
         if self.replies is not None:
             self.replies.check(n, m, self.name)
             if self.costs is None and (usd := self.replies.usd) is not None:
@@ -252,6 +278,11 @@ class Outcomes:
         """The row of each text, the first one where it stands in several."""
         return {text: row for row, text in reversed(list(enumerate(self.texts)))}
 
+    @cached_property
+    def group_numbers(self) -> Mapping[str, int]:
+        """The number of each group, by name."""
+        return {group: at for at, group in enumerate(sorted(set(self.groups or ())))}
+
     # --- parts of them ----------------------------------------------------------------------------------------------
 
     def take(self, rows: Rows) -> Self:
@@ -261,7 +292,7 @@ class Outcomes:
         def of(values: Any) -> Any:
             if isinstance(values, np.ndarray):
                 return values[index]
-            if isinstance(values, Replies):
+            if isinstance(values, (Replies, Guided)):
                 return values.take(index)
             return None if values is None else tuple(values[row] for row in index)
 
@@ -283,6 +314,8 @@ class Outcomes:
             kept[column] = None if kept[column] is None else kept[column][:, columns]
         if self.replies is not None:
             kept["replies"] = self.replies.take(rows, columns)
+        if self.guided is not None:
+            kept["guided"] = self.guided.take(rows, columns)
         return Outcomes(**{**kept, "models": names})
 
     def pair(self, weak: str, strong: str) -> Outcomes:

@@ -207,3 +207,42 @@ def test_sheets_become_markdown_tables() -> None:
 def test_every_sheet_is_as_wide_as_its_columns() -> None:
     for sheet in sheets(summarise_static(static(WORLD, splits=1), samples=10)):
         assert all(len(row) == len(sheet.columns) for row in sheet.rows)
+
+
+@pytest.fixture
+def guided(tmp_path: Path) -> Path:
+    """The world with what the weak model did by guides; the strong model is left out."""
+    path = tmp_path / "guided.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["question", "kind", "small", "small_guided"])
+        rows.writerows(zip(WORLD.texts, WORLD.groups or (), WORLD.weak, 1.0 - WORLD.weak, strict=True))
+    return path
+
+
+GUIDED = ("--weak", "small", "--strong", "1", "--embedder", "hashing", "--shuffles", "1")
+
+
+def test_online_shows_each_floor_with_and_without_guides(guided: Path) -> None:
+    shown = run("online", guided, *GUIDED, "--group", "kind", "--quality", "0.7,0.9")
+
+    assert shown.count("without guides") == 2
+
+
+def test_online_says_what_guides_were_used_for(guided: Path) -> None:
+    asked = ("online", guided, *GUIDED, "--group", "kind", "--quality", "0.7")
+    facts = json.loads(run(*asked, "--json"))["guides"]
+
+    assert set(facts) >= {"written", "own", "other", "realised", "saved", "net_saved", "floor_kept"}
+    assert 0.0 <= facts["own"] <= 1.0
+    shown = run(*asked)
+    assert "written, by which" in shown
+    assert "without guides" in shown
+
+
+def test_guided_scores_without_groups_are_left_out_aloud(guided: Path) -> None:
+    result = CliRunner().invoke(eval_app, ["online", str(guided), *GUIDED, "--json"])
+
+    assert result.exit_code == 0
+    assert "Name its column by --group" in result.stderr
+    assert json.loads(result.stdout)["guides"] is None

@@ -59,6 +59,8 @@ def folder(tmp_path: Path) -> Path:
         asked = [f"{'What is the sum of' if n % 2 else 'Who wrote the ballad'} {name[0]} {n}?" for n in range(40)]
         rows = [f"{text},{n % 2},1,{'sums' if n % 2 else 'ballads'}" for n, text in enumerate(asked)]
         (folder / name).write_text("\n".join(["text,mixtral,gpt4,topic", *rows]), encoding="utf-8")
+    rows = [f"{text},{n % 2},1,1,{'sums' if n % 2 else 'ballads'}" for n, text in enumerate(asked)]
+    (folder / "guided.csv").write_text("\n".join(["text,mixtral,mixtral_guided,gpt4,topic", *rows]), encoding="utf-8")
     rows = [f"Question {n} of {'code' if n % 3 else 'life'}?,{n % 2},1,{int(n % 3 > 0)}" for n in range(40)]
     (folder / "models.csv").write_text("\n".join(["text,gpt-small,gpt-large,coder-7b", *rows]), encoding="utf-8")
     return folder

@@ -33,7 +33,9 @@ eval_app = typer.Typer(no_args_is_help=True, help="How good a router is: replays
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON Lines or Parquet, or a folder of RouteLLM's.")]
 Weak = Annotated[str, typer.Option(metavar="COLUMN", help="Scores of the weak model.")]
-Strong = Annotated[str, typer.Option(metavar="COLUMN", help="Scores of the strong model.")]
+Strong = Annotated[
+    str, typer.Option(metavar="COLUMN", help="Scores of the strong model, or a number that it always scores.")
+]
 Between = Annotated[
     list[str] | None,
     typer.Option("--model", metavar="COLUMN", help="Scores of a further model, between weak and strong. Repeatable."),
@@ -120,13 +122,14 @@ def online(
                 static_router, identity, table = prior(router, table, seed)
                 own = parts.within(identity)
             replayed = partial(evaluation.replay_online, table, shuffles=shuffles, seed=seed, progress=told)
-            ours = partial(replayed, static_router=static_router, checkpoint=own)
+            alone = partial(replayed, static_router=static_router, checkpoint=own)
+            ours = partial(alone, guides=True, checkpoint=own.within("guides")) if _has_guides(table) else alone
             results = [_named(ours(quality=floor), router) for floor in floors]
             cold = [{} if router is None else {_COLD: replayed(quality=floor, checkpoint=parts)} for floor in floors]
+            plain = [None if ours is alone else alone(quality=floor) for floor in floors]
             paper = ours(policy="paper", quality=floors[-1])  # it knows no floor
-        summaries = [
-            compare.summarise_online(result, paper, others=others) for result, others in zip(results, cold, strict=True)
-        ]
+        each = zip(results, cold, plain, strict=True)
+        summaries = [compare.summarise_online(one, paper, others=others, unguided=bare) for one, others, bare in each]
         _show(_one_or_all(summaries), as_json, out, results)
 
 
@@ -267,6 +270,13 @@ def _read(file: Path, models: tuple[str, ...], text: str | None, group: str | No
 def _priced(table: Outcomes, prices: Mapping[str, CallPrice], weak_ratio: float | None) -> Outcomes:
     table = evaluation.priced(table, prices) if weak_ratio is None else replace(table, costs=None)
     return table if weak_ratio is None else replace(table, weak_ratio=weak_ratio)
+
+
+def _has_guides(table: Outcomes) -> bool:
+    """Whether guides can be replayed; where only their groups are not known, that is said."""
+    if table.guided is not None and table.groups is None:
+        typer.echo("rar: guided scores are left out, for guides are of a group. Name its column by --group.", err=True)
+    return table.guided is not None and table.groups is not None
 
 
 @contextmanager

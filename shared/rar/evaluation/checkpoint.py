@@ -74,13 +74,17 @@ def digest(outcomes: Outcomes) -> str:
     """A hash of all that a replay of outcomes depends on."""
     replies = outcomes.replies or Replies()
     numbers = (outcomes.scores, outcomes.samples, outcomes.costs, outcomes.vectors, replies.tokens, replies.usd)
-    words = (
+    words: tuple[object, ...] = (
         outcomes.texts,
         outcomes.groups,
         None if replies.texts is None else replies.texts.tolist(),
         outcomes.models,
     )
     arrays = [b"" if values is None else np.ascontiguousarray(values).tobytes() for values in numbers]
+    if outcomes.guided is not None:
+        said = outcomes.guided.texts
+        arrays.append(outcomes.guided.scores.tobytes())
+        words = (*words, None if said is None else said.tolist())
     return _hash(*map(repr, (*words, outcomes.weak_ratio, outcomes.embedder_id)), *arrays)
 
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from rar.evaluation import metrics
 from rar.evaluation.metrics import Calibration, Interval, bootstrap
+from rar.evaluation.points import Guides, Window, complement, floor_kept, points_of
 from rar.evaluation.rivals import Rival, cost_of, on_grid, rivals_of, sent_at
 from rar.evaluation.runs import OURS, Online, OwnRows, Run, Split, Stages, Static
 from rar.linear import Array
 from rar.outcomes import Outcomes, exchanged
 from rar.values import STRONG
 
-KEPT_WITHIN = 0.005  # of the floor: what chance may take from a second half
 PAPER = 'policy="paper"'
 
 
@@ -61,30 +61,6 @@ def _dearer(weak: float, strong: float) -> str | None:
     return f"A call of the weak model costs more ({weak:.3g}) than one of the strong model ({strong:.3g})."
 
 
-@dataclass(frozen=True)
-class Window:
-    """A part of a stream, from question `first` to `last` of a shuffle, each from 1.
-
-    Args:
-        quality: With an interval that holds for all windows of all shuffles together.
-        kept: Whether the floor lies within the interval, or below it.
-    """
-
-    shuffle: int
-    first: int
-    last: int
-    quality: Interval
-    kept: bool
-
-    @classmethod
-    def worst(cls, result: Online) -> Window:
-        """The window whose interval ends lowest."""
-        length = metrics.window_of(len(result.table))
-        values = np.array([run.scores for run in result.runs]), np.array([run.table.strong for run in result.runs])
-        run, end, quality = metrics.worst_window(*values, length)
-        return cls(run + 1, end - length + 1, end, quality, quality.high >= result.quality)
-
-
 # --- online ---------------------------------------------------------------------------------------------------------
 
 
@@ -116,6 +92,7 @@ class OnlineSummary:
     ece: float
     rivals: tuple[Rival, ...]
     own_rows: OwnRows | None  # of the static router that it started from
+    guides: Guides | None  # where they were replayed
     calibration: Calibration = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -123,7 +100,12 @@ class OnlineSummary:
 
 
 def summarise_online(
-    result: Online, paper: Online | None = None, *, others: Mapping[str, Online] | None = None, samples: int = 1_000
+    result: Online,
+    paper: Online | None = None,
+    *,
+    others: Mapping[str, Online] | None = None,
+    unguided: Online | None = None,
+    samples: int = 1_000,
 ) -> OnlineSummary:
     """Compare what `online` found with the baselines.
 
@@ -131,33 +113,32 @@ def summarise_online(
         result: Ours.
         paper: The same with `policy="paper"`, if it was run.
         others: Further runs of the same questions, by the name under which they are printed.
+        unguided: The same without guides, where `result` is with them.
         samples: Resamples of each interval.
     """
     table, runs = result.table, result.runs
-    n, strong = len(table), table.strong
+    strong = table.strong
     costs = result.mean_of([run.costs for run in runs])
-    always = table.call_costs[:, -1]
-    cost = bootstrap(metrics.ratio(costs, always), n, samples=samples)
+    realised, saved, cost = points_of(result, samples)
     ours = result.scores
     known = _calibration(runs)
     window = Window.worst(result)
-    halves_kept = bool(result.second_half.min() >= result.quality - KEPT_WITHIN)
     purposes, reasons = _counts(runs)
     return OnlineSummary(
         facts=Facts.of(table),
         floor=result.quality,
-        realised=bootstrap(metrics.ratio(ours, strong), n, samples=samples),
-        saved=bootstrap(metrics.ratio(1.0 - result.strong_calls, np.ones(n)), n, samples=samples),
+        realised=realised,
+        saved=saved,
         net_cost=cost,
-        net_saved=Interval(1.0 - cost.value, 1.0 - cost.high, 1.0 - cost.low),
+        net_saved=complement(cost),
         spent=float(costs.sum()),
-        always_strong=float(always.sum()),
+        always_strong=float(table.call_costs[:, -1].sum()),
         realised_by_shuffle=tuple(result.realised.tolist()),
         second_half_by_shuffle=tuple(result.second_half.tolist()),
         saved_by_shuffle=tuple(result.saved.tolist()),
         worst_half=_worst_half(result),
         worst_window=window,
-        floor_kept=halves_kept and window.kept,
+        floor_kept=floor_kept(result, window),
         calls=purposes,
         reasons=reasons,
         pgr=float(metrics.pgr(ours.mean(), table.weak.mean(), strong.mean())),
@@ -168,6 +149,7 @@ def summarise_online(
         ece=known.ece,
         rivals=tuple(rivals_of(result, {**({} if paper is None else {PAPER: paper}), **(others or {})}, samples)),
         own_rows=result.own_rows,
+        guides=None if unguided is None else Guides.of(result, unguided, samples),
         calibration=known,
     )
 
@@ -191,7 +173,7 @@ def _counts(runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def _calibration(runs: Sequence[Run]) -> Calibration:
-    good = [run.table.weak >= run.table.strong for run in runs]
+    good = [np.where(run.with_guide, run.good, run.table.weak >= run.table.strong) for run in runs]
     return metrics.calibration(
         np.concatenate([run.confidence for run in runs]), np.concatenate(good).astype(np.float64)
     )

@@ -21,15 +21,18 @@ from rar.errors import EvaluationDataError
 from rar.evaluation.files import Row, is_memory, records
 from rar.evaluation.past import read_memory
 from rar.evaluation.table import Table
-from rar.outcomes import Outcomes, Replies
+from rar.outcomes import Guided, Outcomes, Replies
 
 TEXT_COLUMNS = ("text", "question", "prompt")  # tried in this order where no text column is named
 _ENDINGS = {
     "cost": ("_cost", "|total_cost"),
     "answers": ("_response", "_answer", "|model_response"),
+    "guided": ("_guided_correct", "_guided_score", "_guided"),
+    "guided_answers": ("_guided_response", "_guided_answer"),
     "input_tokens": ("_input_tokens", "_prompt_tokens"),
     "output_tokens": ("_output_tokens", "_completion_tokens"),
 }
+_GUIDED = ("guided", "guided_answers")
 _TOKENS = [f"{role}_{way}_tokens" for role in ("weak", "strong") for way in ("input", "output")]
 _TRUTH = {"true": 1.0, "false": 0.0}
 _BATTLE = ("model_a", "model_b", "winner")
@@ -51,12 +54,14 @@ def read_table(
 
     Other columns are named like the model's, with an ending. Costs have `_cost` or `|total_cost`, answers `_response`,
     `_answer` or `|model_response`. Tokens have `_input_tokens` (`_prompt_tokens`) and `_output_tokens`
-    (`_completion_tokens`). A `_correct` or `_score` at the end of the model's own column is no part of its name.
+    (`_completion_tokens`). What a model did with a guide has `_guided` (`_guided_correct`, `_guided_score`), and
+    `_guided_response` or `_guided_answer`. A `_correct` or `_score` at the end of the model's own column is no part of
+    its name.
 
     Args:
         path: A file (`.csv`, `.jsonl`, `.parquet`, each also with `.gz`), or a folder of RouteLLM's evaluations.
         weak: Column of the weak model's scores.
-        strong: Column of the strong model's.
+        strong: Column of the strong model's; or a number, which it then scores on every row.
         text: A column, several (`"question,A,B"`: a line each, one-letter columns as options), or a template with
             columns in braces (`"{question}\nA. {A}"`). None: `text`, `question` or `prompt`.
         group: Column of the group.
@@ -67,10 +72,11 @@ def read_table(
     """
     file = Path(path)
     builder = _Pair(str(path), {"weak": weak, "strong": strong}, text, group)
+    constant = math.isfinite(_finite(strong))
     for line, row in records(file):
         if limit is not None and len(builder.texts) >= limit:
             break
-        builder.add(line, row)
+        builder.add(line, {strong: strong, **row} if constant else row)
     return builder.table(file.name)
 
 
@@ -88,6 +94,8 @@ def read_outcomes(
     Without `models`, the columns tell: `model_a`, `model_b` and `winner` (`model_a`, `model_b`, `tie`; Arena's
     `tie (bothbad)` is a tie) are battles, `win_probability` is the chance that the strong model's answer wins. Costs
     are found as by `read_table`, and kept where all models have them.
+
+    Guided outcomes are kept where they are, as by `read_table`.
 
     Args:
         path: A file or folder as for `read_table`, or a memory file, whose texts and models are its own.
@@ -170,7 +178,22 @@ class _Builder:
 
     def _read(self, name: str) -> Callable[[int, Row, str], Any]:
         """How the values of a column are read, by what it is for."""
+        if name.endswith("_guided"):
+            return self._guided_score
         return self._text if name in _AS_TEXT or name.endswith("answers") else self._number
+
+    def _guided_score(self, line: int, row: Row, column: str) -> float:
+        """A score with a guide; NaN where none was recorded."""
+        return math.nan if row.get(column) in (None, "") else self._number(line, row, column)
+
+    def _guided(self) -> Guided | None:
+        """What models did with guides, as far as there are columns of it."""
+        if not any(name.endswith("_guided") for name in self.values):
+            return None
+        nothing = [None] * len(self.texts)
+        scores, said = ([self.values.get(f"{role}_{kind}", nothing) for role in self.models] for kind in _GUIDED)
+        kept = any(values is not nothing for values in said)
+        return Guided(np.array(scores, np.float64).T, np.array(said, object).T if kept else None)
 
     def _prepared(self, line: int, row: Row) -> Callable[[int, Row], str]:
         """Learn the columns from the first row."""
@@ -233,7 +256,7 @@ class _Builder:
 class _Pair(_Builder):
     """Scores of a weak and a strong model, at least 0."""
 
-    alone = ("cost",)  # the other model may be given a price
+    alone = ("cost", *_GUIDED)  # the other model may be given a price
 
     def table(self, name: str) -> Table:
         if not self.texts:
@@ -242,6 +265,7 @@ class _Pair(_Builder):
         made: dict[str, Any] = {
             key: np.array(values) if isinstance(values[0], float) else tuple(values)
             for key, values in self.values.items()
+            if not key.endswith(_GUIDED)
         }
         tokens = [made.pop(column, None) for column in _TOKENS]
         if all(counts is not None for counts in tokens):
@@ -252,7 +276,8 @@ class _Pair(_Builder):
         if not any(made["strong"]):
             found = "the strong model never scored above 0, so no share of its quality can be kept"
             raise EvaluationDataError(self.where, found, column=strong)
-        return Table.of_scores(tuple(self.texts), weak_id=weak, strong_id=strong, name=name, **made)
+        made["strong_id"] = strong if math.isnan(_finite(strong)) else f"always {strong}"
+        return Table.of_scores(tuple(self.texts), weak_id=weak, name=name, guided=self._guided(), **made)
 
 
 # --- any number of models -------------------------------------------------------------------------------------------
@@ -278,7 +303,8 @@ def _builder(
 class _Scores(_Builder):
     """Scores of two or more models: finite numbers or lists of samples, empty where a model of many was not asked."""
 
-    kinds: tuple[str, ...] = ("cost",)
+    kinds: tuple[str, ...] = ("cost", *_GUIDED)
+    alone = _GUIDED
 
     def __init__(self, where: str, models: Sequence[str], text: str | None, group: str | None) -> None:
         super().__init__(where, {str(at): model for at, model in enumerate(models)}, text, group)
@@ -301,6 +327,7 @@ class _Scores(_Builder):
             groups=self._groups(),
             costs=np.array(costs).T if costs else None,
             replies=self._replies(),
+            guided=self._guided(),
             name=name,
         )
 
@@ -316,9 +343,9 @@ class _Scores(_Builder):
     def _read(self, name: str) -> Callable[[int, Row, str], Any]:
         if name in self.models:
             return self._score
-        if name.endswith("_answers"):
-            return self._answer
-        return super()._read(name) if name == "groups" else self._amount
+        if name.endswith(_GUIDED) or name == "groups":
+            return super()._read(name)
+        return self._answer if name.endswith("_answers") else self._amount
 
     def _score(self, line: int, row: Row, column: str) -> tuple[float, ...]:
         """The samples of one score, or itself; empty: not asked."""

@@ -9,8 +9,9 @@ models that were called.
 Arguments that replays share:
 
 - `table`: the questions, with the outcomes of all models. `embedder` is that of a table without vectors.
-- `quality` and `policy` are the router's, and so are all further options. Guides are off unless given: recorded data
-  has no guided answers. `judge` is `RecordedJudge`, and `prices` are the recorded ones, unless given.
+- `quality` and `policy` are the router's, and so are all further options. Guides are off unless `guides=True` is given,
+  for which the outcomes need guided scores and groups. `judge` is `RecordedJudge`, and `prices` are the recorded ones,
+  unless given.
 - `seed`: of shuffles, splits and routers, which draw their audits by it.
 - `progress`: told how far the replay is.
 - `checkpoint`: keeps finished parts. It knows the arguments above; its `inputs` must tell further options apart.
@@ -34,7 +35,7 @@ from rar.evaluation.baselines import RouterScorer, Scorer, baselines, paper_rule
 from rar.evaluation.checkpoint import Checkpoint, digest
 from rar.evaluation.embeddings import KnownVectors, Progress, embedded
 from rar.evaluation.prices import engine_prices
-from rar.evaluation.recorded import RecordedJudge, RecordedModel, recorded_models
+from rar.evaluation.recorded import RecordedJudge, RecordedModel, guidance, recorded_models
 from rar.evaluation.runs import OURS, Arrays, Online, Rows, Run, Split, Stages, Static, own_rows_of
 from rar.learning.policy import Policy
 from rar.linear import Array
@@ -287,6 +288,10 @@ class _AlwaysStrong:
 @contextmanager
 def _router(table: Outcomes, models: Mapping[str, Model], **options: Any) -> Iterator[Router]:
     """A router whose every warning is an error: what it survives while serving would make a replay measure nothing."""
+    if options.get("guides") and table.guided is not None and table.groups is None:
+        raise ConfigurationError(
+            "A recorded guide is for the questions of one group, but these have none. Name a column: group=."
+        )
     clock = count(0.0, 0.1)  # so much time passes between any two looks at it
     defaults: dict[str, Any] = {
         "memory": ":memory:",
@@ -335,6 +340,7 @@ def _pass(
     for model in models.values():
         model.calls = {}
     decisions: list[Decision] = []
+    guided: list[str] = []
     for at, row in enumerate(order.tolist()):
         if changes is not None and at in changes:
             changes[at](router)
@@ -343,6 +349,7 @@ def _pass(
         reply = choice.reply if isinstance(choice, Answer) else models[decision.model].call(decision.call)
         router.learn(decision, reply)
         decisions.append(decision)
+        guided.append(guidance(table, row, table.roles.index(decision.model), decision.guide))
         if progress is not None and (len(decisions) % 50 == 0 or len(decisions) == len(order)):
             progress(what, len(decisions), len(order))
     confidence = [decision.choice.confidence for decision in decisions]
@@ -353,6 +360,7 @@ def _pass(
         {(role, purpose): counts[order] for role, model in models.items() for purpose, counts in model.calls.items()},
         np.array([np.nan if chance is None else chance for chance in confidence], np.float64),
         tuple(decision.choice.reason for decision in decisions),
+        np.array(guided, np.str_),
     )
 
 

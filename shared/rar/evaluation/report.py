@@ -14,7 +14,6 @@ import numpy as np
 from rar.errors import ConfigurationError
 from rar.evaluation import plots
 from rar.evaluation.compare import (
-    KEPT_WITHIN,
     PAPER,
     Facts,
     FloorsSummary,
@@ -24,6 +23,7 @@ from rar.evaluation.compare import (
     StaticSummary,
 )
 from rar.evaluation.metrics import Interval
+from rar.evaluation.points import KEPT_WITHIN, Guides
 from rar.evaluation.rivals import Rival
 from rar.evaluation.runs import OURS, Online, OwnRows
 from rar.routers.saving import check_folder
@@ -177,6 +177,7 @@ def _ours(summary: OnlineSummary) -> Sheet:
         ("floor", _kept(summary)),
         ("strong calls saved", f"{_interval(summary.saved)}, {_spread(summary.saved_by_shuffle)}"),
         ("net saving", f"{_interval(summary.net_saved)}, {spent}"),
+        *_with_guides(summary),
         ("calls a question", ", ".join(f"{name} {count:.3f}" for name, count in summary.calls.items())),
         ("decided by", ", ".join(f"{name} {share:.1%}" for name, share in summary.reasons.items())),
         ("PGR", f"{summary.pgr:.3f}"),
@@ -197,6 +198,20 @@ def _ours(summary: OnlineSummary) -> Sheet:
     return Sheet(title, ("", "value"), rows, (*own_notes([summary.own_rows]), note))
 
 
+def _with_guides(summary: OnlineSummary) -> tuple[tuple[str, str], ...]:
+    """Rows on guides, and on the same replay without them."""
+    guides = summary.guides
+    if guides is None:
+        return ()
+    used = f"{guides.written:.0f} written, by which {_share(guides.own)} were answered"
+    quality, saved = f"quality {_interval(guides.realised)}", f"strong calls saved {_interval(guides.saved)}"
+    kept = "kept" if guides.floor_kept else "NOT kept"
+    return (
+        ("guides", f"{used}; {_share(guides.other)} by those of other groups"),
+        ("without guides", f"{quality}, {saved}, net saving {_interval(guides.net_saved)}, floor {kept}"),
+    )
+
+
 def _kept(summary: OnlineSummary) -> str:
     if summary.floor_kept:
         return "kept"
@@ -214,20 +229,25 @@ def _window(summary: OnlineSummary) -> str:
 
 def _floors(summary: FloorsSummary) -> Sheet:
     columns = ("asked for", "reached", "worst window", "floor", "strong calls saved", "net saving")
-    rows = tuple(
-        (
-            _share(floor.floor),
-            _interval(floor.realised),
-            _share(floor.worst_window.quality.value),
-            "kept" if floor.floor_kept else "NOT kept",
-            _share(floor.saved.value),
-            _interval(floor.net_saved),
-        )
-        for floor in summary.floors
-    )
+    rows = []
+    for floor in summary.floors:
+        rows.append(_floor(_share(floor.floor), floor))
+        if floor.guides is not None:
+            rows.append(_floor("  without guides", floor.guides))
     note = "Quality is a share of the strong model's. Net saving is after all learning, weak calls paid."
     own = own_notes([summary.floors[0].own_rows])
-    return Sheet("What each floor costs", columns, rows, (*own, note))
+    return Sheet("What each floor costs", columns, tuple(rows), (*own, note))
+
+
+def _floor(name: str, found: OnlineSummary | Guides) -> tuple[str, ...]:
+    return (
+        name,
+        _interval(found.realised),
+        _share(found.worst_window.quality.value),
+        "kept" if found.floor_kept else "NOT kept",
+        _share(found.saved.value),
+        _interval(found.net_saved),
+    )
 
 
 def own_notes(routers: Sequence[OwnRows | None]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from rar.words import AUDIT
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 Counts: TypeAlias = npt.NDArray[np.int64]
 Rows: TypeAlias = npt.NDArray[np.intp]
+Guidance: TypeAlias = Literal["none", "own", "other"]  # by no guide, one of the question's group, of another group
 
 OURS = "RAR"
 
@@ -33,6 +34,7 @@ class Run:
         calls: How often a role was called for a purpose, for example `calls["strong", "audit"]`.
         confidence: What the router held the chance to be that the weak model is good enough; NaN where it held none.
         reasons: Why it decided so.
+        guided: The `Guidance` of each answer that was served; None: no guide was used.
     """
 
     table: Outcomes
@@ -41,6 +43,7 @@ class Run:
     calls: Mapping[tuple[str, str], Counts] = field(repr=False)
     confidence: Array = field(repr=False)
     reasons: tuple[str, ...] = field(repr=False)
+    guided: npt.NDArray[np.str_] | None = field(default=None, repr=False)
 
     @property
     def strong(self) -> npt.NDArray[np.bool_]:
@@ -53,7 +56,25 @@ class Run:
         """The scores of what was served."""
         columns = [self.table.roles.index(role) for role in self.served.tolist()]
         scores: Array = self.table.scores[np.arange(len(self.table)), columns]
+        for row in np.flatnonzero(self.with_guide).tolist():
+            scores[row] = guided_score(self.table, row, columns[row], str(self.guidance[row]))
         return scores
+
+    @property
+    def guidance(self) -> npt.NDArray[np.str_]:
+        """The `Guidance` of each answer that was served."""
+        return np.full(len(self.table), "none") if self.guided is None else self.guided
+
+    @property
+    def with_guide(self) -> npt.NDArray[np.bool_]:
+        """Whether an answer was served that a guide had changed."""
+        guided: npt.NDArray[np.bool_] = self.guidance != "none"
+        return guided
+
+    @property
+    def guides_written(self) -> int:
+        """Guides that the strong model was asked to write."""
+        return int(np.sum(self.calls.get((STRONG, "guide"), 0)))
 
     @property
     def good(self) -> npt.NDArray[np.bool_]:
@@ -118,7 +139,8 @@ class Run:
         calls = {name: counts[places] for name, counts in self.calls.items()}
         reasons = tuple(self.reasons[place] for place in places)
         kept = (self.rows[places], self.served[places], calls, self.confidence[places], reasons)
-        return Run(self.table.take(places), *kept)
+        guided = None if self.guided is None else self.guided[places]
+        return Run(self.table.take(places), *kept, guided)
 
     # --- on disk ---
 
@@ -126,15 +148,22 @@ class Run:
         """The run without its table."""
         counts = {f"{role} {purpose}": found for (role, purpose), found in self.calls.items()}
         facts = {"rows": self.rows, "served": self.served, "confidence": self.confidence}
-        return {**facts, "reasons": np.array(self.reasons, np.str_), **counts}
+        return {**facts, "reasons": np.array(self.reasons, np.str_), "guided": self.guidance, **counts}
 
     @classmethod
     def of_arrays(cls, table: Outcomes, arrays: Arrays) -> Run:
         """The run of which `arrays` came, on the same table."""
-        named = ("rows", "served", "confidence", "reasons")
+        named = ("rows", "served", "confidence", "reasons", "guided")
         calls = {(*name.split(" "),): counts for name, counts in arrays.items() if name not in named}
-        rows, served, confidence, reasons = (arrays[name] for name in named)
-        return cls(table.take(rows), rows, served, calls, confidence, tuple(reasons.tolist()))  # type: ignore[arg-type]
+        rows, served, confidence, reasons, guided = (arrays[name] for name in named)
+        found = (table.take(rows), rows, served, calls, confidence, tuple(reasons.tolist()), guided)
+        return cls(*found)  # type: ignore[arg-type]
+
+
+def guided_score(outcomes: Outcomes, row: int, model: int, guidance: str) -> float:
+    """What a model scored by a guide, if that was recorded: another group's guide makes it wrong."""
+    assert outcomes.guided is not None  # else no answer is guided
+    return float(outcomes.guided.scores[row, model]) if guidance == "own" else 0.0
 
 
 @dataclass(frozen=True)
