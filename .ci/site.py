@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Any
 
-_OUTSIDE = re.compile(r"\]\(\.\./([^)\s]+)\)")
+_UPWARDS = re.compile(r"\]\((\.\./[^)\s]+)\)")
 
 
-def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
-    return _OUTSIDE.sub(rf"]({config.repo_url}/blob/main/\1)", markdown)
+def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
+    folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
+
+    def link(found: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(folder, found[1]))
+        return found[0] if target.startswith("docs/") else f"]({config.repo_url}/blob/main/{target})"
+
+    return _UPWARDS.sub(link, markdown)

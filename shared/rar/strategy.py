@@ -2,7 +2,7 @@
 
 A strategy is a frozen dataclass with `steps(request)`: a generator that yields batches of calls whose replies it must
 *read*, and returns what it decides. It does no I/O, keeps no state between requests, and holds no lock, timeout or
-context variable across a `yield`. `drive` and `adrive` run it; `docs/strategies.md` shows one call from end to end.
+context variable across a `yield`. `drive` and `adrive` run it; `docs/strategies/writing.md` shows one call end to end.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def installs() -> list[tuple[str, str]]:
             words = [
                 word for word in shlex.split(line) if not word.startswith("-") and word not in ("pip", "dev", "test")
             ]
-            found += [(path.name, word) for word in words]
+            found += [(path.relative_to(ROOT).as_posix(), word) for word in words]
     return found
 
 
@@ -164,7 +164,7 @@ def test_what_a_page_imports_it_installs(name: str) -> None:
             re.MULTILINE,
         )
     )
-    given = {requirement for where, requirement in installs() if where == Path(name).name}
+    given = {requirement for where, requirement in installs() if where == name}
     extras = {extra for one in given for extra in one.partition("[")[2].rstrip("]").split(",")}
     needs = {"langchain_core": "langchain", "langchain_rar": "langchain", "langchain": "agents"}
     for module in imported:

@@ -41,7 +41,7 @@ def test_every_page_is_in_the_navigation_once_and_every_entry_exists() -> None:
 
 
 def test_the_first_page_names_every_other() -> None:
-    linked = set(re.findall(r"\]\((\w+\.md)", (DOCS / "index.md").read_text(encoding="utf-8")))
+    linked = set(re.findall(r"\]\(([\w/]+\.md)", (DOCS / "index.md").read_text(encoding="utf-8")))
 
     assert linked == set(entries(SITE["nav"])) - {"index.md"}
 

@@ -1,0 +1,202 @@
+"""What every strategy keeps to, through both frameworks: `STRATEGIES` has a line for each, the tests do the rest.
+
+A line makes a strategy over the models `"weak"`, `"coder"` and `"strong"`, which are `small`, `code` and `large` on the
+fake server. They answer alike: an echo, a call of the tool that is named, or the fields of a schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import cache
+from typing import Any, TypeAlias
+
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.tools import FunctionTool
+from llama_index.llms.openai_like import OpenAILike
+from pydantic import BaseModel, ConfigDict
+
+from langchain_rar import RouterChatModel
+from llama_index_rar import RouterLLM
+from rar.strategies import RAR, BestOf, Cascade, Threshold
+from rar.strategy import Strategy
+from tests.core.topics import ranking
+
+STRATEGIES: dict[str, Callable[[], Strategy]] = {
+    "RAR": RAR,
+    "Threshold": lambda: Threshold(lambda text: 0.0),
+    "BestOf": lambda: BestOf(["weak", "coder", "strong"], ranking("weak", "coder", "strong")),
+    "Cascade": lambda: Cascade(lambda request, draft: True, ["weak", "coder", "strong"]),
+    "Cascade, nothing accepted": lambda: Cascade(lambda request, draft: False, ["weak", "coder", "strong"]),
+}
+
+NAMES = ("small", "code", "large")
+ASKED = "multiply 6 by 7"
+Router: TypeAlias = RouterChatModel | RouterLLM
+Ask: TypeAlias = Callable[[Any], Awaitable[Any]]
+
+
+class Product(BaseModel):
+    """The result of a multiplication."""
+
+    model_config = ConfigDict(title="product")  # which the prompt below asks for by name
+
+    result: int
+
+
+def multiply(a: int, b: int) -> int:
+    """Multiply two numbers."""
+    return a * b
+
+
+@cache
+def _chat_models(url: str) -> list[ChatOpenAI]:
+    usual: Any = {"base_url": url, "api_key": "sk-none", "stream_usage": True, "max_retries": 0}
+    return [ChatOpenAI(model=name, **usual) for name in NAMES]
+
+
+@cache
+def _llms(url: str) -> list[OpenAILike]:
+    usual: Any = {"api_base": url, "api_key": "sk-none", "max_retries": 0, "context_window": 8_000}
+    return [OpenAILike(model=name, is_chat_model=True, is_function_calling_model=True, **usual) for name in NAMES]
+
+
+def langchain(url: str, strategy: Strategy, observer: Any) -> RouterChatModel:
+    weak, coder, strong = _chat_models(url)
+    return RouterChatModel(weak, strong, models={"coder": coder}, memory=None, strategy=strategy, observers=[observer])
+
+
+def llama_index(url: str, strategy: Strategy, observer: Any) -> RouterLLM:
+    weak, coder, strong = _llms(url)
+    return RouterLLM(weak, strong, models={"coder": coder}, memory=None, strategy=strategy, observers=[observer])
+
+
+# --- how each framework is asked: what comes back is a text, the names of called tools, or an object ------------------
+
+
+def _said(message: Any) -> Any:
+    return [call["name"] for call in message.tool_calls] or message.text
+
+
+def _joined(chunks: Sequence[Any]) -> Any:
+    first, *rest = chunks
+    return _said(first + rest)
+
+
+async def _read(chunks: AsyncIterator[Any]) -> list[Any]:
+    return [chunk async for chunk in chunks]
+
+
+async def _invoke(model: Any) -> Any:
+    return model.invoke(ASKED)
+
+
+async def _stream(model: Any) -> Any:
+    return list(model.stream(ASKED))
+
+
+async def _ainvoke(model: Any) -> Any:
+    return await model.ainvoke(ASKED)
+
+
+async def _astream(model: Any) -> Any:
+    return await _read(model.astream(ASKED))
+
+
+_PREPARED: dict[str, Callable[[Any], Any]] = {
+    "plain": lambda model: model,
+    "tools": lambda model: model.bind_tools([tool(multiply)]),
+    "schema": lambda model: model.with_structured_output(Product, method="json_schema"),
+}
+
+
+def _of_langchain(form: str, ask: Ask) -> Ask:
+    async def asked(model: Any) -> Any:
+        found = await ask(_PREPARED[form](model))
+        if form == "schema":
+            return found[-1] if isinstance(found, list) else found
+        return _joined(found) if isinstance(found, list) else _said(found)
+
+    return asked
+
+
+_TOOL = FunctionTool.from_defaults(fn=multiply)
+_PROMPT: Any = PromptTemplate("multiply {a} by 7, what is the product?")
+
+
+async def _complete(llm: Any) -> Any:
+    return llm.complete(ASKED).text
+
+
+async def _acomplete(llm: Any) -> Any:
+    return (await llm.acomplete(ASKED)).text
+
+
+async def _stream_complete(llm: Any) -> Any:
+    return _last(llm.stream_complete(ASKED)).text
+
+
+async def _astream_complete(llm: Any) -> Any:
+    return (await _read(await llm.astream_complete(ASKED)))[-1].text
+
+
+def _last(chunks: Iterator[Any]) -> Any:
+    return list(chunks)[-1]
+
+
+def _called(llm: Any, response: Any) -> list[str]:
+    return [call.tool_name for call in llm.get_tool_calls_from_response(response)]
+
+
+async def _tools(llm: Any) -> Any:
+    return _called(llm, llm.chat_with_tools([_TOOL], user_msg=ASKED))
+
+
+async def _atools(llm: Any) -> Any:
+    return _called(llm, await llm.achat_with_tools([_TOOL], user_msg=ASKED))
+
+
+async def _stream_tools(llm: Any) -> Any:
+    return _called(llm, _last(llm.stream_chat_with_tools([_TOOL], user_msg=ASKED)))
+
+
+async def _astream_tools(llm: Any) -> Any:
+    return _called(llm, (await _read(await llm.astream_chat_with_tools([_TOOL], user_msg=ASKED)))[-1])
+
+
+async def _schema(llm: Any) -> Any:
+    return llm.structured_predict(Product, _PROMPT, a=6)
+
+
+async def _aschema(llm: Any) -> Any:
+    return await llm.astructured_predict(Product, _PROMPT, a=6)
+
+
+async def _stream_schema(llm: Any) -> Any:
+    return _last(llm.stream_structured_predict(Product, _PROMPT, a=6))
+
+
+async def _astream_schema(llm: Any) -> Any:
+    return (await _read(await llm.astream_structured_predict(Product, _PROMPT, a=6)))[-1]
+
+
+Make: TypeAlias = Callable[[str, Strategy, Any], Router]
+_MODES = ("sync", "async", "stream", "astream")
+_LLAMA_INDEX: dict[str, Sequence[Ask]] = {
+    "plain": (_complete, _acomplete, _stream_complete, _astream_complete),
+    "tools": (_tools, _atools, _stream_tools, _astream_tools),
+    "schema": (_schema, _aschema, _stream_schema, _astream_schema),
+}
+WAYS: dict[str, tuple[str, Make, Ask]] = {
+    **{
+        f"langchain {form} {mode}": (form, langchain, _of_langchain(form, ask))
+        for form in _PREPARED
+        for mode, ask in zip(_MODES, (_invoke, _ainvoke, _stream, _astream), strict=True)
+    },
+    **{
+        f"llama_index {form} {mode}": (form, llama_index, ask)
+        for form, asks in _LLAMA_INDEX.items()
+        for mode, ask in zip(_MODES, asks, strict=True)
+    },
+}
