@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import os
+import platform
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
+import rar
 from rar.evaluation import Table, read_table, shuffle
 
 
@@ -23,6 +28,17 @@ def rows(name: str) -> list[dict[str, str]]:
     """The rows of a gzipped CSV file."""
     with gzip.open(folder() / name, "rt", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def records(name: str) -> list[dict[str, Any]]:
+    """The rows of a gzipped file with one JSON object a line."""
+    with gzip.open(folder() / name, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def versions() -> str:
+    """What figures were made with, for the head of a result file."""
+    return f"rar-llm {rar.__version__}, Python {platform.python_version()}, {datetime.now(timezone.utc):%Y-%m-%d}"
 
 
 def mmlu(questions: int | None = None) -> Table:

@@ -52,7 +52,7 @@ class Drafts:
         Raises:
             BudgetExceededError: A limit forbids that any model answers.
         """
-        accepted = choice.reply if isinstance(choice, Answer) else None
+        accepted = (choice.draft or choice.reply) if isinstance(choice, Answer) else None
         for made, outcome in self._made:
             served = accepted is not None and outcome is accepted
             purpose: Purpose = "serve" if served else "draft" if made.purpose == "serve" else made.purpose

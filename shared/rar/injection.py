@@ -36,7 +36,7 @@ def messages_of(call: Call) -> tuple[Message, ...]:
         return messages
     if last is None:
         return (*messages, Message("user", render(call.guide)))
-    extended = replace(messages[last], suffix=f"\n\n{render(call.guide)}")
+    extended = replace(messages[last], suffix=f"{messages[last].suffix}\n\n{render(call.guide)}")
     return (*messages[:last], extended, *messages[last + 1 :])
 
 

@@ -221,6 +221,11 @@ def with_work(form: str, work: str) -> str:
     return work if form == "answer" else f"{work}/{form}"
 
 
+def has_form(task: str) -> bool:
+    """Whether a task has tools to call, or a schema that its result must have."""
+    return any(part.startswith(("tools:", "schema:")) for part in task.split("/"))
+
+
 def is_long(task: str) -> bool:
     """Whether a task is that of questions longer than the embedder reads."""
     return task == LONG or task.endswith(f"/{LONG}")

@@ -60,7 +60,7 @@ def slim(decision: Decision) -> Decision:
     """The decision with what is kept of it, or learned from a word on it."""
     choice = decision.choice
     if isinstance(choice, Answer):
-        choice = replace(choice, reply=replace(choice.reply, text="", tool_calls=(), native=None))
+        choice = replace(choice, reply=replace(choice.reply, text="", tool_calls=(), native=None), draft=None)
     # An error holds the frames that it came through, and all that is in them.
     failed = tuple(Failure(failure.model, RuntimeError(type(failure.error).__name__)) for failure in decision.failed)
     request = replace(decision.request, messages=(), options={})

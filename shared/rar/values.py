@@ -291,11 +291,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A strategy's decision to give a reply that it already has."""
+    """A strategy's decision to give a reply that it already has.
+
+    Args:
+        draft: The reply of a model that `reply` was made from, where it is not given as it is.
+    """
 
     reply: Reply
     reason: str = ""
     confidence: float | None = None
+    draft: Reply | None = field(default=None, repr=False)
 
 
 Choice: TypeAlias = Route | Answer

@@ -15,6 +15,7 @@ Reason: TypeAlias = Literal[
     "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "likely_weak", "likely_guided",
     "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
     "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
+    "majority", "split_vote", "no_votes", "step_by_step", "drafts_failed",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -39,6 +40,11 @@ REASONS: Mapping[Reason, str] = {
     "function": "The strategy's function chose the {model} model",
     "draft_accepted": "A draft of the {model} model was accepted",
     "drafts_rejected": "No draft was accepted, so the {model} model answers",
+    "majority": "Most drafts of the {model} model say the same",
+    "split_vote": "The drafts are of too many minds, so the {model} model answers",
+    "no_votes": "No draft says anything that can be compared, so the {model} model answers",
+    "step_by_step": "The {model} model was asked to work it out step by step",
+    "drafts_failed": "No draft came back, so the {model} model answers",
     "over_limit": "A spending limit was reached, so the {model} model answers",
     "best_of": "The ranking router expects the best answer from the {model} model",
 }

@@ -19,9 +19,16 @@ from pydantic import BaseModel, ConfigDict
 
 from langchain_rar import RouterChatModel
 from llama_index_rar import RouterLLM
-from rar.strategies import RAR, BestOf, Cascade, Threshold
+from rar import Reply, Request
+from rar.strategies import RAR, BestOf, Cascade, ChainOfThought, SelfConsistency, Threshold
 from rar.strategy import Strategy
 from tests.core.topics import ranking
+
+
+def _apart(_: Request, reply: Reply) -> int:
+    """No two drafts are alike."""
+    return id(reply)
+
 
 STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "RAR": RAR,
@@ -29,6 +36,11 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "BestOf": lambda: BestOf(["weak", "coder", "strong"], ranking("weak", "coder", "strong")),
     "Cascade": lambda: Cascade(lambda request, draft: True, ["weak", "coder", "strong"]),
     "Cascade, nothing accepted": lambda: Cascade(lambda request, draft: False, ["weak", "coder", "strong"]),
+    "ChainOfThought": lambda: ChainOfThought("coder"),
+    "ChainOfThought, the answer alone": lambda: ChainOfThought("coder", show="answer"),
+    "ChainOfThought, a vote": lambda: ChainOfThought(SelfConsistency("weak"), show="answer"),
+    "SelfConsistency": lambda: SelfConsistency("weak"),
+    "SelfConsistency, split": lambda: SelfConsistency("coder", samples=2, escalate_below=1.0, extractor=_apart),
 }
 
 NAMES = ("small", "code", "large")

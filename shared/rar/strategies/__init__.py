@@ -2,7 +2,9 @@
 
 from rar.strategies.best_of import BestOf
 from rar.strategies.cascade import Cascade
+from rar.strategies.chain_of_thought import ChainOfThought
 from rar.strategies.rar import RAR
+from rar.strategies.self_consistency import SelfConsistency
 from rar.strategies.threshold import Threshold
 
-__all__ = ["RAR", "BestOf", "Cascade", "Threshold"]
+__all__ = ["RAR", "BestOf", "Cascade", "ChainOfThought", "SelfConsistency", "Threshold"]
