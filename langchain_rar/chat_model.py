@@ -38,7 +38,7 @@ from rar.models import named_models
 from rar.options import DEFAULTS, check_near_misses, check_options, shows_options
 from rar.overrides import overrides_of, without_overrides
 from rar.router import Router
-from rar.values import STRONG, WEAK, Request
+from rar.values import GUIDE_MODEL, STRONG, WEAK, Request
 from rar.wrapping import namespace_of, router_of, router_options
 
 _INHERITED = ("cache", "disable_streaming", "output_version", "rate_limiter", "streaming")
@@ -118,11 +118,12 @@ class RouterChatModel(OlderWays):
             raise SameModelError(ChildModel(WEAK, children[WEAK]).id)
         # A copy with other settings is made from the fields, in which further models have their own name.
         named = named_models(models, lambda model, name: as_child(model, name, others)) or given.get("named", {})
-        if others and not any(isinstance(child, NamedModel) for child in (children | named).values()):
+        named_ones = [*(children | named).values(), given.get(GUIDE_MODEL)]
+        if others and not any(isinstance(child, (NamedModel, str)) for child in named_ones):
             ignored = f"{owner} ignores {sorted(others)}: give these to the weak and the strong model."
             warnings.warn(ignored, stacklevel=2)
         ports = {role: ChildModel(role, child) for role, child in (children | named).items()}
-        engine = router_options(given)
+        engine = router_options(given, lambda model: ChildModel(GUIDE_MODEL, as_child(model, GUIDE_MODEL, others)))
         router = router_of(ports, engine, given.get("router"))
         fields = {name: value for name, value in given.items() if name in known}
         fields |= {**children, "named": named, "router": router, "namespace": namespace_of(engine, router)}

@@ -55,7 +55,7 @@ from rar.naming import shown
 from rar.options import DEFAULTS, check_arguments, check_options, shows_options
 from rar.overrides import NAMES, overrides_of, without_overrides
 from rar.router import Router
-from rar.values import STRONG, WEAK, Request
+from rar.values import GUIDE_MODEL, STRONG, WEAK, Request
 from rar.wrapping import namespace_of, router_of, router_options
 
 
@@ -113,7 +113,7 @@ class RouterLLM(FunctionCallingLLM):
         check_options({WEAK: weak, STRONG: strong, "models": models, **given})
         children = {WEAK: _checked(weak, WEAK), STRONG: _checked(strong, STRONG)}
         named = named_models(models, _checked) or given.get("named", {})  # a field, from which copies are made
-        engine = router_options(given)
+        engine = router_options(given, lambda model: Port(_checked(model, GUIDE_MODEL)))
         ports = {role: Port(child) for role, child in (children | named).items()}
         router = router_of(ports, engine, given.get("router"))
         fields = {name: value for name, value in given.items() if name in known}

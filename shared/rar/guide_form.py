@@ -1,5 +1,7 @@
 """The form that a guide must have: what it is for, some numbered steps that begin with what to do, what to avoid.
 
+A worked example has two more lines: the example before the steps, its result after them.
+
 An allow-list, since no list of what is bad is ever complete. A line that is none of these, a step that says nothing to
 do, a letter that only imitates another one: each refuses the whole guide. Pure functions.
 """
@@ -11,6 +13,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from rar.texts import normalized
+from rar.values import GuideStyle
 
 MAX_CHARS = 1_500
 STEPS = (2, 7)  # the author is asked for three at least, but some rules are short
@@ -31,8 +34,15 @@ _AVOID = (
     r"|evit(?:ar|e|en)|(?:da )?evitare|(?:te )?vermijden?|unikaj|unikac|kacin\w*|избегать|избегайте|не допускать"
     r"|避免|注意避免|切忌|注意|避ける(?:こと|べきこと)?|注意点|(?:피할 것|피하기|주의)"
 )
+_EXAMPLE = (
+    r"(?:worked )?example(?: question| request)?|exemple|beispiel|ejemplo|exemplo|esempio|voorbeeld|przyklad|ornek"
+    r"|пример|例(?:题|如|子)?|例題|예(?:시|제)?"
+)
+_RESULT = r"result|resultat|ergebnis|resultado|risultato|resultaat|wynik|sonuc|результат|结果|結果|결과"
 _OPENING = re.compile(rf"(?:{_USE})\s*:\s*(\S.*)", re.IGNORECASE)
 _CLOSING = re.compile(rf"(?:{_AVOID})\s*:\s*(\S.*)", re.IGNORECASE)
+_SHOWN = re.compile(rf"(?:{_EXAMPLE})\s*:\s*(\S.*)", re.IGNORECASE)
+_TOLD = re.compile(rf"(?:{_RESULT})\s*:\s*(\S.*)", re.IGNORECASE)
 _STEP = re.compile(r"(?:\(?\d{1,2}[.):]|\(?[一二三四五六七八九十]{1,2}[、,.)])\s*(\S.*)")
 _BULLET = re.compile(r"\s*[-*\u2022]\s+(?=\S)")
 _BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,120})\*\*(?!\w)")
@@ -47,15 +57,20 @@ _GENERAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A guide in its parts."""
+    """A guide in its parts; `example` and `result` are empty in one that is no worked example."""
 
     purpose: str
     steps: tuple[str, ...]
     avoid: str
+    example: str = ""
+    result: str = ""
 
 
 def tidied(text: str) -> str:
-    """`text` without bold marks, blank lines and outer space, indented lists joined to the steps they belong to."""
+    """`text` without bold marks, blank lines and outer space.
+
+    Indented lists are joined to the steps they belong to, and the further lines of an example to its first.
+    """
     lines: list[str] = []
     for line in _BOLD.sub(r"\1", text.replace("\u00a0", " ")).splitlines():
         if not line.strip():
@@ -63,9 +78,21 @@ def tidied(text: str) -> str:
         nested = _BULLET.match(line)
         if nested and lines and _STEP.match(lines[-1]):
             lines[-1] += f" {line[nested.end() :].strip()}"
+        elif lines and _SHOWN.fullmatch(bare(lines[-1])) and not _begins_a_part(line.strip()):
+            lines[-1] += f" {line.strip()}"
         else:
             lines.append(line.strip())
     return "\n".join(lines)
+
+
+def _begins_a_part(line: str) -> bool:
+    return any(part.fullmatch(bare(line)) for part in (_STEP, _TOLD, _CLOSING))
+
+
+def style_of(text: str) -> GuideStyle:
+    """The style of a guide with this text; a text without the form of a guide counts as steps."""
+    form = form_of(text)
+    return "example" if isinstance(form, Form) and form.example else "steps"
 
 
 def flaw_of_form(text: str) -> str | None:
@@ -87,13 +114,21 @@ def form_of(text: str) -> Form | str:
         return "its first line does not say what it is for"
     if closing is None:
         return "its last line does not say what to avoid"
-    found = [_STEP.fullmatch(line) for line in lines[1:-1]]
+    inner, result = lines[1:-1], None
+    shown = _SHOWN.fullmatch(bare(inner[0])) if inner else None
+    if shown is not None:
+        result = _TOLD.fullmatch(bare(inner[-1]))
+        if result is None:
+            return "its example has no result"
+        inner = inner[1:-1]
+    found = [_STEP.fullmatch(line) for line in inner]
     steps = tuple(step[1] for step in found if step)
     if len(steps) < len(found):
         return "it has a line that is no step"
     if not STEPS[0] <= len(steps) <= STEPS[1]:
         return f"it has {len(steps)} steps, not {STEPS[0]} to {STEPS[1]}"
-    return Form(opening[1], steps, closing[1])
+    example, told = (shown[1], result[1]) if shown and result else ("", "")
+    return Form(opening[1], steps, closing[1], example, told)
 
 
 def _shape(text: str) -> str | None:

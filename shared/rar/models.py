@@ -11,7 +11,7 @@ from rar.drive import Model
 from rar.errors import ConfigurationError, SameModelError
 from rar.injection import messages_of
 from rar.naming import shown
-from rar.values import STRONG, WEAK, Call, Message, Reply
+from rar.values import GUIDE_MODEL, STRONG, WEAK, Call, Message, Reply
 
 T = TypeVar("T")
 
@@ -67,10 +67,10 @@ def named_models(models: Mapping[str, Any] | None, make: Callable[[Any, str], T]
     """Further models by name, each made by `make(model, name)`.
 
     Raises:
-        ConfigurationError: A name is that of the weak or the strong model.
+        ConfigurationError: A name is that of the weak or the strong model, or of the one that writes guides.
     """
     for name in models or {}:
-        if name in (WEAK, STRONG):
+        if name in (WEAK, STRONG, GUIDE_MODEL):
             raise ConfigurationError(f"models= cannot hold {name!r}. Pass that model as `{name}=`.")
         if not isinstance(name, str):
             raise ConfigurationError(f"models= names a model {shown(name)}. Names are texts.")

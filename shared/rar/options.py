@@ -19,6 +19,7 @@ from rar.learning.worker import MODES, Mode
 from rar.naming import shown
 
 if TYPE_CHECKING:
+    from rar.learning.guide_style import StyleChoice
     from rar.learning.guides import GuideCheck
     from rar.learning.policy import Policy
     from rar.limits import Ceiling, Limits, OverLimit
@@ -177,6 +178,10 @@ class RouterOptions(TypedDict, total=False):
         guides: Whether the strong model is asked to write guides, which are stored as text. None: if `store_text`.
             `"review"`: they are written and tried, but only those that a person approved are served
             (`rar guides approve`).
+        guide_model: Writes the guides in place of the strong model: a model of the same kind as weak and strong. In
+            spending and `prices` its role is `"guide_model"`.
+        guide_style: `"steps"`: guides say step by step what to do. `"example"`: they work out a question of the same
+            kind. `"auto"`: the one that helps more often, by the records of the memory.
         guide_check: A further check of each new guide, for example by a classifier: a function of its text and of the
             request that it was written for. It returns why the guide may not be stored, or None.
         store_text: False keeps questions and answers out of the memory. Embeddings and keyed hashes stay in it.
@@ -213,6 +218,8 @@ class RouterOptions(TypedDict, total=False):
     learning_budget: float | None
     learning_usd_per_day: float | None
     guides: bool | Literal["review"] | None
+    guide_model: Any
+    guide_style: StyleChoice
     guide_check: GuideCheck | None
     store_text: bool
     redact: Callable[[str], str] | None
@@ -257,6 +264,8 @@ class RouterSettings:
     guides: bool | Literal["review"] | None = _option(
         None, OneOf('True, False, "review", or None for as `store_text` is', _is_guides)
     )
+    guide_model: Any = _option(None, _ANY)
+    guide_style: StyleChoice = _option("steps", Name(("steps", "example", "auto")))
     guide_check: GuideCheck | None = _option(None, OneOf("a function of a guide's text and a request", callable))
     store_text: bool = _option(True, _SWITCH)
     redact: Callable[[str], str] | None = _option(None, OneOf("a function of a text", callable))

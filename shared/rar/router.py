@@ -67,6 +67,7 @@ from rar.stamps import is_sealed, sealing_key
 from rar.strategies import RAR
 from rar.strategy import Outcome, Strategy, as_strategy, check_models
 from rar.values import (
+    GUIDE_MODEL,
     STRONG,
     WEAK,
     Answer,
@@ -138,6 +139,8 @@ class Router:
         self._models = _models(weak, strong, models)
         if self._models is not None:
             self.pair(self._models)
+        writer = settings.guide_model
+        self._guide_writer: dict[str, Model] = {} if writer is None else {GUIDE_MODEL: as_model(writer, GUIDE_MODEL)}
         self._clock, self._store_text = settings.clock, settings.store_text
         self._random = random.Random(settings.seed)  # noqa: S311 - draws audits, guards nothing
         self._tell, self._recent = Notices(), Recent()
@@ -190,12 +193,17 @@ class Router:
         screen = Screen(memory, approved=settings.guides == "review", observers=self._observers)
         scores = LearnedScores(memory, self._prior)
         writes_guides = settings.store_text if settings.guides is None else bool(settings.guides)
+        ladder = Ladder(
+            judges, write_guides=writes_guides, check=settings.guide_check,
+            author=next(iter(self._guide_writer), STRONG),
+        )  # fmt: skip
         learner = Learner(
-            memory, self.ledger, Ladder(judges, write_guides=writes_guides, check=settings.guide_check), self.policy,
+            memory, self.ledger, ladder, self.policy,
             settings.near, settings.retry_after, settings.store_text,
             self._redaction.clean if settings.redact is not None else None, settings.clock, notices=self._tell,
             screen=screen, observers=self._observers, ceilings=self._ceilings,
             timeout=LEARNING_TIMEOUT if settings.timeout is None else settings.timeout,
+            guide_style=settings.guide_style,
         )  # fmt: skip
         read_only = settings.read_only or bool(getattr(memory, "read_only", False))
         self._learning = LearningLoop(
@@ -407,7 +415,7 @@ class Router:
                 self._called(decision, decision.call, reply)
             if self._closed or self._learning is None or not self._learning.stores:
                 return
-            self._learning.take(decision, reply, models, self.costs(decision, reply, models))
+            self._learning.take(decision, reply, {**models, **self._guide_writer}, self.costs(decision, reply, models))
         except Exception as error:
             logger.error("A reply could not be learned from; serving goes on. %s", cause(error))  # noqa: TRY400
 

@@ -31,8 +31,11 @@ Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 Purpose: TypeAlias = Literal["serve", "draft", "shadow", "guide", "judge", "audit"]
 GuideState: TypeAlias = Literal["candidate", "active", "retired", "quarantined"]
 
+GuideStyle: TypeAlias = Literal["steps", "example"]
+
 WEAK = "weak"
 STRONG = "strong"
+GUIDE_MODEL = "guide_model"  # the role of a third model that writes guides
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +54,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """Steps that the strong model wrote for a kind of request, and how they fared on the weak one.
+    """Steps or a worked example that somebody wrote for a kind of request, and how they fared on the weak model.
 
     Args:
         embedding: The embedding of the request it was written for, shape `(dim,)`, float32, unit norm.
-        author: Id of the model that wrote it.
-        origin: Id of the experience it was written for.
+        author: Id of the model that wrote it; `"person"` of what a person added.
+        origin: Id of the experience it was written for; empty where a person said what it is for.
         helpful: Trials in which the weak model agreed with the strong one by its help.
         harmful: Trials in which it did not.
         pinned: A person set its state, which no count moves.
         anyway: A person let it be used although the checks refuse its text.
+        style: What it gives: steps, or an example with its steps and its result.
     """
 
     id: str
@@ -76,6 +80,7 @@ class Guide:
     created_at: float = 0.0
     pinned: bool = False
     anyway: bool = False
+    style: GuideStyle = "steps"
 
     @property
     def approved(self) -> bool:

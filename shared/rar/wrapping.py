@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from rar.drive import Models
+from rar.drive import Model, Models
 from rar.errors import ConfigurationError
 from rar.models import check_pair
 from rar.options import DEFAULTS, RouterOptions
 from rar.router import Router
 from rar.strategy import check_models
-from rar.values import STRONG, WEAK
+from rar.values import GUIDE_MODEL, STRONG, WEAK
 
 
-def router_options(given: Mapping[str, Any]) -> RouterOptions:
-    """Those of a wrapper's arguments that are the router's."""
-    return cast("RouterOptions", {name: value for name, value in given.items() if name in DEFAULTS})
+def router_options(given: Mapping[str, Any], port: Callable[[Any], Model]) -> RouterOptions:
+    """Those of a wrapper's arguments that are the router's.
+
+    Args:
+        port: Makes a framework's model one of the engine's.
+    """
+    options = {name: value for name, value in given.items() if name in DEFAULTS}
+    if options.get(GUIDE_MODEL) is not None:
+        options[GUIDE_MODEL] = port(options[GUIDE_MODEL])
+    return cast("RouterOptions", options)
 
 
 def router_of(models: Models, options: RouterOptions, shared: Router | None) -> Router:

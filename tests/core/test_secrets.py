@@ -62,7 +62,8 @@ def said_by(error: BaseException) -> str:
 ARGUMENTS = [
     "weak", "strong", "memory", "quality", "policy", "strategy", "static_router", "judge", "embedder", "learning",
     "namespace", "audit_rate", "prices", "seed", "weak_id", "strong_id", "degrade", "learning_budget",
-    "learning_usd_per_day", "guides", "store_text", "redact", "read_only", "same", "near", "retry_after", "limit",
+    "learning_usd_per_day", "guides", "guide_model", "guide_style", "store_text", "redact",
+    "read_only", "same", "near", "retry_after", "limit",
     "clock", "models",
 ]  # fmt: skip
 

@@ -53,7 +53,8 @@ def router(**options: Any) -> RouterChatModel:
 ARGUMENTS = [
     "weak", "strong", "models", "memory", "quality", "policy", "strategy", "static_router", "judge", "embedder",
     "learning", "namespace", "audit_rate", "prices", "seed", "weak_id", "strong_id", "degrade", "learning_budget",
-    "learning_usd_per_day", "guides", "store_text", "redact", "read_only", "router", "query_extractor",
+    "learning_usd_per_day", "guides", "guide_model", "guide_style", "store_text", "redact",
+    "read_only", "router", "query_extractor",
     "record_queries", "tools_to_strong", "temperature", "max_tokens", "stop", "callbacks", "cache", "tags",
 ]  # fmt: skip
 

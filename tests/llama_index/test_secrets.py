@@ -52,7 +52,8 @@ def router(**options: Any) -> RouterLLM:
 ARGUMENTS = [
     "weak", "strong", "models", "memory", "quality", "policy", "strategy", "static_router", "judge", "embedder",
     "learning", "namespace", "audit_rate", "prices", "seed", "weak_id", "strong_id", "degrade", "learning_budget",
-    "learning_usd_per_day", "guides", "store_text", "redact", "read_only", "router", "query_extractor",
+    "learning_usd_per_day", "guides", "guide_model", "guide_style", "store_text", "redact",
+    "read_only", "router", "query_extractor",
     "system_prompt", "pydantic_program_mode",
 ]  # fmt: skip
 

@@ -15,7 +15,9 @@ from rar.drive import Model, Models, drive
 from rar.errors import BudgetError
 from rar.evidence import Evidence
 from rar.facts import EvidenceFacts, LearnedFacts, facts_of, read_facts
+from rar.guide_form import style_of
 from rar.keys import is_long
+from rar.learning.guide_style import StyleChoice, style_for
 from rar.learning.guides import first_state
 from rar.learning.policy import Judged, PaperPolicy, Policy
 from rar.learning.records import Served, learned_facts, record_of
@@ -33,7 +35,20 @@ from rar.sizes import size_of
 from rar.strategy import Outcome, Steps
 from rar.timeouts import within
 from rar.tokens import sent
-from rar.values import STRONG, Call, Choice, Decision, Experience, Failure, Guide, Reply, Request, Route, Trial
+from rar.values import (
+    GUIDE_MODEL,
+    STRONG,
+    Call,
+    Choice,
+    Decision,
+    Experience,
+    Failure,
+    Guide,
+    Reply,
+    Request,
+    Route,
+    Trial,
+)
 
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
 _OPTIONS = 50  # parts of a call's options and reply that are weighed
@@ -67,6 +82,7 @@ class Learner:
 
     Args:
         near: Cosine from which an older guide is tried on a request.
+        guide_style: Of the guides that are written.
         retry_after: Seconds after which a request that only the strong model could answer is tried again.
         redact: Applied to every guide before it is stored; None from it means that the guide cannot be.
         timeout: Seconds after which a call that does not come back is given up: what hangs must not end all learning.
@@ -90,6 +106,7 @@ class Learner:
     screen: Screen | None = None
     observers: Observers = field(default_factory=Observers)
     ceilings: Ceilings | None = None
+    guide_style: StyleChoice = "steps"
     _waiting: set[str] = field(default_factory=set, init=False, repr=False)  # namespaces that spent their budget
     _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
@@ -104,7 +121,8 @@ class Learner:
         found = self._climb(lesson, now)
         steps = self._steps(decision, evidence, found)
         self._tell(found, request.namespace)
-        guides, trials = self._written(found, decision, evidence, now)
+        author = lesson.models[GUIDE_MODEL].id if self.ladder.author == GUIDE_MODEL else ""
+        guides, trials = self._written(found, decision, evidence, now, author)
         experiences = (self._experience(decision, now),) if trials else ()
         learned = learned_facts(found, guides, store_text=self.store_text)
         record = record_of(lesson.left(found.not_learned), store_text=self.store_text, learned=learned)
@@ -196,6 +214,22 @@ class Learner:
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
             if now - self._undecided.get(_use(evidence), -math.inf) < self.retry_after:
                 return Findings(stopped="no judge could tell when it was last tried", ended="undecided")
+        guides, ladder = self._guides_near(request), self._writing(request)
+        steps = (
+            ladder.audit(request, lesson.reply, decision.guide, guides, models=models)
+            if checks
+            else ladder.steps(request, lesson.reply, guides, models=models, drawn=drawn)
+        )
+        found = self._drive(steps, lesson.models, decision)
+        if found.ended == "undecided":
+            if len(self._undecided) >= _UNDECIDED:
+                self._undecided.pop(next(iter(self._undecided)))
+            self._undecided[_use(evidence)] = now
+        return found
+
+    def _guides_near(self, request: Request) -> list[Guide]:
+        """The known guides that are to be tried on a request, nearest first."""
+        assert request.embedding is not None
         near = self.memory.search_guides(
             request.embedding,
             namespace=request.namespace,
@@ -204,19 +238,13 @@ class Learner:
             states=("active", "candidate"),
         )
         guides = [entry.guide for entry in near if entry.similarity >= self.near]
-        if self.screen is not None:
-            guides = list(filter(self.screen.passes, guides))
-        steps = (
-            self.ladder.audit(request, lesson.reply, decision.guide, guides, models=models)
-            if checks
-            else self.ladder.steps(request, lesson.reply, guides, models=models, drawn=drawn)
-        )
-        found = self._drive(steps, lesson.models, decision)
-        if found.ended == "undecided":
-            if len(self._undecided) >= _UNDECIDED:
-                self._undecided.pop(next(iter(self._undecided)))
-            self._undecided[_use(evidence)] = now
-        return found
+        return guides if self.screen is None else list(filter(self.screen.passes, guides))
+
+    def _writing(self, request: Request) -> Ladder:
+        """The ladder that has guides written in the style which is due for such requests."""
+        if not self.ladder.write_guides:
+            return self.ladder
+        return replace(self.ladder, style=style_for(self.memory, request, self.near, self.guide_style))
 
     def _models_due(self, evidence: Evidence, now: float) -> list[str]:
         """The models to be tried on a request, from cheap to dear: none that is dearer than one that works here."""
@@ -250,7 +278,7 @@ class Learner:
         return found
 
     def _written(
-        self, found: Findings, decision: Decision, evidence: Evidence, now: float
+        self, found: Findings, decision: Decision, evidence: Evidence, now: float, author: str
     ) -> tuple[tuple[Guide, ...], tuple[Trial, ...]]:
         request = decision.request
         assert request.embedding is not None
@@ -263,8 +291,8 @@ class Learner:
             state = first_state(helpful, published=isinstance(self.policy, PaperPolicy))
             written = (
                 Guide(
-                    new_id, request.namespace, request.task, text, request.embedding, evidence.reference_id, origin,
-                    state, created_at=now,
+                    new_id, request.namespace, request.task, text, request.embedding,
+                    author or evidence.reference_id, origin, state, created_at=now, style=style_of(text),
                 ),
             )  # fmt: skip
         trials = []
@@ -351,7 +379,9 @@ class _Gated:
 
 def _is_gated(call: Call) -> bool:
     """Whether the budget may refuse it: samples that verify a guide which was paid for, and judges, are not refused."""
-    return call.purpose in ("guide", "audit") if call.model == STRONG else call.purpose in ("shadow", "audit")
+    if call.model in (STRONG, GUIDE_MODEL):
+        return call.purpose in ("guide", "audit")
+    return call.purpose in ("shadow", "audit")
 
 
 def _drawn(choice: Choice, evidence: Evidence) -> list[str]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from rar.errors import BudgetError
 from rar.guarding import PASSED_ON
+from rar.guide_form import style_of
 from rar.learning.guides import GuideCheck, check_guide, guide_request, parse_guide
 from rar.learning.judges import Judge, Verdict
 from rar.naming import cause
 from rar.sampling import FRESH, Sampling
 from rar.strategy import Steps, ask
-from rar.values import STRONG, WEAK, Guide, Purpose, Reply, Request
+from rar.values import STRONG, WEAK, Guide, GuideStyle, Purpose, Reply, Request
 
 DRAFT = "draft"  # id of a guide that was just written and is not stored yet
 
@@ -93,13 +94,15 @@ class Ladder:
 
     a. Each model that costs less than the reference, from cheap to dear, alone.
     b. Each with the nearest guides.
-    c. The cheapest with a guide that the reference model writes for this kind of request, verified by further samples.
+    c. The cheapest with a guide that is written for this kind of request, verified by further samples.
     d. Nothing works: the reference only.
 
     Args:
         guide_tries: Known guides that are tried at most.
         samples: Times that a fresh guide is tried on its own request; it is kept if the first one works.
-        write_guides: Whether the reference model is asked for guides at all.
+        write_guides: Whether guides are asked for at all.
+        author: Role of the model that writes them.
+        style: Of what it is to write.
         check: A check of one's own of a new guide's text.
     """
 
@@ -107,6 +110,8 @@ class Ladder:
     guide_tries: int = 3
     samples: int = 2
     write_guides: bool = True
+    author: str = STRONG
+    style: GuideStyle = "steps"
     check: GuideCheck | None = None
 
     def steps(
@@ -214,7 +219,8 @@ class Ladder:
             yield from self._write(found, request, reference, models[0])
 
     def _write(self, found: Findings, request: Request, reference: Reply, model: str) -> Steps[None]:
-        written = yield from ask(STRONG, guide_request(request, reference), purpose="guide")
+        asked = guide_request(request, reference, self.style)
+        written = yield from ask(self.author, asked, purpose="guide")
         text = parse_guide(written.text)
         found.refused = check_guide(text, request, reference, self.check)
         if found.refused is not None:
@@ -264,4 +270,6 @@ def _attempt(model: str, guide: Guide | None, verdict: Verdict, *, drawn: bool) 
 
 def _draft(request: Request, text: str) -> Guide:
     assert request.embedding is not None  # only requests with a key are learned from
-    return Guide(DRAFT, request.namespace, request.task, text, request.embedding, author="", origin="")
+    return Guide(
+        DRAFT, request.namespace, request.task, text, request.embedding, author="", origin="", style=style_of(text)
+    )

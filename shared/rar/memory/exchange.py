@@ -14,7 +14,7 @@ import numpy as np
 
 from rar.memory.base import DecisionRecord, PolicyState, Spend
 from rar.memory.origins import KEPT
-from rar.values import Experience, Guide, GuideState, Origin, Purpose, Tally, Vector
+from rar.values import Experience, Guide, GuideState, GuideStyle, Origin, Purpose, Tally, Vector
 
 FORMAT, VERSION = "rar-memory", 1
 
@@ -169,6 +169,7 @@ def to_item(record: Mapping[str, Any], dim: int) -> Item:
     if kind == "guide":
         guide = _GUIDE.read(record, embedding=_embedding(record, dim))
         _one_of("state", guide.state, get_args(GuideState))
+        _one_of("style", guide.style, get_args(GuideStyle))
         if len(guide.text) > MOST_GUIDE:
             raise ValueError(f"field 'text' has {len(guide.text):,} characters, the limit for guides is {MOST_GUIDE:,}")
         return KeptGuide(guide, **_take(record, {"pinned": _FLAG}))

@@ -88,4 +88,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "DROP TABLE policy_of_namespaces",
     ),
     ("ALTER TABLE spending ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0",),
+    ("ALTER TABLE guides ADD COLUMN style TEXT NOT NULL DEFAULT 'steps'",),
 )

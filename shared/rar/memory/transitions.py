@@ -112,6 +112,7 @@ def replaced_guide(known: Guide, new: Guide) -> Guide:
         text=new.text,
         author=new.author,
         origin=new.origin,
+        style=new.style,
         embedding=new.embedding,
         state=known.state if known.pinned else new.state,
     )

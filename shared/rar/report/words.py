@@ -46,6 +46,6 @@ def purpose_in_words(purpose: str, role: str) -> str:
     """What calls of `role` for `purpose` did."""
     if purpose == "serve":
         return f"{role} answers"
-    if (purpose, role) == ("guide", "strong"):
+    if purpose == "guide" and role in ("strong", "guide_model"):
         return "writing guides"
     return _PURPOSES.get(purpose, purpose)
