@@ -65,7 +65,8 @@ class Evidence:
         state: Of the namespace: its threshold, the calls that this rests on, and the mean quality of the reference
             model's own answers (1 where judges only compare).
         start: The threshold before anything moved it.
-        draw: Uniform in [0, 1), decides whether an answer is audited.
+        draw: Uniform in [0, 1), decides whether an answer is audited; 1 where none may be.
+        chance: Uniform in [0, 1), for what a strategy leaves to chance.
     """
 
     reference_id: str
@@ -78,6 +79,7 @@ class Evidence:
     state: PolicyState = field(default_factory=PolicyState)
     start: float = 0.5
     draw: float = 1.0
+    chance: float = 0.0
     now: float = 0.0
 
     @property

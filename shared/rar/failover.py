@@ -40,7 +40,9 @@ class Failover:
         names = [WEAK] if evidence is None else [standing.model for standing in evidence.standings]
         tried = {decision.model, *(failure.model for failure in decision.failed)}
         at = names.index(decision.model) + 1 if decision.model in names else len(names)
-        found = self.health.sorted([name for name in (*names[at:], STRONG) if name not in tried])
+        named = [name for name in _then(decision) if name not in tried]
+        usual = [name for name in (*names[at:], STRONG) if name not in {*tried, *named}]
+        found = [*self.health.sorted(named), *self.health.sorted(usual)]
         # A strong answer that only checks a guess about another model costs nobody an answer.
         preferred = decision.choice.instead_of if isinstance(decision.choice, Route) else None
         if not found and preferred is not None and preferred.model not in tried:
@@ -58,16 +60,17 @@ class Failover:
         if refused is not None and decision.meter is not None:
             decision.meter.paid(decision.call, refused)
         meter = decision.meter
-        routes = (Route(name, reason=f"{decision.model}_failed") for name in self._candidates(decision))
+        then, failed = _then(decision), f"{decision.model}_failed"
+        routes = (Route(name, reason=failed, then=then) for name in self._candidates(decision))
         choice = next((route for route in routes if meter is None or meter.stands_in(route)), None)
         if choice is None:
             return None
         logger.warning(
             "The %s model failed (%s); the %s one answers.", decision.model, type(error).__name__, choice.model
         )
-        failed = (*decision.failed, Failure(decision.model, error, decision.seconds))
-        calls = (*decision.calls, *self._lost(decision, failed[-1], refused))
-        return replace(decision, choice=choice, failed=failed, seconds=None, calls=calls)
+        failures = (*decision.failed, Failure(decision.model, error, decision.seconds))
+        calls = (*decision.calls, *self._lost(decision, failures[-1], refused))
+        return replace(decision, choice=choice, failed=failures, seconds=None, calls=calls)
 
     def _lost(self, decision: Decision, failure: Failure, refused: Reply | None) -> list[CallRecord]:
         """The record of a call that serves nobody; none of a draft, which is on record since it was made."""
@@ -77,3 +80,8 @@ class Failover:
             return [self.ledger.record(decision.call, failure)]
         record = self.ledger.record(replace(decision.call, purpose="draft"), refused)
         return [replace(record, seconds=decision.seconds, failed=True)]
+
+
+def _then(decision: Decision) -> tuple[str, ...]:
+    """The models that the strategy would have stand in."""
+    return decision.choice.then if isinstance(decision.choice, Route) else ()

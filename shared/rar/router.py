@@ -143,6 +143,8 @@ class Router:
         self._guide_writer: dict[str, Model] = {} if writer is None else {GUIDE_MODEL: as_model(writer, GUIDE_MODEL)}
         self._clock, self._store_text = settings.clock, settings.store_text
         self._random = random.Random(settings.seed)  # noqa: S311 - draws audits, guards nothing
+        # Apart, so that a strategy which draws moves no audit.
+        self._chance = random.Random(None if settings.seed is None else f"chance {settings.seed}")  # noqa: S311
         self._tell, self._recent = Notices(), Recent()
         self._redaction = Redaction(settings.redact, self._tell)
         self._compared: set[tuple[str, str]] = set()
@@ -336,6 +338,7 @@ class Router:
         """The request with all that a strategy may look at. Nothing recalled is no error: there is just no evidence."""
         standings = self._standings(request.namespace, models)
         evidence = Evidence(self._pair(models)[1], standings, start=self.policy.start, now=self._clock())
+        evidence = replace(evidence, chance=self._chance.random())
         learns = request.learn and self._learning is not None and self._learning.learns
         if learns and self.ledger.may_learn(request.namespace, "audit", STRONG, now=evidence.now):
             evidence = replace(evidence, draw=self._random.random())
@@ -359,6 +362,9 @@ class Router:
             raise StrategyError(shown(choice))
         if choice.model not in models:
             raise UnknownModelError(choice.model, models.keys())
+        for name in choice.then:
+            if name not in models:
+                raise UnknownModelError(name, models.keys())
         return choice if choice.messages is None else replace(choice, messages=_to_send(choice.messages))
 
     def _degraded(self, what: str, error: BaseException) -> Route:

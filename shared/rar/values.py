@@ -269,6 +269,7 @@ class Route:
         guess: It rests on what similar requests showed, not on this very one.
         messages: Sent instead of the request's, whose tools, schema and other options stay. What is learned is about
             the request.
+        then: Names of the models that are tried if it fails, in this order, before those that are tried anyway.
     """
 
     model: str
@@ -283,6 +284,7 @@ class Route:
     needed: float | None = None
     guess: bool = False
     messages: tuple[Message, ...] | None = field(default=None, repr=False)
+    then: tuple[str, ...] = ()
 
     @property
     def arm(self) -> Arm:

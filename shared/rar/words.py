@@ -15,7 +15,7 @@ Reason: TypeAlias = Literal[
     "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "likely_weak", "likely_guided",
     "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
     "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
-    "majority", "split_vote", "no_votes", "step_by_step", "drafts_failed",
+    "majority", "split_vote", "no_votes", "step_by_step", "blended", "drafts_failed",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -45,6 +45,7 @@ REASONS: Mapping[Reason, str] = {
     "no_votes": "No draft says anything that can be compared, so the {model} model answers",
     "step_by_step": "The {model} model was asked to work it out step by step",
     "drafts_failed": "No draft came back, so the {model} model answers",
+    "blended": "The {model} model was drawn by chance",
     "over_limit": "A spending limit was reached, so the {model} model answers",
     "best_of": "The ranking router expects the best answer from the {model} model",
 }

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from langchain_rar import RouterChatModel
 from llama_index_rar import RouterLLM
 from rar import Reply, Request
-from rar.strategies import RAR, BestOf, Cascade, ChainOfThought, SelfConsistency, Threshold
+from rar.strategies import RAR, BestOf, Blended, Cascade, ChainOfThought, SelfConsistency, Threshold
 from rar.strategy import Strategy
 from tests.core.topics import ranking
 
@@ -34,6 +34,7 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "RAR": RAR,
     "Threshold": lambda: Threshold(lambda text: 0.0),
     "BestOf": lambda: BestOf(["weak", "coder", "strong"], ranking("weak", "coder", "strong")),
+    "Blended": lambda: Blended(["weak", "coder", "strong"]),
     "Cascade": lambda: Cascade(lambda request, draft: True, ["weak", "coder", "strong"]),
     "Cascade, nothing accepted": lambda: Cascade(lambda request, draft: False, ["weak", "coder", "strong"]),
     "ChainOfThought": lambda: ChainOfThought("coder"),

@@ -1,10 +1,11 @@
 """Strategies: who answers a request. One file each."""
 
 from rar.strategies.best_of import BestOf
+from rar.strategies.blended import Blended
 from rar.strategies.cascade import Cascade
 from rar.strategies.chain_of_thought import ChainOfThought
 from rar.strategies.rar import RAR
 from rar.strategies.self_consistency import SelfConsistency
 from rar.strategies.threshold import Threshold
 
-__all__ = ["RAR", "BestOf", "Cascade", "ChainOfThought", "SelfConsistency", "Threshold"]
+__all__ = ["RAR", "BestOf", "Blended", "Cascade", "ChainOfThought", "SelfConsistency", "Threshold"]
