@@ -31,7 +31,7 @@ def learned(seen: Table, asked: Table) -> Array:
     """The expected gap of what is asked, by the score that was learned from what was seen."""
     assert seen.vectors is not None and asked.vectors is not None
     model = fit(seen.texts, seen.vectors, seen.gap, np.ones(len(seen)))
-    return np.array([model.expect(*pair) for pair in zip(asked.texts, asked.vectors, strict=True)])
+    return np.array([model.expect(*pair).gap for pair in zip(asked.texts, asked.vectors, strict=True)])
 
 
 def main() -> None:

@@ -30,6 +30,8 @@ class Standing:
         prior_gap: How much better the static router expects the reference answer to be; None without one.
         learned: The gap that the score learned from this memory, or before that a fitted static router, expects; None
             while too little is known.
+        unsure: Standard error of `learned`: larger, the less the request is like those that were judged; 0 where it is
+            not known.
         scatter: Variance of the gaps that the learned score rests on; None without one.
         examples: Judged requests that the learned score rests on.
         state: What audits found of it.
@@ -43,6 +45,7 @@ class Standing:
     prior: float | None = None
     prior_gap: float | None = None
     learned: float | None = None
+    unsure: float = 0.0
     scatter: float | None = None
     examples: int = 0
     state: PolicyState = field(default_factory=PolicyState)

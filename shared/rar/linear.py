@@ -77,6 +77,16 @@ class Design:
         words = np.bincount(self._rows, self._values * weights[:buckets][self._places], len(self.dense))
         return np.asarray(words + self.dense @ weights[buckets:], np.float64)
 
+    def parts(self, weights: Array, starts: Sequence[int]) -> Array:
+        """The summands of `times(weights)`: of the words, and of the dense columns from each of `starts` to the next.
+
+        Shape `(n, 1 + len(starts))`.
+        """
+        buckets, ends = len(self.idf), [*starts[1:], self.dense.shape[1]]
+        words = np.bincount(self._rows, self._values * weights[:buckets][self._places], len(self.dense))
+        others = [self.dense[:, a:b] @ weights[buckets + a : buckets + b] for a, b in zip(starts, ends, strict=True)]
+        return np.stack([words, *others], 1)
+
     def transposed_times(self, values: Array) -> Array:
         """`X.T @ values`, shape `(columns,)`, or `(columns, k)` for values of `k` columns."""
         if values.ndim == 2:
@@ -90,14 +100,23 @@ class Design:
         return used, replace(self, idf=self.idf[used], _places=places)
 
 
-def ridge(design: Design, target: Array, weights: Array, penalty: float, start: Array | None = None) -> Array:
+def ridge(
+    design: Design,
+    target: Array,
+    weights: Array,
+    penalty: float,
+    start: Array | None = None,
+    *,
+    tolerance: float = 1e-3,
+) -> Array:
     """The `x` that minimises `sum(weights * (X x - target)²) + penalty |x|²`, by conjugate gradients from `start`."""
 
     def normal(x: Array) -> Array:
         return design.transposed_times(weights * design.times(x)) + penalty * x
 
     right = design.transposed_times(weights * target)
-    return conjugate_gradients(normal, right, np.zeros(design.columns) if start is None else start)
+    start = np.zeros(design.columns) if start is None else start
+    return conjugate_gradients(normal, right, start, tolerance=tolerance)
 
 
 def conjugate_gradients(

@@ -209,7 +209,9 @@ class Recall:
             one = standings[at]
             found = self.scores.expect(kind, key, embedding, prior) if self.ready(kind) else None
             if found is not None:
-                standings[at] = replace(one, learned=found.gap, scatter=found.scatter, examples=found.examples)
+                standings[at] = replace(
+                    one, learned=found.gap, unsure=found.unsure, scatter=found.scatter, examples=found.examples
+                )
         return replace(evidence, standings=tuple(standings))
 
 

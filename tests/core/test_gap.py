@@ -11,7 +11,7 @@ import pytest
 from rar.evidence import USUAL_SCATTER
 from rar.learning.gap import _dense, fit, scatter, unlike
 from rar.learning.scores import LEAST, Kind, LearnedScores
-from rar.linear import BUCKETS, terms
+from rar.linear import BUCKETS, Design, ridge, terms
 from rar.memory import Batch, SQLiteMemory
 from rar.values import Experience, Trial, Vector
 
@@ -32,16 +32,18 @@ def test_words_that_go_with_a_gap_are_learned() -> None:
     texts, vectors, gaps = world(200)
     model = fit(texts, vectors, gaps, np.ones(200))
 
-    assert model.expect("Something else about tax law", NOWHERE) > 0.6
-    assert model.expect("Something else about green tea", NOWHERE) < 0.4
+    assert model.expect("Something else about tax law", NOWHERE).gap > 0.6
+    assert model.expect("Something else about green tea", NOWHERE).gap < 0.4
     assert model.examples == 200
 
 
 def test_it_solves_ridge_regression() -> None:
     texts, vectors, gaps = world(30)
     weights = np.linspace(0.5, 3.0, 30)
-    model = fit(texts, vectors, gaps, weights, penalty=2.0)
-    # The same problem, dense: min sum w (x b - y)^2 + 2 |b|^2, with the weighted mean taken off.
+    dense = np.stack([_dense(text, vector, None) for text, vector in zip(texts, vectors, strict=True)])
+    design = Design.of(texts, dense)
+    solved = ridge(design, gaps, weights, 2.0)
+    # The same problem, dense: min sum w (x b - y)^2 + 2 |b|^2.
     counts = np.zeros((30, BUCKETS))
     for row, text in enumerate(texts):
         places, values = terms(text)
@@ -49,14 +51,48 @@ def test_it_solves_ridge_regression() -> None:
     idf = np.log(31.0 / (1.0 + (counts > 0).sum(0))) + 1.0
     words = counts * idf
     words /= np.linalg.norm(words, axis=1, keepdims=True)
-    used = np.flatnonzero(counts.any(0))
-    x = np.hstack([words[:, used], np.stack([_dense(t, v, None) for t, v in zip(texts, vectors, strict=True)])])
-    mean = np.average(gaps, weights=weights)
-    solution = np.linalg.solve(x.T @ (weights[:, None] * x) + 2.0 * np.eye(x.shape[1]), x.T @ (weights * (gaps - mean)))
+    x = np.hstack([words[:, np.flatnonzero(counts.any(0))], dense])
+    solution = np.linalg.solve(x.T @ (weights[:, None] * x) + 2.0 * np.eye(x.shape[1]), x.T @ (weights * gaps))
 
-    expected = [model.expect(text, vector) for text, vector in zip(texts, vectors, strict=True)]
+    assert design.times(solved) == pytest.approx(x @ solution, abs=5e-3)
+    assert design.parts(solved, (0, DIM)).sum(1) == pytest.approx(design.times(solved))
 
-    assert expected == pytest.approx(x @ solution + mean, abs=5e-3)
+
+def test_chance_is_not_believed() -> None:
+    chance = np.random.default_rng(0)
+    texts = [" ".join(chance.choice(list("abcdefghijklmnopqrstuvwxyz"), 12)) for _ in range(900)]
+    vectors = chance.standard_normal((900, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    gaps = (chance.random(900) < 0.3).astype(np.float64)  # of which nothing tells anything
+    model = fit(texts[:600], vectors[:600], gaps[:600], np.ones(600))
+    expected = np.array([model.expect(*one).gap for one in zip(texts[600:], vectors[600:], strict=True)])
+
+    best = np.argsort(expected)[:60]
+
+    assert expected[best].mean() > gaps[:600].mean() - 0.06
+
+
+def test_what_is_expected_of_the_likeliest_is_what_they_lose() -> None:
+    texts, vectors, hard = world(2_000)
+    chance = np.random.default_rng(2)
+    gaps = (chance.random(2_000) < np.where(hard, 0.6, 0.1)).astype(np.float64)
+    model = fit(texts[:1_000], vectors[:1_000], gaps[:1_000], np.ones(1_000))
+    expected = np.array([model.expect(text, NOWHERE).gap for text in texts[1_000:]])
+
+    likely = np.argsort(expected)[:300]
+
+    assert expected[likely].mean() == pytest.approx(gaps[1_000:][likely].mean(), abs=0.05)
+
+
+def test_the_less_a_request_is_like_those_known_the_less_sure_is_what_is_expected() -> None:
+    chance = np.random.default_rng(0)
+    known = np.eye(DIM)[chance.integers(0, 2, 200)] + 0.1 * chance.standard_normal((200, DIM))
+    known = (known / np.linalg.norm(known, axis=1, keepdims=True)).astype(np.float32)
+    model = fit([None] * 200, known, (chance.random(200) < 0.5).astype(np.float64), np.ones(200))
+
+    near, far = model.expect(None, known[0]).unsure, model.expect(None, np.eye(DIM, dtype=np.float32)[3]).unsure
+
+    assert 0.0 < near < far < 0.25
 
 
 def test_a_fit_that_starts_from_the_last_one_comes_to_the_same() -> None:
@@ -65,7 +101,7 @@ def test_a_fit_that_starts_from_the_last_one_comes_to_the_same() -> None:
 
     cold, warm = (fit(texts, vectors, gaps, np.ones(120), previous=previous) for previous in (None, first))
 
-    assert warm.expect(texts[0], NOWHERE) == pytest.approx(cold.expect(texts[0], NOWHERE), abs=5e-3)
+    assert warm.expect(texts[0], NOWHERE).gap == pytest.approx(cold.expect(texts[0], NOWHERE).gap, abs=5e-3)
 
 
 def test_embeddings_speak_where_no_text_is_kept() -> None:
@@ -74,7 +110,7 @@ def test_embeddings_speak_where_no_text_is_kept() -> None:
     vectors = np.where(hard[:, None], np.eye(DIM)[0], np.eye(DIM)[1]).astype(np.float32)
     model = fit([None] * 400, vectors, hard.astype(np.float64), np.ones(400))
 
-    assert model.expect(None, vectors[hard][0]) > model.expect(None, vectors[~hard][0])
+    assert model.expect(None, vectors[hard][0]).gap > model.expect(None, vectors[~hard][0]).gap
 
 
 @pytest.mark.parametrize("honest", [True, False])
@@ -85,7 +121,7 @@ def test_a_given_score_is_trusted_as_far_as_it_proved_right(honest: bool) -> Non
     texts = ["the same words every time"] * 500
     model = fit(texts, np.tile(NOWHERE, (500, 1)), gaps, np.ones(500), scores)
 
-    spread = model.expect(texts[0], NOWHERE, 1.0) - model.expect(texts[0], NOWHERE, 0.0)
+    spread = model.expect(texts[0], NOWHERE, 1.0).gap - model.expect(texts[0], NOWHERE, 0.0).gap
 
     assert spread > 0.8 if honest else abs(spread) < 0.2
 
@@ -95,7 +131,7 @@ def test_strange_texts_have_an_expectation(text: str) -> None:
     texts, vectors, gaps = world(50)
 
     assert np.isfinite(
-        fit([*texts, text], np.vstack([vectors, NOWHERE]), np.append(gaps, 1.0), np.ones(51)).expect(text, NOWHERE)
+        fit([*texts, text], np.vstack([vectors, NOWHERE]), np.append(gaps, 1.0), np.ones(51)).expect(text, NOWHERE).gap
     )
 
 

@@ -101,7 +101,8 @@ def test_a_prior_is_where_learning_starts_and_loses_its_word_where_it_proves_wro
     few = fit(texts[:8], nowhere[:8], gaps[:8], np.ones(8), priors[:8], trust=1.0)
     many = fit(texts, nowhere, gaps, np.ones(400), priors, trust=1.0)
     at_first, later = (
-        model.expect(texts[0], nowhere[0], 1.0) - model.expect(texts[0], nowhere[0], 0.0) for model in (few, many)
+        model.expect(texts[0], nowhere[0], 1.0).gap - model.expect(texts[0], nowhere[0], 0.0).gap
+        for model in (few, many)
     )
 
     assert later == pytest.approx(1.0 if honest else -1.0, abs=0.05)

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rar.evidence import USUAL_SCATTER
+from rar.learning.company import Company
+from rar.learning.crossfit import Curve, calibration
 from rar.linear import BUCKETS, Array, Design, ridge, terms
 from rar.values import Vector
 
@@ -23,9 +25,26 @@ _IMAGINED = 1.0  # requests that scatter as usual, beside those that were judged
 PRIOR_SUPPORT = 100  # requests that a fitted static router's level counts for: it was learned from others
 
 
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What a model says of one request.
+
+    Args:
+        gap: The expected gap.
+        unsure: Its standard error: larger, the less the request is like those that the model was fitted to. How much
+            single gaps scatter is no part of it.
+    """
+
+    gap: float
+    unsure: float
+
+
 @dataclass(frozen=True, eq=False)
 class GapModel:
     """Ridge regression of the gap on hashed TF-IDF of words and word pairs, embedding, length, and a prior.
+
+    What its parts say counts as far as it proved right on requests that were left out of a fit, so that little is
+    expected of none because of luck.
 
     Immutable: any thread may ask it. `examples` is how many requests it was fitted to, `support` how many of equal
     weight would say as much, `trust` which share of the prior it started from, `scatter` the variance of the gaps.
@@ -37,19 +56,23 @@ class GapModel:
     idf: npt.NDArray[np.float32] = field(repr=False)
     words: npt.NDArray[np.float32] = field(repr=False)  # weight of each bucket
     dense: Array = field(repr=False)  # weights of embedding, length and prior
+    curve: Curve = field(repr=False)  # of what these add to the mean
+    company: Company = field(repr=False)
     trust: float = 0.0
     scatter: float = 0.25
 
-    def expect(self, text: str | None, embedding: Vector, prior: float | None = None) -> float:
+    def expect(self, text: str | None, embedding: Vector, prior: float | None = None) -> Guess:
         """The expected gap of one request; texts that are not stored count by their embedding alone."""
-        value = self.mean + self.trust * (prior or 0.0) + float(_dense(text, embedding, prior) @ self.dense)
+        more = float(_dense(text, embedding, prior) @ self.dense)
         if text is not None:
             places, counts = terms(text)
             values = counts * self.idf[places]
             norm = math.sqrt(float(values @ values))
             if norm:
-                value += float(values @ self.words[places]) / norm
-        return value
+                more += float(values @ self.words[places]) / norm
+        gap = self.mean + self.curve(more) + self.trust * (prior or 0.0)
+        strange = self.company.strangeness(embedding)
+        return Guess(gap, math.sqrt(self.scatter * (strange**2 + 1.0 / self.support)))
 
 
 def fit(
@@ -70,8 +93,7 @@ def fit(
         gaps, weights: Shape `(n,)`; a request that stands for several has a weight above 1.
         priors: The gaps that a static router expects, shape `(n,)`: how far it is trusted is learned with the rest,
             starting from `trust`.
-        penalty: Of squared weights; None: 2, and beyond 2,000 requests one for each 1,000. Larger ones rank few
-            requests a little better, but draw what is expected so near the mean that its level is of no use.
+        penalty: Of squared weights; None: 2, and beyond 2,000 requests one for each 1,000.
         previous: A model of most of the same requests, from which the solver starts.
     """
     given = np.zeros(len(texts)) if priors is None else priors
@@ -87,10 +109,13 @@ def fit(
         start = np.concatenate([previous.words.astype(np.float64), previous.dense])
     penalty = max(2.0, len(texts) / 1_000.0) if penalty is None else penalty
     solved = ridge(design, gaps - mean, weights, penalty, start)
+    starts = (0, embeddings.shape[1])
+    found = calibration(design, gaps - mean, weights, penalty, starts, solved)
     # The penalty leaves the level a little off, and at the level the threshold is steered.
-    mean += seen / support * float(np.average(gaps - mean - design.times(solved), weights=weights))
-    words, others = solved[:BUCKETS].astype(np.float32), solved[BUCKETS:]
-    return GapModel(len(texts), support, mean, design.idf.astype(np.float32), words, others, trust, spread)
+    mean += seen / support * found.level
+    words, others = (solved * found.factors)[:BUCKETS].astype(np.float32), (solved * found.factors)[BUCKETS:]
+    idf, company = design.idf.astype(np.float32), Company.of(embeddings)
+    return GapModel(len(texts), support, mean, idf, words, others, found.curve, company, trust, spread)
 
 
 def unlike(embeddings: Vector, weights: Array) -> float:

@@ -73,11 +73,13 @@ class Expected:
 
     Args:
         gap: The expected gap, with what a fit to so few requests is too hopeful by.
+        unsure: Its standard error, larger the less familiar the request is.
         scatter: Variance of the gaps that it was fitted to.
         examples: How many there were.
     """
 
     gap: float
+    unsure: float
     scatter: float
     examples: int
 
@@ -102,8 +104,9 @@ class LearnedScores:
         if model is None:
             return None
         with NUMERIC:
-            gap = model.expect(text, embedding, prior) + doubt(model.support, model.scatter)
-            return Expected(gap, model.scatter, model.examples)
+            guess = model.expect(text, embedding, prior)
+            gap = guess.gap + doubt(model.support, model.scatter)
+            return Expected(gap, guess.unsure, model.scatter, model.examples)
 
     def known(self, kind: Kind) -> bool:
         """Whether memory was looked at for `kind` yet; else have `refresh` called."""
