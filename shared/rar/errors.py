@@ -36,6 +36,7 @@
     │   └── ImportFormatError (ValueError)   a line of an export cannot be read
     ├── UnknownDecisionError (LookupError)   no decision of that id is known
     ├── UnknownGuideError (LookupError)      no guide of that id is known
+    ├── GuideRefusedError (ValueError)       the checks refuse a guide's text
     ├── ClosedError (RuntimeError)           the router or memory was closed
     ├── EmptyReplyError (RuntimeError)       a model returned nothing
     ├── UnparsedReplyError (RuntimeError)    a model returned no structured output
@@ -394,13 +395,19 @@ class UnknownGuideError(RarError, LookupError):
 
 
 class GuideRefusedError(RarError, ValueError):
-    """A guide is to be approved whose text the checks refuse."""
+    """A guide is to be approved or added whose text the checks refuse. `guide_id` is empty for one that is added."""
 
     def __init__(self, guide_id: str, flaw: str) -> None:
         super().__init__(guide_id, flaw)
         self.guide_id, self.flaw = guide_id, flaw
 
     def __str__(self) -> str:
+        if not self.guide_id:
+            return (
+                f"The guide would be shown to all users of its namespace, and {self.flaw}. A guide has a first line "
+                '"Use when: …", two to seven numbered steps that begin with a verb, and a last line "Avoid: …". Mend '
+                "it, or pass anyway=True (--anyway) to use it as it is."
+            )
         return (
             f"Guide {self.guide_id!r} would be shown to other users, and {self.flaw}. Read it with `rar guides show`; "
             "approve it with --anyway if you want it so."

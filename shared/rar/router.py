@@ -22,6 +22,7 @@ from rar.embedding.cache import CachedEmbedder
 from rar.errors import (
     BudgetExceededError,
     ClosedError,
+    ConfigurationError,
     MissingModelError,
     StrategyError,
     UnknownDecisionError,
@@ -57,6 +58,7 @@ from rar.notices import Notices
 from rar.observers import Decided, Observers
 from rar.options import RouterOptions, RouterSettings, settings_of, shows_options
 from rar.order import CostOrder
+from rar.own_guides import GuideShelf, OwnGuide, OwnState
 from rar.parts import Ahead, Blocking, Driven, Parts, arun, run
 from rar.prices import Prices
 from rar.recall import SAY_WHICH, Recall, embedded, follows_verdicts, with_prior
@@ -75,6 +77,7 @@ from rar.values import (
     Choice,
     Decision,
     Failure,
+    Guide,
     Message,
     Reply,
     Request,
@@ -599,6 +602,42 @@ class Router:
             raise ClosedError("router")
         self.flush(LOOK)  # what is just being written belongs to them
         return 0 if self.memory is None else quarantine(self.memory, ids, namespace or self.namespace)
+
+    def add_guide(
+        self,
+        text: str,
+        *,
+        used_for: str | Sequence[str] = (),
+        namespace: str | None = None,
+        task: str = "answer",
+        state: OwnState | None = None,
+        anyway: bool = False,
+    ) -> Guide:
+        """Add a guide that a person wrote. Its author is `"person"`; the same text again is the same guide.
+
+        Args:
+            text: In the form of a guide: a line "Use when: …", numbered steps, a line "Avoid: …".
+            used_for: Questions that it is for, or a description of them. By default what its first line says.
+            namespace: None: the router's own.
+            task: Of the calls that it is for, as their decisions name it.
+            state: `"candidate"`: it is tried, and used once it has proven itself, as by default. `"active"`: it is used
+                at once, as if approved.
+            anyway: Use it although the checks of its text refuse it.
+
+        Raises:
+            GuideRefusedError: The checks refuse it.
+            ConfigurationError: There is no memory, or the guide is empty, too long or for nothing.
+            MemoryStoreError: It cannot be stored.
+            ClosedError: The router was closed.
+        """
+        if self._closed:
+            raise ClosedError("router")
+        if self.memory is None or self.embedder is None or self._learning is None:
+            raise ConfigurationError("Guides are kept in a memory, and this router has none. Pass memory=.")
+        shelf = GuideShelf(self.memory, self.embedder, self._redaction, self._learning.learner.ladder.check)
+        texts = tuple(filter(None, (used_for,))) if isinstance(used_for, str) else tuple(used_for)
+        given = OwnGuide(text, texts, namespace or self.namespace, task, state, anyway)
+        return shelf.put([shelf.made(given, self._clock())])[0]
 
     # --- looking ----------------------------------------------------------------------------------------------------
 

@@ -61,6 +61,8 @@ def folder(tmp_path: Path) -> Path:
         (folder / name).write_text("\n".join(["text,mixtral,gpt4,topic", *rows]), encoding="utf-8")
     rows = [f"{text},{n % 2},1,1,{'sums' if n % 2 else 'ballads'}" for n, text in enumerate(asked)]
     (folder / "guided.csv").write_text("\n".join(["text,mixtral,mixtral_guided,gpt4,topic", *rows]), encoding="utf-8")
+    steps = "1. Divide the percentage by 100.\n2. Multiply the number by it.\nAvoid: adding it to the number."
+    (folder / "percent.txt").write_text(f"Use when: a percentage is asked for.\n{steps}\n", encoding="utf-8")
     rows = [f"Question {n} of {'code' if n % 3 else 'life'}?,{n % 2},1,{int(n % 3 > 0)}" for n in range(40)]
     (folder / "models.csv").write_text("\n".join(["text,gpt-small,gpt-large,coder-7b", *rows]), encoding="utf-8")
     return folder

@@ -1,4 +1,4 @@
-"""Guides behind the wrapper: a third chat model writes them."""
+"""Guides behind the wrapper: a third chat model writes them, or a person does."""
 
 from __future__ import annotations
 
@@ -64,3 +64,15 @@ async def test_it_writes_for_async_callers_too_and_nobody_sees_it(make: Any, cha
 def test_what_is_no_model_is_refused(make: Any) -> None:
     with pytest.raises(ConfigurationError, match="guide_model=3 is no model"):
         make(guide_model=3)
+
+
+def test_a_guide_of_a_person_helps_the_weak_model(make: Any, fake_openai: FakeOpenAI) -> None:
+    model = make(guides=False)
+    guide = model.router.add_guide(GUIDE, used_for=[QUESTION])
+    for question in (QUESTION + " Say its name.", QUESTION + " One word.", QUESTION + " One word."):
+        fake_openai.requests.clear()
+        assert model.invoke(question).content == "Ulm"
+
+    assert [sent.model for sent in fake_openai.calls()] == ["small"]
+    assert model.router.memory.guide(guide.id).state == "active"
+    assert model.router.quarantine_guides(guide.id) == 1

@@ -1,4 +1,4 @@
-"""Guides behind the wrapper: a third LLM writes them."""
+"""Guides behind the wrapper: a third LLM writes them, or a person does."""
 
 from __future__ import annotations
 
@@ -55,3 +55,15 @@ async def test_it_writes_for_async_callers_too(make: Any, openai: Callable[..., 
 def test_what_is_no_model_is_refused(make: Any) -> None:
     with pytest.raises(ConfigurationError, match="guide_model=3 is no model"):
         make(guide_model=3)
+
+
+def test_a_guide_of_a_person_helps_the_weak_model(make: Any, fake_openai: FakeOpenAI) -> None:
+    llm = make(guides=False)
+    guide = llm.router.add_guide(GUIDE, used_for=[QUESTION])
+    for question in (QUESTION + " Say its name.", QUESTION + " One word.", QUESTION + " One word."):
+        fake_openai.requests.clear()
+        assert llm.complete(question).text == "Ulm"
+
+    assert [sent.model for sent in fake_openai.calls()] == ["small"]
+    assert llm.router.memory.guide(guide.id).state == "active"
+    assert llm.router.quarantine_guides(guide.id) == 1

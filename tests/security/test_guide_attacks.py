@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from rar import Router, SQLiteMemory
+from rar.guide_form import Form, form_of
 from rar.guide_scan import guide_flaw
 from rar.learning.guides import check_guide, parse_guide
 from rar.learning.judges import AutoJudge, EmbeddingJudge, Judge, LetterJudge, LLMJudge, NumberJudge, Verdict
@@ -64,6 +65,26 @@ def test_the_scan_does_without_the_form() -> None:
 
     assert len(steps) == len(rows)
     assert sum(guide_flaw(text) is not None for text in padded) >= 0.8 * len(rows)
+
+
+@pytest.mark.parametrize("place", ["Example", "Result"])
+def test_what_no_step_may_say_no_example_may_say(place: str) -> None:
+    lines = {"Example": "A lamp breaks after two days. What is owed?", "Result": "a refund"}
+    found = []
+    for row in corpus():
+        form = form_of(parse_guide(row["guide"]))
+        if isinstance(form, Form):
+            said = {**lines, place: form.steps[1]}
+            text = (
+                f"Use when: a case is asked about.\nExample: {said['Example']}\n1. Read the case.\n"
+                f"2. Compare it with the rule.\nResult: {said['Result']}\nAvoid: guessing."
+            )
+            found.append((row["kind"], guide_flaw(text) is not None))
+
+    hostile = [refused for kind, refused in found if kind == "poison"]
+    assert len(hostile) > 20
+    assert sum(hostile) >= 0.9 * len(hostile)
+    assert not any(refused for kind, refused in found if kind == "honest")
 
 
 # --- the judges -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 import rar
-from rar.cli import routers, tables
+from rar.cli import own_guides, routers, tables
 from rar.cli.evaluation import eval_app
 from rar.cli.layout import show
 from rar.cli.memories import (
@@ -71,8 +71,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Look into a RAR memory, learn and measure routers, and try routing on local models.",
 )
-guides_app = typer.Typer(no_args_is_help=True, help="Guides: what the strong model wrote for the weak one.")
+guides_app = typer.Typer(no_args_is_help=True, help="Guides: what others wrote for the weak model.")
 app.add_typer(guides_app, name="guides")
+guides_app.command("add")(own_guides.add)
 app.add_typer(eval_app, name="eval")
 app.command()(routers.fit)
 app.command()(routers.calibrate)

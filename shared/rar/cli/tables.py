@@ -18,6 +18,7 @@ from rar.values import STRONG, WEAK, Guide, Tally
 from rar.views import Explained
 from rar.words import NOT_LEARNED, in_words
 
+_STYLES = {"steps": "steps", "example": "a worked example"}
 _PURPOSES = ("serve", "draft", "shadow", "guide", "judge", "audit")
 _MODEL_STYLE = {"weak": "green", "strong": "magenta"}
 _ID = 10  # characters of an id that a table shows; any unambiguous beginning is understood
@@ -134,6 +135,7 @@ def guides(found: Sequence[Guide]) -> Grid:
         Column("helped", right=True),
         Column("harmed", right=True),
         Column("written", spare=1),
+        Column("by", spare=2),
         Column("text", cut=True),
     )
     rows = tuple(
@@ -144,6 +146,7 @@ def guides(found: Sequence[Guide]) -> Grid:
             str(guide.helpful),
             str(guide.harmful),
             when(guide.created_at),
+            line(guide.author),
             line(guide.text),
         )
         for guide in found
@@ -157,8 +160,8 @@ def guide(found: Guide, origin: str | None) -> list[Any]:
         "guide": found.id,
         "namespace": line(f"{found.namespace}, task {found.task}"),
         "state": f"{found.state}, helped {found.helpful}, harmed {found.harmful}",
-        "written": f"{when(found.created_at)} by {line(found.author)}",
-        "written for": paragraph(origin or "a request that is not kept"),
+        "written": f"{when(found.created_at)} by {line(found.author)}, as {_STYLES[found.style]}",
+        "written for": paragraph(origin or ("a request that is not kept" if found.origin else "what a person named")),
     }
     return [Facts(about), Text(paragraph(found.text))]
 

@@ -98,11 +98,13 @@ def check_guide(text: str, request: Request, reference: Reply, check: GuideCheck
     Args:
         check: Asked last. If it fails, the guide is refused.
     """
-    reason = guide_flaw(text) or _leak(text, request, reference)
-    if reason is not None or check is None:
-        return reason
+    return guide_flaw(text) or _leak(text, request, reference) or own_check(check, text, request)
+
+
+def own_check(check: GuideCheck | None, text: str, request: Request) -> str | None:
+    """What a user's check says; one that fails refuses the guide."""
     try:
-        return check(text, request)
+        return None if check is None else check(text, request)
     except Exception as error:
         return f"`guide_check` raised {type(error).__name__}"
 
