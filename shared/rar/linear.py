@@ -138,6 +138,31 @@ def conjugate_gradients(
     return x
 
 
+def logistic(columns: Array, target: Array, penalty: float = 1.0, *, steps: int = 25) -> Array:
+    """The weights of a logistic regression on few columns, of which the first is a constant, by Newton's method.
+
+    Args:
+        columns: Shape `(n, k)`.
+        target: Chances, shape `(n,)`, in [0, 1].
+        penalty: Of half the squared weights but the constant's.
+    """
+    weights, cost = np.zeros(columns.shape[1]), np.full(columns.shape[1], penalty)
+    cost[0] = 1e-6
+    for _ in range(steps):
+        chance = sigmoid(columns @ weights)
+        downhill = columns.T @ (target - chance) - cost * weights
+        curved = (columns * (chance * (1.0 - chance))[:, None]).T @ columns + np.diag(cost)
+        step = np.linalg.solve(curved, downhill)
+        weights = weights + step / max(1.0, float(np.abs(step).max()) / 4.0)  # a long step may lead uphill
+        if float(np.abs(step).max()) < 1e-6:
+            break
+    return weights
+
+
+def sigmoid(logits: Array) -> Array:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0))), np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class SoftmaxModel:
     """Multinomial logistic regression on words, embedding and length, fitted to distributions over `k` classes."""

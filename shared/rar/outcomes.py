@@ -36,12 +36,14 @@ class Replies:
         tokens: Of input and output, shape `(n, m, 2)` or `(n, m, k, 2)`.
         usd: What each answer cost, shape `(n, m)` or `(n, m, k)`; NaN where that is not known.
         seconds: How long each took, likewise.
+        logprobs: Mean log-probability of each answer's tokens, likewise.
     """
 
     texts: npt.NDArray[Any] | None = field(default=None, repr=False, compare=False)
     tokens: Array | None = field(default=None, repr=False, compare=False)
     usd: Array | None = field(default=None, repr=False, compare=False)
     seconds: Array | None = field(default=None, repr=False, compare=False)
+    logprobs: Array | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for column, values in self._columns().items():

@@ -7,6 +7,7 @@ fake server. They answer alike: an echo, a call of the tool that is named, or th
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -20,8 +21,18 @@ from pydantic import BaseModel, ConfigDict
 from langchain_rar import RouterChatModel
 from llama_index_rar import RouterLLM
 from rar import Reply, Request
-from rar.strategies import RAR, BestOf, Blended, Cascade, ChainOfThought, SelfConsistency, Threshold
+from rar.strategies import (
+    RAR,
+    BestOf,
+    Blended,
+    Cascade,
+    ChainOfThought,
+    LearnedScorer,
+    SelfConsistency,
+    Threshold,
+)
 from rar.strategy import Strategy
+from tests.core.sums import sums
 from tests.core.topics import ranking
 
 
@@ -30,12 +41,19 @@ def _apart(_: Request, reply: Reply) -> int:
     return id(reply)
 
 
+@cache
+def learned() -> LearnedScorer:
+    """A scorer of the three models, fitted to sums."""
+    return LearnedScorer().fit(replace(sums(60), models=("weak", "coder", "strong")))
+
+
 STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "RAR": RAR,
     "Threshold": lambda: Threshold(lambda text: 0.0),
     "BestOf": lambda: BestOf(["weak", "coder", "strong"], ranking("weak", "coder", "strong")),
     "Blended": lambda: Blended(["weak", "coder", "strong"]),
     "Cascade": lambda: Cascade(lambda request, draft: True, ["weak", "coder", "strong"]),
+    "Cascade, fitted": lambda: Cascade(learned(), ["weak", "coder", "strong"]),
     "Cascade, nothing accepted": lambda: Cascade(lambda request, draft: False, ["weak", "coder", "strong"]),
     "ChainOfThought": lambda: ChainOfThought("coder"),
     "ChainOfThought, the answer alone": lambda: ChainOfThought("coder", show="answer"),

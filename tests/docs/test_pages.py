@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import os
 import re
@@ -17,6 +18,7 @@ import typer
 
 from rar import Router
 from rar.cli.commands import app
+from tests.core.sums import sums
 from tests.core.world import Scripted, easy, serve, strong_answer, weak_answer
 from tests.docs.blocks import PAGES, ROOT, blocks, commands_of, script_of
 from tests.fake_openai import FakeOpenAI
@@ -64,8 +66,22 @@ def folder(tmp_path: Path) -> Path:
     steps = "1. Divide the percentage by 100.\n2. Multiply the number by it.\nAvoid: adding it to the number."
     (folder / "percent.txt").write_text(f"Use when: a percentage is asked for.\n{steps}\n", encoding="utf-8")
     rows = [f"Question {n} of {'code' if n % 3 else 'life'}?,{n % 2},1,{int(n % 3 > 0)}" for n in range(40)]
+    _keep_replies(folder / "replies.csv")
     (folder / "models.csv").write_text("\n".join(["text,gpt-small,gpt-large,coder-7b", *rows]), encoding="utf-8")
     return folder
+
+
+def _keep_replies(file: Path) -> None:
+    """A log with what each model scored, answered and cost."""
+    names = {"small": "gpt-small", "middle": "coder-7b", "large": "gpt-large"}
+    data = sums(160)
+    assert data.replies is not None and data.replies.texts is not None and data.costs is not None
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        log = csv.writer(opened)
+        columns = [f"{name}{ending}" for ending in ("", "_answer", "_cost") for name in names.values()]
+        log.writerow(["text", *columns])
+        for row, text in enumerate(data.texts):
+            log.writerow([text, *data.scores[row], *data.replies.texts[row], *data.costs[row] / 1_000.0])
 
 
 def remember(folder: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rar.errors import EvaluationDataError
-from rar.evaluation.files import Row, is_memory, records
+from rar.evaluation.files import Row, finite, is_memory, json_list, names_of, records
 from rar.evaluation.past import read_memory
 from rar.evaluation.table import Table
 from rar.outcomes import Guided, Outcomes, Replies
@@ -31,10 +31,10 @@ _ENDINGS = {
     "guided_answers": ("_guided_response", "_guided_answer"),
     "input_tokens": ("_input_tokens", "_prompt_tokens"),
     "output_tokens": ("_output_tokens", "_completion_tokens"),
+    "logprobs": ("_logprob",),
 }
 _GUIDED = ("guided", "guided_answers")
 _TOKENS = [f"{role}_{way}_tokens" for role in ("weak", "strong") for way in ("input", "output")]
-_TRUTH = {"true": 1.0, "false": 0.0}
 _BATTLE = ("model_a", "model_b", "winner")
 _WIN = "win_probability"
 _WINNERS = {"model_a": "model_a", "model_b": "model_b", "tie": "tie", "tie (bothbad)": "tie"}
@@ -72,7 +72,7 @@ def read_table(
     """
     file = Path(path)
     builder = _Pair(str(path), {"weak": weak, "strong": strong}, text, group)
-    constant = math.isfinite(_finite(strong))
+    constant = math.isfinite(finite(strong))
     for line, row in records(file):
         if limit is not None and len(builder.texts) >= limit:
             break
@@ -105,7 +105,8 @@ def read_outcomes(
         text: As for `read_table`.
         group: Column of what the text is about.
         limit: Rows that are read at most.
-        replies: Whether answers and tokens beside plain scores are kept, as by `read_table`.
+        replies: Whether answers and tokens beside plain scores are kept, as by `read_table`, and the mean
+            log-probability of an answer's tokens (`_logprob`).
 
     Raises:
         EvaluationDataError: Names file, line and column of what cannot be read.
@@ -156,7 +157,7 @@ class _Builder:
         columns: Of scores, by role.
     """
 
-    kinds: tuple[str, ...] = tuple(_ENDINGS)  # of columns that are looked for beside them
+    kinds: tuple[str, ...] = tuple(_ENDINGS)[:-1]  # of columns that are looked for beside them
     alone: tuple[str, ...] = ()  # those that are of use where not all models have them
 
     def __init__(self, where: str, columns: Mapping[str, str], text: str | None, group: str | None) -> None:
@@ -220,7 +221,9 @@ class _Builder:
         text = self.text or next((column for column in TEXT_COLUMNS if column in row), None)
         if text is None:
             raise EvaluationDataError(
-                self.where, f"none of {list(TEXT_COLUMNS)} is among the columns {_names(row)}; name it with text", line
+                self.where,
+                f"none of {list(TEXT_COLUMNS)} is among the columns {names_of(row)}; name it with text",
+                line,
             )
         if text in row:
             column = text
@@ -239,14 +242,14 @@ class _Builder:
 
     def _number(self, line: int, row: Row, column: str) -> float:
         value = self._value(line, row, column)
-        number = _finite(value)
+        number = finite(value)
         if not number >= 0.0:
             raise EvaluationDataError(self.where, f"{value!r} is not a number of at least 0", line, column)
         return number
 
     def _value(self, line: int, row: Row, column: str) -> Any:
         if column not in row:
-            raise EvaluationDataError(self.where, f"there is no such column among {_names(row)}", line, column)
+            raise EvaluationDataError(self.where, f"there is no such column among {names_of(row)}", line, column)
         value = row[column]
         if value is None:
             raise EvaluationDataError(self.where, "the row has no value there", line, column)
@@ -276,7 +279,7 @@ class _Pair(_Builder):
         if not any(made["strong"]):
             found = "the strong model never scored above 0, so no share of its quality can be kept"
             raise EvaluationDataError(self.where, found, column=strong)
-        made["strong_id"] = strong if math.isnan(_finite(strong)) else f"always {strong}"
+        made["strong_id"] = strong if math.isnan(finite(strong)) else f"always {strong}"
         return Table.of_scores(tuple(self.texts), weak_id=weak, name=name, guided=self._guided(), **made)
 
 
@@ -295,7 +298,7 @@ def _builder(
         if _WIN in row:
             return _Wins(where, models, text, group)
     if models is None:
-        found = f"name the columns of scores with models, the weak one first; there are {_names(row)}"
+        found = f"name the columns of scores with models, the weak one first; there are {names_of(row)}"
         raise EvaluationDataError(where, found, line)
     return _Scores(where, models, text, group)
 
@@ -333,18 +336,23 @@ class _Scores(_Builder):
 
     def _replies(self) -> Replies | None:
         """What was answered, and its tokens, each where all models have it."""
-        said, into, out = (
+        said, into, out, chances = (
             [self.values[f"{role}_{kind}"] for role in self.models if f"{role}_{kind}" in self.values]
-            for kind in ("answers", "input_tokens", "output_tokens")
+            for kind in ("answers", "input_tokens", "output_tokens", "logprobs")
         )
         tokens = np.array([into, out]).transpose(2, 1, 0) if into and out else None
-        return Replies(np.array(said, object).T if said else None, tokens) if said or tokens is not None else None
+        if not said and tokens is None:
+            return None
+        texts, logprobs = (np.array(said, object).T if said else None, np.array(chances).T if chances else None)
+        return Replies(texts, tokens, logprobs=logprobs)
 
     def _read(self, name: str) -> Callable[[int, Row, str], Any]:
         if name in self.models:
             return self._score
         if name.endswith(_GUIDED) or name == "groups":
             return super()._read(name)
+        if name.endswith("_logprobs"):
+            return self._logprob
         return self._answer if name.endswith("_answers") else self._amount
 
     def _score(self, line: int, row: Row, column: str) -> tuple[float, ...]:
@@ -352,8 +360,8 @@ class _Scores(_Builder):
         if self._not_asked(row, column):
             return ()
         value = self._value(line, row, column)
-        given = _json_list(value)
-        numbers = tuple(_finite(entry) for entry in ([value] if given is None else given))
+        given = json_list(value)
+        numbers = tuple(finite(entry) for entry in ([value] if given is None else given))
         if not numbers or any(map(math.isnan, numbers)):
             raise EvaluationDataError(self.where, f"{value!r} is no finite number or list of some", line, column)
         count = 0 if given is None else len(numbers)
@@ -369,6 +377,10 @@ class _Scores(_Builder):
 
     def _amount(self, line: int, row: Row, column: str) -> float:
         return math.nan if self._not_asked(row, column) else self._number(line, row, column)
+
+    def _logprob(self, line: int, row: Row, column: str) -> float:
+        """NaN where it is not known."""
+        return finite(row.get(column))
 
     def _not_asked(self, row: Row, column: str) -> bool:
         return len(self.models) > 2 and column in row and row[column] in (None, "")
@@ -423,27 +435,3 @@ class _Wins(_Builder):
         if number > 1.0:
             raise EvaluationDataError(self.where, f"{number} is no chance between 0 and 1", line, column)
         return number
-
-
-def _json_list(value: Any) -> Sequence[Any] | None:
-    """A list that is one, or is written as JSON."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, list) else None
-
-
-def _finite(value: Any) -> float:
-    """A number; NaN for what is none."""
-    number = _TRUTH.get(str(value).strip().lower())
-    try:
-        number = float(value) if number is None else number
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-    return number if math.isfinite(number) else math.nan
-
-
-def _names(row: Row) -> list[str]:
-    return [str(name) for name in row if name is not None]

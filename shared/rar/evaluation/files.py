@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -142,3 +143,32 @@ def _mt_bench(file: Path, banned: set[str]) -> Iterator[tuple[int, Row]]:
 
 def _rows_of(file: Path, *, missing_ok: bool = False) -> Iterable[tuple[int, Row]]:
     return () if missing_ok and not file.is_file() else records(file)
+
+
+# --- values of a row ------------------------------------------------------------------------------------------------
+
+_TRUTH = {"true": 1.0, "false": 0.0}
+
+
+def json_list(value: Any) -> Sequence[Any] | None:
+    """A list that is one, or is written as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, list) else None
+
+
+def finite(value: Any) -> float:
+    """A number; NaN for what is none."""
+    number = _TRUTH.get(str(value).strip().lower())
+    try:
+        number = float(value) if number is None else number
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def names_of(row: Row) -> list[str]:
+    return [str(name) for name in row if name is not None]

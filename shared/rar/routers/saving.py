@@ -52,12 +52,15 @@ def write(
     config: Mapping[str, Any],
     about: Mapping[str, Any],
     arrays: Mapping[str, npt.NDArray[Any]],
-    write_files: Callable[[Path], None],
+    write_files: Callable[[Path], None] = lambda _: None,
+    *,
+    kind: str = "router",
 ) -> Path:
-    facts = {"format": "rar-router", "schema": SCHEMA, "router": router, "config": dict(config), **about}
+    """Write a folder, whole or not at all. `kind` is what it holds: a router, or a scorer of replies."""
+    facts = {"format": f"rar-{kind}", "schema": SCHEMA, "router": router, "config": dict(config), **about}
     # Before anything is replaced: what cannot be written leaves an older router as it is.
     content = json.dumps(facts, indent=1, ensure_ascii=False, default=np.generic.item) + "\n"
-    check_folder(folder, "A router")
+    check_folder(folder, f"A {kind}")
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:  # on the same disk: renames are enough
         new, old = Path(unfinished, "new"), Path(unfinished, "old")
@@ -130,7 +133,7 @@ def _replace(folder: Path, new: Path, old: Path) -> None:
         raise
 
 
-def read(folder: Path) -> Saved:
+def read(folder: Path, *, kind: str = "router") -> Saved:
     """The content of a folder.
 
     Raises:
@@ -149,8 +152,8 @@ def read(folder: Path) -> Saved:
         facts = json.loads(file.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
         raise RouterFileError(str(folder), f"{ABOUT} is damaged ({error}); {AGAIN}") from error
-    if not isinstance(facts, dict) or facts.pop("format", None) != "rar-router":
-        raise RouterFileError(str(folder), f"{ABOUT} is not that of a router")
+    if not isinstance(facts, dict) or facts.pop("format", None) != f"rar-{kind}":
+        raise RouterFileError(str(folder), f"{ABOUT} is not that of a {kind}")
     schema = facts.pop("schema", None)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise RouterFileError(

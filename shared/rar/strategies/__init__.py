@@ -5,7 +5,22 @@ from rar.strategies.blended import Blended
 from rar.strategies.cascade import Cascade
 from rar.strategies.chain_of_thought import ChainOfThought
 from rar.strategies.rar import RAR
+from rar.strategies.scorer import LearnedScorer, Scorer
+from rar.strategies.search import CascadeSearch, FoundCascade, Frontier
 from rar.strategies.self_consistency import SelfConsistency
 from rar.strategies.threshold import Threshold
 
-__all__ = ["RAR", "BestOf", "Blended", "Cascade", "ChainOfThought", "SelfConsistency", "Threshold"]
+__all__ = [
+    "RAR",
+    "BestOf",
+    "Blended",
+    "Cascade",
+    "CascadeSearch",
+    "ChainOfThought",
+    "FoundCascade",
+    "Frontier",
+    "LearnedScorer",
+    "Scorer",
+    "SelfConsistency",
+    "Threshold",
+]

@@ -1,0 +1,179 @@
+"""Cascades on recorded outcomes: scorers of replies, and the cascades that a search finds.
+
+Each part of a file is split in halves; one is learned from, the other is asked. Marks were set before.
+
+    RAR_DATA=... python benchmarks/cascades.py [--only scorers routerbench] [--splits 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from _data import folder, rows
+
+from rar.linear import Array
+from rar.outcomes import Outcomes, Replies
+from rar.strategies import CascadeSearch, LearnedScorer
+from rar.strategies.search import FoundCascade, zero_router
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What was to be reached, and what was. `at_most` says that less is better."""
+
+    what: str
+    found: float
+    wanted: float
+    at_most: bool = False
+
+    def __str__(self) -> str:
+        ok = self.found <= self.wanted if self.at_most else self.found >= self.wanted
+        sign = "<=" if self.at_most else ">="
+        return f"  {'ok    ' if ok else 'MISSED'} {self.what}: {self.found:.3f} (mark {sign} {self.wanted:.3f})"
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+def lines(name: str) -> list[dict[str, Any]]:
+    """The rows of a gzipped file of JSON lines."""
+    with gzip.open(folder() / "strategies" / name, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def names(file: str) -> list[str]:
+    found: list[str] = json.loads((folder() / "strategies" / file).read_text("utf-8"))
+    return found
+
+
+def gsm8k() -> Outcomes:
+    """Word problems and the texts of Mixtral's and GPT-4's answers."""
+    table, models = rows("gsm8k_mixtral_gpt4.csv.gz"), ("mixtral_8x7b", "gpt4_1106")
+    scores = [[float(row[f"{model}_correct"] in ("True", "1")) for model in models] for row in table]
+    replies = Replies([[row[f"{model}_response"] for model in models] for row in table])
+    return Outcomes([row["question"] for row in table], scores, models, replies=replies, name="GSM8K")
+
+
+def mmlu_pro_texts(*models: str) -> Outcomes:
+    """Questions with ten options, and the texts of some models' answers."""
+    table = lines("mmlu_pro_texts.jsonl.gz")
+    texts = [
+        "\n".join([row["question"], *(f"{chr(65 + at)}. {option}" for at, option in enumerate(row["options"]))])
+        for row in table
+    ]
+    scores = [[float(row["replies"][model]["pred"] == row["answer"]) for model in models] for row in table]
+    replies = Replies([[row["replies"][model]["text"] for model in models] for row in table])
+    return Outcomes(texts, scores, models, replies=replies, name="MMLU-Pro")
+
+
+@cache
+def routerbench() -> Outcomes:
+    """ARC, Winogrande and MBPP: eleven models, their answers and what each cost; rows that all models have."""
+    models = names("routerbench_models.json")
+    table = [
+        row for row in lines("routerbench_3tasks.jsonl.gz") if None not in row["scores"] + row["cost"] + row["reply"]
+    ]
+    return Outcomes(
+        [row["question"] for row in table], [row["scores"] for row in table], models,
+        costs=[row["cost"] for row in table], groups=[row["task"] for row in table],
+        replies=Replies([row["reply"] for row in table]), name="RouterBench",
+    )  # fmt: skip
+
+
+def halves(data: Outcomes, split: int) -> tuple[Outcomes, Outcomes]:
+    """What is learned from, and what is asked."""
+    order = np.random.default_rng(split).permutation(len(data))
+    return data.take(order[: len(data) // 2]), data.take(order[len(data) // 2 :])
+
+
+def auc(score: Array, right: Array) -> float:
+    """The chance that a right answer scores higher than a wrong one, ties counting a half."""
+    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (count.cumsum() - (count - 1) / 2)[place]
+    good, bad = right.sum(), len(right) - right.sum()
+    return float((rank[right > 0].sum() - good * (good + 1) / 2) / (good * bad))
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+
+def scorers(_: int) -> Iterator[object]:
+    """How well a learned scorer tells right answers from wrong ones, out of fold."""
+    small, second, large = "llama-3.1-8b-instruct", "mixtral-8x7b-instruct", "llama-3.1-70b-instruct"
+    for what, data, model, mark in (
+        ("AUC on GSM8K, Mixtral", gsm8k(), 0, 0.68),
+        ("AUC on MMLU-Pro, Llama-8B", mmlu_pro_texts(small, large), 0, 0.64),
+        ("AUC on MMLU-Pro, Llama-8B after Mixtral", mmlu_pro_texts(second, small, large), 1, 0.74),
+    ):
+        yield Mark(what, auc(LearnedScorer().out_of_fold(data)[:, model], data.scores[:, model]), mark)
+
+
+def asked(found: FoundCascade, new: Outcomes) -> tuple[Array, Array]:
+    """What a cascade that was found scores and costs on new questions."""
+    own = new.of_models(*found.models) if len(found.models) > 1 else new
+    if len(found.models) == 1:
+        at = new.models.index(found.models[0])
+        return new.scores[:, at], new.call_costs[:, at]
+    chances, quality, cost = found.scorer.scores(own), own.scores[:, -1], own.call_costs[:, -1]
+    for at in range(len(found.models) - 2, -1, -1):
+        accepted = chances[:, at] >= found.thresholds[at]
+        quality = np.where(accepted, own.scores[:, at], quality)
+        cost = own.call_costs[:, at] + np.where(accepted, 0.0, cost)
+    return quality, cost
+
+
+def cascades(splits: int) -> Iterator[object]:
+    """Cascades within 10, 20 and 40 % of GPT-4's cost, held against single models mixed at random."""
+    data, shares = routerbench(), (0.1, 0.2, 0.4)
+    last = data.models.index("gpt-4-1106-preview")
+    results: dict[float, list[tuple[float, ...]]] = {share: [] for share in shares}
+    for split in range(splits):
+        seen, new = halves(data, split)
+        for share, found in zip(
+            shares, searched(seen, [share * seen.call_costs[:, last].mean() for share in shares]), strict=True
+        ):
+            (quality, cost), budget = asked(found, new), share * new.call_costs[:, last].mean()
+            means = new.call_costs.mean(0), new.scores.mean(0)
+            same = zero_router(*means, float(cost.mean()))
+            results[share].append(
+                (quality.mean(), zero_router(*means, float(budget)), same, cost.mean() / budget, found.worthwhile)
+            )
+    for share, found_at in results.items():
+        quality, zero, same, spent, worthwhile = np.mean(found_at, 0)
+        zeros = f"Zero router {zero:.3f}, of the same cost {same:.3f}"
+        yield f"  {share:.0%}: quality {quality:.3f}, {zeros}, worthwhile in {worthwhile:.0%} of the splits"
+        yield Mark(f"RouterBench at {share:.0%} of GPT-4, ahead of the Zero router", float(quality - zero), 0.025)
+        yield Mark(f"RouterBench at {share:.0%} of GPT-4, share of the budget spent", float(spent), 1.03, at_most=True)
+
+
+def searched(data: Outcomes, budgets: Sequence[float]) -> list[FoundCascade]:
+    """Several budgets, by the models' own names."""
+    search = CascadeSearch()
+    trials, own = search.trials(data), {model: model for model in data.models}
+    return [search.choose(data, trials, budget=budget, names=own) for budget in budgets]
+
+
+PARTS: Mapping[str, Callable[[int], Iterator[object]]] = {"scorers": scorers, "routerbench": cascades}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--splits", type=int, default=5)
+    args = parser.parse_args()
+    for part in args.only:
+        print(f"{part}: {(PARTS[part].__doc__ or '').splitlines()[0]}", flush=True)
+        for said in PARTS[part](args.splits):
+            print(said, flush=True)
+        print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
