@@ -34,7 +34,8 @@ class Standing:
             not known.
         scatter: Variance of the gaps that the learned score rests on; None without one.
         examples: Judged requests that the learned score rests on.
-        state: What audits found of it.
+        state: What audits found of it, where its answer was a guess.
+        again: The same, where it was this very request's verdict.
         drift: How near the alarm is that it changed under its name, from 0 to 1.
         since: Trials before this time prove nothing: it changed under its name.
     """
@@ -49,6 +50,7 @@ class Standing:
     scatter: float | None = None
     examples: int = 0
     state: PolicyState = field(default_factory=PolicyState)
+    again: PolicyState = field(default_factory=PolicyState)
     drift: float = 0.0
     since: float = 0.0
 
@@ -67,7 +69,9 @@ class Evidence:
         guides: Servable guides, nearest first.
         state: Of the namespace: its threshold, the calls that this rests on, and the mean quality of the reference
             model's own answers (1 where judges only compare).
+        again: The threshold of requests that were seen before.
         start: The threshold before anything moved it.
+        floor: The share of the reference model's quality to keep in this namespace; None: the policy's own.
         draw: Uniform in [0, 1), decides whether an answer is audited; 1 where none may be.
         chance: Uniform in [0, 1), for what a strategy leaves to chance.
     """
@@ -80,7 +84,9 @@ class Evidence:
     matches: tuple[Match, ...] = ()
     guides: tuple[GuideMatch, ...] = ()
     state: PolicyState = field(default_factory=PolicyState)
+    again: PolicyState = field(default_factory=PolicyState)
     start: float = 0.5
+    floor: float | None = None
     draw: float = 1.0
     chance: float = 0.0
     now: float = 0.0
@@ -94,6 +100,12 @@ class Evidence:
     def threshold(self) -> float:
         """The confidence that an answer of another model than the reference needs."""
         return self.start if self.state.threshold is None or self.stale else self.state.threshold
+
+    @property
+    def threshold_again(self) -> float:
+        """The confidence that an answer needs whose request was seen before."""
+        own = self.again
+        return self.start if own.threshold is None or own.since < self.changed else own.threshold
 
     @property
     def calls(self) -> int:

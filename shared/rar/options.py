@@ -132,6 +132,13 @@ def _is_mapping(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
+def _are_floors(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(share, (int, float)) and 0.0 < share <= 1.0
+        for name, share in value.items()
+    )
+
+
 def _is_guides(value: Any) -> bool:
     return isinstance(value, bool) or value == "review"
 
@@ -154,6 +161,9 @@ class RouterOptions(TypedDict, total=False):
     Attributes:
         memory: Path of an SQLite file, `":memory:"`, a `Memory`, or None to route without one.
         quality: Share of the strong model's quality to keep, in (0, 1]. Only `policy="floor"` reads it.
+        promise: The chance, from 0.5 to 0.9999, with which the quality of any 1,000 served calls is at least the floor.
+            None: the floor is kept on average.
+        floors: `quality` for namespaces that have one of their own, by name.
         policy: `"floor"`, `"paper"` or a `Policy`.
         strategy: None for RAR by `policy`, a `Strategy`, or a function from a request to a `Route` or a model's name.
         static_router: Predicts from the text alone (`rar.routers`). RAR starts from it.
@@ -201,6 +211,8 @@ class RouterOptions(TypedDict, total=False):
 
     memory: str | os.PathLike[str] | Memory | None
     quality: float
+    promise: float | None
+    floors: Mapping[str, float] | None
     policy: str | Policy
     strategy: Strategy | Callable[[Request], Choice | str] | str | None
     static_router: Any
@@ -242,6 +254,12 @@ class RouterSettings:
     memory: str | os.PathLike[str] | Memory | None = _option("rar.db", _ANY)
     quality: float = _option(
         0.95, Number(0.0, 1.0, above=True, unless="It is the share of the strong model's quality to keep.")
+    )
+    promise: float | None = _option(
+        None, Number(0.5, 0.9999, optional=True, unless="It is a chance; None: the floor is kept on average.")
+    )
+    floors: Mapping[str, float] | None = _option(
+        None, OneOf("a mapping of namespaces to shares above 0 and up to 1, or None", _are_floors)
     )
     policy: str | Policy = _option("floor", _ANY)
     strategy: Strategy | Callable[[Request], Choice | str] | str | None = _option(None, _ANY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt, kinds_of
 from rar.learning.screen import Screen
 from rar.learning.verdicts import verdict
-from rar.memory.base import ALARM, Memory, PolicyState
+from rar.memory.base import AGAIN, ALARM, Memory, PolicyState, state_of
 from rar.memory.identity import experience_id, keyed_digest
 from rar.memory.recalling import Query, Recalled
 from rar.naming import cause
@@ -130,7 +130,7 @@ class Recall:
             namespace,
             task,
             experience_id(memory.secret, namespace, task, key),
-            models=tuple(dict.fromkeys(standing.model_id for standing in evidence.standings)),
+            models=_states_of(evidence),
             limit=self.limit,
             # More than are looked at, for some may have been written but not approved.
             guides=_APPROVED_AMONG if self.screen.approved else 4,
@@ -175,9 +175,7 @@ class Recall:
     def _with_states(self, evidence: Evidence, request: Request, own_id: str, found: Recalled) -> Evidence:
         """The evidence with whose request it is, and what audits found, of the namespace and of each model."""
         secret, states = self.memory.secret, found.states
-        standings = tuple(
-            self._with_state(one, request.namespace, states[one.model_id], evidence.now) for one in evidence.standings
-        )
+        standings = tuple(self._with_state(one, request.namespace, states, evidence.now) for one in evidence.standings)
         return replace(
             evidence,
             experience_id=own_id,
@@ -185,9 +183,13 @@ class Recall:
             user=user_label(secret, request.user),
             standings=standings,
             state=states[""],
+            again=states[state_of("", AGAIN)],
         )
 
-    def _with_state(self, standing: Standing, namespace: str, state: PolicyState, now: float) -> Standing:
+    def _with_state(
+        self, standing: Standing, namespace: str, states: Mapping[str, PolicyState], now: float
+    ) -> Standing:
+        state = states[standing.model_id]
         if state.since and (namespace, standing.model_id, state.since) not in self._changes:
             self._changes.add((namespace, standing.model_id, state.since))
             logging.getLogger("rar.models").warning(
@@ -198,7 +200,8 @@ class Recall:
             )
             self.observers.alarm("drift", namespace, standing.model_id)
         # A clock that was ahead has dated a change ahead.
-        return replace(standing, state=state, drift=state.drift / ALARM, since=min(state.since, now))
+        again = states[state_of(standing.model_id, AGAIN)]
+        return replace(standing, state=state, again=again, drift=state.drift / ALARM, since=min(state.since, now))
 
     def _with_scores(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> Evidence:
         """The evidence with the gaps that the scores learned from this memory expect."""
@@ -213,6 +216,12 @@ class Recall:
                     one, learned=found.gap, unsure=found.unsure, scatter=found.scatter, examples=found.examples
                 )
         return replace(evidence, standings=tuple(standings))
+
+
+def _states_of(evidence: Evidence) -> tuple[str, ...]:
+    """The policy states that a decision looks at, beside the namespace's own."""
+    ids = dict.fromkeys(standing.model_id for standing in evidence.standings)
+    return (state_of("", AGAIN), *ids, *(state_of(id, AGAIN) for id in ids))
 
 
 def follows_verdicts(strategy: object, policy: Policy) -> Callable[[Match, Evidence], bool] | None:

@@ -134,7 +134,10 @@ class Router:
         settings = settings_of(type(self).__name__, given, options)
         self._config = {**given, **options}
         self.namespace, self.degrade, self.timeout = settings.namespace, settings.degrade, settings.timeout
-        self.policy = as_policy(settings.policy, quality=settings.quality, audit_rate=settings.audit_rate)
+        self.policy = as_policy(
+            settings.policy, quality=settings.quality, audit_rate=settings.audit_rate, promise=settings.promise
+        )
+        self._floors = settings.floors or {}
         self._weak_id, self._strong_id = settings.weak_id, settings.strong_id
         self.strategy = _strategy(settings.strategy, self.policy)
         # Whether the strategy chooses among all models by what is learned of them.
@@ -340,8 +343,10 @@ class Router:
     def _recall(self, request: Request, models: Models) -> Request:
         """The request with all that a strategy may look at. Nothing recalled is no error: there is just no evidence."""
         standings = self._standings(request.namespace, models)
-        evidence = Evidence(self._pair(models)[1], standings, start=self.policy.start, now=self._clock())
-        evidence = replace(evidence, chance=self._chance.random())
+        evidence = Evidence(
+            self._pair(models)[1], standings, start=self.policy.start, floor=self._floors.get(request.namespace),
+            chance=self._chance.random(), now=self._clock(),
+        )  # fmt: skip
         learns = request.learn and self._learning is not None and self._learning.learns
         if learns and self.ledger.may_learn(request.namespace, "audit", STRONG, now=evidence.now):
             evidence = replace(evidence, draw=self._random.random())
@@ -380,7 +385,7 @@ class Router:
 
     def _decided(self, request: Request, choice: Choice, drafts: Drafts) -> Decision:
         choice = drafts.settle(choice, request)
-        floor = getattr(self.policy, "quality", None)
+        floor = self._floors.get(request.namespace, getattr(self.policy, "quality", None))
         decision = Decision(
             drafts.decision_id,
             request,

@@ -267,6 +267,7 @@ class Route:
         expected: The expected gap of the weak answer, strong less weak quality.
         needed: What `confidence` was held against; None where nothing was.
         guess: It rests on what similar requests showed, not on this very one.
+        again: It rests on what was found of this very request.
         messages: Sent instead of the request's, whose tools, schema and other options stay. What is learned is about
             the request.
         then: Names of the models that are tried if it fails, in this order, before those that are tried anyway.
@@ -283,6 +284,7 @@ class Route:
     expected: float | None = None
     needed: float | None = None
     guess: bool = False
+    again: bool = False
     messages: tuple[Message, ...] | None = field(default=None, repr=False)
     then: tuple[str, ...] = ()
 

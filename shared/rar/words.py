@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rar.facts import DecisionFacts
 
 Reason: TypeAlias = Literal[
-    "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "likely_weak", "likely_guided",
+    "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "memory_unsure", "likely_weak", "likely_guided",
     "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
     "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
     "majority", "split_vote", "no_votes", "step_by_step", "blended", "drafts_failed",
@@ -28,6 +28,8 @@ REASONS: Mapping[Reason, str] = {
     "memory_weak": "This question was asked before, and the {model} model's answer agreed with the strong one's",
     "memory_guided": "This question was asked before, and with this guide the {model} model agreed with the strong one",
     "memory_strong": "This question was asked before, and no cheaper model agreed with the strong one",
+    "memory_unsure": "This question was asked before and a cheaper model agreed, but it does not always, so the strong "
+    "one answers to see",
     "likely_weak": "Similar questions went well with the {model} model",
     "likely_guided": "Similar questions went well with the {model} model and this guide",
     "below_threshold": "No cheaper model is known to be good enough for such questions",

@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from rar.errors import ConfigurationError, UnknownNameError
-from rar.evidence import Evidence, Standing, unrest
+from rar.evidence import Evidence, Standing
 from rar.learning.expected import Expectation
+from rar.learning.floor import INERTIA, INERTIA_AGAIN, loss, repeated, slack, state_of_route, unrest_again
 from rar.learning.verdicts import Verdict, refuted, verdict
-from rar.memory.base import PolicyStep
+from rar.memory.base import AGAIN, PolicyState, PolicyStep, state_of
 from rar.naming import shown
 from rar.options import CHECKS, SHARE, named_arguments
 from rar.values import STRONG, Arm, Guide, Route
@@ -55,9 +56,9 @@ WORSE_SERVED, WORSE_SHADOW = (0.25, 0.2), (0.15, 0.25)
 YOUNG = 8  # trials up to which each new request that a guide is used on is checked, unless a person approved it
 BELIEVED = 4  # trials of other contexts at most that make audits fewer: an eighth of what is borrowed stays checked
 SETTLED = 300  # calls before which what was expected was a guess
-EXAMPLES_OF_AN_AUDIT = 4.0  # judged requests that say as much of what is served: most were not, and are others
+EXAMPLES_OF_AN_AUDIT = 20.0  # judged requests that say as much of what is served: most were not, and are others
+FIRST_AGAIN = 0.5  # share of the first audits of new requests that repeated ones get
 AUDITS = 0.05  # the share of answers that is audited in the long run, unless a user names one
-INERTIA = 150.0  # audits that a bias of 0 counts for, where gaps scatter as usual
 SMALLEST_LOSS = 0.005  # that a floor allows, as far as audits go: a floor of 1 would have all checked
 
 # --- policies -------------------------------------------------------------------------------------------------------
@@ -115,7 +116,9 @@ class FloorPolicy:
     Candès 2021, arXiv 2106.00170, eq. 2), so that the mean loss over *all* served answers tends to `allowed`, the share
     `1 - quality` of the strong model's own quality, whatever the drift. A strong answer loses nothing. A weak one loses
     its expected gap, corrected by what audits found such expectations to be wrong by (doubly robust: Dudík et al. 2011,
-    arXiv 1103.4601, eq. 3): single audits are too noisy to steer by.
+    arXiv 1103.4601, eq. 3): single audits are too noisy to steer by. While all is well the threshold stays above a low
+    quantile of the confidences of late, or harder traffic would find it wound down. Requests that were seen before
+    have a threshold of their own, so that repeats do not pay for new ones.
 
     Args:
         quality: Share of the strong model's quality to keep, in (0, 1].
@@ -129,12 +132,12 @@ class FloorPolicy:
         prior_weight: Trials that the prior counts for: the learned score's, and that of ignorance or a static router.
         start: The first threshold.
         bounds: Within which the threshold moves.
-        doubt: The first part of what audits found expectations to be wrong by, which is not believed. Few audits, each
-            right or wrong, scatter by about so much. Those of gaps that scatter less do so by less.
         borrowed: Chance that a verdict of one trial is audited that was found in another context of use than the one
             at hand. Of up to four trials it is that part: what messages brought about is checked within a few requests.
         wary: What more confidence is needed just before the alarm that a model changed.
         calmest: Share of the audits that is kept however little the judged gaps scatter: what changes must be noticed.
+        promise: The chance with which the quality over any 1,000 served calls is at least the floor, from the first
+            audit on. None: it is the floor on average.
     """
 
     quality: float = 0.95
@@ -147,12 +150,13 @@ class FloorPolicy:
     bounds: tuple[float, float] = (0.1, 1.2)
     first_audits: float = 0.7
     wary: float = 0.25
-    doubt: float = 0.03
     borrowed: float = 0.5
     calmest: float = 0.2
+    promise: float | None = None
 
     def __post_init__(self) -> None:
         CHECKS["quality"]("quality", self.quality)
+        CHECKS["promise"]("promise", self.promise)
         SHARE("audit_rate", self.audit_rate)
 
     @cached_property
@@ -176,7 +180,17 @@ class FloorPolicy:
             guess = self._guess(untried, evidence)
             if guess.model != STRONG or guess.instead_of is not None:
                 return guess
-        return (_probed if found.borrowed else _checked)(found.route, evidence, self._doubt(found))
+        standing = evidence.of(found.route.model)
+        if standing is None:
+            return replace(found.route, again=True)
+        gap, _ = self.expected.alone(standing, evidence)
+        expected = repeated(max(found.trials, 1), found.route.expected or 0.0, gap)
+        confidence, needed = 1.0 - expected, evidence.threshold_again
+        route = replace(found.route, again=True, expected=expected, confidence=confidence, needed=needed)
+        if confidence < needed:
+            # The strong answer is served, and the other one made beside it says more of it.
+            return replace(route, model=STRONG, guide=None, reason="memory_unsure", instead_of=route.arm, chance=1.0)
+        return (_probed if found.borrowed else _checked)(route, evidence, self._doubt(found, standing))
 
     def _guess(self, standings: Sequence[Standing], evidence: Evidence) -> Route:
         """The route by what similar requests showed, checked as often as little is known of its model."""
@@ -199,14 +213,14 @@ class FloorPolicy:
             return 0.0
         calm = 1.0
         if standing.scatter is not None and self.audit_rate == AUDITS:
-            allowed = min(max(1.0 - self.quality, SMALLEST_LOSS), 0.5)
+            allowed = min(max(1.0 - self.floor_of(evidence), SMALLEST_LOSS), 0.5)
             calm = min(max(standing.scatter / (allowed * (1.0 - allowed)), self.calmest), 1.0)
         # Chances of c / sqrt(audits) come to audits by the power 2/3 of c.
         known = standing.state.audits + standing.examples / EXAMPLES_OF_AN_AUDIT
         first = self.first_audits * math.pow(calm, 1.5) / math.sqrt(known + 1.0)
         return max(self.audit_rate * calm, first)
 
-    def _doubt(self, found: Verdict) -> float:
+    def _doubt(self, found: Verdict, standing: Standing) -> float:
         """The chance with which a remembered request's verdict is audited: less, the more trials it rests on.
 
         One trial says little more than a guess, and is checked as often as one.
@@ -216,7 +230,8 @@ class FloorPolicy:
         trials = max(found.trials, 1)
         if found.borrowed:  # from contexts of which one user may have made up any number
             return max(self.audit_rate, self.borrowed / min(trials, BELIEVED))
-        return max(self.audit_rate * max(self.audit_rate, 0.2), self.audit_rate / trials)
+        first = FIRST_AGAIN * self.first_audits * unrest_again(standing) / math.sqrt(standing.again.audits + 1.0)
+        return min(max(self.audit_rate * max(self.audit_rate, 0.2), self.audit_rate / trials, first), 1.0)
 
     def _estimate(self, standings: Sequence[Standing], evidence: Evidence) -> Route:
         """The model whose expected loss and cost are least together, if they are less than the reference's cost.
@@ -261,12 +276,13 @@ class FloorPolicy:
         )  # fmt: skip
 
     def steps(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> Sequence[PolicyStep]:
+        standing, kind = evidence.of(route.model), AGAIN if route.again else ""
+        lost = 0.0 if standing is None else loss(standing, route)
+        state = state_of_route(evidence, route)
         found = PolicyStep(
             namespace,
             # Large steps at first, when the threshold is a guess.
-            self.rate
-            * (1.0 + 300.0 / (evidence.calls + 100.0))
-            * (self._loss(evidence, route) - self._allowed(evidence)),
+            self.rate * (1.0 + 300.0 / (state.calls + 100.0)) * (lost - self._allowed(evidence, state)),
             audit=judged.gap is not None,
             error=judged.gap is not None and judged.gap > 0.0,
             start=self.start,
@@ -274,27 +290,22 @@ class FloorPolicy:
             high=self.bounds[1],
             at=evidence.now,
             reference=judged.reference,
+            residual=_residual(judged, route),
             changed=evidence.changed,
+            model=state_of("", kind),
+            confidence=None if route.again else route.confidence,
+            loss=lost,
+            cheaper=standing is not None,
         )
         steps = (self._step_of(standing, found, evidence, route, judged) for standing in evidence.standings)
         return found, *(step for step in steps if step is not None)
 
-    def _allowed(self, evidence: Evidence) -> float:
-        return (1.0 - self.quality) * evidence.state.reference
+    def _allowed(self, evidence: Evidence, state: PolicyState) -> float:
+        return (1.0 - self.floor_of(evidence)) * evidence.state.reference - slack(state, self.promise)
 
-    def _loss(self, evidence: Evidence, route: Route) -> float:
-        """What a served answer is expected to lose against the reference, by what audits found of such expectations."""
-        standing = evidence.of(route.model)
-        if standing is None:
-            return 0.0
-        loss = route.expected or 0.0
-        if route.guess:
-            scatters = unrest(standing.scatter)
-            bias, doubt = standing.state.bias, self.doubt * scatters
-            loss += bias - min(max(bias, -doubt), doubt)
-            if loss < 0.0:  # a gain is believed as far as gaps scatter less than usual
-                loss *= 1.0 - scatters
-        return loss
+    def floor_of(self, evidence: Evidence) -> float:
+        """The share of the reference model's quality to keep in the namespace of a request."""
+        return self.quality if evidence.floor is None else evidence.floor
 
     def _step_of(
         self, standing: Standing, found: PolicyStep, evidence: Evidence, route: Route, judged: Judged
@@ -302,27 +313,39 @@ class FloorPolicy:
         """What was found of one model, if it was judged."""
         arm = route.instead_of or route.arm
         gap = judged.gap if arm.model == standing.model else None
-        residual = gap - (route.expected or 0.0) if gap is not None and route.guess else None
-        surprise = None
+        residual = _residual(judged, route) if gap is not None else None
+        alone, shadow, surprise = judged.alone.get(standing.model), None, None
+        if alone is not None and standing.learned is not None:
+            shadow = alone - self.expected.alone(standing, evidence)[0]
         if evidence.calls >= SETTLED:
-            alone = judged.alone.get(standing.model)
             if gap is not None and arm.guide is None and route.expected is not None:
                 surprise = _log_ratio(gap - route.expected, *WORSE_SERVED)
-            elif alone is not None and standing.learned is not None:
-                surprise = _log_ratio(alone - self.expected.alone(standing, evidence)[0], *WORSE_SHADOW)
-        if gap is None and surprise is None:
+            elif shadow is not None:
+                surprise = _log_ratio(shadow, *WORSE_SHADOW)
+        if gap is None and surprise is None and shadow is None:
             return None
         return PolicyStep(
             found.namespace, 0.0, audit=gap is not None, error=gap is not None and gap > 0.0, start=self.start,
             low=self.bounds[0], high=self.bounds[1], residual=residual, surprise=surprise, at=evidence.now,
-            model=standing.model_id, inertia=INERTIA * unrest(standing.scatter),
+            model=state_of(standing.model_id, AGAIN if route.again else ""),
+            inertia=INERTIA_AGAIN if route.again else INERTIA, shadow=None if route.again else shadow,
         )  # fmt: skip
 
 
-def as_policy(value: Policy | str, *, quality: float = 0.95, audit_rate: float | None = None) -> Policy:
+def _residual(judged: Judged, route: Route) -> float | None:
+    """What an audit found the gap to be above what was expected."""
+    if judged.gap is None or not (route.guess or route.again):
+        return None
+    return judged.gap - (route.expected or 0.0)
+
+
+def as_policy(
+    value: Policy | str, *, quality: float = 0.95, audit_rate: float | None = None, promise: float | None = None
+) -> Policy:
     """A policy from its name (`"floor"`, `"paper"`), or the given object. `audit_rate` None is the policy's own."""
     # Built whatever the policy, so that a wrong `quality` is never passed over.
-    floor = FloorPolicy(quality) if audit_rate is None else FloorPolicy(quality, audit_rate)
+    rate = AUDITS if audit_rate is None else audit_rate
+    floor = FloorPolicy(quality, rate, promise=promise)
     if isinstance(value, str):
         if value not in ("floor", "paper"):
             raise UnknownNameError("policy", value, ("floor", "paper"))

@@ -59,6 +59,10 @@ class PolicyStep:
         residual: What an audit found the gap to be above the expected one; `bias` moves towards it by 1 in
             `audits` + `inertia`, at least 1 in 600.
         inertia: Audits that a bias of 0 counts for.
+        confidence: Best that was expected of any cheaper model, by which `low` is followed.
+        shadow: What an answer beside the reference model's, for want of trust, showed the gap to be above the expected.
+        loss: What the served answer is expected to lose; None where the step tells nothing of it.
+        cheaper: Whether a cheaper model served.
         reference: Quality of the strong answer; the mean moves towards it by 1 in 500.
         surprise: Log likelihood ratio of what a judged attempt showed, the weak model being worse than it was against
             its being as it was; a sum of them rings the alarm.
@@ -79,7 +83,19 @@ class PolicyStep:
     at: float = 0.0
     model: str = ""
     changed: float = 0.0
-    inertia: float = 150.0
+    inertia: float = 20.0
+    confidence: float | None = None
+    shadow: float | None = None
+    loss: float | None = None
+    cheaper: bool = False
+
+
+AGAIN = "again"  # the kind of requests that were seen before
+
+
+def state_of(model: str, kind: str = "") -> str:
+    """Under which name the state of a part of what a model, or the namespace (`""`), answers is kept."""
+    return f"{model}#{kind}" if kind else model
 
 
 ALARM = 5.5  # of the sum of surprises: at the very least e^5.5 judged attempts lie between false ones
@@ -90,9 +106,17 @@ class PolicyState:
     """A moving threshold, and what judged answers told so far, kept for a namespace and for each model in it.
 
     The namespace's own (model `""`) holds the threshold, the calls that moved it and the reference. A model's holds
-    what only its answers tell: audits, errors, bias, drift, and since when it has been as it is.
+    what only its answers tell: audits, errors, bias, drift, and since when it has been as it is. New requests and
+    those that were seen before have states of their own (`state_of`).
 
     Args:
+        bias: Mean of what audits found gaps to be above what was expected.
+        spread: Mean square of the same.
+        low: A low quantile of the confidences of late: the threshold winds down no further.
+        lost: Mean of what served answers are expected to lose, corrected by audits.
+        share: Share of answers that a cheaper model served.
+        late, usual: Mean of what shadows showed gaps to be above what was expected, lately and in the long run.
+        shadows: How many there were.
         drift: Cumulative sum of surprises, never below 0 (Page 1954, Biometrika 41).
         quiet: When it last was 0: if the alarm rings, that is when the weak model is held to have changed.
         since: When it last changed so: trials before that prove nothing.
@@ -107,6 +131,13 @@ class PolicyState:
     drift: float = 0.0
     quiet: float = 0.0
     since: float = 0.0
+    spread: float = 0.2  # of answers that are right or wrong
+    low: float = 0.0
+    lost: float = 0.0
+    share: float = 0.0
+    late: float = 0.0
+    usual: float = 0.0
+    shadows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,5 +88,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "DROP TABLE policy_of_namespaces",
     ),
     ("ALTER TABLE spending ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0",),
-    ("ALTER TABLE guides ADD COLUMN style TEXT NOT NULL DEFAULT 'steps'",),
+    (
+        "ALTER TABLE guides ADD COLUMN style TEXT NOT NULL DEFAULT 'steps'",
+        "ALTER TABLE policy ADD COLUMN spread REAL NOT NULL DEFAULT 0.2",
+        "ALTER TABLE policy ADD COLUMN low REAL NOT NULL DEFAULT 0.0",
+        "ALTER TABLE policy ADD COLUMN lost REAL NOT NULL DEFAULT 0.0",
+        "ALTER TABLE policy ADD COLUMN share REAL NOT NULL DEFAULT 0.0",
+        "ALTER TABLE policy ADD COLUMN late REAL NOT NULL DEFAULT 0.0",
+        "ALTER TABLE policy ADD COLUMN usual REAL NOT NULL DEFAULT 0.0",
+        "ALTER TABLE policy ADD COLUMN shadows INTEGER NOT NULL DEFAULT 0",
+    ),
 )

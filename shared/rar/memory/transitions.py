@@ -22,6 +22,14 @@ MONTH: Final = 30 * DAY  # by which each trial, up to two, has a record kept lon
 MOST: Final = 2**48  # of a day's calls or tokens: many such days still add up to what 64 bits can hold
 PROMOTE_AT: Final = 2  # other requests than its own on which a candidate must have helped to become active
 RETIRE_AT: Final = 3  # harmful trials without which no guide is retired
+AUDITS_KEPT: Final = 600  # that a mean of what audits found goes back
+CALLS_KEPT: Final = 500  # that means over served answers go back
+LOW: Final = 0.1  # which quantile of confidences a threshold stays above, and by how much one moves it
+LOW_RATE: Final = 0.05
+LATE: Final = 60  # shadows that tell whether requests have become harder
+USUAL: Final = 600  # than those before
+YOUNG: Final = 20  # shadows that a mean of 0 counts for
+UNREAD: Final = 10  # answers that a reference model held to be perfect counts for
 SPENT_ON: Final = ("namespace", "purpose", "role", "model_id")  # by what spending is summed, beside the day
 
 # --- experiences and their tallies ----------------------------------------------------------------------------------
@@ -158,11 +166,24 @@ def moved(state: PolicyState, step: PolicyStep) -> PolicyState:
     if step.changed > state.since:
         return moved(replace(state, threshold=None, calls=0, since=step.changed), step)
     start = step.start if state.threshold is None else state.threshold
-    audits, bias, reference = state.audits + step.audit, state.bias, state.reference
+    audits, bias, spread, reference = state.audits + step.audit, state.bias, state.spread, state.reference
     if step.residual is not None:
-        bias += (step.residual - bias) / min(audits + step.inertia, 600)
+        newest = 1.0 / min(audits + step.inertia, AUDITS_KEPT)
+        bias += newest * (step.residual - bias)
+        spread += newest * (step.residual**2 - spread)
+    newest = 1.0 / min(state.calls + UNREAD, CALLS_KEPT)
     if step.reference is not None:
-        reference += (step.reference - reference) / 500
+        reference += newest * (step.reference - reference)
+    low, lost, share = state.low, state.lost, state.share
+    late, usual, shadows = state.late, state.usual, state.shadows
+    if step.shadow is not None:
+        shadows += 1
+        late += (step.shadow - late) / min(shadows + YOUNG, LATE)
+        usual += (step.shadow - usual) / min(shadows + YOUNG, USUAL)
+    if step.loss is not None:
+        lost, share = lost + newest * (step.loss - lost), share + newest * (step.cheaper - share)
+    if step.confidence is not None:
+        low += LOW_RATE * (LOW - (step.confidence < low))
     drift = max(state.drift + (step.surprise or 0.0), 0.0)
     # A clock that was ahead must not date a change into the future, where no trial would count till then.
     quiet = min(state.quiet, step.at) if drift else step.at
@@ -170,8 +191,25 @@ def moved(state: PolicyState, step: PolicyStep) -> PolicyState:
     errors = state.errors + step.error
     if drift >= ALARM:
         return PolicyState(errors=errors, reference=reference, quiet=step.at, since=quiet)
-    threshold = min(max(start + step.delta, step.low), step.high)
-    return PolicyState(threshold, audits, errors, bias, reference, state.calls + 1, drift, quiet, since)
+    threshold = min(max(start + step.delta, step.low, low), step.high)
+    return PolicyState(
+        threshold,
+        audits,
+        errors,
+        bias,
+        reference,
+        state.calls + 1,
+        drift,
+        quiet,
+        since,
+        spread,
+        low,
+        lost,
+        share,
+        late,
+        usual,
+        shadows,
+    )
 
 
 def added(known: Spend | None, spend: Spend) -> Spend:
