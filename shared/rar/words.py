@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from rar.facts import DecisionFacts
 
 Reason: TypeAlias = Literal[
-    "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "memory_unsure", "likely_weak", "likely_guided",
+    "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "memory_unsure", "likely_weak",
+    "likely_guided",
     "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
     "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
     "majority", "split_vote", "no_votes", "step_by_step", "blended", "drafts_failed",

@@ -42,7 +42,8 @@ def evidence(*matches: Match, guides: tuple[GuideMatch, ...] = (), **fields: obj
 
 def evidence_of(known: Evidence, **fields: Any) -> Evidence:
     """`known` with fields of its own, of the namespace's state, or of the model that stands beside the strong one."""
-    own = {name: value for name, value in fields.items() if name in ("draw", "now", "context", "user", "matches", "floor")}
+    of_request = ("draw", "now", "context", "user", "matches", "floor")
+    own = {name: value for name, value in fields.items() if name in of_request}
     state = {name: value for name, value in fields.items() if name in ("threshold", "calls", "reference")}
     audited = {name: value for name, value in fields.items() if name in ("audits", "bias")}
     again = {"again": fields.pop("again")} if "again" in fields else {}
