@@ -48,14 +48,14 @@ def test_no_row_is_asked_about_itself() -> None:
 
     assert sorted(rows) == list(range(300))
     assert np.abs(parts).max() == pytest.approx(0.0, abs=1e-9)
-    assert calibration(design, noise, np.ones(300), 1.0, (0,), ridge(design, noise, np.ones(300), 1.0)).level == (
-        pytest.approx(noise.mean())
-    )
+    assert calibration(
+        design, noise, np.ones(300), np.ones(300), 1.0, (0,), ridge(design, noise, np.ones(300), 1.0)
+    ).level == (pytest.approx(noise.mean()))
 
 
 def test_too_few_rows_are_taken_as_they_are() -> None:
     design, target = Design.of([None] * (LEAST - 1), np.ones((LEAST - 1, 1))), np.ones(LEAST - 1)
-    found = calibration(design, target, target, 1.0, (0,), np.zeros(design.columns))
+    found = calibration(design, target, target, target, 1.0, (0,), np.zeros(design.columns))
 
     assert (found.factors == 1.0).all()
     assert found.curve(0.3) == pytest.approx(0.3)

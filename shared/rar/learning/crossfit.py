@@ -46,7 +46,7 @@ class Curve:
         """Through the means of up to eight bins of rows, drawn to the straight line while they hold few."""
         order = np.argsort(expected, kind="stable")
         bins = np.array_split(order, min(max(len(order) // _BIN, 1), BINS))
-        count = np.array([weights[one].sum() for one in bins])
+        count = np.array([weights[one].sum() ** 2 / (weights[one] @ weights[one]) for one in bins])
         x = np.array([np.average(expected[one], weights=weights[one]) for one in bins])
         y = np.array([np.average(came[one], weights=weights[one]) for one in bins])
         y = x + (y - x) * count / (count + _LINE)
@@ -63,19 +63,26 @@ class Calibration:
 
 
 def calibration(
-    design: Design, target: Array, weights: Array, penalty: float, starts: Sequence[int], solved: Array
+    design: Design,
+    target: Array,
+    weights: Array,
+    pulls: Array,
+    penalty: float,
+    starts: Sequence[int],
+    solved: Array,
 ) -> Calibration:
     """The calibration of `solved`, which fits all rows, by fits that leave some out.
 
     Args:
+        pulls: The weights in those fits.
         starts: As of `Design.parts`.
     """
     if len(target) < LEAST:
         level = float(np.average(target - design.times(solved), weights=weights))
         return Calibration(np.ones(design.columns), Curve(np.zeros(1), np.zeros(1)), level)
-    rows, parts = left_out(design, target, weights, penalty, starts)
+    rows, parts = left_out(design, target, pulls, penalty, starts)
     target, weights = target[rows], weights[rows]
-    factors = belief(parts, target, weights)
+    factors = belief(parts, target, pulls[rows])
     expected = parts @ factors
     level = float(np.average(target - expected, weights=weights))
     sizes = np.diff([0, *(len(design.idf) + at for at in starts), design.columns])

@@ -50,7 +50,7 @@ class Expectation:
 
     def _nearby(self, standing: Standing, evidence: Evidence, guide_id: str | None) -> tuple[float, float]:
         """Weighted sum of a model's gaps seen nearby with this guide (or alone), and of the weights."""
-        sums: dict[str, tuple[float, float]] = {}
+        sums: dict[str, tuple[float, float, float]] = {}
         pair = (standing.model_id, evidence.reference_id)
         for match in evidence.matches:
             weight = self._weight(match.similarity)
@@ -63,12 +63,12 @@ class Expectation:
                     and tally.at >= standing.since
                 ):
                     gap, whose = comparable(tally, evidence.context, evidence.user)
-                    gaps, trials = sums.get(whose, (0.0, 0.0))
-                    counts = weight * tally.weight
-                    sums[whose] = gaps + counts * gap, trials + counts
+                    gaps, counts, trials = sums.get(whose, (0.0, 0.0, 0.0))
+                    stands = weight * tally.weight  # for others that chance passed over: that makes it no more trials
+                    sums[whose] = gaps + stands * gap, counts + stands, trials + weight
         gaps = trials = 0.0
-        for whose, (of_gaps, of_trials) in sums.items():
+        for whose, (of_gaps, counts, of_trials) in sums.items():
             # What one user brought about, or was found in other contexts, counts as one trial at most.
             share = 1.0 if whose == "" else min(1.0, 1.0 / of_trials)
-            gaps, trials = gaps + share * of_gaps, trials + share * of_trials
+            gaps, trials = gaps + share * of_trials * of_gaps / counts, trials + share * of_trials
         return gaps, trials

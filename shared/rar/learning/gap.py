@@ -22,6 +22,9 @@ from rar.values import Vector
 
 _SAMPLE = 1_000  # requests that are looked at for how unlike they are
 _IMAGINED = 1.0  # requests that scatter as usual, beside those that were judged
+# What one request counts for at most in a fit, whose level alone follows the true weights: many times the luck of one
+# is learned by heart.
+_MOST_PULL = 5.0
 PRIOR_SUPPORT = 100  # requests that a fitted static router's level counts for: it was learned from others
 
 
@@ -108,9 +111,9 @@ def fit(
     if previous is not None and len(previous.dense) == dense.shape[1]:
         start = np.concatenate([previous.words.astype(np.float64), previous.dense])
     penalty = max(2.0, len(texts) / 1_000.0) if penalty is None else penalty
-    solved = ridge(design, gaps - mean, weights, penalty, start)
-    starts = (0, embeddings.shape[1])
-    found = calibration(design, gaps - mean, weights, penalty, starts, solved)
+    pulls, starts = np.minimum(weights, _MOST_PULL), (0, embeddings.shape[1])
+    solved = ridge(design, gaps - mean, pulls, penalty, start)
+    found = calibration(design, gaps - mean, weights, pulls, penalty, starts, solved)
     # The penalty leaves the level a little off, and at the level the threshold is steered.
     mean += seen / support * found.level
     words, others = (solved * found.factors)[:BUCKETS].astype(np.float32), (solved * found.factors)[BUCKETS:]

@@ -53,7 +53,7 @@ from rar.values import (
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
 _OPTIONS = 50  # parts of a call's options and reply that are weighed
 _UNDECIDED = 10_000  # of these are kept in mind
-_GUESSED = 5.0  # requests at most that one stands for which was judged by chance: none speaks for too many
+_GUESSED = 20.0  # requests at most that one stands for which was judged by chance: none speaks for too many
 
 
 @dataclass(frozen=True, slots=True)
