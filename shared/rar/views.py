@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rar.errors import ConfigurationError, UnknownDecisionError
 from rar.facts import DecisionFacts, NeighbourFact, read_facts
+from rar.learning.floor import Held, all_held
 from rar.learning.loop import LearningLoop
 from rar.learning.records import Served, record_of
 from rar.ledger import Ledger, Savings, merge, savings
@@ -36,6 +38,8 @@ class RouterStats:
     estimated: int  # calls whose tokens were estimated from the text because the provider reported none
     unstored: int = 0  # batches of decisions and lessons that the memory has not taken yet
     lost: int = 0  # batches that could never be stored, or that were too many to keep
+    quality: Mapping[str, Mapping[str, Held]] = field(default_factory=dict)
+    """What audits say of what is served of late, by namespace, to new requests ("new") and to repeats ("again")."""
 
     def as_dict(self) -> dict[str, Any]:
         facts = asdict(self)
@@ -79,7 +83,13 @@ class Views:
             estimated=sum(spend.estimated for spend in spending),
             unstored=writer.waiting if writer else 0,
             lost=writer.lost if writer else 0,
+            quality=self._quality(held.namespaces) if held is not None else {},
         )
+
+    def _quality(self, namespaces: Sequence[str]) -> dict[str, dict[str, Held]]:
+        assert self.memory is not None
+        found = {name: all_held(partial(self.memory.policy_state, name)) for name in namespaces}
+        return {name: kinds for name, kinds in found.items() if kinds}
 
     def decisions(self, limit: int) -> list[dict[str, Any]]:
         return [dict(record.facts) for record in self.memory.decisions(limit=limit)] if self.memory is not None else []

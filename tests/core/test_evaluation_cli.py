@@ -96,6 +96,14 @@ def test_online_starts_from_a_router_beside_a_cold_start(file: Path, tmp_path: P
         assert "from a cold start" in {rival["name"] for rival in facts["rivals"]}
 
 
+def test_online_says_what_a_promise_costs(file: Path) -> None:
+    asked = ("online", file, *COLUMNS, "--shuffles", "1", "--quality", "0.9", "--json")
+    promised = json.loads(run(*asked, "--promise", "0.95"))
+    lax = next(rival for rival in promised["rivals"] if rival["name"] == "without the promise")
+
+    assert promised["realised"]["value"] >= lax["quality"]
+
+
 def test_online_reports_with_three_plots(file: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
 

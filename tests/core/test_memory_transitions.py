@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rar.memory import transitions
-from rar.memory.base import Spend
+from rar.memory.base import PolicyState, PolicyStep, Spend
 from rar.memory.transitions import (
     DAY,
     MONTH,
@@ -16,6 +16,7 @@ from rar.memory.transitions import (
     decided,
     kept_until,
     merged,
+    moved,
     rekeyed,
     replaced,
     replaced_guide,
@@ -105,3 +106,33 @@ def test_an_experience_of_another_memory_has_the_id_of_its_text_here() -> None:
     assert here.id == transitions.experience_id(b"key", "default", "answer", "What is 2+2?") != old.id
     assert here.signature != old.signature
     assert rekeyed(experience("a", text=None), b"key").id == "a"
+
+
+# ── the floor ──
+
+
+def test_a_threshold_winds_down_no_further_than_a_low_quantile_of_the_confidences() -> None:
+    state = PolicyState()
+    for n in range(2_000):
+        state = moved(state, PolicyStep("default", -0.01, low=0.1, confidence=0.6 + 0.2 * (n % 10) / 9.0))
+
+    assert state.low == pytest.approx(0.62, abs=0.05)
+    assert state.threshold == pytest.approx(state.low)
+
+
+def test_harder_requests_show_in_shadows_before_the_long_mean_follows() -> None:
+    state = PolicyState()
+    for residual in [0.0] * 600 + [0.3] * 60:
+        state = moved(state, PolicyStep("default", 0.0, shadow=residual, model="small"))
+
+    assert state.late > 0.15 > 2.0 * state.usual
+
+
+def test_losses_shares_and_spreads_are_means_of_late() -> None:
+    state = PolicyState()
+    for n in range(4_000):
+        state = moved(state, PolicyStep("default", 0.0, loss=0.1 * (n % 2), cheaper=n % 4 == 0, residual=0.5))
+
+    assert (state.lost, state.share, state.spread) == (
+        pytest.approx(0.05, abs=0.01), pytest.approx(0.25, abs=0.02), pytest.approx(0.25, abs=0.02)
+    )  # fmt: skip

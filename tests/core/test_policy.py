@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rar.errors import ConfigurationError, UnknownNameError
 from rar.evidence import Evidence, Standing
-from rar.learning.floor import slack
+from rar.learning.floor import HARDER, all_held, held, loss, slack
 from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, as_policy
 from rar.learning.verdicts import due, verdict, works
 from rar.memory.base import PolicyState, PolicyStep
@@ -464,3 +464,25 @@ class TestSilentChanges:
         assert shadow is not None and shadow.surprise == pytest.approx(0.15 / 0.25 * (0.8 - 0.075))
         assert guided is not None and guided.surprise is None
         assert young is not None and young.surprise is None  # what was expected was a guess
+
+
+def test_the_quality_that_audits_tell_has_an_interval_that_narrows_with_them() -> None:
+    few, many = (held(PolicyState(audits=n, calls=500, lost=0.04, share=0.5, reference=0.8)) for n in (20, 600))
+
+    assert few is not None and many is not None
+    assert few.quality == many.quality == pytest.approx(0.95)
+    assert few.low < many.low < 0.95 < many.high < few.high
+    assert held(PolicyState(calls=500)) is None
+
+
+def test_new_requests_and_repeats_are_held_apart() -> None:
+    states = {"": PolicyState(audits=9, calls=9), "#again": PolicyState()}
+
+    assert set(all_held(states.__getitem__)) == {"new"}
+
+
+def test_shadows_that_turn_out_harder_than_they_used_to_make_served_answers_dearer() -> None:
+    usual, harder = (Standing(WEAK, "small", state=PolicyState(late=late, usual=0.1)) for late in (0.12, 0.3))
+
+    assert loss(usual, LIKELY) == pytest.approx(0.1)
+    assert loss(harder, LIKELY) == pytest.approx(0.1 + 0.2 - HARDER)

@@ -91,6 +91,17 @@ Start = Annotated[
 ]
 
 
+Promise = Annotated[
+    float | None,
+    typer.Option(
+        min=0.5,
+        max=0.9999,
+        help="Keep each floor with this chance, and show beside it what keeping it on average saves.",
+    ),
+]
+_LAX = "without the promise"
+
+
 @eval_app.command()
 def online(
     file: File,
@@ -104,6 +115,7 @@ def online(
     weak_ratio: WeakRatio = None,
     shuffles: Shuffles = 5,
     router: Start = None,
+    promise: Promise = None,
     limit: Limit = None,
     embedder: Embedder = "minilm",
     seed: Seed = 0,
@@ -124,8 +136,13 @@ def online(
             replayed = partial(evaluation.replay_online, table, shuffles=shuffles, seed=seed, progress=told)
             alone = partial(replayed, static_router=static_router, checkpoint=own)
             ours = partial(alone, guides=True, checkpoint=own.within("guides")) if _has_guides(table) else alone
-            results = [_named(ours(quality=floor), router) for floor in floors]
             cold = [{} if router is None else {_COLD: replayed(quality=floor, checkpoint=parts)} for floor in floors]
+            if promise is not None:
+                cold = [{**others, _LAX: ours(quality=at)} for at, others in zip(floors, cold, strict=True)]
+                kept = partial(ours, promise=promise, checkpoint=own.within(f"promise {promise!r}"))
+            else:
+                kept = ours
+            results = [_named(kept(quality=floor), router) for floor in floors]
             plain = [None if ours is alone else alone(quality=floor) for floor in floors]
             paper = ours(policy="paper", quality=floors[-1])  # it knows no floor
         each = zip(results, cold, plain, strict=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from rar.evidence import Evidence, Standing
-from rar.memory.base import PolicyState
+from rar.memory.base import AGAIN, PolicyState, state_of
 from rar.memory.transitions import AUDITS_KEPT, CALLS_KEPT
 from rar.values import Route
 
@@ -84,6 +85,16 @@ class Held:
     high: float
     audits: int
     calls: int
+
+
+def all_held(state_of_kind: Callable[[str], PolicyState]) -> dict[str, Held]:
+    """The quality of answers to new requests and to repeats, under "new" and "again", as far as audits tell.
+
+    Args:
+        state_of_kind: Gives a namespace's own state of a kind.
+    """
+    found = {"new": held(state_of_kind(state_of(""))), AGAIN: held(state_of_kind(state_of("", AGAIN)))}
+    return {kind: one for kind, one in found.items() if one is not None}
 
 
 def held(state: PolicyState) -> Held | None:

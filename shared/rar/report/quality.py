@@ -21,7 +21,9 @@ _KIND = {
     AUDIT: ALONE,
     "likely_guided": GUIDED,
 }
-_DECIDED_STRONG = frozenset({"no_evidence", "below_threshold", "memory_strong", "static_strong", AUDIT})
+_DECIDED_STRONG = frozenset(
+    {"no_evidence", "below_threshold", "memory_strong", "memory_unsure", "static_strong", AUDIT}
+)
 _AUDITS_A_WINDOW, _MOST_WINDOWS = 20, 10
 
 
