@@ -23,7 +23,7 @@ _TOLERANCE = 0.01  # of a solution: a slope needs no more
 
 BINS = 8
 _BIN = 100  # rows of a bin at least: the mean of fewer scatters too much
-_LINE = 100.0  # rows that speak for leaving a bin's mean as it is
+_LINE = 40.0  # rows that speak for leaving a bin's mean as it is
 
 Rows = npt.NDArray[np.intp]
 

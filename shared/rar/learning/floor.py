@@ -12,10 +12,11 @@ from rar.memory.base import AGAIN, PolicyState, state_of
 from rar.memory.transitions import AUDITS_KEPT, CALLS_KEPT
 from rar.values import Route
 
-# Audits that a bias of 0 counts for. What is expected was right on requests left out of its fit to about 0.03, which
+# Audits that a bias of 0 counts for. What is expected was right on requests left out of its fit to about 0.04, which
 # is the standard error of so many audits whose gaps are off by 0.45.
-INERTIA = 300.0
+INERTIA = 150.0
 INERTIA_AGAIN = 20.0  # the same of requests that were seen before, of which nothing is fitted
+MOST_STANDS = 20.0
 HARDER = 0.03  # a rise of shadows' gaps over what was expected that is taken for chance
 PROMISED = 1_000  # served calls over which a promise holds
 REPEAT = 0.5  # trials of the same request that what is expected of the likes of it counts for
@@ -45,6 +46,11 @@ def loss(standing: Standing, route: Route) -> float:
 def unrest_again(standing: Standing) -> float:
     """How much repeated requests are off, as a share of what answers are that are right or wrong; at most 1."""
     return min(standing.again.spread / _SPREAD, 1.0)
+
+
+def stands_for(route: Route) -> float:
+    """How many served requests one that was judged by chance stands for, but for a bound: none speaks for too many."""
+    return min(1.0 / route.chance, MOST_STANDS) if route.audit and route.chance else 1.0
 
 
 def repeated(trials: int, seen: float, likely: float) -> float:

@@ -17,6 +17,7 @@ from rar.evidence import Evidence
 from rar.facts import EvidenceFacts, LearnedFacts, facts_of, read_facts
 from rar.guide_form import style_of
 from rar.keys import is_long
+from rar.learning.floor import stands_for
 from rar.learning.guide_style import StyleChoice, style_for
 from rar.learning.guides import first_state
 from rar.learning.policy import Judged, PaperPolicy, Policy
@@ -53,7 +54,6 @@ from rar.values import (
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
 _OPTIONS = 50  # parts of a call's options and reply that are weighed
 _UNDECIDED = 10_000  # of these are kept in mind
-_GUESSED = 20.0  # requests at most that one stands for which was judged by chance: none speaks for too many
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,9 +297,7 @@ class Learner:
             )  # fmt: skip
         trials = []
         # What was judged by chance stands for the likes of it that were not.
-        weight = 1.0
-        if isinstance(decision.choice, Route) and decision.choice.audit and decision.choice.chance:
-            weight = min(1.0 / decision.choice.chance, _GUESSED)
+        weight = stands_for(decision.choice) if isinstance(decision.choice, Route) else 1.0
         for attempt in found.attempts:
             guide_id = attempt.guide.id if attempt.guide else None
             if guide_id == DRAFT:

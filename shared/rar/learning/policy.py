@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from rar.errors import ConfigurationError, UnknownNameError
 from rar.evidence import Evidence, Standing
 from rar.learning.expected import Expectation
-from rar.learning.floor import INERTIA, INERTIA_AGAIN, loss, repeated, slack, state_of_route, unrest_again
+from rar.learning.floor import INERTIA, INERTIA_AGAIN, loss, repeated, slack, stands_for, state_of_route, unrest_again
 from rar.learning.verdicts import Verdict, refuted, verdict
 from rar.memory.base import AGAIN, PolicyState, PolicyStep, state_of
 from rar.naming import shown
@@ -296,6 +296,7 @@ class FloorPolicy:
             confidence=None if route.again else route.confidence,
             loss=lost,
             cheaper=standing is not None,
+            stands=stands_for(route),
         )
         steps = (self._step_of(standing, found, evidence, route, judged) for standing in evidence.standings)
         return found, *(step for step in steps if step is not None)

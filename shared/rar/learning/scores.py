@@ -24,7 +24,7 @@ LEAST = 16  # requests, all unlike, below which nothing is learned
 LEAST_USUAL = 40  # any requests, or unlike ones whose gaps scatter as usual; the error of a mean goes with the variance
 LEAST_JUDGED = 12  # of them that were judged of the model itself
 GROWTH = 0.25  # share by which what is known must grow before a score is fitted anew
-OPTIMISM = 0.1  # a fifth of the standard deviation of the gaps of answers that are right or wrong: it is calibrated
+OPTIMISM = 0.4  # about a standard deviation of the gaps of answers that are right or wrong
 SEEN_ENOUGH = 1_000  # requests beyond which a fit is hopeful still: what it likes best changes with the traffic
 MOST = 20_000  # newest experiences that a fit looks at
 

@@ -64,6 +64,7 @@ class PolicyStep:
         loss: What the served answer is expected to lose; None where the step tells nothing of it.
         cheaper: Whether a cheaper model served.
         reference: Quality of the strong answer; the mean moves towards it by 1 in 500.
+        stands: Served requests that this one stands for, in that mean: more than one where chance had it judged.
         surprise: Log likelihood ratio of what a judged attempt showed, the weak model being worse than it was against
             its being as it was; a sum of them rings the alarm.
         at: When.
@@ -88,6 +89,7 @@ class PolicyStep:
     shadow: float | None = None
     loss: float | None = None
     cheaper: bool = False
+    stands: float = 1.0
 
 
 AGAIN = "again"  # the kind of requests that were seen before

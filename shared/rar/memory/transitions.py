@@ -173,7 +173,7 @@ def moved(state: PolicyState, step: PolicyStep) -> PolicyState:
         spread += newest * (step.residual**2 - spread)
     newest = 1.0 / min(state.calls + UNREAD, CALLS_KEPT)
     if step.reference is not None:
-        reference += newest * (step.reference - reference)
+        reference += min(newest * step.stands, 0.1) * (step.reference - reference)
     low, lost, share = state.low, state.lost, state.share
     late, usual, shadows = state.late, state.usual, state.shadows
     if step.shadow is not None:
