@@ -10,6 +10,7 @@ from rar.values import GuideMatch, Match
 # Variance from which gaps scatter as those of answers that are right or wrong do: recorded pairs of models have 0.16
 # to 0.31. The constants of policies are made for these.
 USUAL_SCATTER = 0.15
+START_AGAIN = 0.75
 
 
 def unrest(scatter: float | None) -> float:
@@ -105,7 +106,12 @@ class Evidence:
     def threshold_again(self) -> float:
         """The confidence that an answer needs whose request was seen before."""
         own = self.again
-        return self.start if own.threshold is None or own.since < self.changed else own.threshold
+        return self.start_again if own.threshold is None or own.since < self.changed else own.threshold
+
+    @property
+    def start_again(self) -> float:
+        """The same before anything moved it: one trial that went well is trusted until repeats are known to be off."""
+        return min(self.start, START_AGAIN)
 
     @property
     def calls(self) -> int:

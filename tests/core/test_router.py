@@ -31,6 +31,7 @@ from rar.errors import (
     UnknownNameError,
 )
 from rar.learning.policy import FloorPolicy
+from rar.memory.base import AGAIN, state_of
 from rar.router import FORCE_VARIABLE
 from rar.routers import LengthRouter, Outcomes
 from rar.strategies import Cascade
@@ -202,7 +203,7 @@ class TestLearning:
             assert (audited.model, after.model) == ("weak", "strong")
             assert models["strong"].calls == Counter(serve=2, audit=1)
             assert router.memory is not None
-            assert router.memory.policy_state("default").errors == 1
+            assert router.memory.policy_state("default", state_of("", AGAIN)).errors == 1
 
     def test_feedback_demotes_what_was_served(self, router: Router) -> None:
         models = pair()

@@ -42,6 +42,7 @@ from rar.facts import read_facts
 from rar.guide_scan import guide_flaw
 from rar.learning.screen import quarantine
 from rar.ledger import savings
+from rar.memory.base import whole_state
 from rar.prices import Prices
 from rar.report import check_out, report
 from rar.report.money import priced
@@ -112,7 +113,7 @@ def stats(memory: Read = USUAL, namespace: Namespace = None, price: Price = None
         counts = opened.stats(namespace)
         check_namespace(opened, namespace)
         spending = [priced(spend, prices) for spend in opened.spending(namespace)]
-        policies = {name: opened.policy_state(name) for name in counts.namespaces}
+        policies = {name: whole_state(opened, name) for name in counts.namespaces}
         each = {name: (opened.stats(name), state) for name, state in policies.items()}
     saved = savings(spending, prices)
     if as_json:

@@ -136,16 +136,13 @@ def online(
             replayed = partial(evaluation.replay_online, table, shuffles=shuffles, seed=seed, progress=told)
             alone = partial(replayed, static_router=static_router, checkpoint=own)
             ours = partial(alone, guides=True, checkpoint=own.within("guides")) if _has_guides(table) else alone
-            cold = [{} if router is None else {_COLD: replayed(quality=floor, checkpoint=parts)} for floor in floors]
-            if promise is not None:
-                cold = [{**others, _LAX: ours(quality=at)} for at, others in zip(floors, cold, strict=True)]
-                kept = partial(ours, promise=promise, checkpoint=own.within(f"promise {promise!r}"))
-            else:
-                kept = ours
+            kept = partial(ours, promise=promise, checkpoint=own.within(f"promise {promise!r}")) if promise else ours
+            cold = partial(replayed, checkpoint=parts)
+            beside = [_beside(floor, cold if router else None, ours if promise else None) for floor in floors]
             results = [_named(kept(quality=floor), router) for floor in floors]
             plain = [None if ours is alone else alone(quality=floor) for floor in floors]
             paper = ours(policy="paper", quality=floors[-1])  # it knows no floor
-        each = zip(results, cold, plain, strict=True)
+        each = zip(results, beside, plain, strict=True)
         summaries = [compare.summarise_online(one, paper, others=others, unguided=bare) for one, others, bare in each]
         _show(_one_or_all(summaries), as_json, out, results)
 
@@ -252,6 +249,12 @@ def memory(
 
 
 _COLD = "from a cold start"
+
+
+def _beside(floor: float, cold: Callable[..., Online] | None, lax: Callable[..., Online] | None) -> dict[str, Online]:
+    """The same without its static router, and without its promise, by name."""
+    found = {_COLD: cold, _LAX: lax}
+    return {name: replay(quality=floor) for name, replay in found.items() if replay is not None}
 
 
 def _floors(given: Sequence[str] | None) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ INERTIA_AGAIN = 20.0  # the same of requests that were seen before, of which not
 MOST_STANDS = 20.0
 HARDER = 0.03  # a rise of shadows' gaps over what was expected that is taken for chance
 PROMISED = 1_000  # served calls over which a promise holds
-REPEAT = 0.5  # trials of the same request that what is expected of the likes of it counts for
+REPEAT = 0.25  # trials of the same request that what is expected of the likes of it counts for
 _SPREAD = 0.2  # mean square by which gaps of answers that are right or wrong are off
 
 

@@ -57,7 +57,7 @@ YOUNG = 8  # trials up to which each new request that a guide is used on is chec
 BELIEVED = 4  # trials of other contexts at most that make audits fewer: an eighth of what is borrowed stays checked
 SETTLED = 300  # calls before which what was expected was a guess
 EXAMPLES_OF_AN_AUDIT = 20.0  # judged requests that say as much of what is served: most were not, and are others
-FIRST_AGAIN = 0.5  # share of the first audits of new requests that repeated ones get
+FIRST_AGAIN = 0.2  # share of the first audits of new requests that repeated ones get
 AUDITS = 0.05  # the share of answers that is audited in the long run, unless a user names one
 SMALLEST_LOSS = 0.005  # that a floor allows, as far as audits go: a floor of 1 would have all checked
 
@@ -285,7 +285,7 @@ class FloorPolicy:
             self.rate * (1.0 + 300.0 / (state.calls + 100.0)) * (lost - self._allowed(evidence, state)),
             audit=judged.gap is not None,
             error=judged.gap is not None and judged.gap > 0.0,
-            start=self.start,
+            start=evidence.start_again if route.again else self.start,
             low=self.bounds[0],
             high=self.bounds[1],
             at=evidence.now,

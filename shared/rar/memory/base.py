@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from rar.memory.recalling import Query, Recalled, recalled
@@ -366,3 +366,9 @@ class Memory(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def whole_state(memory: Memory, namespace: str) -> PolicyState:
+    """A namespace's own state, with the audits of repeats among its audits."""
+    new, again = (memory.policy_state(namespace, state_of("", kind)) for kind in ("", AGAIN))
+    return replace(new, audits=new.audits + again.audits, errors=new.errors + again.errors)

@@ -166,50 +166,49 @@ def moved(state: PolicyState, step: PolicyStep) -> PolicyState:
     if step.changed > state.since:
         return moved(replace(state, threshold=None, calls=0, since=step.changed), step)
     start = step.start if state.threshold is None else state.threshold
-    audits, bias, spread, reference = state.audits + step.audit, state.bias, state.spread, state.reference
-    if step.residual is not None:
-        newest = 1.0 / min(audits + step.inertia, AUDITS_KEPT)
-        bias += newest * (step.residual - bias)
-        spread += newest * (step.residual**2 - spread)
-    newest = 1.0 / min(state.calls + UNREAD, CALLS_KEPT)
-    if step.reference is not None:
-        reference += min(newest * step.stands, 0.1) * (step.reference - reference)
-    low, lost, share = state.low, state.lost, state.share
-    late, usual, shadows = state.late, state.usual, state.shadows
-    if step.shadow is not None:
-        shadows += 1
-        late += (step.shadow - late) / min(shadows + YOUNG, LATE)
-        usual += (step.shadow - usual) / min(shadows + YOUNG, USUAL)
-    if step.loss is not None:
-        lost, share = lost + newest * (step.loss - lost), share + newest * (step.cheaper - share)
-    if step.confidence is not None:
-        low += LOW_RATE * (LOW - (step.confidence < low))
     drift = max(state.drift + (step.surprise or 0.0), 0.0)
     # A clock that was ahead must not date a change into the future, where no trial would count till then.
     quiet = min(state.quiet, step.at) if drift else step.at
-    since = min(state.since, step.at)
-    errors = state.errors + step.error
+    told = _served(_shadowed(_audited(state, step), step), step)
     if drift >= ALARM:
-        return PolicyState(errors=errors, reference=reference, quiet=step.at, since=quiet)
-    threshold = min(max(start + step.delta, step.low, low), step.high)
-    return PolicyState(
-        threshold,
-        audits,
-        errors,
-        bias,
-        reference,
-        state.calls + 1,
-        drift,
-        quiet,
-        since,
-        spread,
-        low,
-        lost,
-        share,
-        late,
-        usual,
-        shadows,
-    )
+        return PolicyState(errors=told.errors, reference=told.reference, quiet=step.at, since=quiet)
+    threshold = min(max(start + step.delta, step.low, told.low), step.high)
+    since = min(state.since, step.at)
+    return replace(told, threshold=threshold, calls=state.calls + 1, drift=drift, quiet=quiet, since=since)
+
+
+def _audited(state: PolicyState, step: PolicyStep) -> PolicyState:
+    """With what an audit found."""
+    audits, errors = state.audits + step.audit, state.errors + step.error
+    if step.residual is None:
+        return replace(state, audits=audits, errors=errors) if step.audit or step.error else state
+    newest = 1.0 / min(audits + step.inertia, AUDITS_KEPT)
+    bias = state.bias + newest * (step.residual - state.bias)
+    spread = state.spread + newest * (step.residual**2 - state.spread)
+    return replace(state, audits=audits, errors=errors, bias=bias, spread=spread)
+
+
+def _shadowed(state: PolicyState, step: PolicyStep) -> PolicyState:
+    """With what a shadow showed, lately and in the long run."""
+    if step.shadow is None:
+        return state
+    shadows = state.shadows + 1
+    late = state.late + (step.shadow - state.late) / min(shadows + YOUNG, LATE)
+    usual = state.usual + (step.shadow - state.usual) / min(shadows + YOUNG, USUAL)
+    return replace(state, late=late, usual=usual, shadows=shadows)
+
+
+def _served(state: PolicyState, step: PolicyStep) -> PolicyState:
+    """With what was expected of a request, and what its answer is expected to lose."""
+    newest = 1.0 / min(state.calls + UNREAD, CALLS_KEPT)
+    reference, low, lost, share = state.reference, state.low, state.lost, state.share
+    if step.reference is not None:
+        reference += min(newest * step.stands, 0.1) * (step.reference - reference)
+    if step.confidence is not None:
+        low += LOW_RATE * (LOW - (step.confidence < low))
+    if step.loss is not None:
+        lost, share = lost + newest * (step.loss - lost), share + newest * (step.cheaper - share)
+    return replace(state, reference=reference, low=low, lost=lost, share=share)
 
 
 def added(known: Spend | None, spend: Spend) -> Spend:

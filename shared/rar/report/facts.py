@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rar.ledger import Savings, savings
-from rar.memory.base import ALARM, Memory, MemoryStats, PolicyState, Spend
+from rar.memory.base import ALARM, Memory, MemoryStats, PolicyState, Spend, whole_state
 from rar.prices import Prices
 from rar.report.alarms import Alarm, alarms_of
 from rar.report.course import DAY, Span, lately, over_time
@@ -135,7 +135,7 @@ def gather(
     floor = recorded if floor is None else floor
     held = memory.stats(namespace)
     names = [namespace] if namespace is not None else list(held.namespaces)
-    policies = {name: memory.policy_state(name) for name in names}
+    policies = {name: whole_state(memory, name) for name in names}
     money = money_of(memory, calls, prices, namespace=namespace, since=since, until=now)
     graded = any(state.reference != 1.0 for state in policies.values())
     quality = quality_of(calls, floor, graded=graded)
