@@ -142,9 +142,15 @@ def online(
             results = [_named(kept(quality=floor), router) for floor in floors]
             plain = [None if ours is alone else alone(quality=floor) for floor in floors]
             paper = ours(policy="paper", quality=floors[-1])  # it knows no floor
-        each = zip(results, beside, plain, strict=True)
-        summaries = [compare.summarise_online(one, paper, others=others, unguided=bare) for one, others, bare in each]
+        summaries = _summaries(results, paper, beside, plain)
         _show(_one_or_all(summaries), as_json, out, results)
+
+
+def _summaries(
+    results: Sequence[Online], paper: Online, beside: Sequence[Mapping[str, Online]], plain: Sequence[Online | None]
+) -> list[Any]:
+    each = zip(results, beside, plain, strict=True)
+    return [compare.summarise_online(one, paper, others=others, unguided=bare) for one, others, bare in each]
 
 
 @eval_app.command()
