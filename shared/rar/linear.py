@@ -23,18 +23,18 @@ BUCKETS = 2**18
 _WORD = re.compile(r"\w+")
 
 
-@lru_cache(maxsize=2**14)
-def terms(text: str) -> tuple[Places, Array]:
+@lru_cache(maxsize=2**15)  # more than any fit looks at: one that went round would find nothing
+def terms(text: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """The buckets of a text's words and word pairs, and their damped counts."""
     words = _WORD.findall(text[:20_000].lower())
     found = Counter(
         crc32(term.encode("utf-8", "surrogatepass")) % BUCKETS for term in [*words, *map(" ".join, pairwise(words))]
     )
-    places = np.fromiter(found, np.int64, len(found))
-    return places, 1.0 + np.log(np.fromiter(found.values(), np.float64, len(found)))
+    places = np.fromiter(found, np.int32, len(found))
+    return places, (1.0 + np.log(np.fromiter(found.values(), np.float64, len(found)))).astype(np.float32)
 
 
-_NO_TERMS: tuple[Places, Array] = (np.zeros(0, np.int64), np.zeros(0))
+_NO_TERMS = np.zeros(0, np.int32), np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +42,15 @@ class Design:
     """The features of `n` texts: TF-IDF rows of unit norm in `BUCKETS` columns, then the dense columns."""
 
     idf: Array = field(repr=False)
-    dense: Array = field(repr=False)  # (n, d)
+    dense: npt.NDArray[np.floating] = field(repr=False)  # (n, d)
     _rows: Places = field(repr=False)
     _places: Places = field(repr=False)
     _values: Array = field(repr=False)
 
     @classmethod
-    def of(cls, texts: Sequence[str | None], dense: Array, idf: npt.NDArray[np.floating] | None = None) -> Design:
+    def of(
+        cls, texts: Sequence[str | None], dense: npt.NDArray[np.floating], idf: npt.NDArray[np.floating] | None = None
+    ) -> Design:
         """Of `texts` (None: a text that is not known) and `dense`, shape `(n, d)`.
 
         Args:
@@ -57,8 +59,8 @@ class Design:
         n = len(texts)
         found = [terms(text) if text is not None else _NO_TERMS for text in texts]
         rows = np.repeat(np.arange(n), [len(places) for places, _ in found])
-        places = np.concatenate([_NO_TERMS[0], *(places for places, _ in found)])
-        counts = np.concatenate([_NO_TERMS[1], *(counts for _, counts in found)])
+        places = np.concatenate([_NO_TERMS[0], *(places for places, _ in found)], dtype=np.int64)
+        counts = np.concatenate([_NO_TERMS[1], *(counts for _, counts in found)], dtype=np.float64)
         if idf is None:  # smoothed as in scikit-learn
             idf = np.log((1.0 + n) / (1.0 + np.bincount(places, minlength=BUCKETS))) + 1.0
         values = counts * idf[places]
@@ -75,7 +77,7 @@ class Design:
             return np.stack([self.times(column) for column in weights.T], 1)
         buckets = len(self.idf)
         words = np.bincount(self._rows, self._values * weights[:buckets][self._places], len(self.dense))
-        return np.asarray(words + self.dense @ weights[buckets:], np.float64)
+        return np.asarray(words + self.dense @ weights[buckets:].astype(self.dense.dtype), np.float64)
 
     def parts(self, weights: Array, starts: Sequence[int]) -> Array:
         """The summands of `times(weights)`: of the words, and of the dense columns from each of `starts` to the next.
@@ -84,7 +86,8 @@ class Design:
         """
         buckets, ends = len(self.idf), [*starts[1:], self.dense.shape[1]]
         words = np.bincount(self._rows, self._values * weights[:buckets][self._places], len(self.dense))
-        others = [self.dense[:, a:b] @ weights[buckets + a : buckets + b] for a, b in zip(starts, ends, strict=True)]
+        own = weights[buckets:].astype(self.dense.dtype)
+        others = [self.dense[:, a:b] @ own[a:b] for a, b in zip(starts, ends, strict=True)]
         return np.stack([words, *others], 1)
 
     def transposed_times(self, values: Array) -> Array:
@@ -92,7 +95,7 @@ class Design:
         if values.ndim == 2:
             return np.stack([self.transposed_times(column) for column in values.T], 1)
         words = np.bincount(self._places, self._values * values[self._rows], len(self.idf))
-        return np.concatenate([words, self.dense.T @ values])
+        return np.concatenate([words, self.dense.T @ values.astype(self.dense.dtype)])
 
     def compact(self) -> tuple[Places, Design]:
         """The buckets that occur, and the design of these alone: under a penalty the others' weights are 0."""

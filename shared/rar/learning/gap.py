@@ -17,6 +17,7 @@ import numpy.typing as npt
 from rar.evidence import USUAL_SCATTER
 from rar.learning.company import Company
 from rar.learning.crossfit import Curve, calibration
+from rar.learning.features import Features
 from rar.linear import BUCKETS, Array, Design, ridge, terms
 from rar.values import Vector
 
@@ -44,7 +45,7 @@ class Guess:
 
 @dataclass(frozen=True, eq=False)
 class GapModel:
-    """Ridge regression of the gap on hashed TF-IDF of words and word pairs, embedding, length, and a prior.
+    """Ridge regression of the gap on hashed TF-IDF of words and word pairs, and on `Features`.
 
     What its parts say counts as far as it proved right on requests that were left out of a fit, so that little is
     expected of none because of luck.
@@ -58,7 +59,8 @@ class GapModel:
     mean: float
     idf: npt.NDArray[np.float32] = field(repr=False)
     words: npt.NDArray[np.float32] = field(repr=False)  # weight of each bucket
-    dense: Array = field(repr=False)  # weights of embedding, length and prior
+    features: Features = field(repr=False)
+    dense: npt.NDArray[np.float32] = field(repr=False)  # their weights
     curve: Curve = field(repr=False)  # of what these add to the mean
     company: Company = field(repr=False)
     trust: float = 0.0
@@ -66,14 +68,15 @@ class GapModel:
 
     def expect(self, text: str | None, embedding: Vector, prior: float | None = None) -> Guess:
         """The expected gap of one request; texts that are not stored count by their embedding alone."""
-        more = float(_dense(text, embedding, prior) @ self.dense)
+        given = prior or 0.0
+        more = float(self.features([text], embedding[None], np.array([given]))[0] @ self.dense)
         if text is not None:
             places, counts = terms(text)
             values = counts * self.idf[places]
             norm = math.sqrt(float(values @ values))
             if norm:
                 more += float(values @ self.words[places]) / norm
-        gap = self.mean + self.curve(more) + self.trust * (prior or 0.0)
+        gap = self.mean + self.curve(more) + self.trust * given
         strange = self.company.strangeness(embedding)
         return Guess(gap, math.sqrt(self.scatter * (strange**2 + 1.0 / self.support)))
 
@@ -87,7 +90,6 @@ def fit(
     *,
     trust: float = 0.0,
     penalty: float | None = None,
-    previous: GapModel | None = None,
 ) -> GapModel:
     """Fit by conjugate gradients on the weighted normal equations.
 
@@ -96,29 +98,25 @@ def fit(
         gaps, weights: Shape `(n,)`; a request that stands for several has a weight above 1.
         priors: The gaps that a static router expects, shape `(n,)`: how far it is trusted is learned with the rest,
             starting from `trust`.
-        penalty: Of squared weights; None: 2, and beyond 2,000 requests one for each 1,000.
-        previous: A model of most of the same requests, from which the solver starts.
+        penalty: Of squared weights; None: 5, and one for each 1,000 requests.
     """
+    penalty = 5.0 + len(texts) / 1_000.0 if penalty is None else penalty
     given = np.zeros(len(texts)) if priors is None else priors
-    dense = np.stack([_dense(*facts) for facts in zip(texts, embeddings, given, strict=True)])
-    design = Design.of(texts, dense)
+    features = Features.of(texts, embeddings)
+    design = Design.of(texts, features(texts, embeddings, given))
     spread = scatter(gaps, weights, unlike(embeddings, weights))
     gaps = gaps - trust * given
     seen = float(weights.sum() ** 2 / (weights @ weights))
     support = seen + trust * PRIOR_SUPPORT
     mean = seen / support * float(np.average(gaps, weights=weights))
-    start = None
-    if previous is not None and len(previous.dense) == dense.shape[1]:
-        start = np.concatenate([previous.words.astype(np.float64), previous.dense])
-    penalty = max(2.0, len(texts) / 1_000.0) if penalty is None else penalty
-    pulls, starts = np.minimum(weights, _MOST_PULL), (0, embeddings.shape[1])
-    solved = ridge(design, gaps - mean, pulls, penalty, start)
-    found = calibration(design, gaps - mean, weights, pulls, penalty, starts, solved)
+    pulls = np.minimum(weights, _MOST_PULL)
+    solved = ridge(design, gaps - mean, pulls, penalty)
+    found = calibration(design, gaps - mean, weights, pulls, penalty, features.starts, solved)
     # The penalty leaves the level a little off, and at the level the threshold is steered.
     mean += seen / support * found.level
-    words, others = (solved * found.factors)[:BUCKETS].astype(np.float32), (solved * found.factors)[BUCKETS:]
-    idf, company = design.idf.astype(np.float32), Company.of(embeddings)
-    return GapModel(len(texts), support, mean, idf, words, others, found.curve, company, trust, spread)
+    believed, company = (solved * found.factors).astype(np.float32), Company.of(embeddings)
+    idf, words, dense = design.idf.astype(np.float32), believed[:BUCKETS], believed[BUCKETS:]
+    return GapModel(len(texts), support, mean, idf, words, features, dense, found.curve, company, trust, spread)
 
 
 def unlike(embeddings: Vector, weights: Array) -> float:
@@ -146,10 +144,3 @@ def scatter(gaps: Array, weights: Array, different: float) -> float:
     squares = (gaps - np.average(gaps, weights=weights)) ** 2
     found, count = float(np.average(squares, weights=weights)), math.sqrt(different * len(gaps))
     return (found * count + USUAL_SCATTER * _IMAGINED) / (count + _IMAGINED)
-
-
-def _dense(text: str | None, embedding: Vector, prior: float | None) -> Array:
-    # The scales say how far a part is trusted against the words: an embedding, which speaks of topics more than of
-    # difficulty, by 0.1; a length e times another's by 0.25; a prior, which speaks of the gap itself, by 3.
-    length = 0.25 * (math.log(len(text) + 1.0) - 5.0) if text is not None else 0.0
-    return np.concatenate([0.1 * embedding, [length, 3.0 * (prior or 0.0)]])

@@ -122,14 +122,14 @@ class LearnedScores:
             before = self._models.get(kind)
             if self.known(kind) and self._new.get(kind, 0) < self._due.get(kind, LEAST):
                 return
-            fitted = self._fit(kind, before)
+            fitted = self._fit(kind)
             self._models[kind] = fitted or before
             if fitted is not None:
                 self._new[kind], self._due[kind] = 0, GROWTH * fitted.examples + 20.0
             else:  # too little is known yet: not to be read anew for each request
                 self._due[kind] = max((1.0 + GROWTH) * self._new[kind], LEAST)
 
-    def _fit(self, kind: Kind, before: GapModel | None) -> GapModel | None:
+    def _fit(self, kind: Kind) -> GapModel | None:
         found = self._memory.experiences(namespace=kind.namespace, task=kind.task, limit=MOST)
         rows = [row for experience in found if (row := _row(experience, kind)) is not None]
         judged = [row for row in rows if row.judged]
@@ -152,7 +152,7 @@ class LearnedScores:
             asked = [text or "" for text in texts]
             priors = self._prior.gaps(self._prior.scores(asked, embeddings))
             trust = float(self._prior.rows > 0 and kind.compared)
-        return fit(texts, embeddings, gaps, weights, priors, trust=trust, previous=before)
+        return fit(texts, embeddings, gaps, weights, priors, trust=trust)
 
 
 @dataclass(frozen=True, slots=True)
