@@ -488,3 +488,10 @@ def test_shadows_that_turn_out_harder_than_they_used_to_make_served_answers_dear
 
     assert loss(usual, LIKELY) == pytest.approx(0.1)
     assert loss(harder, LIKELY) == pytest.approx(0.1 + 0.2 - HARDER)
+
+
+def test_a_score_that_is_unsure_makes_for_less_confidence_and_the_same_expectation() -> None:
+    sure, unsure = (alone(FloorPolicy(), evidence(learned=0.1, unsure=by)) for by in (0.0, 0.2))
+
+    assert sure[0] == unsure[0]
+    assert sure[1] - unsure[1] > 0.05

@@ -137,13 +137,12 @@ def online(
             alone = partial(replayed, static_router=static_router, checkpoint=own)
             ours = partial(alone, guides=True, checkpoint=own.within("guides")) if _has_guides(table) else alone
             kept = partial(ours, promise=promise, checkpoint=own.within(f"promise {promise!r}")) if promise else ours
-            cold = partial(replayed, checkpoint=parts)
-            beside = [_beside(floor, cold if router else None, ours if promise else None) for floor in floors]
+            cold = partial(replayed, checkpoint=parts) if router else None
+            beside = [_beside(floor, cold, ours if promise else None) for floor in floors]
             results = [_named(kept(quality=floor), router) for floor in floors]
             plain = [None if ours is alone else alone(quality=floor) for floor in floors]
             paper = ours(policy="paper", quality=floors[-1])  # it knows no floor
-        summaries = _summaries(results, paper, beside, plain)
-        _show(_one_or_all(summaries), as_json, out, results)
+        _show(_one_or_all(_summaries(results, paper, beside, plain)), as_json, out, results)
 
 
 def _summaries(
