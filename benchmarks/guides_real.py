@@ -175,7 +175,8 @@ KINDS = (
     Kind(
         "house rule", house, r"\b[A-Z][123]\b",
         "Use when: a question asks on which shelf of the warehouse a parcel goes.\n"
-        "1. Write the first letter of the city.\n2. Choose the size: 1 below 5 kilograms, 2 from 5 to 20 kilograms, 3 above 20 kilograms.\n"
+        "1. Write the first letter of the city.\n"
+        "2. Choose the size: 1 below 5 kilograms, 2 from 5 to 20 kilograms, 3 above 20 kilograms.\n"
         "3. Join the letter and the size.\nAvoid: naming the whole city.",
         "Use when: a question asks on which shelf of the warehouse a parcel goes.\n"
         "Example: On which shelf of the warehouse goes a parcel of 41 kilograms to Dublin?\n"
