@@ -631,7 +631,7 @@ class Router:
 
         Raises:
             GuideRefusedError: The checks refuse it.
-            ConfigurationError: There is no memory, or the guide is empty, too long or for nothing.
+            ConfigurationError: There is no memory to write to, or the guide is empty, too long or for nothing.
             MemoryStoreError: It cannot be stored.
             ClosedError: The router was closed.
         """
@@ -639,6 +639,10 @@ class Router:
             raise ClosedError("router")
         if self.memory is None or self.embedder is None or self._learning is None:
             raise ConfigurationError("Guides are kept in a memory, and this router has none. Pass memory=.")
+        if not self._learning.stores:
+            raise ConfigurationError(
+                "This router only reads its memory. Add guides by another, without read_only=True."
+            )
         shelf = GuideShelf(self.memory, self.embedder, self._redaction, self._learning.learner.ladder.check)
         texts = tuple(filter(None, (used_for,))) if isinstance(used_for, str) else tuple(used_for)
         given = OwnGuide(text, texts, namespace or self.namespace, task, state, anyway)

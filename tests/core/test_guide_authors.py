@@ -9,12 +9,14 @@ import pytest
 from rar import Router, SQLiteMemory
 from rar.errors import ConfigurationError
 from rar.values import Call, question
-from tests.core.world import GUIDES, Scripted, harbour, pair, serve, strong_answer, truth, user_text
+from tests.core.world import GUIDES, Scripted, harbour, kind_of, orchard, pair, serve, strong_answer, truth, user_text
 
-EXAMPLE = (
-    "Use when: a harbour fee is asked for.\nExample: What fee does a barge of 90 tonnes pay?\n"
-    "1. Read the tonnage: 90.\n2. Multiply it by the port's rate: 270.\nResult: 270\nAvoid: guessing."
-)
+EXAMPLES = {
+    "harbour": "Use when: a harbour fee is asked for.\nExample: What fee does a barge of 90 tonnes pay?\n"
+    "1. Read the tonnage: 90.\n2. Multiply it by the port's rate: 270.\nResult: 270\nAvoid: guessing.",
+    "orchard": "Use when: an orchard's yield is asked for.\nExample: How many baskets do 90 trees yield?\n"
+    "1. Count the trees: 90.\n2. Add the bonus baskets: 790.\nResult: 790\nAvoid: guessing.",
+}
 
 
 def router(**options: Any) -> Router:
@@ -75,24 +77,24 @@ def test_what_is_no_model_cannot_write_guides() -> None:
 
 @pytest.mark.parametrize("style", ["example", "auto"])
 def test_worked_examples_are_asked_for_and_kept_as_such(style: str) -> None:
-    asked: list[str] = []
-
     def answer(call: Call) -> str:
         if call.purpose != "guide":
             return strong_answer(call)
-        asked.append(call.request.messages[0].text)
-        return EXAMPLE if "Example:" in asked[-1] else GUIDES["harbour"]
+        prompt, quoted = (message.text for message in call.request.messages)
+        kind = "harbour" if "harbour fee does" in quoted else "orchard"
+        return EXAMPLES[kind] if "Example:" in prompt else GUIDES[kind]
 
     def weak(call: Call) -> str:
-        return truth(user_text(call)) if call.guide is not None else "-1"
+        text = user_text(call)
+        return truth(text) if call.guide is not None and kind_of(text) in call.guide.text else "-1"
 
     models = {"weak": Scripted("small-1", weak), "strong": Scripted("big-1", answer)}
-    with SQLiteMemory(":memory:") as memory, router(guide_style=style, memory=memory, near=0.999) as made:
-        for tonnes in (300, 4_000, 50):
-            serve(made, models, harbour(tonnes))
+    with SQLiteMemory(":memory:") as memory, router(guide_style=style, memory=memory, policy="paper") as made:
+        for request in (harbour(300), orchard(40)):
+            serve(made, models, request)
         styles = [guide.style for guide in memory.guides()]
 
-    assert set(styles) == ({"example"} if style == "example" else {"steps", "example"})
+    assert styles == (["example", "example"] if style == "example" else ["steps", "example"])
 
 
 def test_an_unknown_style_is_refused() -> None:

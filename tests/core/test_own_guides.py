@@ -168,6 +168,7 @@ def broken(text: str) -> str:
     ("options", "arguments", "said"),
     [
         ({"memory": None}, {}, "Pass memory="),
+        ({"read_only": True}, {}, "without read_only=True"),
         ({}, {"text": "  "}, "1 to 10,000 characters"),
         ({}, {"text": "x" * 10_001, "anyway": True}, "1 to 10,000 characters"),
         ({}, {"text": "Think.", "anyway": True}, "used_for="),

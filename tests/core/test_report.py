@@ -512,7 +512,7 @@ class TestPage:
 
     def test_texts_of_users_are_escaped(self, told: tuple[Report, int]) -> None:
         facts = told[0].facts
-        evil = replace(facts.guides.listed[0], text=SCRIPT, namespace=SCRIPT)
+        evil = replace(facts.guides.listed[0], text=SCRIPT, namespace=SCRIPT, author=SCRIPT)
         kind = replace(facts.kinds[0], words=(SCRIPT, '"><b onload=x>'))
         models = {"weak": SCRIPT, "strong": "b\x00\u202e"}
         changed = replace(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rar.report.served import Served
-from rar.values import Guide, GuideState
+from rar.values import Guide, GuideState, GuideStyle
 
 _MOST_LISTED = 12
 
@@ -24,6 +24,8 @@ class GuideUse:
     harmful: int
     served: int
     text: str
+    author: str
+    style: GuideStyle
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,11 @@ def guides_of(found: Sequence[Guide], calls: Sequence[Served]) -> Guides:
     used = Counter(call.guide_id for call in calls if call.guide_id)
     refused = Counter(_why(call.guide_refused) for call in calls if call.guide_refused)
     uses = [
-        GuideUse(one.id, one.namespace, one.state, one.helpful, one.harmful, used[one.id], one.text) for one in found
-    ]
+        GuideUse(
+            one.id, one.namespace, one.state, one.helpful, one.harmful, used[one.id], one.text, one.author, one.style
+        )
+        for one in found
+    ]  # fmt: skip
     uses.sort(key=lambda use: (use.state not in ("active", "candidate"), -use.served, -use.helpful, use.id))
     return Guides(
         written=sum(call.guide_written for call in calls),

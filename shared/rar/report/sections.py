@@ -9,6 +9,7 @@ from rar.report import charts
 from rar.report.charts import legend, swatch
 from rar.report.course import DAY
 from rar.report.facts import Count, ReportFacts
+from rar.report.guides import GuideUse
 from rar.report.intervals import Share
 from rar.report.kinds import LEAST, Kind
 from rar.report.markup import Child, Markup, el, join
@@ -296,7 +297,7 @@ def guides(facts: ReportFacts) -> Markup:
         _row(
             join(
                 el("details", el("summary", _first_line(one.text)), el("pre", one.text)),
-                _of_guide(one.id, one.namespace),
+                _of_guide(one),
             ),
             None,
             one.state,
@@ -315,8 +316,9 @@ def guides(facts: ReportFacts) -> Markup:
     )
 
 
-def _of_guide(id: str, namespace: str) -> Markup:
-    return el("div", f"{id[:10]}, namespace {namespace}", class_="code")
+def _of_guide(guide: GuideUse) -> Markup:
+    said = f"{guide.id[:10]}, by {guide.author or 'nobody known'}, namespace {guide.namespace}"
+    return el("div", said, class_="code")
 
 
 def namespaces(facts: ReportFacts) -> Markup | None:
