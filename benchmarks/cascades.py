@@ -18,10 +18,14 @@ from typing import Any
 import numpy as np
 from _data import folder, rows
 
+from rar.drive import drive
+from rar.evaluation import RecordedModel
 from rar.linear import Array
 from rar.outcomes import Outcomes, Replies
-from rar.strategies import CascadeSearch, LearnedScorer
+from rar.strategies import AgreementCascade, CascadeSearch, LearnedScorer
 from rar.strategies.search import FoundCascade, zero_router
+from rar.strategy import Strategy
+from rar.values import Call, Route, question
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,15 @@ def routerbench() -> Outcomes:
         costs=[row["cost"] for row in table], groups=[row["task"] for row in table],
         replies=Replies([row["reply"] for row in table]), name="RouterBench",
     )  # fmt: skip
+
+
+@cache
+def mmlu_pro() -> Outcomes:
+    """Questions with up to ten options, the letters that eleven models gave, and nominal prices."""
+    table, models = lines("mmlu_pro_11models.jsonl.gz"), names("mmlu_pro_models.json")
+    scores = [[float(pred == row["answer"]) for pred in row["pred"]] for row in table]
+    replies = [[pred or "" for pred in row["pred"]] for row in table]
+    return Outcomes([row["question"] for row in table], scores, models, replies=Replies(replies), name="MMLU-Pro")
 
 
 def halves(data: Outcomes, split: int) -> tuple[Outcomes, Outcomes]:
@@ -160,7 +173,52 @@ def searched(data: Outcomes, budgets: Sequence[float]) -> list[FoundCascade]:
     return [search.choose(data, trials, budget=budget, names=own) for budget in budgets]
 
 
-PARTS: Mapping[str, Callable[[int], Iterator[object]]] = {"scorers": scorers, "routerbench": cascades}
+def served(strategy: Strategy, data: Outcomes) -> tuple[Array, Array, Array]:
+    """Score, cost, and calls of each model, of every question that a strategy is asked, by the models' own names."""
+    models = {model: RecordedModel(data, model) for model in data.models}
+    scores = np.zeros(len(data))
+    for row, text in enumerate(data.texts):
+        choice = drive(strategy.steps(question(text, options={"row": row})), models)
+        if isinstance(choice, Route):
+            models[choice.model].call(Call(choice.model, question(text, options={"row": row})))
+        scores[row] = data.scores[
+            row, data.models.index(choice.model if isinstance(choice, Route) else choice.reply.model)
+        ]
+    calls = np.stack([sum(models[model].calls.values(), np.zeros(len(data))) for model in data.models], 1)
+    return scores, (calls * data.call_costs).sum(1), calls
+
+
+def agreement(_: int) -> Iterator[object]:
+    """Two cheap drafts that agree, else a dear model."""
+    data = mmlu_pro()
+    pro = data.models.index("gemini-1.5-pro-002")
+    scores, _cost, calls = served(
+        AgreementCascade(["gemini-1.5-flash-002", "llama-3.1-70b-instruct"], data.models[pro], judge="letter"), data
+    )
+    yield f"  MMLU-Pro: Gemini-Pro alone {data.scores[:, pro].mean():.3f}"
+    yield Mark("MMLU-Pro, quality", float(scores.mean()), 0.715)
+    yield Mark("MMLU-Pro, share of calls of Gemini-Pro", float(calls[:, pro].mean()), 0.39, at_most=True)
+    data = routerbench()
+    data = data.take([row for row, task in enumerate(data.groups or ()) if task != "mbpp"])
+    last = data.models.index("gpt-4-1106-preview")
+    scores, cost, calls = served(
+        AgreementCascade(["mistralai/mixtral-8x7b-chat", "zero-one-ai/Yi-34B-Chat"], data.models[last]), data
+    )
+    yield f"  ARC and Winogrande: GPT-4 alone {data.scores[:, last].mean():.3f}, asked in {calls[:, last].mean():.1%}"
+    yield Mark("ARC and Winogrande, quality", float(scores.mean()), 0.88)
+    yield Mark(
+        "ARC and Winogrande, share of GPT-4's cost",
+        float(cost.sum() / data.call_costs[:, last].sum()),
+        0.35,
+        at_most=True,
+    )
+
+
+PARTS: Mapping[str, Callable[[int], Iterator[object]]] = {
+    "scorers": scorers,
+    "routerbench": cascades,
+    "agreement": agreement,
+}
 
 
 def main() -> None:

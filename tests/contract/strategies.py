@@ -23,6 +23,7 @@ from llama_index_rar import RouterLLM
 from rar import Reply, Request
 from rar.strategies import (
     RAR,
+    AgreementCascade,
     BestOf,
     Blended,
     Cascade,
@@ -49,6 +50,9 @@ def learned() -> LearnedScorer:
 
 STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "RAR": RAR,
+    "AgreementCascade": lambda: AgreementCascade(["weak", "coder"]),
+    "AgreementCascade, of one model": lambda: AgreementCascade(["weak", ("weak", "Be sure.")]),
+    "AgreementCascade, never": lambda: AgreementCascade(["weak", "coder"], judge=lambda request, one, other: False),
     "Threshold": lambda: Threshold(lambda text: 0.0),
     "BestOf": lambda: BestOf(["weak", "coder", "strong"], ranking("weak", "coder", "strong")),
     "Blended": lambda: Blended(["weak", "coder", "strong"]),

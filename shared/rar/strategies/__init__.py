@@ -1,5 +1,6 @@
 """Strategies: who answers a request. One file each."""
 
+from rar.strategies.agreement import AgreementCascade
 from rar.strategies.best_of import BestOf
 from rar.strategies.blended import Blended
 from rar.strategies.cascade import Cascade
@@ -12,6 +13,7 @@ from rar.strategies.threshold import Threshold
 
 __all__ = [
     "RAR",
+    "AgreementCascade",
     "BestOf",
     "Blended",
     "Cascade",
