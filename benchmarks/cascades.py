@@ -11,7 +11,7 @@ import argparse
 import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -22,10 +22,18 @@ from rar.drive import drive
 from rar.evaluation import RecordedModel
 from rar.linear import Array
 from rar.outcomes import Outcomes, Replies
-from rar.strategies import AgreementCascade, CascadeSearch, LearnedScorer
+from rar.strategies import AgreementCascade, CascadeRouting, CascadeSearch, LearnedScorer
+from rar.strategies.cascade_routing import useful
 from rar.strategies.search import FoundCascade, zero_router
 from rar.strategy import Strategy
 from rar.values import Call, Route, question
+
+# USD per million tokens, about what providers asked for in 2024, input and output together.
+NOMINAL = {
+    "mistral-7b-instruct-v0.2": 0.2, "phi-3-mini-4k": 0.1, "llama-3.1-8b-instruct": 0.15, "qwen1.5-7b-chat": 0.2,
+    "mixtral-8x7b-instruct": 0.5, "command-r": 0.3, "qwen1.5-72b-chat": 0.9, "gemini-1.5-flash-002": 0.13,
+    "jamba-1.5-large": 3.5, "llama-3.1-70b-instruct": 0.8, "gemini-1.5-pro-002": 2.2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -214,10 +222,47 @@ def agreement(_: int) -> Iterator[object]:
     )
 
 
+def cascade_routing(splits: int) -> Iterator[object]:
+    """Cascade routing beside plain routing, cascades and single models mixed at random, within the same budgets."""
+    letters = mmlu_pro()
+    nominal = replace(letters, costs=np.tile([NOMINAL[model] for model in letters.models], (len(letters), 1)))
+    for data, last, shares in (
+        (nominal, "gemini-1.5-pro-002", {0.5: 0.674, 0.7: 0.695}),
+        (routerbench(), "gpt-4-1106-preview", {0.2: None, 0.4: None}),
+    ):
+        for share, wanted in shares.items():
+            found = np.mean([compared(data, last, share, split) for split in range(splits)], 0)
+            ours, spent, plain, cascade, zero = (float(value) for value in found)
+            yield f"  {data.name} at {share:.0%}: routing {plain:.3f}, cascade {cascade:.3f}, Zero router {zero:.3f}"
+            what = f"{data.name} at {share:.0%}, cascade routing"
+            yield Mark(what, ours, max(plain, cascade) - 0.005 if wanted is None else wanted)
+            yield Mark(f"{what}, less the better of the two", ours - max(plain, cascade), -0.005)
+            yield Mark(f"{what}, share of the budget spent", spent, 1.03, at_most=True)
+
+
+def compared(data: Outcomes, last: str, share: float, split: int) -> list[float]:
+    """Quality and spending of cascade routing, and the quality of its rivals, on the half that was not learned from."""
+    (seen, new), at = halves(data, split), data.models.index(last)
+    budget, own = share * float(seen.call_costs[:, at].mean()), {model: model for model in data.models}
+    both, plain = (CascadeRouting.fit(seen, budget=budget, depth=depth, names=own) for depth in (3, 1))
+    cascade = CascadeSearch().fit(useful(seen), budget=budget, names=own)
+    quality, cost = both.walk(new.of_models(*both.models))
+    alone, _paid = plain.walk(new.of_models(*plain.models))
+    zero = zero_router(new.call_costs.mean(0), new.scores.mean(0), share * float(new.call_costs[:, at].mean()))
+    return [
+        quality.mean(),
+        cost.mean() / (share * new.call_costs[:, at].mean()),
+        alone.mean(),
+        asked(cascade, new)[0].mean(),
+        zero,
+    ]
+
+
 PARTS: Mapping[str, Callable[[int], Iterator[object]]] = {
     "scorers": scorers,
     "routerbench": cascades,
     "agreement": agreement,
+    "cascade_routing": cascade_routing,
 }
 
 

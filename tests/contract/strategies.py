@@ -27,6 +27,7 @@ from rar.strategies import (
     BestOf,
     Blended,
     Cascade,
+    CascadeRouting,
     ChainOfThought,
     LearnedScorer,
     SelfConsistency,
@@ -48,6 +49,13 @@ def learned() -> LearnedScorer:
     return LearnedScorer().fit(replace(sums(60), models=("weak", "coder", "strong")))
 
 
+@cache
+def routing(budget: float) -> CascadeRouting:
+    """Cascade routing among the three models, fitted to sums."""
+    names = {"small": "weak", "middle": "coder", "large": "strong"}
+    return CascadeRouting.fit(sums(120), budget=budget, names=names)
+
+
 STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "RAR": RAR,
     "AgreementCascade": lambda: AgreementCascade(["weak", "coder"]),
@@ -59,6 +67,8 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "Cascade": lambda: Cascade(lambda request, draft: True, ["weak", "coder", "strong"]),
     "Cascade, fitted": lambda: Cascade(learned(), ["weak", "coder", "strong"]),
     "Cascade, nothing accepted": lambda: Cascade(lambda request, draft: False, ["weak", "coder", "strong"]),
+    "CascadeRouting": lambda: routing(20.0),
+    "CascadeRouting, at little cost": lambda: routing(4.0),
     "ChainOfThought": lambda: ChainOfThought("coder"),
     "ChainOfThought, the answer alone": lambda: ChainOfThought("coder", show="answer"),
     "ChainOfThought, a vote": lambda: ChainOfThought(SelfConsistency("weak"), show="answer"),

@@ -4,6 +4,7 @@ from rar.strategies.agreement import AgreementCascade
 from rar.strategies.best_of import BestOf
 from rar.strategies.blended import Blended
 from rar.strategies.cascade import Cascade
+from rar.strategies.cascade_routing import CascadeRouting
 from rar.strategies.chain_of_thought import ChainOfThought
 from rar.strategies.rar import RAR
 from rar.strategies.scorer import LearnedScorer, Scorer
@@ -17,6 +18,7 @@ __all__ = [
     "BestOf",
     "Blended",
     "Cascade",
+    "CascadeRouting",
     "CascadeSearch",
     "ChainOfThought",
     "FoundCascade",
