@@ -24,6 +24,7 @@ from rar import Reply, Request
 from rar.strategies import (
     RAR,
     AgreementCascade,
+    Approximation,
     BestOf,
     Blended,
     Cascade,
@@ -61,6 +62,7 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "AgreementCascade": lambda: AgreementCascade(["weak", "coder"]),
     "AgreementCascade, of one model": lambda: AgreementCascade(["weak", ("weak", "Be sure.")]),
     "AgreementCascade, never": lambda: AgreementCascade(["weak", "coder"], judge=lambda request, one, other: False),
+    "Approximation, abstaining": lambda: Approximation.fit(["Gold rises", "Gold falls"] * 20, ["up", "down"] * 20),
     "Threshold": lambda: Threshold(lambda text: 0.0),
     "BestOf": lambda: BestOf(["weak", "coder", "strong"], ranking("weak", "coder", "strong")),
     "Blended": lambda: Blended(["weak", "coder", "strong"]),

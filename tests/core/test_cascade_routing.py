@@ -181,12 +181,13 @@ def test_of_depth_one_it_is_plain_routing_and_streams() -> None:
     assert isinstance(decided(plain), Route)
 
 
-def test_models_that_a_cheaper_one_equals_are_left_out() -> None:
+def test_of_many_models_those_are_taken_that_are_worth_their_price() -> None:
     data = sums(60)
     worse = replace(data, scores=data.scores * [1.0, 0.5, 1.0])
 
-    assert useful(worse).models == ("small", "large")
-    with pytest.raises(ConfigurationError, match="Take it alone"):
+    assert useful(worse, most=2).models == ("small", "large")
+    assert useful(worse).models == data.models
+    with pytest.raises(ConfigurationError, match="'small' is the cheapest model and the best. Take it alone"):
         useful(replace(data, scores=data.scores * [1.0, 0.1, 0.1]))
     with pytest.raises(ConfigurationError, match="buys no model"):
         CascadeRouting.fit(data, budget=0.1)

@@ -1,6 +1,7 @@
 """Strategies: who answers a request. One file each."""
 
 from rar.strategies.agreement import AgreementCascade
+from rar.strategies.approximation import Approximation
 from rar.strategies.best_of import BestOf
 from rar.strategies.blended import Blended
 from rar.strategies.cascade import Cascade
@@ -15,6 +16,7 @@ from rar.strategies.threshold import Threshold
 __all__ = [
     "RAR",
     "AgreementCascade",
+    "Approximation",
     "BestOf",
     "Blended",
     "Cascade",

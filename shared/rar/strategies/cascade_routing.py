@@ -22,6 +22,7 @@ from rar.routers.base import Progress
 from rar.strategies.reply_words import ReplyWords
 from rar.strategies.routing_states import Rule, Signs, State, Weights, estimated, fitted, spreads, weight_for
 from rar.strategies.scorer import LearnedScorer, all_same, answers_of, same, target_of, words_out_of_fold
+from rar.strategies.search import zero_router
 from rar.strategy import Steps, ask_all
 from rar.values import Answer, Call, Choice, Reply, Request, Route, as_text
 
@@ -64,7 +65,7 @@ class CascadeRouting:
         """Learn what to expect of each model before and after replies, and what costs have to weigh for the budget.
 
         Args:
-            outcomes: With replies. Models that are dearer than a better one are left out.
+            outcomes: With replies. Of many models, the five are taken that are worth their price best.
             budget: Mean cost of a request that is kept on the outcomes: USD, or strong calls where costs are not known.
             depth: Models that are asked for one request at most.
             names: What the router calls the models, by their names in `outcomes`; None: `"weak"` the first, `"strong"`
@@ -208,18 +209,23 @@ class CascadeRouting:
             return cls(models, rule, saved.config["extract"], saved.about["unit"], before, after, weights)
 
 
-def useful(outcomes: Outcomes) -> Outcomes:
-    """The outcomes of the models that no cheaper one equals, cheapest first, on the rows that all of these have."""
+def useful(outcomes: Outcomes, most: int = 5) -> Outcomes:
+    """The outcomes of the best model and of cheaper ones, cheapest first, on the rows that all of these have.
+
+    Kept are the `most` that come nearest to what single models, mixed at random, score at the same cost: one that falls
+    a little short of it may still be worth a second opinion.
+    """
     means, costs = np.nanmean(outcomes.scores, 0), np.nanmean(outcomes.call_costs, 0)
-    kept: list[int] = []
-    for model in np.lexsort((-means, costs)).tolist():
-        if not kept or means[model] > means[kept[-1]]:
-            kept.append(model)
-    if len(kept) < 2:
+    best = int(np.lexsort((costs, -means))[0])
+    cheaper = np.flatnonzero(costs < costs[best])
+    if not len(cheaper):
         raise ConfigurationError(
-            f"{outcomes.name}: {outcomes.models[kept[0]]!r} is the cheapest model and the best. Take it alone."
+            f"{outcomes.name}: {outcomes.models[best]!r} is the cheapest model and the best. Take it alone."
         )
-    return outcomes.of_models(*(outcomes.models[model] for model in kept))
+    short = np.array([zero_router(costs, means, float(costs[model])) - means[model] for model in cheaper])
+    kept = cheaper[np.argsort(short, kind="stable")[: most - 1]]
+    ordered = sorted(kept.tolist(), key=lambda model: costs[model])
+    return outcomes.of_models(*(outcomes.models[model] for model in (*ordered, best)))
 
 
 def signs_of(data: Outcomes, settings: LearnedScorer, progress: Progress | None = None) -> Signs:
