@@ -17,7 +17,8 @@ Reason: TypeAlias = Literal[
     "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
     "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
     "majority", "split_vote", "no_votes", "step_by_step", "blended", "drafts_failed",
-    "no_cascade",
+    "no_cascade", "drafts_agree", "drafts_differ", "worth_asking", "best_draft",
+    "approximated", "abstained",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -50,6 +51,12 @@ REASONS: Mapping[Reason, str] = {
     "step_by_step": "The {model} model was asked to work it out step by step",
     "drafts_failed": "No draft came back, so the {model} model answers",
     "blended": "The {model} model was drawn by chance",
+    "approximated": "A local classifier is sure of the answer, so no model was asked",
+    "abstained": "The local classifier is not sure, so the {model} model answers",
+    "worth_asking": "The {model} model is expected to be worth its price here",
+    "best_draft": "No other model is worth asking, and the {model} model's draft is the likeliest to be good",
+    "drafts_agree": "The {model} model's draft agrees with that of another",
+    "drafts_differ": "No two drafts agree, so the {model} model answers",
     "no_cascade": "No cascade was found to be worth its drafts, so the {model} model answers",
     "over_limit": "A spending limit was reached, so the {model} model answers",
     "best_of": "The ranking router expects the best answer from the {model} model",

@@ -23,9 +23,12 @@ from llama_index_rar import RouterLLM
 from rar import Reply, Request
 from rar.strategies import (
     RAR,
+    AgreementCascade,
+    Approximation,
     BestOf,
     Blended,
     Cascade,
+    CascadeRouting,
     ChainOfThought,
     LearnedScorer,
     SelfConsistency,
@@ -47,14 +50,27 @@ def learned() -> LearnedScorer:
     return LearnedScorer().fit(replace(sums(60), models=("weak", "coder", "strong")))
 
 
+@cache
+def routing(budget: float) -> CascadeRouting:
+    """Cascade routing among the three models, fitted to sums."""
+    names = {"small": "weak", "middle": "coder", "large": "strong"}
+    return CascadeRouting.fit(sums(120), budget=budget, names=names)
+
+
 STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "RAR": RAR,
+    "AgreementCascade": lambda: AgreementCascade(["weak", "coder"]),
+    "AgreementCascade, of one model": lambda: AgreementCascade(["weak", ("weak", "Be sure.")]),
+    "AgreementCascade, never": lambda: AgreementCascade(["weak", "coder"], judge=lambda request, one, other: False),
+    "Approximation, abstaining": lambda: Approximation.fit(["Gold rises", "Gold falls"] * 20, ["up", "down"] * 20),
     "Threshold": lambda: Threshold(lambda text: 0.0),
     "BestOf": lambda: BestOf(["weak", "coder", "strong"], ranking("weak", "coder", "strong")),
     "Blended": lambda: Blended(["weak", "coder", "strong"]),
     "Cascade": lambda: Cascade(lambda request, draft: True, ["weak", "coder", "strong"]),
     "Cascade, fitted": lambda: Cascade(learned(), ["weak", "coder", "strong"]),
     "Cascade, nothing accepted": lambda: Cascade(lambda request, draft: False, ["weak", "coder", "strong"]),
+    "CascadeRouting": lambda: routing(20.0),
+    "CascadeRouting, at little cost": lambda: routing(4.0),
     "ChainOfThought": lambda: ChainOfThought("coder"),
     "ChainOfThought, the answer alone": lambda: ChainOfThought("coder", show="answer"),
     "ChainOfThought, a vote": lambda: ChainOfThought(SelfConsistency("weak"), show="answer"),

@@ -32,6 +32,7 @@ from rar.cli.memories import (
 )
 from rar.cli.moments import moment
 from rar.cli.output import in_one_line
+from rar.cli.strategies import strategy
 from rar.errors import (
     ConfigurationError,
     GuideRefusedError,
@@ -75,6 +76,7 @@ app = typer.Typer(
 guides_app = typer.Typer(no_args_is_help=True, help="Guides: what others wrote for the weak model.")
 app.add_typer(guides_app, name="guides")
 guides_app.command("add")(own_guides.add)
+eval_app.command()(strategy)
 app.add_typer(eval_app, name="eval")
 app.command()(routers.fit)
 app.command()(routers.calibrate)

@@ -124,8 +124,8 @@ def online(
 ) -> None:
     """Let questions arrive one by one at a router that knows nothing, and count every call."""
     floors = _floors(quality)
-    prices = _checked(price, weak_ratio, out)
-    table = _priced(_read(file, (weak, *(model or ()), strong), text, group, limit), prices, weak_ratio)
+    prices = checked(price, weak_ratio, out)
+    table = priced(_read(file, (weak, *(model or ()), strong), text, group, limit), prices, weak_ratio)
     with _resumable(out) as parts:
         with progress() as told:
             table = evaluation.embedded(table, embedder, progress=told)
@@ -172,10 +172,10 @@ def static(
 ) -> None:
     """Learn from half of the questions and score the other half; with --group also score groups left out."""
     floors = _floors(quality)
-    prices = _checked(price, weak_ratio, out)
+    prices = checked(price, weak_ratio, out)
     more = scorers(router or (), embedder)
     table: Outcomes = evaluation.read_table(file, weak=weak, strong=strong, text=text, group=group, limit=limit)
-    table = _priced(table, prices, weak_ratio)
+    table = priced(table, prices, weak_ratio)
     with _resumable(out, *map(identity_of, router or ()), embedder) as parts:
         with progress() as told:
             table = evaluation.embedded(table, embedder, progress=told)
@@ -205,9 +205,9 @@ def stages(
     floors = _floors(quality)
     if len(floors) > 1:
         raise ConfigurationError("rar eval stages takes one --quality. Run it once for each, or use rar eval online.")
-    prices = _checked(price, weak_ratio, out)
+    prices = checked(price, weak_ratio, out)
     table: Outcomes = evaluation.read_table(file, weak=weak, strong=strong, text=text, limit=limit)
-    table = _priced(table, prices, weak_ratio)
+    table = priced(table, prices, weak_ratio)
     options: dict[str, Any] = {"quality": floors[0], "stages": stages, "shuffles": shuffles, "seed": seed}
     with _resumable(out) as parts:
         with progress() as told:
@@ -232,10 +232,10 @@ def memory(
 ) -> None:
     """Say what another quality floor would have cost: replay a memory's judged calls in order, from a cold start."""
     floors = _floors(quality)
-    prices = _checked(price, weak_ratio, out)
+    prices = checked(price, weak_ratio, out)
     oldest = moment("--since", since, time.time()) or 0.0
     past = evaluation.read_memory(file, namespace=namespace, since=oldest)
-    table = _priced(past.table, prices, weak_ratio)
+    table = priced(past.table, prices, weak_ratio)
     results = []
     with _resumable(out) as parts:
         with progress() as told:
@@ -274,7 +274,7 @@ def _floors(given: Sequence[str] | None) -> tuple[float, ...]:
     return tuple(sorted(floors))
 
 
-def _checked(price: Sequence[str] | None, weak_ratio: float | None, out: Path | None) -> dict[str, CallPrice]:
+def checked(price: Sequence[str] | None, weak_ratio: float | None, out: Path | None) -> dict[str, CallPrice]:
     """The prices that were given, after all that can be refused before any work."""
     if price and weak_ratio is not None:
         raise ConfigurationError("Give either --price, in USD, or --weak-ratio, where no price is known.")
@@ -292,7 +292,7 @@ def _read(file: Path, models: tuple[str, ...], text: str | None, group: str | No
     return found.of_models(*models)
 
 
-def _priced(table: Outcomes, prices: Mapping[str, CallPrice], weak_ratio: float | None) -> Outcomes:
+def priced(table: Outcomes, prices: Mapping[str, CallPrice], weak_ratio: float | None) -> Outcomes:
     table = evaluation.priced(table, prices) if weak_ratio is None else replace(table, costs=None)
     return table if weak_ratio is None else replace(table, weak_ratio=weak_ratio)
 

@@ -41,7 +41,7 @@ from rar.learning.policy import Policy
 from rar.linear import Array
 from rar.outcomes import Outcomes
 from rar.router import Router
-from rar.strategy import Steps
+from rar.strategy import Steps, Strategy
 from rar.values import STRONG, WEAK, Answer, Choice, Decision, Request, Route, question
 
 
@@ -65,6 +65,16 @@ def stream(
     models = recorded_models(table)
     with _router(table, models, quality=quality, policy=policy, seed=seed, **options) as router:
         return _pass(router, models, np.arange(len(table)), progress, what, changes)
+
+
+def served_by(strategy: Strategy, table: Outcomes, *, progress: Progress | None = None, what: str = "strategy") -> Run:
+    """Have a strategy decide who answers each question, without a memory; its drafts are the recorded replies.
+
+    Its models are `"weak"`, `"strong"`, and those between by their names.
+    """
+    models = recorded_models(table)
+    with _router(table, models, strategy=strategy, memory=None, embedder="hashing") as router:
+        return _pass(router, models, np.arange(len(table)), progress, what)
 
 
 def replay_online(
@@ -295,7 +305,7 @@ def _router(table: Outcomes, models: Mapping[str, Model], **options: Any) -> Ite
     clock = count(0.0, 0.1)  # so much time passes between any two looks at it
     defaults: dict[str, Any] = {
         "memory": ":memory:",
-        "embedder": KnownVectors(table),
+        "embedder": options["embedder"] if "embedder" in options else KnownVectors(table),
         "judge": RecordedJudge(table),
         "learning": "inline",
         "guides": False,

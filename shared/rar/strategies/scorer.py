@@ -119,8 +119,8 @@ class LearnedScorer:
         before = {other.model: self._extract(request, other) for other in earlier}
         said = self._extract(request, reply)
         words = self._words[model].score([request.key or as_text(request.messages)], [shown(reply)])[0]
-        same = [_same(said, before.get(other)) for other in self.models[:model]]
-        columns = [1.0, 4.0 * (words - 0.5), _mean_logprob(reply), *same]
+        alike = [same(said, before.get(other)) for other in self.models[:model]]
+        columns = [1.0, 4.0 * (words - 0.5), _mean_logprob(reply), *alike]
         return float(sigmoid(self._weights[model] @ np.array(columns)))
 
     def scores(self, outcomes: Outcomes) -> Array:
@@ -135,7 +135,7 @@ class LearnedScorer:
             )
         answers = answers_of(outcomes)
         words = np.stack([w.score(outcomes.texts, answers[:, at]) for at, w in enumerate(self._words)], 1)
-        found = Readings(words, _all_same(self._said(outcomes, answers)), _logprobs(outcomes))
+        found = Readings(words, all_same(self.said(outcomes, answers)), _logprobs(outcomes))
         chances = [sigmoid(found.columns(at, range(at)) @ weights) for at, weights in enumerate(self._weights)]
         return np.stack(chances, 1)
 
@@ -148,26 +148,15 @@ class LearnedScorer:
     def read(self, outcomes: Outcomes, *, progress: Progress | None = None) -> Readings:
         """The readings of recorded replies, those of words out of fold."""
         answers, target, parts = answers_of(outcomes), target_of(outcomes), self.parts(outcomes)
-        words = np.zeros(target.shape)
-        for model in range(len(outcomes.models)):
-            good, mean = target[:, model], float(target[:, model].mean())
-            for part in range(self.folds):
-                seen, asked = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
-                if len(asked):
-                    fitted = ReplyWords.fit(_at(outcomes.texts, seen), answers[seen, model], good[seen], self.penalty)
-                    # The mean of the others is the higher the worse these are: it would tell of their own scores.
-                    fitted = replace(fitted, mean=mean)
-                    words[asked, model] = fitted.score(_at(outcomes.texts, asked), answers[asked, model])
-            if progress is not None:
-                progress("scorers", model + 1, len(outcomes.models))
-        return Readings(words, _all_same(self._said(outcomes, answers)), _logprobs(outcomes))
+        words = words_out_of_fold(outcomes.texts, answers, target, parts, self.penalty, progress)
+        return Readings(words, all_same(self.said(outcomes, answers)), _logprobs(outcomes))
 
     def parts(self, outcomes: Outcomes) -> np.ndarray[Any, Any]:
         """The fold of each row; equal texts share one."""
         _, place = np.unique(np.array(outcomes.texts, object).astype(str), return_inverse=True)
         return np.random.default_rng(0).permutation(place.max() + 1)[place] % self.folds
 
-    def _said(self, outcomes: Outcomes, answers: Any) -> list[list[Hashable]]:
+    def said(self, outcomes: Outcomes, answers: Any) -> list[list[Hashable]]:
         """What the models said to each text, in a form that can be compared."""
         requests = [question(text) for text in outcomes.texts]
         return [
@@ -257,6 +246,30 @@ def target_of(outcomes: Outcomes) -> Array:
     return np.asarray((outcomes.scores - low) / (high - low), np.float64)
 
 
+def words_out_of_fold(
+    texts: Sequence[str],
+    answers: Any,
+    target: Array,
+    parts: np.ndarray[Any, Any],
+    penalty: float,
+    progress: Progress | None = None,
+) -> Array:
+    """The score of each answer by its words, of a fit to the other parts; answers and target have shape `(n, m)`."""
+    words = np.zeros(target.shape)
+    for model in range(target.shape[1]):
+        good, mean = target[:, model], float(target[:, model].mean())
+        for part in np.unique(parts):
+            seen, asked = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
+            if len(seen):
+                fitted = ReplyWords.fit(_at(texts, seen), answers[seen, model], good[seen], penalty)
+                # The mean of the others is the higher the worse these are: it would tell of their own scores.
+                fitted = replace(fitted, mean=mean)
+                words[asked, model] = fitted.score(_at(texts, asked), answers[asked, model])
+        if progress is not None:
+            progress("scorers", model + 1, target.shape[1])
+    return words
+
+
 def crossed(columns: Array, target: Array, parts: np.ndarray[Any, Any]) -> Array:
     """The chances of a logistic regression on few columns, each row by a fit to the other parts."""
     chances = np.full(len(target), float(target.mean()))
@@ -267,17 +280,18 @@ def crossed(columns: Array, target: Array, parts: np.ndarray[Any, Any]) -> Array
     return chances
 
 
-def _all_same(said: Sequence[Sequence[Hashable]]) -> Array:
+def all_same(said: Sequence[Sequence[Hashable]]) -> Array:
+    """Whether each two of `m` models say the same to each of `n` texts, shape `(n, m, m)`; see `Readings`."""
     models, rows = range(len(said)), range(len(said[0]))
-    same = np.zeros((len(rows), len(models), len(models)))
+    found = np.zeros((len(rows), len(models), len(models)))
     for one in models:
         for other in range(one):
-            same[:, one, other] = [_same(a, b) for a, b in zip(said[one], said[other], strict=True)]
-            same[:, other, one] = same[:, one, other]
-    return same
+            found[:, one, other] = [same(a, b) for a, b in zip(said[one], said[other], strict=True)]
+            found[:, other, one] = found[:, one, other]
+    return found
 
 
-def _same(one: Hashable, other: Hashable) -> float:
+def same(one: Hashable, other: Hashable) -> float:
     """Whether two replies say the same. Free text in other words may: of that it cannot be told."""
     if one is None or other is None:
         return 0.0

@@ -208,11 +208,11 @@ class CascadeSearch:
             held, seen = np.flatnonzero(parts == part), trials.take(np.flatnonzero(parts != part))
             found = candidates(seen, self.depth)
             quality[held], cost[held] = trials.take(held).rows_of(*found.at(choose(seen, found)))
-        weights = rng.multinomial(n, np.full(n, 1.0 / n), _RESAMPLES) / n
-        gains = [gain_over_singles(trials, quality, cost, weight) for weight in weights]
-        low, high = np.quantile(gains, [0.025, 0.975])
-        here = gain_over_singles(trials, quality, cost, np.full(n, 1.0 / n))
-        return _mean(quality), _mean(cost), Interval(here, float(low), float(high))
+        return (
+            _mean(quality),
+            _mean(cost),
+            gain_over_singles(trials.scores, trials.costs, quality, cost, seed=self.seed),
+        )
 
 
 def zero_router(costs: Array, qualities: Array, cost: float) -> float:
@@ -221,9 +221,22 @@ def zero_router(costs: Array, qualities: Array, cost: float) -> float:
     return float(np.interp(cost, x, y))
 
 
-def gain_over_singles(trials: Trials, quality: Array, cost: Array, weight: Array) -> float:
-    """What a cascade is above the Zero router of its cost, rows weighed by `weight`, which sums to 1."""
-    return float(weight @ quality) - zero_router(weight @ trials.costs, weight @ trials.scores, float(weight @ cost))
+def gain_over_singles(scores: Array, costs: Array, quality: Array, cost: Array, *, seed: int = 0) -> Interval:
+    """What quality is above that of the Zero router of the same cost, with a paired bootstrap interval.
+
+    Args:
+        scores: Of single models, shape `(n, m)`, and `costs` likewise.
+        quality: What is compared, shape `(n,)`, and its `cost`.
+    """
+
+    def gain(weight: Array) -> float:
+        return float(weight @ quality) - zero_router(weight @ costs, weight @ scores, float(weight @ cost))
+
+    n = len(quality)
+    even = np.full(n, 1.0 / n)
+    drawn = np.random.default_rng(seed).multinomial(n, even, _RESAMPLES) / n
+    low, high = np.quantile([gain(weight) for weight in drawn], [0.025, 0.975])
+    return Interval(gain(even), float(low), float(high))
 
 
 # --- what is asked for ----------------------------------------------------------------------------------------------
