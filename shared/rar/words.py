@@ -15,8 +15,8 @@ Reason: TypeAlias = Literal[
     "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "likely_weak", "likely_guided",
     "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
     "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
-    "majority", "split_vote", "no_votes", "step_by_step", "blended", "drafts_failed",
-    "no_cascade",
+    "majority", "split_vote", "no_votes", "step_by_step", "drafts_failed", "blended", "best_of_n", "no_ranking",
+    "one_draft", "fused", "no_cascade",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -48,6 +48,10 @@ REASONS: Mapping[Reason, str] = {
     "drafts_failed": "No draft came back, so the {model} model answers",
     "blended": "The {model} model was drawn by chance",
     "no_cascade": "No cascade was found to be worth its drafts, so the {model} model answers",
+    "best_of_n": "Of all drafts, one of the {model} model was ranked first",
+    "no_ranking": "The drafts agree on nothing, and the first one of the {model} model is as good as any",
+    "one_draft": "No draft came back but that of the {model} model",
+    "fused": "The {model} model makes one answer of several drafts",
     "over_limit": "A spending limit was reached, so the {model} model answers",
     "best_of": "The ranking router expects the best answer from the {model} model",
 }

@@ -24,9 +24,11 @@ from rar import Reply, Request
 from rar.strategies import (
     RAR,
     BestOf,
+    BestOfN,
     Blended,
     Cascade,
     ChainOfThought,
+    Fused,
     LearnedScorer,
     SelfConsistency,
     Threshold,
@@ -34,6 +36,13 @@ from rar.strategies import (
 from rar.strategy import Strategy
 from tests.core.sums import sums
 from tests.core.topics import ranking
+
+
+class Longest:
+    """Ranks the longest reply first."""
+
+    def rank(self, request: Request, replies: Sequence[Reply]) -> Sequence[int]:
+        return sorted(range(len(replies)), key=lambda at: -len(replies[at].text))
 
 
 def _apart(_: Request, reply: Reply) -> int:
@@ -52,6 +61,10 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "Threshold": lambda: Threshold(lambda text: 0.0),
     "BestOf": lambda: BestOf(["weak", "coder", "strong"], ranking("weak", "coder", "strong")),
     "Blended": lambda: Blended(["weak", "coder", "strong"]),
+    "BestOfN": lambda: BestOfN(Longest(), "coder", 3),
+    "Fused": lambda: Fused(["weak", "coder"]),
+    "Fused, in rounds": lambda: Fused(["weak", "coder"], Longest(), rounds=2),
+    "Fused, the best draft": lambda: Fused(["weak", "coder", "strong"], Longest(), fuser=None),
     "Cascade": lambda: Cascade(lambda request, draft: True, ["weak", "coder", "strong"]),
     "Cascade, fitted": lambda: Cascade(learned(), ["weak", "coder", "strong"]),
     "Cascade, nothing accepted": lambda: Cascade(lambda request, draft: False, ["weak", "coder", "strong"]),

@@ -1,9 +1,12 @@
 """Strategies: who answers a request. One file each."""
 
 from rar.strategies.best_of import BestOf
+from rar.strategies.best_of_n import BestOfN
 from rar.strategies.blended import Blended
 from rar.strategies.cascade import Cascade
 from rar.strategies.chain_of_thought import ChainOfThought
+from rar.strategies.fused import Fused
+from rar.strategies.pair_ranker import Pair, PairRanker
 from rar.strategies.rar import RAR
 from rar.strategies.scorer import LearnedScorer, Scorer
 from rar.strategies.search import CascadeSearch, FoundCascade, Frontier
@@ -13,13 +16,17 @@ from rar.strategies.threshold import Threshold
 __all__ = [
     "RAR",
     "BestOf",
+    "BestOfN",
     "Blended",
     "Cascade",
     "CascadeSearch",
     "ChainOfThought",
     "FoundCascade",
     "Frontier",
+    "Fused",
     "LearnedScorer",
+    "Pair",
+    "PairRanker",
     "Scorer",
     "SelfConsistency",
     "Threshold",
