@@ -16,7 +16,7 @@ Reason: TypeAlias = Literal[
     "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
     "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
     "majority", "split_vote", "no_votes", "step_by_step", "drafts_failed", "blended", "best_of_n", "no_ranking",
-    "one_draft", "fused", "no_cascade",
+    "one_draft", "fused", "no_cascade", "expert", "unsure",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -52,6 +52,8 @@ REASONS: Mapping[Reason, str] = {
     "no_ranking": "The drafts agree on nothing, and the first one of the {model} model is as good as any",
     "one_draft": "No draft came back but that of the {model} model",
     "fused": "The {model} model makes one answer of several drafts",
+    "expert": "Of all experts' answers, one of the {model} model is the likeliest to be right",
+    "unsure": "No expert's answer is likely enough to be right, so the {model} model answers",
     "over_limit": "A spending limit was reached, so the {model} model answers",
     "best_of": "The ranking router expects the best answer from the {model} model",
 }

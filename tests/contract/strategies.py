@@ -28,12 +28,14 @@ from rar.strategies import (
     Blended,
     Cascade,
     ChainOfThought,
+    Experts,
     Fused,
     LearnedScorer,
     SelfConsistency,
     Threshold,
 )
 from rar.strategy import Strategy
+from tests.core.expert_answers import selector
 from tests.core.sums import sums
 from tests.core.topics import ranking
 
@@ -65,6 +67,8 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "Fused": lambda: Fused(["weak", "coder"]),
     "Fused, in rounds": lambda: Fused(["weak", "coder"], Longest(), rounds=2),
     "Fused, the best draft": lambda: Fused(["weak", "coder", "strong"], Longest(), fuser=None),
+    "Experts": lambda: Experts({"brief": "Be brief.", "careful": ("coder", "Take care.")}, selector()),
+    "Experts, none sure": lambda: Experts({"brief": "Be brief.", "careful": ("coder", "")}, selector(), 1.0),
     "Cascade": lambda: Cascade(lambda request, draft: True, ["weak", "coder", "strong"]),
     "Cascade, fitted": lambda: Cascade(learned(), ["weak", "coder", "strong"]),
     "Cascade, nothing accepted": lambda: Cascade(lambda request, draft: False, ["weak", "coder", "strong"]),

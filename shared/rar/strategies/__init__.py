@@ -1,10 +1,12 @@
 """Strategies: who answers a request. One file each."""
 
+from rar.strategies.answer_selector import AnswerSelector
 from rar.strategies.best_of import BestOf
 from rar.strategies.best_of_n import BestOfN
 from rar.strategies.blended import Blended
 from rar.strategies.cascade import Cascade
 from rar.strategies.chain_of_thought import ChainOfThought
+from rar.strategies.experts import Experts
 from rar.strategies.fused import Fused
 from rar.strategies.pair_ranker import Pair, PairRanker
 from rar.strategies.rar import RAR
@@ -15,12 +17,14 @@ from rar.strategies.threshold import Threshold
 
 __all__ = [
     "RAR",
+    "AnswerSelector",
     "BestOf",
     "BestOfN",
     "Blended",
     "Cascade",
     "CascadeSearch",
     "ChainOfThought",
+    "Experts",
     "FoundCascade",
     "Frontier",
     "Fused",

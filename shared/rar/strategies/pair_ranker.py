@@ -23,7 +23,8 @@ from rar.values import Reply, Request, question
 
 Compare: TypeAlias = Callable[[str, str, str], float]
 Mode: TypeAlias = Literal["full", "bubble"]
-_MODES, _NAME, _FOLDS = ("full", "bubble"), "pair-ranker", 5
+_MODES, _FOLDS = ("full", "bubble"), 5
+_KIND, _NAME = "ranker", "merits"
 
 
 class Ranker(Protocol):
@@ -136,9 +137,8 @@ class PairRanker:
         if self._merits is None:
             raise NotFittedError(type(self).__name__)
         config = {"penalty": self.penalty, "authors": self.authors}
-        return saving.write(
-            Path(folder), _NAME, config, {"facts": dict(self.facts)}, self._merits.arrays(), lambda _: None
-        )
+        facts = {"facts": dict(self.facts)}
+        return saving.write(Path(folder), _NAME, config, facts, self._merits.arrays(), kind=_KIND)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -147,9 +147,9 @@ class PairRanker:
         Raises:
             RouterFileError: It is missing, damaged, of a newer version, or something else.
         """
-        saved = saving.read(Path(folder))
+        saved = saving.read(Path(folder), kind=_KIND)
         if saved.router != _NAME:
-            raise RouterFileError(str(folder), f"it is a {saved.router!r} router, not a {_NAME!r}")
+            raise RouterFileError(str(folder), f"it is a {saved.router!r} ranker, which this version does not know")
         with saving.blamed(saved):
             ranker = cls(**saved.config)
             ranker._merits, ranker.facts = Merits.of_arrays(saved.arrays), saved.about["facts"]
