@@ -31,8 +31,10 @@ from rar.strategies import (
     Experts,
     Fused,
     LearnedScorer,
+    PromptTask,
     SelfConsistency,
     Threshold,
+    TreeOfThoughts,
 )
 from rar.strategy import Strategy
 from tests.core.expert_answers import selector
@@ -75,6 +77,8 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "ChainOfThought": lambda: ChainOfThought("coder"),
     "ChainOfThought, the answer alone": lambda: ChainOfThought("coder", show="answer"),
     "ChainOfThought, a vote": lambda: ChainOfThought(SelfConsistency("weak"), show="answer"),
+    "TreeOfThoughts": lambda: TreeOfThoughts(PromptTask(depth=2), "weak", b=1, samples=1, evaluate="vote"),
+    "TreeOfThoughts, no calls left": lambda: TreeOfThoughts(PromptTask(), "coder", max_calls=1),
     "SelfConsistency": lambda: SelfConsistency("weak"),
     "SelfConsistency, split": lambda: SelfConsistency("coder", samples=2, escalate_below=1.0, extractor=_apart),
 }

@@ -13,7 +13,9 @@ from rar.strategies.rar import RAR
 from rar.strategies.scorer import LearnedScorer, Scorer
 from rar.strategies.search import CascadeSearch, FoundCascade, Frontier
 from rar.strategies.self_consistency import SelfConsistency
+from rar.strategies.thoughts import PromptTask, Task
 from rar.strategies.threshold import Threshold
+from rar.strategies.tree_of_thoughts import TreeOfThoughts
 
 __all__ = [
     "RAR",
@@ -31,7 +33,10 @@ __all__ = [
     "LearnedScorer",
     "Pair",
     "PairRanker",
+    "PromptTask",
     "Scorer",
     "SelfConsistency",
+    "Task",
     "Threshold",
+    "TreeOfThoughts",
 ]
