@@ -39,7 +39,7 @@ def pairs() -> dict[str, Callable[[], Outcomes]]:
         **{f"pro {name}": lambda at=at: _ready(_pro(*at)) for name, at in _PRO.items()},
         **{f"nine {name}": lambda at=at: _ready(_columns("nine_models.csv.gz", *at)) for name, at in _NINE.items()},
         **{f"bfcl {name}": lambda at=at: _ready(_columns("bfcl_outcomes.csv.gz", *at)) for name, at in _BFCL.items()},
-        "alpaca": lambda: _ready(_alpaca("FuseChat-Qwen-2.5-7B-Instruct", "gpt4_1106_preview")),
+        "alpaca": lambda: _ready(_alpaca("FuseChat-Qwen-2.5-7B-Instruct")),
         "routerbench": lambda: _ready(_routerbench("mistralai/mixtral-8x7b-chat", "gpt-4-1106-preview")),
     }
 
@@ -88,8 +88,8 @@ def _pro(weak: int, strong: int) -> Outcomes:
     return _outcomes([row["question"] for row in found], scores, "mmlu_pro", [row["category"] for row in found])
 
 
-def _alpaca(weak: str, strong: str) -> Outcomes:
-    """A judge's preference over the strong model's answer: a half for itself."""
+def _alpaca(weak: str) -> Outcomes:
+    """A judge's preference over the answer of GPT-4 Turbo, the strong model: a half for itself."""
     at = _names("alpaca_eval_models").index(weak)
     found = _lines("alpaca_eval_prefs")
     return _outcomes([row["question"] for row in found], [[row["pref"][at], 0.5] for row in found], "alpaca")

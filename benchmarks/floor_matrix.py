@@ -104,7 +104,10 @@ def main() -> None:
         show(judge, floor, order, runs)
 
 
-_HEAD = f"{'judge':<8}{'floor':>5} {'order':<30}{'saved':>7}{'quality':>9}{'worst half':>11}{'first':>8}{'below':>8}{'window':>8}{'audits':>8}"
+_HEAD = (
+    f"{'judge':<8}{'floor':>5} {'order':<30}{'saved':>7}{'quality':>9}{'worst half':>11}{'first':>8}{'below':>8}"
+    f"{'window':>8}{'audits':>8}"
+)
 
 
 def show(judge: str, floor: float, what: str, runs: list[Found]) -> None:

@@ -27,8 +27,8 @@ from _data import gsm8k, mmlu
 from rar import Reply
 from rar.evaluation import Online, Table, embedded, shuffle, stream
 from rar.evaluation.baselines import Baseline, nearest_neighbours
-from rar.evaluation.points import KEPT_WITHIN
 from rar.evaluation.metrics import Curve, Interval, bootstrap, calls_for, curve, ratio
+from rar.evaluation.points import KEPT_WITHIN
 from rar.evaluation.recorded import RecordedJudge
 from rar.learning.judges import Verdict
 from rar.strategy import Steps

@@ -58,12 +58,12 @@ def ask_all(calls: Sequence[Call]) -> Steps[list[Outcome]]:
 
 
 def check_models(strategy: object, known: Collection[str]) -> None:
-    """Refuse a strategy whose `models`, where it lists them, are not all known.
+    """Refuse a strategy whose `models` are not all known, where it lists them; or `asks`, where that lists more.
 
     Raises:
         UnknownModelError: One is not.
     """
-    listed = getattr(strategy, "models", ())
+    listed = getattr(strategy, "asks", getattr(strategy, "models", ()))
     names = listed.values() if isinstance(listed, Mapping) else listed
     for name in names if isinstance(names, Collection) else ():
         if isinstance(name, str) and name not in known:

@@ -16,9 +16,9 @@ Reason: TypeAlias = Literal[
     "likely_guided",
     "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
     "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
-    "majority", "split_vote", "no_votes", "step_by_step", "blended", "drafts_failed",
-    "no_cascade", "drafts_agree", "drafts_differ", "worth_asking", "best_draft",
-    "approximated", "abstained",
+    "majority", "split_vote", "no_votes", "step_by_step", "drafts_failed", "blended", "best_of_n", "no_ranking",
+    "one_draft", "fused", "no_cascade", "expert", "unsure", "thoughts", "no_search", "no_solution", "drafts_agree",
+    "drafts_differ", "worth_asking", "best_draft", "approximated", "abstained",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -58,6 +58,15 @@ REASONS: Mapping[Reason, str] = {
     "drafts_agree": "The {model} model's draft agrees with that of another",
     "drafts_differ": "No two drafts agree, so the {model} model answers",
     "no_cascade": "No cascade was found to be worth its drafts, so the {model} model answers",
+    "best_of_n": "Of all drafts, one of the {model} model was ranked first",
+    "no_ranking": "The drafts agree on nothing, and the first one of the {model} model is as good as any",
+    "one_draft": "No draft came back but that of the {model} model",
+    "fused": "The {model} model makes one answer of several drafts",
+    "expert": "Of all experts' answers, one of the {model} model is the likeliest to be right",
+    "unsure": "No expert's answer is likely enough to be right, so the {model} model answers",
+    "thoughts": "A search through thoughts of the {model} model found it",
+    "no_search": "Nothing is to be searched here, so the {model} model answers",
+    "no_solution": "The search found no solution, so the {model} model answers",
     "over_limit": "A spending limit was reached, so the {model} model answers",
     "best_of": "The ranking router expects the best answer from the {model} model",
 }

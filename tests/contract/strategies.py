@@ -26,17 +26,30 @@ from rar.strategies import (
     AgreementCascade,
     Approximation,
     BestOf,
+    BestOfN,
     Blended,
     Cascade,
     CascadeRouting,
     ChainOfThought,
+    Experts,
+    Fused,
     LearnedScorer,
+    PromptTask,
     SelfConsistency,
     Threshold,
+    TreeOfThoughts,
 )
 from rar.strategy import Strategy
+from tests.core.expert_answers import selector
 from tests.core.sums import sums
 from tests.core.topics import ranking
+
+
+class Longest:
+    """Ranks the longest reply first."""
+
+    def rank(self, request: Request, replies: Sequence[Reply]) -> Sequence[int]:
+        return sorted(range(len(replies)), key=lambda at: -len(replies[at].text))
 
 
 def _apart(_: Request, reply: Reply) -> int:
@@ -66,6 +79,12 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "Threshold": lambda: Threshold(lambda text: 0.0),
     "BestOf": lambda: BestOf(["weak", "coder", "strong"], ranking("weak", "coder", "strong")),
     "Blended": lambda: Blended(["weak", "coder", "strong"]),
+    "BestOfN": lambda: BestOfN(Longest(), "coder", 3),
+    "Fused": lambda: Fused(["weak", "coder"]),
+    "Fused, in rounds": lambda: Fused(["weak", "coder"], Longest(), rounds=2),
+    "Fused, the best draft": lambda: Fused(["weak", "coder", "strong"], Longest(), fuser=None),
+    "Experts": lambda: Experts({"brief": "Be brief.", "careful": ("coder", "Take care.")}, selector()),
+    "Experts, none sure": lambda: Experts({"brief": "Be brief.", "careful": ("coder", "")}, selector(), 1.0),
     "Cascade": lambda: Cascade(lambda request, draft: True, ["weak", "coder", "strong"]),
     "Cascade, fitted": lambda: Cascade(learned(), ["weak", "coder", "strong"]),
     "Cascade, nothing accepted": lambda: Cascade(lambda request, draft: False, ["weak", "coder", "strong"]),
@@ -74,6 +93,8 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "ChainOfThought": lambda: ChainOfThought("coder"),
     "ChainOfThought, the answer alone": lambda: ChainOfThought("coder", show="answer"),
     "ChainOfThought, a vote": lambda: ChainOfThought(SelfConsistency("weak"), show="answer"),
+    "TreeOfThoughts": lambda: TreeOfThoughts(PromptTask(depth=2), "weak", b=1, samples=1, evaluate="vote"),
+    "TreeOfThoughts, no calls left": lambda: TreeOfThoughts(PromptTask(), "coder", max_calls=1),
     "SelfConsistency": lambda: SelfConsistency("weak"),
     "SelfConsistency, split": lambda: SelfConsistency("coder", samples=2, escalate_below=1.0, extractor=_apart),
 }

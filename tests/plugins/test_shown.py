@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rar.strategies import ChainOfThought
+from rar.strategies import ChainOfThought, Fused
 from tests.contract.strategies import langchain, llama_index
 from tests.fake_openai import FakeOpenAI
 
@@ -47,3 +47,19 @@ def test_or_the_answer_is_shown_alone(make: Any, fake_openai: FakeOpenAI) -> Non
 
     assert chunks_of(model) == ["42"]
     assert whole_of(model) == "42"
+
+
+@pytest.mark.parametrize("make", [langchain, llama_index])
+def test_a_fused_answer_streams_and_its_drafts_are_not_shown(make: Any, fake_openai: FakeOpenAI) -> None:
+    fake_openai.script("small", "Draft one.")
+    fake_openai.script("code", "Draft two.")
+    fake_openai.script("large", "One answer made of two.")
+    model = make(fake_openai.url, Fused(["weak", "coder"]), Unmoved())
+
+    chunks = chunks_of(model)
+    assert len(chunks) > 3
+    assert "".join(chunks) == whole_of(model) == "One answer made of two."
+    sent = fake_openai.calls("large")[0].messages[-1]["content"]
+    assert sent.startswith("17 + 25?")
+    assert "Draft one." in sent
+    assert "Draft two." in sent

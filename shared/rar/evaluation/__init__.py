@@ -1,5 +1,6 @@
 """How good a router is: metrics, replays of recorded outcomes, baselines and reports. Shown in `docs/evaluation.md`."""
 
+from rar.evaluation.agreement import Agreement, Labelled, agreement, agreement_of
 from rar.evaluation.checkpoint import Checkpoint
 from rar.evaluation.data import read_outcomes, read_table, read_texts
 from rar.evaluation.embeddings import embedded
@@ -12,8 +13,10 @@ from rar.evaluation.table import Table
 
 __all__ = [
     "OURS",
+    "Agreement",
     "CallPrice",
     "Checkpoint",
+    "Labelled",
     "Online",
     "Past",
     "RecordedJudge",
@@ -22,6 +25,8 @@ __all__ = [
     "Stages",
     "Static",
     "Table",
+    "agreement",
+    "agreement_of",
     "embedded",
     "engine",
     "priced",

@@ -98,10 +98,10 @@ class _Local:
         raise NotImplementedError
 
     def verdict(self, request: Request, reference: Reply, candidate: Reply) -> Verdict:
-        if empty := _of_empty(self.name, reference, candidate):
+        if empty := of_empty(self.name, reference, candidate):
             return empty
         verdict = _verdict(self.name, self.compare(request, reference, candidate))
-        return _guarded(verdict, request, reference, candidate, whole=self.whole)
+        return guarded(verdict, request, reference, candidate, whole=self.whole)
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
         return self.verdict(request, reference, candidate)
@@ -116,7 +116,7 @@ def _verdict(judge: str, opinion: Opinion) -> Verdict:
 _LONG = 2_000  # characters of two answers, which are then looked at only if they are taken to agree
 
 
-def _guarded(verdict: Verdict, request: Request, reference: Reply, candidate: Reply, *, whole: bool) -> Verdict:
+def guarded(verdict: Verdict, request: Request, reference: Reply, candidate: Reply, *, whole: bool) -> Verdict:
     """`verdict`, but for a candidate that adds what it must not: that one never agrees."""
     if not verdict.agrees and len(reference.text) + len(candidate.text) > _LONG:
         return verdict  # it teaches nothing in any case
@@ -129,7 +129,7 @@ def _guarded(verdict: Verdict, request: Request, reference: Reply, candidate: Re
     return replace(verdict, agrees=agrees, why=why, gap=None, harmful=addition.reaches_out)
 
 
-def _of_empty(judge: str, reference: Reply, candidate: Reply) -> Verdict | None:
+def of_empty(judge: str, reference: Reply, candidate: Reply) -> Verdict | None:
     """The verdict where one of the two says nothing (a thought alone says nothing)."""
     if not shown(reference):
         return Verdict(None, judge, "the reference is empty")
@@ -280,7 +280,7 @@ class LLMJudge:
             )
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
-        if empty := _of_empty(self.name, reference, candidate):
+        if empty := of_empty(self.name, reference, candidate):
             return empty
         rulings = []
         for first, second in ((reference, candidate), (candidate, reference)):
@@ -292,7 +292,7 @@ class LLMJudge:
         if rulings[0] != rulings[1]:
             return Verdict(None, self.name, f"{rulings[0]}, and {rulings[1]} in the other order")
         verdict = Verdict(rulings[0] == "same", self.name, f"{rulings[0]} in both orders")
-        return _guarded(verdict, request, reference, candidate, whole=True)
+        return guarded(verdict, request, reference, candidate, whole=True)
 
 
 def comparison(request: Request, first: Reply, second: Reply) -> Request:
@@ -322,7 +322,7 @@ class AutoJudge:
     __repr__ = fields_repr
 
     def steps(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
-        if empty := _of_empty(self.name, reference, candidate):
+        if empty := of_empty(self.name, reference, candidate):
             return empty
         verdict = Verdict(None, self.name)
         for judge in self.panel(request, reference, candidate):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -66,8 +66,10 @@ class ChainOfThought:
 
     @property
     def models(self) -> Sequence[str]:
-        listed = (self.inner,) if isinstance(self.inner, str) else getattr(self.inner, "models", ())
-        return (*listed, STRONG)
+        if isinstance(self.inner, str):
+            return (self.inner, STRONG)
+        listed = getattr(self.inner, "asks", getattr(self.inner, "models", ()))
+        return (*(listed.values() if isinstance(listed, Mapping) else listed), STRONG)
 
     def steps(self, request: Request) -> Steps[Choice]:
         if has_form(request.task):
