@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from rar import Router
@@ -37,6 +39,20 @@ def play(model: str, answers: Mapping[str, str | Reply]) -> None:
         found = next((answer for phrase, answer in answers.items() if phrase in prompt), "I am not sure.")
         reply = found if isinstance(found, Reply) else Reply(found)
         return replace(reply, usage=(len(prompt.split()), len(reply.text.split()) + 1))
+
+    _server.script(model, answer)
+
+
+def play_in_turn(model: str, answers: Mapping[str, Sequence[str]]) -> None:
+    """As `play`, with several answers to a phrase, given in turn and again from the start."""
+    turns = {phrase: cycle(given) for phrase, given in answers.items()}
+    lock = Lock()  # drafts are asked for at the same time
+
+    def answer(body: Json) -> Reply:
+        prompt = "\n".join(text_of(message) for message in body["messages"])
+        with lock:
+            text = next((next(turn) for phrase, turn in turns.items() if phrase in prompt), "I am not sure.")
+        return Reply(text, usage=(len(prompt.split()), len(text.split()) + 1))
 
     _server.script(model, answer)
 
