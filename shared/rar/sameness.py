@@ -32,7 +32,7 @@ _WIDE = str.maketrans("。，；：？！", ".,;:?!")
 _BEHIND = re.compile(r"[.,;:?!]+(?=\s|$)")
 _THOUSANDS = re.compile(r"(?<![\d.,(\[{])\d{1,3}(?:,\d{3})+(?![\d,])")
 # Who asks about writing itself asks about every letter and mark.
-_ABOUT_WRITING = re.compile(
+ABOUT_WRITING = re.compile(
     r"\b(?:capitali[sz]|capital letter|upper ?case|lower ?case|title case|punctuat|commas?\b|full stops?\b"
     r"|apostrophe|colons?\b|semicolon|hyphen|quotation|quote|spell|grammar|proofread|typos?\b|misprint|sentence|translat|pronounce|rhyme"
     r"|regex|regular expression|wildcard|glob\b|character|string|password|encode|decode|base64|hash)",
@@ -99,7 +99,7 @@ def _collapsed(text: str) -> str:
 def _content(text: str) -> list[str]:
     """The tokens that make the request; code is one token, verbatim."""
     text = normalized(text)
-    if _ABOUT_WRITING.search(text):
+    if ABOUT_WRITING.search(text):
         return text.split()
     text = _without_politeness(text.translate(_QUOTES))
     tokens: list[str] = []

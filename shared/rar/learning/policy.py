@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from rar.errors import ConfigurationError, UnknownNameError
 from rar.evidence import Evidence, Standing, unrest
 from rar.learning.expected import Expectation
-from rar.learning.verdicts import Verdict, refuted, verdict
+from rar.learning.verdicts import Verdict, paraphrased, refuted, verdict
 from rar.memory.base import PolicyStep
 from rar.naming import shown
 from rar.options import CHECKS, SHARE, named_arguments
@@ -106,7 +106,8 @@ class PaperPolicy:
 class FloorPolicy:
     """Serve by the cheapest model whose expected quality meets a threshold that keeps the quality floor.
 
-    A request seen before follows its own verdict. Otherwise a gap is expected of each cheaper model, alone and with
+    A request seen before follows its own verdict, and one that was judged in other words that one's, where a learned
+    bound allows it (`rar.learning.paraphrase`). Otherwise a gap is expected of each cheaper model, alone and with
     each near guide: what nearby requests showed, weighted by similarity, around the learned score (`rar.learning.gap`)
     or, before there is one, the static router's. An action's *confidence* is 1 less its expected
     gap and the uncertainty of few trials; the cheapest action whose confidence meets the threshold is taken.
@@ -167,6 +168,8 @@ class FloorPolicy:
                 if found is not None:
                     return self._follow(found, evidence)
                 hopeless |= refuted(match, evidence)
+        if (taken_over := paraphrased(evidence)) is not None:
+            return self._follow(taken_over, evidence)
         return self._guess([one for one in evidence.standings if one.model not in hopeless], evidence)
 
     def _follow(self, found: Verdict, evidence: Evidence) -> Route:
