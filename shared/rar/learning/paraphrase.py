@@ -133,7 +133,9 @@ class Bound:
         if not self.holds:
             return None
         score = float(np.dot(self.weights[:-1], pair.features()) + self.weights[-1])
-        return 1.0 / (1.0 + math.exp(min(score, 30.0))) if score >= self.cut else None
+        if score < self.cut:
+            return None
+        return max(1.0 / (1.0 + math.exp(min(score, 30.0))), 1.0 / (self.examples + 2.0))  # few prove no certainty
 
 
 def fit(pairs: Sequence[Pair], agreed: Sequence[bool], error: float, counts: Sequence[float] | None = None) -> Bound:
@@ -170,12 +172,13 @@ def _logistic(features: Array, labels: Array, weights: Array) -> Array:
 def _cut(scores: Array, labels: Array, weights: Array, error: float) -> float:
     """The lowest score above which the upper end of the disagreement's interval (Wilson 1927) is within error."""
     order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0.0, True)  # of those that score the same
     sizes, squares = np.cumsum(weights[order]), np.cumsum(np.square(weights[order]))
     shares = np.cumsum(weights[order] * (1.0 - labels[order])) / sizes
     seen, squared = sizes**2 / squares, _BAND**2
     spread = _BAND * np.sqrt(shares * (1.0 - shares) / seen + squared / (4.0 * seen**2))
     upper = (shares + squared / (2.0 * seen) + spread) / (1.0 + squared / seen)
-    within = np.flatnonzero(upper <= error)
+    within = np.flatnonzero((upper <= error) & last)
     return float(scores[order][within[-1]]) if len(within) else math.inf
 
 
@@ -245,7 +248,7 @@ def _neighbourhoods(embeddings: Vector) -> Iterator[tuple[int, list[int], dict[i
 
 def alike(standing: Standing, evidence: Evidence, text: str, bound: Bound) -> Alike | None:
     """The verdict on a model that a question in other words lends to the request at hand; None where none may."""
-    if not bound.holds:
+    if not bound.holds or (evidence.nearest or 0.0) < NEAR:
         return None
     matches = evidence.matches[:_AROUND]
     tallies = [_alone(standing, match, evidence) for match in matches]

@@ -17,6 +17,7 @@ from rar.learning.origins import shares
 from rar.learning.paraphrase import Bound, Judged, learn
 from rar.learning.prior import Prior
 from rar.learning.verdicts import of_pair, works
+from rar.linear import Array
 from rar.memory.base import Memory
 from rar.memory.origins import origins_of
 from rar.values import WEAK, Experience, Origin, Vector
@@ -155,7 +156,7 @@ class LearnedScores:
         weights = np.array([row.weight for row in rows]) * shares([row.origins for row in rows])
         gaps = np.array([row.gap for row in rows])
         texts, embeddings = [row.experience.text for row in rows], np.stack([row.experience.embedding for row in rows])
-        self._bound(kind, rows, embeddings)
+        self._bound(kind, rows, embeddings, weights)
         different = unlike(embeddings, weights)
         calm = unrest(scatter(gaps, weights, different))
         if len(rows) < LEAST_USUAL and different < max(LEAST, LEAST_USUAL * calm):
@@ -167,12 +168,16 @@ class LearnedScores:
             trust = float(self._prior.rows > 0 and kind.compared)
         return fit(texts, embeddings, gaps, weights, priors, trust=trust, previous=before)
 
-    def _bound(self, kind: Kind, rows: Sequence[_Row], embeddings: Vector) -> None:
-        """Learn where verdicts may be taken over. Of tools, little words say what is called with which arguments."""
+    def _bound(self, kind: Kind, rows: Sequence[_Row], embeddings: Vector, weights: Array) -> None:
+        """Learn where verdicts may be taken over. Little words say which tool is called, and with which arguments."""
         if not self._paraphrase or offers_tools(kind.task):
             return
-        judged = [Judged(row.experience.text, row.experience.signature, row.works, row.weight) for row in rows]
-        self._bounds[kind] = learn(judged, embeddings, self._paraphrase)
+        known = [at for at, row in enumerate(rows) if row.judged]
+        judged = [
+            Judged(rows[at].experience.text, rows[at].experience.signature, rows[at].works, float(weights[at]))
+            for at in known
+        ]
+        self._bounds[kind] = learn(judged, embeddings[known], self._paraphrase)
 
 
 @dataclass(frozen=True, slots=True)
