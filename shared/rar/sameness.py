@@ -60,7 +60,7 @@ _ASKING = _set(
     "haven't what's who's where's how's"
 )
 # First words whose capital says nothing but that a sentence begins. No word that is a name as well ("May", "Mark").
-_COMMON = _ASKING | _set(
+COMMON = _ASKING | _set(
     "the a an this that these those there here it its he she they we you i my your his her our their in on at by for "
     "from of to with without about after before during under over between among against if while because since until "
     "although though as and or but so not no yes some any each every all both many much more most few several one "
@@ -205,14 +205,9 @@ def _without_case(word: _Word, *, first: bool, shouts: bool) -> str | None:
     text, lower = word.text, word.text.lower()
     if word.quoted or text == lower:
         return text
-    if (
-        shouts
-        and lower not in _ACRONYMS
-        and (len(text) > _SHORT or lower in _COMMON)
-        and text.isalpha() | ("'" in text)
-    ):
+    if shouts and lower not in _ACRONYMS and (len(text) > _SHORT or lower in COMMON) and text.isalpha() | ("'" in text):
         return lower
-    return lower if first and lower in _COMMON and text == lower.capitalize() else None
+    return lower if first and lower in COMMON and text == lower.capitalize() else None
 
 
 def _of_name(words: Sequence[_Word], at: int, *, first: bool) -> str:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from rar.sameness import ABOUT_WRITING
+from rar.sameness import ABOUT_WRITING, COMMON
 from rar.texts import normalized
 
 LONGEST: Final = 1_000  # characters up to which a text is compared: in longer ones a detail is easily overlooked
@@ -52,7 +52,7 @@ _LIGHT = (
 # Code, and scripts that write no spaces: what is a word there is not known here.
 _UNREAD = re.compile("[`\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _LEAST_STEM: Final = 3  # letters
-_SUFFIXES: Final = ("'s", "ings", "ing", "edly", "ies", "ied", "ed", "es", "s", "ly")
+_SUFFIXES: Final = ("ings", "ing", "edly", "ies", "ied", "ed", "es", "s", "ly")
 
 
 class Words(NamedTuple):
@@ -103,13 +103,13 @@ def words_of(text: str) -> Words | None:
         word = token.lower()
         negated |= word in _NEGATIONS or word.endswith("n't")
         bare = word.removesuffix("'s")
-        if not begins and token[0].isupper() and len(token) > 1 and bare not in _LIGHT:
+        if token[0].isupper() and len(token) > 1 and bare not in _LIGHT and not (begins and bare in COMMON):
             names.append(bare)
         begins = False
-        found.append(_NUMBERS.get(word, word))
+        found.append(_NUMBERS.get(bare, bare))
     heavy = frozenset(_stem(word) for word in found if word not in _LIGHT)
     numbers = tuple(sorted(word for word in found if word[0].isdigit()))
-    opener = next((word for word in found if word.partition("'")[0] in _OPENERS), "").partition("'")[0]
+    opener = next((word for word in found if word in _OPENERS), "")
     relations = frozenset(found) & _RELATIONS
     return Words(tuple(found), heavy, numbers, relations, tuple(names), negated, opener)
 
@@ -119,7 +119,7 @@ def difference(one: Words | None, other: Words | None) -> Difference | None:
     if one is None or other is None or not one.heavy or not other.heavy or _confusable(one, other):
         return None
     here, there = one.heavy - other.heavy, other.heavy - one.heavy
-    lacking, missing = _unmatched(one.names, other), _unmatched(other.names, one)
+    lacking, missing = _unmatched(one, other), _unmatched(other, one)
     if lacking and missing:
         return None  # one name in the place of another
     both = one.heavy & other.heavy
@@ -145,14 +145,16 @@ def _confusable(one: Words, other: Words) -> bool:
     return [name for name in one.names if name in known] != [name for name in other.names if name in known]
 
 
-def _unmatched(names: tuple[str, ...], other: Words) -> list[str]:
-    """The names that another text has in no form ("India", "Indian")."""
-    return [name for name in names if not any(_akin(name, word) for word in other.all)]
+def _unmatched(one: Words, other: Words) -> list[str]:
+    """The names that another text has in no form ("India", "Indian") that stands for it."""
+    free = set(other.all) - set(one.all)
+    lacking = [name for name in one.names if name not in other.all]
+    return [name for name in lacking if not any(_akin(name, word) for word in free)]
 
 
 def _akin(name: str, word: str) -> bool:
     both = min(len(name), len(word)) > _LEAST_STEM
-    return name == word or (both and name.startswith(word[: max(len(word) - 2, _LEAST_STEM + 1)]))
+    return both and name.startswith(word[: max(len(word) - 2, _LEAST_STEM + 1)])
 
 
 def _weight(word: str) -> int:

@@ -30,6 +30,8 @@ from tests.core.world import Scripted, serve
         ("Is it safe to swim there?", "Is it not safe to swim there?"),
         ("Can I pay with cash?", "Can't I pay without cash?"),
         ("What is the capital of France?", "What is the capital of Spain?"),
+        ("Donald Trump won. What follows?", "Sean Trump won. What follows?"),
+        ("What do Indians think of India?", "What do Indians think of Spain?"),
         ("How is Messi better than Ronaldo?", "How is Ronaldo better than Messi?"),
         ("What do people in Denver think of Seattle?", "What is thought in Seattle of Denver?"),
         ("What did she do before the war?", "What did she do after the war?"),

@@ -30,7 +30,7 @@ async def test_a_question_in_other_words_follows_the_verdict(taught: Any) -> Non
 
     assert easy.additional_kwargs["rar"]["reason"] == "memory_paraphrase"
     assert easy.additional_kwargs["rar"]["model"] == "weak"
-    assert hard.message.additional_kwargs["rar"]["model"] == "strong"
+    assert hard.additional_kwargs["rar"]["model"] == "strong"
 
 
 def test_it_can_be_turned_off(taught: Any) -> None:
