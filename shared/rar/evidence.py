@@ -19,6 +19,22 @@ def unrest(scatter: float | None) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class Alike:
+    """A judged question that asks the same in other words, on which a model works (`rar.learning.paraphrase`).
+
+    Args:
+        chance: That the model does not work on the question at hand.
+        gap: What its answer is expected to lose.
+        trials: Judged questions near it on which the model works.
+    """
+
+    similarity: float
+    chance: float
+    gap: float
+    trials: int
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What is known of one model, against the reference model.
 
@@ -39,6 +55,7 @@ class Standing:
         again: The same, where it was this very request's verdict.
         drift: How near the alarm is that it changed under its name, from 0 to 1.
         since: Trials before this time prove nothing: it changed under its name.
+        alike: A question in other words whose verdict may be taken over; None where there is none.
     """
 
     model: str
@@ -54,6 +71,7 @@ class Standing:
     again: PolicyState = field(default_factory=PolicyState)
     drift: float = 0.0
     since: float = 0.0
+    alike: Alike | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,6 +226,11 @@ def has_form(task: str) -> bool:
     return any(part.startswith(("tools:", "schema:")) for part in task.split("/"))
 
 
+def offers_tools(task: str) -> bool:
+    """Whether a task has tools to call."""
+    return any(part.startswith("tools:") for part in task.split("/"))
+
+
 def is_long(task: str) -> bool:
     """Whether a task is that of questions longer than the embedder reads."""
     return task == LONG or task.endswith(f"/{LONG}")

@@ -198,6 +198,8 @@ class RouterOptions(TypedDict, total=False):
         redact: Applied to every question and guide before it is embedded or stored.
         read_only: Use what was learned, learn nothing.
         same: Cosine from which a request may count as one seen before, if nothing else tells them apart.
+        paraphrase: Share of wrong verdicts at most among those that are taken over from a question in other words, by
+            what judged requests showed; never above 1 less `quality`. None: verdicts hold for the same words only.
         near: Cosine from which an older guide is tried on a request.
         retry_after: Seconds after which a request that only the strong model could answer is tried again.
         limit: Neighbours that a decision looks at.
@@ -237,6 +239,7 @@ class RouterOptions(TypedDict, total=False):
     redact: Callable[[str], str] | None
     read_only: bool
     same: float
+    paraphrase: float | None
     near: float
     retry_after: float
     limit: int
@@ -289,6 +292,9 @@ class RouterSettings:
     redact: Callable[[str], str] | None = _option(None, OneOf("a function of a text", callable))
     read_only: bool = _option(False, _SWITCH)
     same: float = _option(0.9, _COSINE)
+    paraphrase: float | None = _option(
+        0.02, Number(0.0, 1.0, optional=True, unless="The share of verdicts that may be wrong; None: take none over.")
+    )
     near: float = _option(0.5, _COSINE)
     retry_after: float = _option(7 * 86_400.0, Number(unless="It is in seconds."))
     limit: int = _option(16, Number(1, whole=True, unless="It is a count of neighbours."))

@@ -18,6 +18,7 @@ from rar.evidence import Evidence, Standing
 from rar.guarding import PASSED_ON
 from rar.keys import LONG, is_long, with_work
 from rar.learning.gap import PRIOR_SUPPORT
+from rar.learning.paraphrase import alike
 from rar.learning.policy import FloorPolicy, PaperPolicy, Policy
 from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt, kinds_of
@@ -150,7 +151,8 @@ class Recall:
         if is_long(task):
             return with_prior(evidence, self.prior, self.notices, key), embedding
         evidence = with_prior(evidence, self.prior, self.notices, key, embedding)
-        return self._with_scores(request, key, embedding, evidence), embedding
+        evidence = self._with_scores(request, key, embedding, evidence)
+        return self._with_paraphrases(request, key, evidence), embedding
 
     def _with_matches(self, evidence: Evidence, request: Request, key: str, found: Recalled) -> Evidence:
         """The evidence with neighbours and guides: near ones, and such as once worked for this very request."""
@@ -215,6 +217,17 @@ class Recall:
                 standings[at] = replace(
                     one, learned=found.gap, unsure=found.unsure, scatter=found.scatter, examples=found.examples
                 )
+        return replace(evidence, standings=tuple(standings))
+
+    def _with_paraphrases(self, request: Request, key: str, evidence: Evidence) -> Evidence:
+        """The evidence with verdicts that questions in other words lend to this one; its own come first."""
+        if not evidence.matches or any(match.same for match in evidence.matches):
+            return evidence
+        standings = list(evidence.standings)
+        for at, kind in enumerate(kinds_of(request.namespace, request.task, evidence)):
+            bound = self.scores.bound(kind)
+            if bound is not None:
+                standings[at] = replace(standings[at], alike=alike(standings[at], evidence, key, bound))
         return replace(evidence, standings=tuple(standings))
 
 

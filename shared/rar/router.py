@@ -38,6 +38,7 @@ from rar.identifiers import new_id
 from rar.learning.judges import Judge, as_judge
 from rar.learning.learner import LEARNING_TIMEOUT, Learner
 from rar.learning.loop import LearningLoop
+from rar.learning.paraphrase import stated_error
 from rar.learning.policy import Policy, as_policy
 from rar.learning.prior import Prior
 from rar.learning.records import Served, record_of
@@ -199,7 +200,7 @@ class Router:
     def _learn_from(self, memory: Memory, embedder: CachedEmbedder, judges: Judge, settings: RouterSettings) -> None:
         self.ledger.seed(memory.spending())
         screen = Screen(memory, approved=settings.guides == "review", observers=self._observers)
-        scores = LearnedScores(memory, self._prior)
+        scores = LearnedScores(memory, self._prior, stated_error(settings.paraphrase, self.policy))
         writes_guides = settings.store_text if settings.guides is None else bool(settings.guides)
         ladder = Ladder(
             judges, write_guides=writes_guides, check=settings.guide_check,

@@ -32,7 +32,7 @@ _WIDE = str.maketrans("。，；：？！", ".,;:?!")
 _BEHIND = re.compile(r"[.,;:?!]+(?=\s|$)")
 _THOUSANDS = re.compile(r"(?<![\d.,(\[{])\d{1,3}(?:,\d{3})+(?![\d,])")
 # Who asks about writing itself asks about every letter and mark.
-_ABOUT_WRITING = re.compile(
+ABOUT_WRITING = re.compile(
     r"\b(?:capitali[sz]|capital letter|upper ?case|lower ?case|title case|punctuat|commas?\b|full stops?\b"
     r"|apostrophe|colons?\b|semicolon|hyphen|quotation|quote|spell|grammar|proofread|typos?\b|misprint|sentence|translat|pronounce|rhyme"
     r"|regex|regular expression|wildcard|glob\b|character|string|password|encode|decode|base64|hash)",
@@ -60,7 +60,7 @@ _ASKING = _set(
     "haven't what's who's where's how's"
 )
 # First words whose capital says nothing but that a sentence begins. No word that is a name as well ("May", "Mark").
-_COMMON = _ASKING | _set(
+COMMON = _ASKING | _set(
     "the a an this that these those there here it its he she they we you i my your his her our their in on at by for "
     "from of to with without about after before during under over between among against if while because since until "
     "although though as and or but so not no yes some any each every all both many much more most few several one "
@@ -99,7 +99,7 @@ def _collapsed(text: str) -> str:
 def _content(text: str) -> list[str]:
     """The tokens that make the request; code is one token, verbatim."""
     text = normalized(text)
-    if _ABOUT_WRITING.search(text):
+    if ABOUT_WRITING.search(text):
         return text.split()
     text = _without_politeness(text.translate(_QUOTES))
     tokens: list[str] = []
@@ -205,14 +205,9 @@ def _without_case(word: _Word, *, first: bool, shouts: bool) -> str | None:
     text, lower = word.text, word.text.lower()
     if word.quoted or text == lower:
         return text
-    if (
-        shouts
-        and lower not in _ACRONYMS
-        and (len(text) > _SHORT or lower in _COMMON)
-        and text.isalpha() | ("'" in text)
-    ):
+    if shouts and lower not in _ACRONYMS and (len(text) > _SHORT or lower in COMMON) and text.isalpha() | ("'" in text):
         return lower
-    return lower if first and lower in _COMMON and text == lower.capitalize() else None
+    return lower if first and lower in COMMON and text == lower.capitalize() else None
 
 
 def _of_name(words: Sequence[_Word], at: int, *, first: bool) -> str:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from rar.facts import DecisionFacts
 
 Reason: TypeAlias = Literal[
-    "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "memory_unsure", "likely_weak",
-    "likely_guided",
-    "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced", "strategy_failed", "closed",
+    "no_messages", "no_evidence", "memory_weak", "memory_guided", "memory_strong", "memory_paraphrase", "memory_unsure",
+    "likely_weak", "likely_guided", "below_threshold", "audit", "static_weak", "static_strong", "sticky", "forced",
+    "strategy_failed", "closed",
     "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
     "majority", "split_vote", "no_votes", "step_by_step", "drafts_failed", "blended", "best_of_n", "no_ranking",
     "one_draft", "fused", "no_cascade", "expert", "unsure", "thoughts", "no_search", "no_solution", "drafts_agree",
@@ -27,11 +27,12 @@ AUDIT: Final[Reason] = "audit"
 REASONS: Mapping[Reason, str] = {
     "no_messages": "There was nothing to answer, so the strong model was asked as it is",
     "no_evidence": "Nothing like this question is known yet, so the strong model answers",
-    "memory_weak": "This question was asked before, and the {model} model's answer agreed with the strong one's",
+    "memory_weak": "This question was asked before, and the {model} model agreed with the strong one",
     "memory_guided": "This question was asked before, and with this guide the {model} model agreed with the strong one",
     "memory_strong": "This question was asked before, and no cheaper model agreed with the strong one",
     "memory_unsure": "This question was asked before and a cheaper model agreed, but it does not always, so the strong "
     "one answers to see",
+    "memory_paraphrase": "This was asked before in other words, and the {model} model agreed with the strong one",
     "likely_weak": "Similar questions went well with the {model} model",
     "likely_guided": "Similar questions went well with the {model} model and this guide",
     "below_threshold": "No cheaper model is known to be good enough for such questions",
@@ -120,6 +121,8 @@ def why(
 
 
 def _numbers(reason: str, confidence: float | None, needed: float | None, similarity: float | None) -> str:
+    if reason == "memory_paraphrase" and confidence is not None and similarity is not None:
+        return f" (similarity {similarity:.2f}; a chance of {_percent(1.0 - confidence)} that it does not do so here)"
     if reason.startswith("memory_") and similarity is not None and similarity < 1.0:
         return f" (worded otherwise, similarity {similarity:.2f})"
     if confidence is None:

@@ -12,7 +12,7 @@ from rar.errors import ConfigurationError, UnknownNameError
 from rar.evidence import Evidence, Standing
 from rar.learning.expected import Expectation
 from rar.learning.floor import INERTIA, INERTIA_AGAIN, loss, repeated, slack, stands_for, state_of_route, unrest_again
-from rar.learning.verdicts import Verdict, refuted, verdict
+from rar.learning.verdicts import Verdict, paraphrased, refuted, verdict
 from rar.memory.base import AGAIN, PolicyState, PolicyStep, state_of
 from rar.naming import shown
 from rar.options import CHECKS, SHARE, named_arguments
@@ -107,7 +107,8 @@ class PaperPolicy:
 class FloorPolicy:
     """Serve by the cheapest model whose expected quality meets a threshold that keeps the quality floor.
 
-    A request seen before follows its own verdict. Otherwise a gap is expected of each cheaper model, alone and with
+    A request seen before follows its own verdict, and one that was judged in other words that one's, where a learned
+    bound allows it (`rar.learning.paraphrase`). Otherwise a gap is expected of each cheaper model, alone and with
     each near guide: what nearby requests showed, weighted by similarity, around the learned score (`rar.learning.gap`)
     or, before there is one, the static router's. An action's *confidence* is 1 less its expected
     gap and the uncertainty of few trials; the cheapest action whose confidence meets the threshold is taken.
@@ -171,6 +172,8 @@ class FloorPolicy:
                 if found is not None:
                     return self._follow(found, evidence)
                 hopeless |= refuted(match, evidence)
+        if (taken_over := paraphrased(evidence)) is not None:
+            return self._follow(taken_over, evidence)
         return self._guess([one for one in evidence.standings if one.model not in hopeless], evidence)
 
     def _follow(self, found: Verdict, evidence: Evidence) -> Route:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from rar.evidence import Evidence, unrest
 from rar.forking import NUMERIC, Lock
+from rar.keys import offers_tools
 from rar.learning.gap import GapModel, fit, scatter, unlike
 from rar.learning.origins import shares
+from rar.learning.paraphrase import Bound, Judged, learn
 from rar.learning.prior import Prior
 from rar.learning.verdicts import of_pair, works
+from rar.linear import Array
 from rar.memory.base import Memory
 from rar.memory.origins import origins_of
 from rar.values import WEAK, Experience, Origin, Vector
@@ -85,10 +89,15 @@ class Expected:
 
 
 class LearnedScores:
-    """Fits and holds the scores. `expect` may be called from any thread; fitting happens where `refresh` is called."""
+    """Fits and holds the scores. `expect` may be called from any thread; fitting happens where `refresh` is called.
 
-    def __init__(self, memory: Memory, prior: Prior | None) -> None:
-        self._memory, self._prior = memory, prior
+    Args:
+        paraphrase: Share of wrong verdicts that bounds are learned for (`rar.learning.paraphrase`); None: none is.
+    """
+
+    def __init__(self, memory: Memory, prior: Prior | None, paraphrase: float | None = None) -> None:
+        self._memory, self._prior, self._paraphrase = memory, prior, paraphrase
+        self._bounds: dict[Kind, Bound] = {}
         self._models: dict[Kind, GapModel | None] = {}
         self._new: dict[Kind, int] = {}  # requests of which the score knows nothing yet
         self._due: dict[Kind, float] = {}  # as many of those as it is fitted anew for
@@ -107,6 +116,10 @@ class LearnedScores:
             guess = model.expect(text, embedding, prior)
             gap = guess.gap + doubt(model.support, model.scatter)
             return Expected(gap, guess.unsure, model.scatter, model.examples)
+
+    def bound(self, kind: Kind) -> Bound | None:
+        """Where verdicts may be taken over from questions in other words; None while that is not known."""
+        return self._bounds.get(kind)
 
     def known(self, kind: Kind) -> bool:
         """Whether memory was looked at for `kind` yet; else have `refresh` called."""
@@ -143,6 +156,7 @@ class LearnedScores:
         weights = np.array([row.weight for row in rows]) * shares([row.origins for row in rows])
         gaps = np.array([row.gap for row in rows])
         texts, embeddings = [row.experience.text for row in rows], np.stack([row.experience.embedding for row in rows])
+        self._bound(kind, rows, embeddings, weights)
         different = unlike(embeddings, weights)
         calm = unrest(scatter(gaps, weights, different))
         if len(rows) < LEAST_USUAL and different < max(LEAST, LEAST_USUAL * calm):
@@ -154,6 +168,17 @@ class LearnedScores:
             trust = float(self._prior.rows > 0 and kind.compared)
         return fit(texts, embeddings, gaps, weights, priors, trust=trust)
 
+    def _bound(self, kind: Kind, rows: Sequence[_Row], embeddings: Vector, weights: Array) -> None:
+        """Learn where verdicts may be taken over. Little words say which tool is called, and with which arguments."""
+        if not self._paraphrase or offers_tools(kind.task):
+            return
+        known = [at for at, row in enumerate(rows) if row.judged]
+        judged = [
+            Judged(rows[at].experience.text, rows[at].experience.signature, rows[at].works, float(weights[at]))
+            for at in known
+        ]
+        self._bounds[kind] = learn(judged, embeddings[known], self._paraphrase)
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -164,16 +189,18 @@ class _Row:
     weight: float
     origins: tuple[Origin, ...]
     at: float
+    works: bool
     judged: bool = True
 
 
 def _row(experience: Experience, kind: Kind) -> _Row | None:
     for tally in of_pair(experience, kind.model_id, kind.reference_id, kind.since):
         if tally.guide_id is None:
-            return _Row(experience, tally.mean_gap, tally.weight, origins_of(tally), tally.at)
+            return _Row(experience, tally.mean_gap, tally.weight, origins_of(tally), tally.at, works(tally))
     for tally in experience.tallies:
         cheaper = tally.weak_id in kind.cheaper and tally.strong_id == kind.reference_id
         if cheaper and tally.guide_id is None and works(tally):
             # The climb ended there. What costs more is taken to be no worse there than the reference.
-            return _Row(experience, min(tally.mean_gap, 0.0), tally.weight, origins_of(tally), tally.at, judged=False)
+            gap, origins = min(tally.mean_gap, 0.0), origins_of(tally)
+            return _Row(experience, gap, tally.weight, origins, tally.at, works=True, judged=False)
     return None

@@ -56,6 +56,19 @@ def verdict(match: Match, evidence: Evidence, *, anywhere: bool = False) -> Verd
     return Verdict(Route(STRONG, None, "memory_strong", 0.0, round(match.similarity, 4)))
 
 
+def paraphrased(evidence: Evidence) -> Verdict | None:
+    """The verdict of a question in other words, of the cheapest model that has one. It is checked as borrowed ones."""
+    for at, standing in enumerate(evidence.standings):
+        alike = standing.alike
+        if alike is not None:
+            route = Route(
+                standing.model, None, "memory_paraphrase", 1.0 - alike.chance, alike.similarity, expected=alike.gap
+            )
+            untried = tuple(one.model for one in evidence.standings[:at])
+            return Verdict(route, alike.trials, borrowed=True, untried=untried)
+    return None
+
+
 def refuted(match: Match, evidence: Evidence) -> set[str]:
     """The models that a remembered request was tried on in vain."""
     found = {standing.model: _verdict_on(standing, match, evidence) for standing in evidence.standings}

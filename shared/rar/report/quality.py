@@ -16,6 +16,7 @@ SEEN, ALONE, GUIDED = "asked before", "new, weak alone", "new, with a guide"
 _KIND = {
     "memory_weak": SEEN,
     "memory_guided": SEEN,
+    "memory_paraphrase": ALONE,
     "likely_weak": ALONE,
     "static_weak": ALONE,
     AUDIT: ALONE,
