@@ -10,6 +10,7 @@ import numpy as np
 
 from rar.evidence import Evidence, unrest
 from rar.forking import NUMERIC, Lock
+from rar.keys import is_long
 from rar.learning.gap import GapModel, fit, scatter, unlike
 from rar.learning.origins import shares
 from rar.learning.prior import Prior
@@ -148,7 +149,7 @@ class LearnedScores:
         if len(rows) < LEAST_USUAL and different < max(LEAST, LEAST_USUAL * calm):
             return None
         priors, trust = None, 0.0
-        if self._prior is not None:
+        if self._prior is not None and not is_long(kind.task):  # whose embeddings are not what the router was fitted to
             asked = [text or "" for text in texts]
             priors = self._prior.gaps(self._prior.scores(asked, embeddings))
             trust = float(self._prior.rows > 0 and kind.compared)
