@@ -12,6 +12,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import rar
 from rar.evaluation import Table, read_table, shuffle
 
@@ -49,6 +51,38 @@ def mmlu(questions: int | None = None) -> Table:
 def gsm8k(questions: int | None = None) -> Table:
     """Mathematical word problems, and whether each model was right."""
     return _table("gsm8k_mixtral_gpt4.csv.gz", questions)
+
+
+def three_models(weak: str = "llama-3.1-8b-instruct") -> Table:
+    """Questions of 30 benchmarks, and what a judge thought of a cheap model's answer and of Gemini-2.5-Pro's."""
+    found = rows("three_models_judged_cost.csv.gz")
+    return _pair(found, "prompt", f"reward:{weak}", "reward:gemini-2.5-pro", group="source")
+
+
+def nine_models(weak: str) -> Table:
+    """Questions, and the scores of a small model and of the largest of nine."""
+    return _pair(rows("nine_models.csv.gz"), "question", weak, "llama-3.3-nemotron-super-49b-v1")
+
+
+def bfcl(weak: str, strong: str) -> Table:
+    """Requests for tool calls, and whether each model's call was right."""
+    return _pair(rows("bfcl_outcomes.csv.gz"), "question", weak, strong, group="category")
+
+
+def alpaca_eval(weak: str) -> Table:
+    """Instructions, and how far a judge preferred a model's reply to GPT-4's."""
+    at = json.loads((folder() / "strategies/alpaca_eval_models.json").read_text("utf-8")).index(weak)
+    with gzip.open(folder() / "strategies/alpaca_eval_prefs.jsonl.gz", "rt", encoding="utf-8") as file:
+        found = [row for row in map(json.loads, file) if row["pref"][at] is not None]
+    preferred = np.array([row["pref"][at] for row in found])
+    groups = tuple(row["dataset"] for row in found)
+    return Table.of_scores([row["question"] for row in found], preferred, 1.0 - preferred, groups=groups, name=weak)
+
+
+def _pair(found: list[dict[str, str]], text: str, weak: str, strong: str, group: str | None = None) -> Table:
+    scores = ([float(row[model]) for row in found] for model in (weak, strong))
+    groups = None if group is None else tuple(row[group] for row in found)
+    return Table.of_scores([row[text] for row in found], *scores, groups=groups, name=f"{weak} and {strong}")
 
 
 def _table(name: str, questions: int | None, group: str | None = None, text: str | None = None) -> Table:

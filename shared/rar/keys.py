@@ -38,7 +38,7 @@ _query: ContextVar[str | None] = ContextVar("rar_query", default=None)
 
 Attached = Callable[[Message], str]
 
-LONG = "long"  # in the task of a question that is longer than the embedder reads: none is like another
+LONG = "long"  # in the task of a question that is longer than the embedder reads
 
 
 def _nothing(_: Message) -> str:

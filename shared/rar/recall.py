@@ -12,7 +12,7 @@ import numpy as np
 from rar.context import user_label
 from rar.embedding.base import Embedder
 from rar.embedding.cache import CachedEmbedder
-from rar.embedding.unread import apart
+from rar.embedding.unread import apart, in_pieces, pieces
 from rar.errors import EmbeddingError, ScoreError
 from rar.evidence import Evidence, Standing
 from rar.guarding import PASSED_ON
@@ -38,18 +38,23 @@ SAY_WHICH = (
     "If it is a prompt around a shorter question, say which: by `rar_query=`, `with rar.query(…):` or "
     "`query_extractor=`, in LangChain also by `tag_query(prompt)`. This is said once."
 )
+_LONG_ALIKE = 0.85  # long texts may be alike in all but what is asked, so that none decides for another by itself
 _APPROVED_AMONG = 32  # guides that are looked at where only approved ones are served: some may not be
 
 
 def embedded(embedder: Embedder | CachedEmbedder, task: str, key: str) -> Vector:
-    """The key's embedding; of one that is not read to its end, a vector near to none but that of the same words.
+    """The key's embedding; of one that is not read to its end, that of its pieces.
+
+    Of one with too many pieces it is a vector near to none but that of the same words.
 
     Raises:
         EmbeddingError: The embedder returned something else.
     """
     if is_long(task):
-        return apart(signature(key), embedder.dim)
-    embedding: Vector = embedder.embed([key])[0]
+        vector = in_pieces(embedder, key)
+        embedding = apart(signature(key), embedder.dim) if vector is None else vector
+    else:
+        embedding = embedder.embed([key])[0]
     if embedding.shape != (embedder.dim,) or not np.isfinite(embedding).all():
         raise EmbeddingError(embedder.id, f"a vector of shape {embedding.shape}, or numbers that are none")
     return embedding
@@ -114,7 +119,8 @@ class Recall:
                 request = replace(request, task=with_work(LONG, request.task))
                 self.notices(
                     "long",
-                    "A question is longer than the embedder reads, so it is only known again as it is. %s",
+                    "A question is longer than the embedder reads, so it is read in pieces, and compared with other "
+                    "long ones only. %s",
                     SAY_WHICH,
                 )
             found, embedding = self._search(request, key, evidence)
@@ -148,11 +154,11 @@ class Recall:
         own_id = query.id if found.same is not None else ""
         found = memory.recall(replace(query, id=own_id, embedding=embedding, models=()))
         evidence = self._with_matches(evidence, request, key, found)
-        if is_long(task):
-            return with_prior(evidence, self.prior, self.notices, key), embedding
-        evidence = with_prior(evidence, self.prior, self.notices, key, embedding)
+        evidence = with_prior(evidence, self.prior, self.notices, key, None if is_long(task) else embedding)
+        if is_long(task) and not pieces(self.embedder, key):
+            return evidence, embedding
         evidence = self._with_scores(request, key, embedding, evidence)
-        return self._with_paraphrases(request, key, evidence), embedding
+        return (evidence if is_long(task) else self._with_paraphrases(request, key, evidence)), embedding
 
     def _with_matches(self, evidence: Evidence, request: Request, key: str, found: Recalled) -> Evidence:
         """The evidence with neighbours and guides: near ones, and such as once worked for this very request."""
@@ -170,8 +176,9 @@ class Recall:
                 own_signature = own_signature or keyed_digest(self.memory.secret, signature(key))
                 if match.experience.signature == own_signature:
                     match = replace(match, same=True)  # noqa: PLW2901 - the same match, better known
-            if match.same or not is_long(request.task):
-                matches.append(match)
+            if is_long(request.task) and not match.same:
+                match = replace(match, similarity=min(match.similarity, _LONG_ALIKE))  # noqa: PLW2901 - likewise
+            matches.append(match)
         return matches
 
     def _with_states(self, evidence: Evidence, request: Request, own_id: str, found: Recalled) -> Evidence:

@@ -1,14 +1,19 @@
-"""Questions that the embedder does not read to their end: nothing that is known of one is used for another."""
+"""Questions that the embedder does not read to their end: they are read in pieces, or nothing is used for another."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rar import Router
 from rar.embedding import CachedEmbedder, HashingEmbedder, MiniLMEmbedder, as_embedder
-from rar.embedding.unread import apart, reads
-from rar.values import Message, Reply, Request, Vector, question
+from rar.embedding.unread import MOST_PIECES, apart, in_pieces, reads
+from rar.memory import Batch, SQLiteMemory
+from rar.memory.identity import experience_id, keyed_digest
+from rar.sameness import signature
+from rar.values import Experience, Message, Reply, Request, Trial, Vector, question
 
 HEAD = "The catalogue describes lamps with housing, cable, switch and warranty. " * 40
 
@@ -28,8 +33,8 @@ def router(**options: object) -> Router:
         return "strong" if "easy" in messages[-1].text else "weak"
 
     return Router(
-        weak, lambda _: "strong", memory=":memory:", embedder=Short(), judge="exact", learning="inline", guides=False,
-        learning_budget=None, weak_id="w", strong_id="s", seed=1, **options,
+        weak, lambda _: "strong", embedder=Short(), judge="exact", learning="inline", guides=False,
+        learning_budget=None, weak_id="w", strong_id="s", seed=1, **{"memory": ":memory:", **options},
     )  # type: ignore[arg-type]  # fmt: skip
 
 
@@ -37,6 +42,86 @@ def served(routed: Router, request: Request) -> tuple[str, str]:
     decision = routed.decide(request)
     routed.learn(decision, Reply(decision.model, "strong"))
     return decision.model, decision.choice.reason
+
+
+EXAMPLES = "Question: What is two and two? Answer: four. " * 6  # as before a question in a few-shot prompt
+
+
+def test_questions_behind_the_same_examples_are_told_apart() -> None:
+    embedder = Short()
+    tea, tax = (f"{EXAMPLES} Question: How is {one}?" for one in ("green tea made", "income tax paid"))
+    again = f"{EXAMPLES} Question: How is green tea made now?"
+    assert np.allclose(*embedder.embed([tea, tax]))  # what the embedder alone makes of them
+
+    of_tea, of_tax, of_again = (in_pieces(embedder, text) for text in (tea, tax, again))
+
+    assert of_tea is not None
+    assert of_tax is not None
+    assert of_again is not None
+    assert np.linalg.norm(of_tea) == pytest.approx(1.0)
+    assert of_tea @ of_tax < of_tea @ of_again < 1.0
+
+
+def test_the_middle_of_a_text_is_read_and_one_of_too_many_pieces_is_not() -> None:
+    embedder = Short()
+    start, end = "about the lamp " * 10, "with a green shade " * 10
+
+    one, other = (in_pieces(embedder, f"{start} {word} {end}") for word in ("tax", "tea"))
+
+    assert one is not None
+    assert other is not None
+    assert not np.allclose(one, other)
+    assert in_pieces(embedder, "x" * 100 * (MOST_PIECES + 1)) is None
+    assert in_pieces(embedder, "a short one") == pytest.approx(embedder.embed(["a short one"])[0])
+
+
+def test_what_is_learned_of_long_questions_is_used_for_others() -> None:
+    with router() as routed:
+        for number in range(60):
+            kind = "easy word" if number % 2 else "theorem, prove"
+            served(routed, question(f"{EXAMPLES} Question: is {number} an {kind} or what is it?"))
+
+        easy, hard = (
+            routed.decide(question(f"{EXAMPLES} Question: is 500 an {kind} or what is it?"))
+            for kind in ("easy word", "theorem, prove")
+        )
+
+    assert easy.request.evidence is not None
+    assert hard.request.evidence is not None
+    assert easy.request.task == "long"
+    assert easy.request.evidence.matches[0].similarity <= 0.85  # none decides for another by itself
+    gaps = [one.request.evidence.standings[0].learned for one in (easy, hard)]  # type: ignore[union-attr]
+    assert gaps[0] is not None
+    assert gaps[1] is not None
+    assert gaps[0] + 0.3 < gaps[1]
+
+
+def test_what_an_older_file_holds_of_long_questions_is_found_again_and_like_no_other(tmp_path: Path) -> None:
+    """Files from before hold random vectors of them, in the same task."""
+    long = f"{EXAMPLES} Question: is this an easy one?"
+    embedder, vectors = Short(), apart(signature(long), 512)
+    with SQLiteMemory(tmp_path / "rar.db") as memory:
+        memory.bind(embedder.id, embedder.dim)
+        own = experience_id(memory.secret, "default", "long", long)
+        known = Experience(
+            own,
+            "default",
+            "long",
+            long,
+            keyed_digest(memory.secret, signature(long)),
+            vectors,
+            created_at=1.0,
+            updated_at=1.0,
+        )
+        trial = Trial(own, None, "w", "s", True, 1.0)
+        memory.write(Batch(experiences=(known,), trials=(trial,)))
+
+    with router(memory=tmp_path / "rar.db") as routed:
+        again, other = (routed.decide(question(text)) for text in (long, f"{EXAMPLES} Question: is that a hard one?"))
+
+    assert again.choice.reason == "memory_weak" or again.choice.reason == "audit"
+    assert other.request.evidence is not None
+    assert all(match.similarity < 0.35 for match in other.request.evidence.matches)
 
 
 def test_texts_that_are_cut_to_the_same_beginning_are_not_alike() -> None:
@@ -48,7 +133,7 @@ def test_texts_that_are_cut_to_the_same_beginning_are_not_alike() -> None:
 
         assert decision.model == "strong"
         assert decision.request.evidence is not None
-        assert decision.request.evidence.matches == ()
+        assert all(match.similarity < 0.35 for match in decision.request.evidence.matches)
         assert decision.request.evidence.standings[0].learned is None
 
 

@@ -16,7 +16,6 @@ from rar.errors import BudgetError
 from rar.evidence import Evidence
 from rar.facts import EvidenceFacts, LearnedFacts, facts_of, read_facts
 from rar.guide_form import style_of
-from rar.keys import is_long
 from rar.learning.floor import stands_for
 from rar.learning.guide_style import StyleChoice, style_for
 from rar.learning.guides import first_state
@@ -140,7 +139,7 @@ class Learner:
     def kinds(self, lesson: Lesson, batch: Batch) -> set[Kind]:
         """The learned scores to which what was written of a lesson brings another example."""
         request, evidence = lesson.decision.request, lesson.decision.request.evidence
-        if evidence is None or is_long(request.task):  # none of those is expected
+        if evidence is None:
             return set()
         known = {kind.model_id: kind for kind in kinds_of(request.namespace, request.task, evidence)}
         tried = {trial.weak_id: trial.ok for trial in batch.trials if trial.guide_id is None}

@@ -11,7 +11,7 @@ import numpy as np
 
 from rar.evidence import Evidence, unrest
 from rar.forking import NUMERIC, Lock
-from rar.keys import offers_tools
+from rar.keys import is_long, offers_tools
 from rar.learning.gap import GapModel, fit, scatter, unlike
 from rar.learning.origins import shares
 from rar.learning.paraphrase import Bound, Judged, learn
@@ -162,7 +162,7 @@ class LearnedScores:
         if len(rows) < LEAST_USUAL and different < max(LEAST, LEAST_USUAL * calm):
             return None
         priors, trust = None, 0.0
-        if self._prior is not None:
+        if self._prior is not None and not is_long(kind.task):  # whose embeddings are not what the router was fitted to
             asked = [text or "" for text in texts]
             priors = self._prior.gaps(self._prior.scores(asked, embeddings))
             trust = float(self._prior.rows > 0 and kind.compared)
