@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rar.memory.base import PolicyState
-from rar.values import GuideMatch, Match
+from rar.values import Arm, GuideMatch, Match
 
 # Variance from which gaps scatter as those of answers that are right or wrong do: recorded pairs of models have 0.16
 # to 0.31. The constants of policies are made for these.
@@ -56,6 +56,7 @@ class Standing:
         drift: How near the alarm is that it changed under its name, from 0 to 1.
         since: Trials before this time prove nothing: it changed under its name.
         alike: A question in other words whose verdict may be taken over; None where there is none.
+        guided: The same of its answers with guides, whose score and audits are their own; None: nothing is known.
     """
 
     model: str
@@ -72,6 +73,15 @@ class Standing:
     drift: float = 0.0
     since: float = 0.0
     alike: Alike | None = None
+    guided: Standing | None = None
+
+    @property
+    def helped(self) -> Standing:
+        """What is known of it with guides."""
+        if self.guided is not None:
+            return self.guided
+        known = replace(self, prior=None, prior_gap=None, learned=None, unsure=0.0)
+        return replace(known, scatter=None, examples=0, state=PolicyState())
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,7 @@ class Evidence:
         user: Label of the user who asks; empty where none is known.
         matches: Nearest first.
         guides: Servable guides, nearest first.
+        guidable: Whether guides may be written here, so that those of a kind that has none are worth looking for.
         state: Of the namespace: its threshold, the calls that this rests on, and the mean quality of the reference
             model's own answers (1 where judges only compare).
         again: The threshold of requests that were seen before.
@@ -102,6 +113,7 @@ class Evidence:
     user: str = ""
     matches: tuple[Match, ...] = ()
     guides: tuple[GuideMatch, ...] = ()
+    guidable: bool = False
     state: PolicyState = field(default_factory=PolicyState)
     again: PolicyState = field(default_factory=PolicyState)
     start: float = 0.5
@@ -144,6 +156,11 @@ class Evidence:
     def of(self, model: str) -> Standing | None:
         """The standing of a model by its name; None for the reference, and for models that nothing is learned about."""
         return next((standing for standing in self.standings if standing.model == model), None)
+
+    def of_arm(self, arm: Arm) -> Standing | None:
+        """The standing of a model alone, or that of its answers with guides."""
+        found = self.of(arm.model)
+        return found if found is None or arm.guide is None else found.helped
 
     @property
     def nearest(self) -> float | None:

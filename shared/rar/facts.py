@@ -225,9 +225,11 @@ def facts_of(
 
 
 def _evidence_of(decision: Decision, evidence: Evidence) -> EvidenceFacts:
-    """What a decision was made from: of the model that it is about, and of the request."""
+    """What a decision was made from: of the arm that it is about, and of the request."""
     about = getattr(decision.choice, "instead_of", None) or decision
     standing = evidence.of(about.model) or (evidence.cheapest if about.model == "strong" else None)
+    if standing is not None and about.guide is not None:
+        standing = standing.helped
     learned = None if standing is None else standing.learned
     return EvidenceFacts(
         pair=("" if standing is None else standing.model_id, evidence.reference_id),

@@ -24,9 +24,9 @@ from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt, kinds_of
 from rar.learning.screen import Screen
 from rar.learning.verdicts import verdict
-from rar.memory.base import AGAIN, ALARM, Memory, PolicyState, state_of
+from rar.memory.base import AGAIN, ALARM, GUIDED, Memory, PolicyState, state_of
 from rar.memory.identity import experience_id, keyed_digest
-from rar.memory.recalling import Query, Recalled
+from rar.memory.recalling import Query, Recalled, tried_on
 from rar.naming import cause
 from rar.notices import Notices
 from rar.observers import Observers
@@ -96,6 +96,7 @@ class Recall:
         same: Cosine from which a request may count as one seen before, if nothing else tells them apart.
         near: Cosine from which an older guide is looked at.
         limit: Neighbours that are looked at.
+        guidable: Whether guides may be written.
     """
 
     memory: Memory
@@ -109,6 +110,7 @@ class Recall:
     same: float
     near: float
     limit: int
+    guidable: bool
     observers: Observers = field(default_factory=Observers)
     _changes: set[tuple[str, str, float]] = field(default_factory=set, init=False, repr=False)
 
@@ -161,11 +163,12 @@ class Recall:
         return (evidence if is_long(task) else self._with_paraphrases(request, key, evidence)), embedding
 
     def _with_matches(self, evidence: Evidence, request: Request, key: str, found: Recalled) -> Evidence:
-        """The evidence with neighbours and guides: near ones, and such as once worked for this very request."""
+        """The evidence with neighbours and guides: near ones, and such as were tried on it or on neighbours."""
         matches = self._matches(request, key, found)
-        proven = {tally.guide_id for match in matches if match.same for tally in match.experience.tallies}
-        guides = [entry for entry in found.guides if entry.similarity >= self.near or entry.guide.id in proven]
-        return replace(evidence, matches=tuple(matches), guides=tuple(self.screen.servable(guides)))
+        tried = tried_on(matches, self.near)
+        guides = [entry for entry in found.guides if entry.similarity >= self.near or entry.guide.id in tried]
+        servable = tuple(self.screen.servable(guides))
+        return replace(evidence, matches=tuple(matches), guides=servable, guidable=self.guidable)
 
     def _matches(self, request: Request, key: str, found: Recalled) -> list[Match]:
         """The request itself and its neighbours; which of them is the same request is known by its words."""
@@ -210,7 +213,8 @@ class Recall:
             self.observers.alarm("drift", namespace, standing.model_id)
         # A clock that was ahead has dated a change ahead.
         again = states[state_of(standing.model_id, AGAIN)]
-        return replace(standing, state=state, again=again, drift=state.drift / ALARM, since=min(state.since, now))
+        known = replace(standing, state=state, again=again, drift=state.drift / ALARM, since=min(state.since, now))
+        return replace(known, guided=replace(known.helped, state=states[state_of(standing.model_id, GUIDED)]))
 
     def _with_scores(self, request: Request, key: str, embedding: Vector, evidence: Evidence) -> Evidence:
         """The evidence with the gaps that the scores learned from this memory expect."""
@@ -218,12 +222,11 @@ class Recall:
         # It says something of the request, whichever model it was fitted for.
         prior = next((one.prior_gap for one in standings if one.prior_gap is not None), None)
         for at, kind in enumerate(kinds_of(request.namespace, request.task, evidence)):
-            one = standings[at]
-            found = self.scores.expect(kind, key, embedding, prior) if self.ready(kind) else None
-            if found is not None:
-                standings[at] = replace(
-                    one, learned=found.gap, unsure=found.unsure, scatter=found.scatter, examples=found.examples
-                )
+            one = self._with_score(standings[at], kind, key, embedding, prior)
+            if evidence.guides:
+                helped = self._with_score(one.helped, kind.with_guides, key, embedding, None)
+                one = replace(one, guided=helped)
+            standings[at] = one
         return replace(evidence, standings=tuple(standings))
 
     def _with_paraphrases(self, request: Request, key: str, evidence: Evidence) -> Evidence:
@@ -237,11 +240,17 @@ class Recall:
                 standings[at] = replace(standings[at], alike=alike(standings[at], evidence, key, bound))
         return replace(evidence, standings=tuple(standings))
 
+    def _with_score(self, standing: Standing, kind: Kind, key: str, embedding: Vector, prior: float | None) -> Standing:
+        found = self.scores.expect(kind, key, embedding, prior) if self.ready(kind) else None
+        if found is None:
+            return standing
+        return replace(standing, learned=found.gap, unsure=found.unsure, scatter=found.scatter, examples=found.examples)
+
 
 def _states_of(evidence: Evidence) -> tuple[str, ...]:
     """The policy states that a decision looks at, beside the namespace's own."""
     ids = dict.fromkeys(standing.model_id for standing in evidence.standings)
-    return (state_of("", AGAIN), *ids, *(state_of(id, AGAIN) for id in ids))
+    return (state_of("", AGAIN), *ids, *(state_of(id, kind) for id in ids for kind in (AGAIN, GUIDED)))
 
 
 def follows_verdicts(strategy: object, policy: Policy) -> Callable[[Match, Evidence], bool] | None:

@@ -223,6 +223,7 @@ class Router:
         self._memory_recall = Recall(
             memory, embedder, screen, scores, self._prior, self._tell, self._learning.ready,
             follows_verdicts(self.strategy, self.policy), settings.same, settings.near, settings.limit,
+            writes_guides,
             self._observers,
         )  # fmt: skip
 

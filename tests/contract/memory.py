@@ -262,16 +262,43 @@ class MemoryContract:
         memory.write(Batch(trials=(trial("c", guide_id="g"),)))
 
         assert memory.guide("g").state == "active"
-        assert (memory.guide("g").helpful, memory.guide("g").harmful) == (8, 1)
+        assert (memory.guide("g").helpful, memory.guide("g").harmful) == (4, 1)  # its own request proves nothing
         assert found_guides(memory) == ["g"]
         assert found_guides(memory, states=("candidate",)) == []
+
+    def test_a_guide_must_help_where_the_model_alone_does_not(self, memory: Memory) -> None:
+        memory.write(Batch(tuple(experience(id) for id in "abcd"), (guide("g", origin="a"),)))
+
+        memory.write(Batch(trials=(*map(trial, "bcd"), *(trial(id, guide_id="g") for id in "bcd"))))
+
+        assert (memory.guide("g").state, memory.guide("g").helpful) == ("candidate", 3)
+
+    def test_a_guide_that_does_better_than_the_model_alone_stays_though_it_often_fails(self, memory: Memory) -> None:
+        ids = "bcdefghijk"
+        memory.write(Batch(tuple(map(experience, ids)), (guide("g"), guide("h"))))
+
+        alone = [trial(id, ok=False) for id in ids]
+        half = [trial(id, guide_id="g", ok=id in ids[:5]) for id in ids]
+        never = [trial(id, guide_id="h", ok=False) for id in ids[5:]]
+        memory.write(Batch(trials=(*alone, *half, *never)))
+
+        assert (memory.guide("g").state, memory.guide("h").state) == ("active", "retired")
+
+    def test_what_another_guide_can_do_is_held_against_none(self, memory: Memory) -> None:
+        memory.write(Batch(tuple(map(experience, "bcdefg")), (guide("g"), guide("h"))))
+
+        alone = [trial(id, ok=False) for id in "bcdefg"]
+        other = [trial(id, guide_id="h") for id in "bcdefg"]
+        memory.write(Batch(trials=(*alone, *other, *(trial(id, guide_id="g", ok=False) for id in "bcdefg"))))
+
+        assert (memory.guide("g").state, memory.guide("h").state) == ("candidate", "active")
 
     def test_guides_that_harm_are_retired(self, memory: Memory) -> None:
         memory.write(
             Batch(
-                (experience("a"),),
+                (experience("a"), experience("b")),
                 (guide("g", state="active"),),
-                tuple(trial("a", ok=False, guide_id="g") for _ in range(9)),
+                tuple(trial("b", ok=False, guide_id="g") for _ in range(9)),
             )
         )
 
@@ -279,10 +306,10 @@ class MemoryContract:
         assert found_guides(memory) == []
 
     def test_a_search_for_guides_shows_their_counts(self, memory: Memory) -> None:
-        memory.write(Batch((experience("a"),), (guide("g", state="active"),)))
+        memory.write(Batch((experience("a"), experience("b")), (guide("g", state="active"),)))
         assert memory.search_guides(EAST, namespace="default", task="answer")[0].guide.helpful == 0
 
-        memory.write(Batch(trials=(trial("a", guide_id="g"),)))
+        memory.write(Batch(trials=(trial("b", guide_id="g"),)))
 
         assert memory.search_guides(EAST, namespace="default", task="answer")[0].guide.helpful == 1
 
@@ -302,17 +329,17 @@ class MemoryContract:
         assert found_guides(memory, states=("active", "candidate"), limit=1) == ["a"]
 
     def test_what_a_person_decided_about_a_guide_stands(self, memory: Memory) -> None:
-        memory.write(Batch((experience("a"),), (guide("g", state="active"),)))
+        memory.write(Batch((experience("b"),), (guide("g", state="active"),)))
         memory.set_guide_state("g", "retired")
         assert found_guides(memory) == []
 
         memory.write(
-            Batch(guides=(guide("g", state="active"),), trials=tuple(trial("a", guide_id="g") for _ in range(5)))
+            Batch(guides=(guide("g", state="active"),), trials=tuple(trial("b", guide_id="g") for _ in range(5)))
         )
 
         assert (memory.guide("g").state, memory.guide("g").helpful) == ("retired", 5)
         memory.set_guide_state("g", "active")
-        memory.write(Batch(trials=tuple(trial("a", ok=False, guide_id="g") for _ in range(30))))
+        memory.write(Batch(trials=tuple(trial("b", ok=False, guide_id="g") for _ in range(30))))
         assert memory.guide("g").state == "active"
 
     def test_the_state_of_an_unknown_guide_cannot_be_set(self, memory: Memory) -> None:
@@ -775,7 +802,7 @@ class MemoryContract:
             Batch(
                 (a, b),
                 (guide(f"{namespace}-g", namespace=namespace, origin=a.id),),
-                (trial(a.id), trial(a.id, guide_id=f"{namespace}-g")),
+                (trial(a.id), trial(b.id, guide_id=f"{namespace}-g")),
                 (PolicyStep(namespace, 0.1, audit=True), PolicyStep(namespace, 0.0, error=True, model="weak-1")),
                 (spend(1.0, namespace=namespace),),
                 (

@@ -193,7 +193,7 @@ class TestLadder:
         assert [(one.model, one.ok) for one in found.attempts] == [(WEAK, False), (WEAK, False), (MID, True)]
 
     def test_what_chance_chose_is_tried_first_and_all_that_costs_less_whatever_works(self) -> None:
-        steps = Ladder(ExactJudge()).steps(QUESTION, REFERENCE, models=(WEAK, MID), drawn=(MID, WEAK))
+        steps = Ladder(ExactJudge()).steps(QUESTION, REFERENCE, models=(WEAK, MID), drawn=(Arm(MID), Arm(WEAK)))
         calls, found = play(steps, lambda call: Reply(call.model, RIGHT))
 
         assert calls == [("mid", "audit", None), ("weak", "shadow", None)]

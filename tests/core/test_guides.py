@@ -16,7 +16,7 @@ from rar.learning.guides import (
     parse_guide,
 )
 from rar.memory.exchange import KeptGuide
-from rar.memory.transitions import admitted, next_state
+from rar.memory.transitions import Paired, admitted, next_state
 from rar.values import GuideState, Message, Reply, Request, question
 from tests.contract.memory import guide
 
@@ -113,16 +113,23 @@ GOOD = [
 def test_more_harm_never_makes_a_guide_better_nor_more_help_worse() -> None:
     rank = {"quarantined": 0, "retired": 0, "candidate": 1, "active": 2}
 
-    for state, helpful, harmful, others in product(STATES, COUNTS, COUNTS, range(4)):
-        now = rank[next_state(state, helpful, harmful, others)]
-        assert rank[next_state(state, helpful, harmful + 1, others)] <= now
-        assert now <= rank[next_state(state, helpful + 1, harmful, others)]
-        assert now <= rank[next_state(state, helpful, harmful, others + 1)]
+    def after(state: GuideState, helpful: int, harmful: int, gained: int, lost: int) -> int:
+        both = Paired(gained, gained, lost, missed=2, failed=max(harmful - lost - 2, 0))
+        return rank[next_state(state, helpful, harmful, both)]
+
+    for state, helpful, harmful, gained, lost in product(STATES, COUNTS, COUNTS, range(6), range(6)):
+        now = after(state, helpful, harmful, gained, lost)
+        assert after(state, helpful, harmful + 1, gained, lost) <= now
+        assert after(state, helpful, harmful + 1, gained, lost + 1) <= now
+        assert now <= after(state, helpful + 1, harmful, gained, lost)
+        assert now <= after(state, helpful + 1, harmful, gained + 1, lost)
 
 
 @pytest.mark.parametrize("state", ["retired", "quarantined"])
 def test_no_trial_brings_a_guide_back(state: GuideState) -> None:
-    assert {next_state(state, helpful, harmful, 9) for helpful, harmful in product(COUNTS, COUNTS)} == {state}
+    assert {next_state(state, helpful, harmful, Paired(9, 9)) for helpful, harmful in product(COUNTS, COUNTS)} == {
+        state
+    }
 
 
 @pytest.mark.parametrize(
@@ -146,7 +153,24 @@ def test_no_trial_brings_a_guide_back(state: GuideState) -> None:
 def test_a_guide_moves_by_its_trials(
     state: GuideState, helpful: int, harmful: int, others: int, expected: GuideState
 ) -> None:
-    assert next_state(state, helpful, harmful, others) == expected
+    assert next_state(state, helpful, harmful, Paired(others, failed=harmful)) == expected
+
+
+@pytest.mark.parametrize(
+    ("paired", "expected"),
+    [
+        (Paired(), "active"),
+        (Paired(gained=9, lost=1, missed=9), "active"),  # right half of the time, and alone never
+        (Paired(gained=0, missed=4), "active"),
+        (Paired(gained=0, missed=5), "retired"),
+        (Paired(gained=0, lost=4), "retired"),
+        (Paired(gained=6, lost=6), "retired"),
+        (Paired(gained=3, lost=2, missed=3), "active"),
+        (Paired(gained=9, lost=8, missed=8), "retired"),
+    ],
+)
+def test_a_guide_stays_that_does_better_than_the_model_alone(paired: Paired, expected: GuideState) -> None:
+    assert next_state("active", 9, 9, paired) == expected
 
 
 def test_the_published_rule_uses_a_guide_that_helped_its_own_request() -> None:

@@ -11,7 +11,7 @@ from rar.learning.judges import ExactJudge
 from rar.learning.shadow import Findings, Ladder
 from rar.sampling import FRESH, Sampling
 from rar.strategy import Outcome, Steps
-from rar.values import Call, Failure, Guide, Reply, Request, question
+from rar.values import Arm, Call, Failure, Guide, Reply, Request, question
 
 QUESTION = question("What is the capital of the country of the river Seine?", embedding=np.ones(2, np.float32))
 RIGHT, WRONG = "Paris", "Berlin"
@@ -62,6 +62,33 @@ def test_rung_b_known_guides_are_tried_in_order_until_one_works() -> None:
     assert found.guide is None
 
 
+def test_a_fair_guide_is_tried_where_the_model_was_right_alone_too() -> None:
+    calls, found = play(
+        Ladder(ExactJudge()).steps(QUESTION, REFERENCE, [guide("g")], fair=[guide("g")]),
+        lambda call: weak(call, WRONG if call.guide else RIGHT),
+    )
+
+    assert calls == [("weak", "shadow", None), ("weak", "shadow", "g")]
+    assert [attempt.ok for attempt in found.attempts] == [True, False]
+
+
+def test_a_guide_that_chance_chose_is_judged_first_and_the_model_alone_beside_it() -> None:
+    drawn = [Arm("weak", guide("g")), Arm("weak")]
+    calls, found = play(
+        Ladder(ExactJudge()).steps(QUESTION, REFERENCE, [guide("g")], drawn=drawn, fair=[guide("g")]),
+        lambda call: weak(call, RIGHT),
+    )
+
+    assert calls == [("weak", "audit", "g"), ("weak", "shadow", None)]
+    assert all(attempt.drawn for attempt in found.attempts)
+
+
+def test_no_guide_is_written_where_none_would_pay() -> None:
+    calls, _ = play(Ladder(ExactJudge()).steps(QUESTION, REFERENCE, write=False), lambda call: weak(call, WRONG))
+
+    assert calls == [("weak", "shadow", None)]
+
+
 def test_rung_c_the_strong_model_writes_a_guide_which_is_verified_by_a_fresh_sample() -> None:
     samplings: list[Sampling | None] = []
 
@@ -97,7 +124,7 @@ def test_rung_d_nothing_works_and_no_guide_is_kept() -> None:
         ("weak", "guide"),
     ]
     assert found.guide is None
-    assert found.refused == "did not help on its own request"
+    assert (found.failed, found.refused) == (STEPS, "did not help on its own request")
 
 
 def test_a_guide_that_gives_the_answer_away_is_refused_before_it_is_tried() -> None:

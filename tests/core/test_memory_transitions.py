@@ -12,6 +12,7 @@ from rar.memory.transitions import (
     DAY,
     MONTH,
     MOST,
+    Paired,
     added,
     decided,
     kept_until,
@@ -85,7 +86,7 @@ def test_over_the_cap_some_more_than_needed_go(count: int, cap: int, gone: int) 
 def test_what_a_person_decided_is_moved_by_no_trial() -> None:
     pinned = decided(guide("g"), "active", anyway=True)
     for _ in range(5):
-        pinned = tried(pinned, ok=False, others=0)
+        pinned = tried(pinned, ok=False, own=False, paired=Paired(missed=9))
 
     assert (pinned.state, pinned.harmful, pinned.pinned, pinned.anyway) == ("active", 5, True, True)
 

@@ -17,7 +17,7 @@ from rar.evidence import Evidence, Standing
 from rar.learning.floor import HARDER, INERTIA, all_held, held, loss, slack
 from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, as_policy
 from rar.learning.verdicts import due, verdict, works
-from rar.memory.base import PolicyState, PolicyStep
+from rar.memory.base import GUIDED, PolicyState, PolicyStep, state_of
 from rar.memory.transitions import moved
 from rar.values import STRONG, WEAK, Arm, Experience, Guide, GuideMatch, Match, Origin, Route, Tally
 
@@ -60,7 +60,8 @@ def alone(policy: FloorPolicy, known: Evidence) -> tuple[float, float]:
 def moves(policy: FloorPolicy, known: Evidence, route: Route, judged: Judged) -> tuple[PolicyStep, PolicyStep | None]:
     """The namespace's step, and the weak model's, if it was judged."""
     own, *others = policy.steps("default", known, route, judged)
-    assert own.model == "" and all(step.model == "small" for step in others)
+    name = state_of("small", GUIDED) if (route.instead_of or route.arm).guide is not None else "small"
+    assert own.model == "" and all(step.model == name for step in others)
     return own, others[0] if others else None
 
 
@@ -350,6 +351,63 @@ def test_a_near_guide_with_a_record_is_used_and_a_far_one_is_not() -> None:
 
     assert (near.model, near.guide) == (WEAK, proven)
     assert far.model == STRONG
+
+
+def test_a_guide_is_preferred_where_it_does_better_than_the_model_alone_and_only_where_it_was_tried() -> None:
+    proven = guide(helpful=30)
+    both = [match(tally(ok=1), tally("g", ok=1), id=str(n)) for n in range(8)]
+    mixed = [match(tally(ok=n % 2, bad=1 - n % 2), tally("g", ok=1), id=str(n)) for n in range(8)]
+    untried = [match(tally(ok=n % 2, bad=1 - n % 2), id=str(n)) for n in range(8)]
+    here = (GuideMatch(proven, 0.4),)
+
+    def chosen(*matches: Match) -> Guide | None:
+        return FloorPolicy().choose(evidence(*matches, guides=here, threshold=0.3)).guide
+
+    assert (chosen(*both), chosen(*mixed), chosen(*untried)) == (None, proven, None)
+
+
+def test_the_request_that_a_guide_was_written_for_proves_nothing() -> None:
+    policy, own = FloorPolicy(), match(tally("g", ok=5), id="o")
+    written = replace(guide(), origin="o")
+
+    assert policy.expected.trials(Standing(WEAK, "small"), written, evidence(own)) == (0.0, 0.0)
+
+
+def test_a_guess_with_a_guide_is_audited_by_serving_the_strong_answer_unless_the_guide_is_young() -> None:
+    near = [match(tally(ok=0, bad=1), tally("g", ok=1), id=str(n)) for n in range(8)]
+
+    def route(helpful: int) -> Route:
+        known = evidence(*near, guides=(GuideMatch(guide(helpful=helpful), 0.85),), threshold=0.5, draw=0.0)
+        return FloorPolicy().choose(known)
+
+    assert (route(30).model, route(30).instead_of) == (STRONG, Arm(WEAK, guide(helpful=30)))
+    assert (route(3).model, route(3).check, route(3).chance) == (WEAK, True, 1.0)
+
+
+def test_audits_of_answers_with_guides_correct_those_alone() -> None:
+    policy, rate = FloorPolicy(), 4 * FloorPolicy().rate
+    helped = replace(Standing(WEAK, "small"), state=PolicyState(audits=90, bias=-0.13))
+    known = evidence(guided=helped)
+    guided = Route(WEAK, guide(), "likely_guided", expected=0.3, guess=True)
+
+    own, of_guides = moves(policy, known, guided, Judged(1.0))
+    alone, _ = moves(policy, known, replace(guided, guide=None), Judged(1.0))
+
+    assert own.delta == pytest.approx(rate * (0.3 - 0.13 - 0.05))
+    assert alone.delta == pytest.approx(rate * (0.3 - 0.05))
+    assert of_guides is not None and of_guides.residual == pytest.approx(0.7)
+
+
+def test_what_guides_may_be_worth_is_looked_for_where_the_model_alone_loses_much() -> None:
+    half = [match(tally(ok=n % 2, bad=1 - n % 2), id=str(n)) for n in range(4)]
+    tried = [match(tally(ok=n % 2, bad=1 - n % 2), tally("g", bad=1, ok=0), id=str(n)) for n in range(4)]
+
+    def chance(*matches: Match, guidable: bool = True) -> float:
+        known = replace(evidence(*matches, threshold=0.1, audits=400), guidable=guidable)
+        return FloorPolicy().choose(known).chance
+
+    assert chance(*half) == FloorPolicy().exploring
+    assert chance(*half, guidable=False) == chance(*tried) == FloorPolicy().audit_rate
 
 
 def test_the_static_router_decides_for_the_paper_policy_where_memory_is_silent() -> None:

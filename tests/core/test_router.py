@@ -148,7 +148,8 @@ class TestLearning:
             now[0] += 500.0
             serve(router, models, harbour(12))
 
-            assert models["weak"].calls == Counter(shadow=2, guide=2)
+            # It is tried again, but no other guide is written for what the first did not help.
+            assert models["weak"].calls == Counter(shadow=2, guide=1)
 
     def test_what_was_learned_about_another_weak_model_is_unproven_and_retried(self, router: Router) -> None:
         serve(router, pair(), easy(41))

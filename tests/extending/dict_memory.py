@@ -144,7 +144,8 @@ class DictMemory(Memory):
         state.until[known.id] = rules.kept_until(state.until[known.id], max(known.updated_at, trial.at), count)
         self._touch(state, known.id)
         if guide is not None:
-            self._counted(state, rules.tried(guide, ok=trial.ok, others=_helped(state, guide)))
+            own = trial.experience_id == guide.origin
+            self._counted(state, rules.tried(guide, ok=trial.ok, own=own, paired=_paired(state, guide)))
 
     def _counted(self, state: State, guide: Guide) -> None:
         before, state.guides[guide.id] = state.guides[guide.id], guide
@@ -227,7 +228,7 @@ class DictMemory(Memory):
             self._experience(state, item)
         elif isinstance(item, KeptGuide):
             self._drop(state, item.guide.id)
-            self._guide(state, rules.admitted(item, _helped(state, item.guide)))
+            self._guide(state, rules.admitted(item, _paired(state, item.guide).helped))
         elif isinstance(item, KeptPolicy):
             state.policy[item.namespace, item.model] = item.state
         elif isinstance(item, DaySpend):
@@ -368,10 +369,10 @@ def _key(tally: Tally) -> tuple[str, str, str]:
     return tally.guide_id or "", tally.weak_id, tally.strong_id
 
 
-def _helped(state: State, guide: Guide) -> int:
-    """The requests on which a guide helped, but for the one that it was written for."""
+def _paired(state: State, guide: Guide) -> rules.Paired:
+    """What a guide came to on requests other than its own, beside the same model alone."""
     others = [one for one in state.experiences.values() if one.id != guide.origin]
-    return sum(any(tally.guide_id == guide.id and tally.ok for tally in one.tallies) for one in others)
+    return rules.paired(guide.id, (one.tallies for one in others))
 
 
 def _cosine(one: Vector, other: Vector) -> float:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from rar.ceilings import Ceilings
@@ -19,7 +20,8 @@ from rar.guide_form import style_of
 from rar.learning.floor import stands_for
 from rar.learning.guide_style import StyleChoice, style_for
 from rar.learning.guides import first_state
-from rar.learning.policy import Judged, PaperPolicy, Policy
+from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, Policy
+from rar.learning.prospects import Scout, drawn_by_chance, from_model
 from rar.learning.records import Served, learned_facts, record_of
 from rar.learning.scores import Kind, kinds_of
 from rar.learning.screen import Screen
@@ -39,7 +41,6 @@ from rar.values import (
     GUIDE_MODEL,
     STRONG,
     Call,
-    Choice,
     Decision,
     Experience,
     Failure,
@@ -143,8 +144,10 @@ class Learner:
             return set()
         known = {kind.model_id: kind for kind in kinds_of(request.namespace, request.task, evidence)}
         tried = {trial.weak_id: trial.ok for trial in batch.trials if trial.guide_id is None}
+        helped = {trial.weak_id for trial in batch.trials if trial.guide_id is not None}
         # Where a cheaper model will do, a dearer one's score takes that for an example.
-        return {kind for id, kind in known.items() if id in tried or any(tried.get(other) for other in kind.cheaper)}
+        alone = {kind for id, kind in known.items() if id in tried or any(tried.get(other) for other in kind.cheaper)}
+        return alone | {kind.with_guides for id, kind in known.items() if id in helped}
 
     def _turned(self, found: Findings) -> tuple[Guide, ...]:
         """The guides to be quarantined for what the weak model said by them."""
@@ -189,7 +192,11 @@ class Learner:
         }
         audited = found.served.gap_or_verdict if found.served else None
         if route.instead_of is not None:
-            audited = alone.pop(route.instead_of.model, None)
+            preferred = route.instead_of
+            gaps = (one.gap_or_verdict for one in found.attempts if one.arm == preferred and one.drawn)
+            audited = next(gaps, None)
+            # Where a guide was preferred, the model alone is worse than elsewhere, and no sample of what it is.
+            alone.pop(preferred.model, None)
         # What is tried after an answer failed its check was not preferred by anybody.
         judged = Judged(audited, {} if route.check else alone, found.reference)
         return tuple(self.policy.steps(decision.request.namespace, evidence, route, judged))
@@ -202,10 +209,10 @@ class Learner:
         if not asks(decision):
             return Findings()
         route = decision.choice
-        drawn = _drawn(route, evidence)
+        drawn = drawn_by_chance(route, evidence)
         checks = isinstance(route, Route) and route.check
         if checks or drawn:
-            models = _from(decision.model, evidence)
+            models = from_model(decision.model, evidence)
         else:
             models = self._models_due(evidence, now)
             if not models:
@@ -213,31 +220,28 @@ class Learner:
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
             if now - self._undecided.get(_use(evidence), -math.inf) < self.retry_after:
                 return Findings(stopped="no judge could tell when it was last tried", ended="undecided")
-        guides, ladder = self._guides_near(request), self._writing(request)
+        ladder = self._writing(request)
+        found = self._scout.look(request, evidence, alone=any(arm.guide is None for arm in drawn[:1]))
+        guides, write = found.guides, found.worth_writing
         steps = (
-            ladder.audit(request, lesson.reply, decision.guide, guides, models=models)
+            ladder.audit(request, lesson.reply, decision.guide, guides, models=models, write=write)
             if checks
-            else ladder.steps(request, lesson.reply, guides, models=models, drawn=drawn)
+            else ladder.steps(request, lesson.reply, guides, models=models, drawn=drawn, fair=found.fair, write=write)
         )
-        found = self._drive(steps, lesson.models, decision)
-        if found.ended == "undecided":
+        findings = self._drive(steps, lesson.models, decision)
+        if findings.ended == "undecided":
             if len(self._undecided) >= _UNDECIDED:
                 self._undecided.pop(next(iter(self._undecided)))
             self._undecided[_use(evidence)] = now
-        return found
+        return findings
 
-    def _guides_near(self, request: Request) -> list[Guide]:
-        """The known guides that are to be tried on a request, nearest first."""
-        assert request.embedding is not None
-        near = self.memory.search_guides(
-            request.embedding,
-            namespace=request.namespace,
-            task=request.task,
-            limit=self.ladder.guide_tries,
-            states=("active", "candidate"),
-        )
-        guides = [entry.guide for entry in near if entry.similarity >= self.near]
-        return guides if self.screen is None else list(filter(self.screen.passes, guides))
+    @cached_property
+    def _scout(self) -> Scout:
+        expected = None
+        if not isinstance(self.policy, PaperPolicy):
+            policy = self.policy if isinstance(self.policy, FloorPolicy) else FloorPolicy()
+            expected = policy.expected
+        return Scout(self.memory, self.screen, self.near, self.ladder.guide_tries, expected)
 
     def _writing(self, request: Request) -> Ladder:
         """The ladder that has guides written in the style which is due for such requests."""
@@ -279,30 +283,17 @@ class Learner:
     def _written(
         self, found: Findings, decision: Decision, evidence: Evidence, now: float, author: str
     ) -> tuple[tuple[Guide, ...], tuple[Trial, ...]]:
-        request = decision.request
-        assert request.embedding is not None
-        written: tuple[Guide, ...] = ()
-        new_id = uuid.uuid4().hex
-        text = self.redact(found.guide) if self.redact and found.guide is not None else found.guide
-        if text is not None:
-            origin = evidence.experience_id
-            helpful = sum(one.ok for one in found.attempts if one.guide is not None and one.guide.id == DRAFT)
-            state = first_state(helpful, published=isinstance(self.policy, PaperPolicy))
-            written = (
-                Guide(
-                    new_id, request.namespace, request.task, text, request.embedding,
-                    author or evidence.reference_id, origin, state, created_at=now, style=style_of(text),
-                ),
-            )  # fmt: skip
+        draft = self._draft(found, decision, evidence, now, author)
         trials = []
         # What was judged by chance stands for the likes of it that were not.
         weight = stands_for(decision.choice) if isinstance(decision.choice, Route) else 1.0
-        for attempt in found.attempts:
+        # Alone first: by that it is told whether a guide made a difference.
+        for attempt in sorted(found.attempts, key=lambda one: one.guide is not None):
             guide_id = attempt.guide.id if attempt.guide else None
             if guide_id == DRAFT:
-                if not written:
+                if draft is None:
                     continue  # an attempt with a guide that was thrown away proves nothing
-                guide_id = new_id
+                guide_id = draft.id
             standing = evidence.of(attempt.model)
             assert standing is not None  # none but those were tried
             trials.append(
@@ -311,7 +302,23 @@ class Learner:
                     attempt.gap, weight if attempt.drawn else 1.0, context=evidence.context, user=evidence.user,
                 )
             )  # fmt: skip
-        return written, tuple(trials)
+        return () if draft is None else (draft,), tuple(trials)
+
+    def _draft(self, found: Findings, decision: Decision, evidence: Evidence, now: float, author: str) -> Guide | None:
+        """The guide that was written, as it is to be kept."""
+        request, published = decision.request, isinstance(self.policy, PaperPolicy)
+        assert request.embedding is not None
+        # One that did not work is kept as such, so that not all its kind's failures have another written.
+        text = found.failed if found.guide is None and not published else found.guide
+        text = self.redact(text) if self.redact and text is not None else text
+        if text is None:
+            return None
+        helpful = sum(one.ok for one in found.attempts if one.guide is not None and one.guide.id == DRAFT)
+        state = first_state(helpful, published=published) if found.guide is not None else "retired"
+        return Guide(
+            uuid.uuid4().hex, request.namespace, request.task, text, request.embedding,
+            author or evidence.reference_id, evidence.experience_id, state, created_at=now, style=style_of(text),
+        )  # fmt: skip
 
     def _experience(self, decision: Decision, now: float) -> Experience:
         request = decision.request
@@ -379,24 +386,6 @@ def _is_gated(call: Call) -> bool:
     if call.model in (STRONG, GUIDE_MODEL):
         return call.purpose in ("guide", "audit")
     return call.purpose in ("shadow", "audit")
-
-
-def _drawn(choice: Choice, evidence: Evidence) -> list[str]:
-    """The models that are judged because chance chose this request: what was preferred, and all that cost less.
-
-    They are no sample of what the reference answers for want of trust, but of what is served.
-    """
-    if not isinstance(choice, Route) or choice.instead_of is None:
-        return []
-    preferred = choice.instead_of.model
-    names = [one.model for one in evidence.standings]
-    return [preferred, *names[: names.index(preferred)]]
-
-
-def _from(model: str, evidence: Evidence) -> list[str]:
-    """A model and those that cost more; all of them, for the reference."""
-    names = [one.model for one in evidence.standings]
-    return names[names.index(model) :] if model in names else names
 
 
 def _use(evidence: Evidence) -> str:

@@ -10,13 +10,13 @@ from typing import Protocol, runtime_checkable
 
 from rar.errors import ConfigurationError, UnknownNameError
 from rar.evidence import Evidence, Standing
-from rar.learning.expected import Expectation
+from rar.learning.expected import Expectation, is_tried
 from rar.learning.floor import INERTIA, INERTIA_AGAIN, loss, repeated, slack, stands_for, state_of_route, unrest_again
 from rar.learning.verdicts import Verdict, paraphrased, refuted, verdict
-from rar.memory.base import AGAIN, PolicyState, PolicyStep, state_of
+from rar.memory.base import AGAIN, GUIDED, PolicyState, PolicyStep, state_of
 from rar.naming import shown
 from rar.options import CHECKS, SHARE, named_arguments
-from rar.values import STRONG, Arm, Guide, Route
+from rar.values import STRONG, Guide, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ class Policy(Protocol):
 # What a worse weak model is taken for: a larger gap of answers that it served and of those it would have given where
 # the strong model was preferred, of which less was expected anyway; and the usual variance of each.
 WORSE_SERVED, WORSE_SHADOW = (0.25, 0.2), (0.15, 0.25)
+LEAD = 0.02  # by which more is expected of an answer with a guide, which is longer to read, than of one without
+CLEARLY = 0.25  # by which less is expected to be lost with a guide that surely helps
 YOUNG = 8  # trials up to which each new request that a guide is used on is checked, unless a person approved it
 BELIEVED = 4  # trials of other contexts at most that make audits fewer: an eighth of what is borrowed stays checked
 SETTLED = 300  # calls before which what was expected was a guess
@@ -136,6 +138,8 @@ class FloorPolicy:
         borrowed: Chance that a verdict of one trial is audited that was found in another context of use than the one
             at hand. Of up to four trials it is that part: what messages brought about is checked within a few requests.
         wary: What more confidence is needed just before the alarm that a model changed.
+        exploring: Chance that a guess is audited where it is not known yet what a guide is worth, or, if the model
+            alone loses more than the floor allows, where none was tried: what fails is then tried with one.
         calmest: Share of the audits that is kept however little the judged gaps scatter: what changes must be noticed.
         promise: The chance with which the quality over any 1,000 served calls is at least the floor, from the first
             audit on. None: it is the floor on average.
@@ -154,6 +158,7 @@ class FloorPolicy:
     borrowed: float = 0.5
     calmest: float = 0.2
     promise: float | None = None
+    exploring: float = 0.4
 
     def __post_init__(self) -> None:
         CHECKS["quality"]("quality", self.quality)
@@ -198,13 +203,28 @@ class FloorPolicy:
     def _guess(self, standings: Sequence[Standing], evidence: Evidence) -> Route:
         """The route by what similar requests showed, checked as often as little is known of its model."""
         route = self._estimate(standings, evidence)
-        standing = evidence.of(route.model)
+        standing = evidence.of_arm(route.arm)
         if standing is None:
             return route
         often = self._often(standing, evidence)
         if often and route.guide is not None and not route.guide.approved and _tried(route.guide) < YOUNG:
-            often = 1.0
+            return _checked(route, evidence, 1.0)
+        if often and self._unexplored(route, evidence):
+            often = max(often, self.exploring)
         return _probed(route, evidence, min(often, 1.0))
+
+    def _unexplored(self, route: Route, evidence: Evidence) -> bool:
+        """Whether it is not known yet what the likeliest guide is worth, or any, where one would be of use."""
+        cheapest = evidence.standings[0]
+        if not evidence.guidable or route.model != cheapest.model:
+            return False
+        if route.guide is not None:
+            gained = self.expected.alone(cheapest, evidence)[0] - (route.expected or 0.0)
+            return gained < CLEARLY and not route.guide.approved and not is_tried(route.guide)
+        if evidence.guides:
+            best = max(evidence.guides, key=lambda entry: self.expected.with_guide(cheapest, entry, evidence)[1])
+            return not best.guide.approved and not is_tried(best.guide)
+        return (route.expected or 0.0) > 1.0 - self.floor_of(evidence) and not self.expected.explored(evidence)
 
     def _often(self, standing: Standing, evidence: Evidence) -> float:
         """The chance with which a guess about a model is audited: less, the more it was, and the less its gaps scatter.
@@ -261,17 +281,21 @@ class FloorPolicy:
         return best
 
     def _best_of(self, standing: Standing, evidence: Evidence, needed: float) -> Route:
-        """One model alone if that will do, else with the likeliest guide, or alone if no guide is likelier to help."""
+        """One model alone, or with the likeliest guide where that is expected to do better by more than it costs."""
         gap, alone = self.expected.alone(standing, evidence)
         plain = Route(
             standing.model, reason="likely_weak", confidence=alone, similarity=evidence.nearest, expected=gap,
             needed=needed, guess=True,
         )  # fmt: skip
-        if alone >= needed or not evidence.guides:
+        found = [
+            (*self.expected.with_guide(standing, entry, evidence), entry)
+            for entry in evidence.guides
+            if self.expected.knows(standing, entry, evidence)
+        ]
+        if not found:
             return plain
-        found = [(*self.expected.with_guide(standing, entry, evidence), entry) for entry in evidence.guides]
         gap, guided, entry = max(found, key=lambda one: one[1])
-        if guided < max(alone, needed):
+        if guided < max(alone + LEAD, needed):
             return replace(plain, confidence=max(alone, guided))
         return replace(
             plain, guide=entry.guide, reason="likely_guided", confidence=guided, similarity=entry.similarity,
@@ -279,7 +303,7 @@ class FloorPolicy:
         )  # fmt: skip
 
     def steps(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> Sequence[PolicyStep]:
-        standing, kind = evidence.of(route.model), AGAIN if route.again else ""
+        standing, kind = evidence.of_arm(route.arm), AGAIN if route.again else ""
         lost = 0.0 if standing is None else loss(standing, route)
         state = state_of_route(evidence, route)
         found = PolicyStep(
@@ -301,7 +325,11 @@ class FloorPolicy:
             cheaper=standing is not None,
             stands=stands_for(route),
         )
-        steps = (self._step_of(standing, found, evidence, route, judged) for standing in evidence.standings)
+        steps = (
+            self._step_of(standing, found, evidence, route, judged, guided=guided)
+            for one in evidence.standings
+            for guided, standing in ((False, one), (True, one.helped))
+        )
         return found, *(step for step in steps if step is not None)
 
     def _allowed(self, evidence: Evidence, state: PolicyState) -> float:
@@ -312,26 +340,28 @@ class FloorPolicy:
         return self.quality if evidence.floor is None else evidence.floor
 
     def _step_of(
-        self, standing: Standing, found: PolicyStep, evidence: Evidence, route: Route, judged: Judged
+        self, standing: Standing, found: PolicyStep, evidence: Evidence, route: Route, judged: Judged, *, guided: bool
     ) -> PolicyStep | None:
-        """What was found of one model, if it was judged."""
+        """What was found of one model, alone or with guides, if it was judged."""
         arm = route.instead_of or route.arm
-        gap = judged.gap if arm.model == standing.model else None
+        mine = arm.model == standing.model and (arm.guide is not None and not route.again) == guided
+        gap = judged.gap if mine else None
         residual = _residual(judged, route) if gap is not None else None
-        alone, shadow, surprise = judged.alone.get(standing.model), None, None
+        alone, shadow, surprise = None if guided else judged.alone.get(standing.model), None, None
         if alone is not None and standing.learned is not None:
             shadow = alone - self.expected.alone(standing, evidence)[0]
         if evidence.calls >= SETTLED:
             if gap is not None and arm.guide is None and route.expected is not None:
                 surprise = _log_ratio(gap - route.expected, *WORSE_SERVED)
-            elif shadow is not None:
-                surprise = _log_ratio(shadow, *WORSE_SHADOW)
+            elif alone is not None and shadow is not None:
+                # What is left to the reference is harder than what scores, which tend to the mean, make of it.
+                surprise = _log_ratio(min(shadow, alone - self.expected.shown(standing, evidence)), *WORSE_SHADOW)
         if gap is None and surprise is None and shadow is None:
             return None
         return PolicyStep(
             found.namespace, 0.0, audit=gap is not None, error=gap is not None and gap > 0.0, start=self.start,
             low=self.bounds[0], high=self.bounds[1], residual=residual, surprise=surprise, at=evidence.now,
-            model=state_of(standing.model_id, AGAIN if route.again else ""),
+            model=state_of(standing.model_id, AGAIN if route.again else GUIDED if guided else ""),
             inertia=INERTIA_AGAIN if route.again else INERTIA, shadow=None if route.again else shadow,
         )  # fmt: skip
 
@@ -390,11 +420,11 @@ def _tried(guide: Guide) -> int:
 
 
 def _probed(route: Route, evidence: Evidence, chance: float) -> Route:
-    """As `_checked`, but a guess about a model alone is checked by serving the reference answer.
+    """As `_checked`, but a guess is checked by serving the reference answer.
 
     Both models are called either way, and so the reference answer, once paid for, is not thrown away.
     """
     checked = _checked(route, evidence, chance)
-    if checked.check and checked.guide is None:
-        return replace(checked, model=STRONG, check=False, instead_of=Arm(route.model), reason="audit")
+    if checked.check:
+        return replace(checked, model=STRONG, guide=None, check=False, instead_of=route.arm, reason="audit")
     return checked

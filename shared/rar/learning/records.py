@@ -57,7 +57,7 @@ def learned_facts(found: Findings, written: tuple[Guide, ...], *, store_text: bo
             for attempt in found.attempts
         ),
         audit_agreed=found.served.agrees if found.served else None,
-        guide_written=written[0].id if written else None,
+        guide_written=written[0].id if written and found.guide is not None else None,
         guide_refused=found.refused if store_text or found.refused is None else "refused",
         stopped=None if found.stopped is None else found.stopped + said,
         usd=found.usd,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from rar.learning.verdicts import of_pair, works
 from rar.linear import Array
 from rar.memory.base import Memory
 from rar.memory.origins import origins_of
-from rar.values import WEAK, Experience, Origin, Vector
+from rar.values import WEAK, Experience, Origin, Tally, Vector
 
 logger = logging.getLogger("rar")
 
@@ -30,6 +30,7 @@ LEAST_JUDGED = 12  # of them that were judged of the model itself
 GROWTH = 0.25  # share by which what is known must grow before a score is fitted anew
 OPTIMISM = 0.4  # about a standard deviation of the gaps of answers that are right or wrong
 SEEN_ENOUGH = 1_000  # requests beyond which a fit is hopeful still: what it likes best changes with the traffic
+_NEAREST = 8  # requests by which it is told which of several guides is for one
 MOST = 20_000  # newest experiences that a fit looks at
 
 
@@ -51,6 +52,7 @@ class Kind:
         since: Trials before this time prove nothing.
         cheaper: Ids of the models that are tried before this one, and if they will do, instead of it.
         compared: Whether the static router, if there is one, compares this model with the reference.
+        guided: With the guides that are in use or on trial, instead of alone.
     """
 
     namespace: str
@@ -60,6 +62,11 @@ class Kind:
     since: float = 0.0
     cheaper: tuple[str, ...] = field(default=(), compare=False)
     compared: bool = True
+    guided: bool = False
+
+    @property
+    def with_guides(self) -> Kind:
+        return replace(self, cheaper=(), compared=False, guided=True)
 
 
 def kinds_of(namespace: str, task: str, evidence: Evidence) -> list[Kind]:
@@ -144,7 +151,7 @@ class LearnedScores:
 
     def _fit(self, kind: Kind) -> GapModel | None:
         found = self._memory.experiences(namespace=kind.namespace, task=kind.task, limit=MOST)
-        rows = [row for experience in found if (row := _row(experience, kind)) is not None]
+        rows = self._guided_rows(found, kind) if kind.guided else _rows(found, kind)
         judged = [row for row in rows if row.judged]
         if len(judged) < len(rows):
             # Of requests that a cheaper model answered, only those count that this model would have been tried on.
@@ -162,7 +169,9 @@ class LearnedScores:
         if len(rows) < LEAST_USUAL and different < max(LEAST, LEAST_USUAL * calm):
             return None
         priors, trust = None, 0.0
-        if self._prior is not None and not is_long(kind.task):  # whose embeddings are not what the router was fitted to
+        if (
+            self._prior is not None and not kind.guided and not is_long(kind.task)
+        ):  # whose embeddings are not what the router was fitted to
             asked = [text or "" for text in texts]
             priors = self._prior.gaps(self._prior.scores(asked, embeddings))
             trust = float(self._prior.rows > 0 and kind.compared)
@@ -170,7 +179,7 @@ class LearnedScores:
 
     def _bound(self, kind: Kind, rows: Sequence[_Row], embeddings: Vector, weights: Array) -> None:
         """Learn where verdicts may be taken over. Little words say which tool is called, and with which arguments."""
-        if not self._paraphrase or offers_tools(kind.task):
+        if kind.guided or not self._paraphrase or offers_tools(kind.task):
             return
         known = [at for at, row in enumerate(rows) if row.judged]
         judged = [
@@ -178,6 +187,43 @@ class LearnedScores:
             for at in known
         ]
         self._bounds[kind] = learn(judged, embeddings[known], self._paraphrase)
+
+    def _guided_rows(self, found: Sequence[Experience], kind: Kind) -> list[_Row]:
+        """What trials with guides say that are not given up. One with several counts by the guide that is nearest."""
+        live = {
+            guide.id: guide
+            for guide in self._memory.guides(namespace=kind.namespace, states=("active", "candidate"))
+            if guide.task == kind.task
+        }
+        fair: list[tuple[Experience, list[Tally]]] = [
+            (experience, tallies)
+            for experience in found
+            if live and (tallies := [
+                tally
+                for tally in of_pair(experience, kind.model_id, kind.reference_id, kind.since)
+                if tally.guide_id in live and live[tally.guide_id].origin != experience.id
+            ])
+        ]  # fmt: skip
+        tried: dict[str | None, list[tuple[Experience, Tally]]] = {}
+        for experience, tallies in fair:
+            for tally in tallies:
+                tried.setdefault(tally.guide_id, []).append((experience, tally))
+        return [
+            _row_of(
+                one, min(tallies, key=lambda tally: _nearby(one, tried[tally.guide_id])) if tallies[1:] else tallies[0]
+            )
+            for one, tallies in fair
+        ]
+
+
+def _nearby(experience: Experience, tried: Sequence[tuple[Experience, Tally]]) -> float:
+    """The mean gap with a guide on the nearest other requests, by whether it is the right one for this."""
+    others = [(other, tally) for other, tally in tried if other is not experience]
+    if not others:
+        return 1.0
+    near = np.stack([other.embedding for other, _ in others]) @ experience.embedding
+    nearest = np.argsort(-near)[:_NEAREST]
+    return float(np.mean([others[at][1].mean_gap for at in nearest]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +239,18 @@ class _Row:
     judged: bool = True
 
 
+def _row_of(experience: Experience, tally: Tally) -> _Row:
+    return _Row(experience, tally.mean_gap, tally.weight, origins_of(tally), tally.at, works(tally))
+
+
+def _rows(found: Sequence[Experience], kind: Kind) -> list[_Row]:
+    return [row for experience in found if (row := _row(experience, kind)) is not None]
+
+
 def _row(experience: Experience, kind: Kind) -> _Row | None:
     for tally in of_pair(experience, kind.model_id, kind.reference_id, kind.since):
         if tally.guide_id is None:
-            return _Row(experience, tally.mean_gap, tally.weight, origins_of(tally), tally.at, works(tally))
+            return _row_of(experience, tally)
     for tally in experience.tallies:
         cheaper = tally.weak_id in kind.cheaper and tally.strong_id == kind.reference_id
         if cheaper and tally.guide_id is None and works(tally):

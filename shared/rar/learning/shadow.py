@@ -13,7 +13,7 @@ from rar.learning.judges import Judge, Verdict
 from rar.naming import cause
 from rar.sampling import FRESH, Sampling
 from rar.strategy import Steps, ask
-from rar.values import STRONG, WEAK, Guide, GuideStyle, Purpose, Reply, Request
+from rar.values import STRONG, WEAK, Arm, Guide, GuideStyle, Purpose, Reply, Request
 
 DRAFT = "draft"  # id of a guide that was just written and is not stored yet
 
@@ -35,6 +35,10 @@ class Attempt:
     drawn: bool = False
 
     @property
+    def arm(self) -> Arm:
+        return Arm(self.model, self.guide)
+
+    @property
     def gap_or_verdict(self) -> float:
         """The gap, graded or by the verdict alone."""
         return self.gap if self.gap is not None else 1.0 - self.ok
@@ -48,6 +52,7 @@ class Findings:
         served: For an audit, the verdict on the served weak answer; None where the judge could not tell.
         reference: Quality of the strong model's answer, as far as a judge graded it.
         guide: Text of a guide that was written, passed the checks, and worked at least once.
+        failed: That of one which passed the checks and did not work.
         refused: Why a written guide was refused, if one was.
         stopped: What ended the climb early (a failed call, the budget, a judge that cannot tell), if something did.
             Holds nothing of a text.
@@ -60,6 +65,7 @@ class Findings:
     served: Verdict | None = None
     reference: float | None = None
     guide: str | None = None
+    failed: str | None = None
     refused: str | None = None
     stopped: str | None = None
     said: str = ""
@@ -97,8 +103,11 @@ class Ladder:
     c. The cheapest with a guide that is written for this kind of request, verified by further samples.
     d. Nothing works: the reference only.
 
+    Some guides are tried on the cheapest model whatever works, also where it was right alone: a guide is served on such
+    requests, too, and is judged by what it is served on.
+
     Args:
-        guide_tries: Known guides that are tried at most.
+        guide_tries: Known guides that are tried at most in search of one that works.
         samples: Times that a fresh guide is tried on its own request; it is kept if the first one works.
         write_guides: Whether guides are asked for at all.
         author: Role of the model that writes them.
@@ -121,16 +130,21 @@ class Ladder:
         guides: Sequence[Guide] = (),
         *,
         models: Sequence[str] = (WEAK,),
-        drawn: Sequence[str] = (),
+        drawn: Sequence[Arm] = (),
+        fair: Sequence[Guide] = (),
+        write: bool = True,
     ) -> Steps[Findings]:
         """Climb for a request that the reference model answered with `reference`.
 
         Args:
             models: What is to be tried, from cheap to dear.
-            drawn: What is judged by chance, alone and whatever works; the first of them as the audit that was due.
+            drawn: What is judged by chance, whatever works; the first of them as the audit that was due.
+            fair: Guides that are tried on the cheapest model whatever works.
+            write: Whether a guide for this kind of request would be worth its price.
         """
         found = Findings()
-        return (yield from self._guarded(found, self._climb(found, request, reference, models, guides, drawn)))
+        climb = self._climb(found, request, reference, models, guides, drawn, fair, write)
+        return (yield from self._guarded(found, climb))
 
     def audit(
         self,
@@ -140,14 +154,16 @@ class Ladder:
         guides: Sequence[Guide] = (),
         *,
         models: Sequence[str] = (WEAK,),
+        write: bool = True,
     ) -> Steps[Findings]:
         """Check an answer that was `served` (with `guide`, or alone) by the reference's; climb on if it fails.
 
         Args:
             models: What may be tried then, alone and with `guides`, from cheap to dear.
+            write: As for `steps`.
         """
         found = Findings()
-        return (yield from self._guarded(found, self._audit(found, request, served, guide, models, guides)))
+        return (yield from self._guarded(found, self._audit(found, request, served, guide, models, guides, write)))
 
     def _guarded(self, found: Findings, steps: Steps[None]) -> Steps[Findings]:
         try:
@@ -166,6 +182,7 @@ class Ladder:
         guide: Guide | None,
         models: Sequence[str],
         guides: Sequence[Guide],
+        write: bool,
     ) -> Steps[None]:
         reference = yield from ask(STRONG, request, purpose="audit")
         verdict = yield from self._judge(request, reference, served)
@@ -176,7 +193,7 @@ class Ladder:
         found.attempts.append(_attempt(served.model, guide, verdict, drawn=True))
         if not verdict.agrees:
             tried = {(served.model, guide.id if guide else None)}
-            yield from self._try_all(found, request, reference, models, guides, tried)
+            yield from self._try_all(found, request, reference, models, guides, tried, write)
 
     def _climb(
         self,
@@ -185,19 +202,24 @@ class Ladder:
         reference: Reply,
         models: Sequence[str],
         guides: Sequence[Guide],
-        drawn: Sequence[str],
+        drawn: Sequence[Arm],
+        fair: Sequence[Guide],
+        write: bool,
     ) -> Steps[None]:
+        asked = list(drawn)
+        if fair and models:
+            cheapest = (Arm(models[0]), *(Arm(models[0], guide) for guide in fair))
+            known = {_key(arm) for arm in asked}
+            asked += [arm for arm in cheapest if _key(arm) not in known]
         ended = False
-        for at, model in enumerate(drawn):
-            ok = yield from self._attempt(
-                found, request, reference, model, None, "shadow" if at else "audit", drawn=True
-            )
+        for at, arm in enumerate(asked):
+            purpose: Purpose = "audit" if drawn and not at else "shadow"
+            ok = yield from self._attempt(found, request, reference, arm.model, arm.guide, purpose, drawn=bool(drawn))
             if ok is None:
                 return
             ended = ended or ok
         if not ended:
-            tried: set[tuple[str, str | None]] = {(model, None) for model in drawn}
-            yield from self._try_all(found, request, reference, models, guides, tried)
+            yield from self._try_all(found, request, reference, models, guides, set(map(_key, asked)), write)
 
     def _try_all(
         self,
@@ -207,6 +229,7 @@ class Ladder:
         models: Sequence[str],
         guides: Sequence[Guide],
         tried: set[tuple[str, str | None]],
+        write: bool,
     ) -> Steps[None]:
         """Try what was not tried yet up to what works, or the judge cannot tell; at last have a guide written."""
         for model in models:
@@ -215,7 +238,7 @@ class Ladder:
                     continue
                 if (yield from self._attempt(found, request, reference, model, guide)) is not False:
                     return
-        if self.write_guides and models:
+        if self.write_guides and write and models:
             yield from self._write(found, request, reference, models[0])
 
     def _write(self, found: Findings, request: Request, reference: Reply, model: str) -> Steps[None]:
@@ -230,7 +253,7 @@ class Ladder:
             sampling = FRESH if sample else None
             ok = yield from self._attempt(found, request, reference, model, draft, "guide", sampling=sampling)
             if sample == 0 and not ok:
-                found.refused = "did not help on its own request"
+                found.refused, found.failed = "did not help on its own request", text
                 return
             found.guide = text
 
@@ -261,6 +284,10 @@ class Ladder:
         if candidate.empty:
             return Verdict(False, "none", f"the {candidate.model} model's answer is empty")
         return (yield from self.judge.steps(request, reference, candidate))
+
+
+def _key(arm: Arm) -> tuple[str, str | None]:
+    return arm.model, arm.guide.id if arm.guide else None
 
 
 def _attempt(model: str, guide: Guide | None, verdict: Verdict, *, drawn: bool) -> Attempt:

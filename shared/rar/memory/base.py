@@ -93,6 +93,7 @@ class PolicyStep:
 
 
 AGAIN = "again"  # the kind of requests that were seen before
+GUIDED = "guided"  # and of answers with guides, which err in their own way
 
 
 def state_of(model: str, kind: str = "") -> str:

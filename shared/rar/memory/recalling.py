@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ class Query:
         embedding: None: only what is known of this very request is asked for.
         models: Ids of the models whose policy states are wanted beside the namespace's own.
         limit: Neighbours at most.
-        guides: Near guides at most.
+        guides: Near guides at most, and such as were tried on neighbours.
         alike: Cosine from which a neighbour may turn out to be the same request in other words.
     """
 
@@ -42,8 +43,8 @@ class Recalled:
     Args:
         same: The request itself, with its embedding.
         matches: Its neighbours without itself, nearest first.
-        guides: Active guides: the near ones, nearest first, and then those that were tried on `same` or on a neighbour
-            that is `alike`, however far they are.
+        guides: Active guides: the near ones, nearest first, and then those that were tried on `same`, on a neighbour
+            that is `alike`, or on most neighbours, however far they are.
         states: Policy states by model id; the namespace's own under `""`.
     """
 
@@ -87,14 +88,10 @@ def put_together(
     """
     others = tuple(match for match in matches if same is None or match.experience.id != same.id)
     alike = [match.experience for match in others if match.similarity >= query.alike]
-    tried = dict.fromkeys(
-        tally.guide_id
-        for experience in (alike if same is None else [same, *alike])
-        for tally in experience.tallies
-        if tally.guide_id is not None
-    )
     found = {entry.guide.id for entry in near}
-    missing = [id for id in tried if id not in found]
+    tried = _guides_of(alike if same is None else [same, *alike])
+    often = _guides_of([match.experience for match in others]).most_common(query.guides)
+    missing = [id for id in dict.fromkeys((*tried, *(id for id, _ in often))) if id not in found]
     embedding = query.embedding if query.embedding is not None or same is None else same.embedding
     farther = [
         GuideMatch(guide, 0.0 if embedding is None else float(guide.embedding @ embedding))
@@ -102,3 +99,16 @@ def put_together(
         if guide.state == "active"
     ]
     return Recalled(same, others, (*near, *farther), states)
+
+
+def tried_on(matches: Iterable[Match], near: float) -> list[str]:
+    """The guides that were tried on the request or on neighbours that are near, those of most first."""
+    return [
+        id
+        for id, _ in _guides_of(one.experience for one in matches if one.same or one.similarity >= near).most_common()
+    ]
+
+
+def _guides_of(experiences: Iterable[Experience]) -> Counter[str]:
+    """On how many of these each guide was tried."""
+    return Counter(id for one in experiences for tally in one.tallies if (id := tally.guide_id) is not None)

@@ -29,6 +29,7 @@ from rar.memory.sqlite_rows import (
 )
 from rar.memory.transitions import (
     SPENT_ON,
+    Paired,
     added,
     admitted,
     decided,
@@ -123,8 +124,9 @@ class Writer:
         )
         self._tally(trial.experience_id, tally_of(trial))
         if guide is not None:
-            others = self._helped(guide) if guide.state == "candidate" else 0
-            self._counted(tried(guide, ok=trial.ok, others=others), changed_from=guide.state)
+            own = trial.experience_id == guide.origin
+            moved = tried(guide, ok=trial.ok, own=own, paired=Paired() if own else self._paired(guide))
+            self._counted(moved, changed_from=guide.state)
 
     def _counted(self, guide: Guide, *, changed_from: GuideState | None = None) -> None:
         """Store what may move beside a guide's text. Read models hear of it if its state moved."""
@@ -139,13 +141,19 @@ class Writer:
         row = self._run(f"SELECT {A_GUIDE} FROM guides WHERE id = ?", [id]).fetchone()
         return None if row is None else to_guide(row)
 
-    def _helped(self, guide: Guide) -> int:
-        """The requests on which a guide helped, but for the one that it was written for."""
+    def _paired(self, guide: Guide) -> Paired:
+        """What a guide came to on requests other than its own, beside the model alone."""
         count = (
-            "SELECT count(DISTINCT experience_id) FROM tallies "
-            "WHERE guide_id = ? AND guide_id != '' AND experience_id != ? AND ok > 0"
+            "SELECT count(DISTINCT CASE WHEN g.ok > 0 AND coalesce(a.last_ok, 0) = 0 THEN g.experience_id END), "
+            "total(g.last_ok AND NOT a.last_ok), total(NOT g.last_ok AND a.last_ok AND o.guide_id IS NULL), "
+            "total(NOT g.last_ok AND NOT a.last_ok AND o.guide_id IS NULL), "
+            "total(CASE WHEN a.guide_id IS NULL THEN g.bad END) FROM tallies AS g LEFT JOIN tallies AS a ON "
+            "a.experience_id = g.experience_id AND a.guide_id = '' AND a.weak_id = g.weak_id AND "
+            "a.strong_id = g.strong_id LEFT JOIN tallies AS o ON NOT g.last_ok AND "
+            "o.experience_id = g.experience_id AND o.guide_id NOT IN ('', g.guide_id) AND o.weak_id = g.weak_id AND "
+            "o.strong_id = g.strong_id AND o.last_ok WHERE g.guide_id = ? AND g.guide_id != '' AND g.experience_id != ?"
         )
-        return int(self._run(count, [guide.id, guide.origin]).fetchone()[0])
+        return Paired(*map(int, self._run(count, [guide.id, guide.origin]).fetchone()))
 
     def pin(self, id: str, state: GuideState, *, anyway: bool = False) -> bool:
         """Set a guide's state as a person decided; whether there is such a guide."""
@@ -208,7 +216,7 @@ class Writer:
             self.experience(item)
         elif isinstance(item, KeptGuide):
             self._run("DELETE FROM guides WHERE id = ?", [item.guide.id])
-            self.guide(admitted(item, self._helped(item.guide)))
+            self.guide(admitted(item, self._paired(item.guide).helped))
         elif isinstance(item, KeptPolicy):
             self.policy(item.namespace, item.model, item.state)
         elif isinstance(item, DaySpend):
