@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rar.learning.labels import NONE, Correction
 from rar.memory.base import PolicyState
 from rar.values import GuideMatch, Match
 
@@ -56,6 +57,7 @@ class Standing:
         drift: How near the alarm is that it changed under its name, from 0 to 1.
         since: Trials before this time prove nothing: it changed under its name.
         alike: A question in other words whose verdict may be taken over; None where there is none.
+        correction: What people found the judge's gaps to be wrong by.
     """
 
     model: str
@@ -72,6 +74,7 @@ class Standing:
     drift: float = 0.0
     since: float = 0.0
     alike: Alike | None = None
+    correction: Correction = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Evidence:
         matches: Nearest first.
         guides: Servable guides, nearest first.
         state: Of the namespace: its threshold, the calls that this rests on, and the mean quality of the reference
-            model's own answers (1 where judges only compare).
+            model's own answers (1 where judges only compare and nobody graded any).
         again: The threshold of requests that were seen before.
         start: The threshold before anything moved it.
         floor: The share of the reference model's quality to keep in this namespace; None: the policy's own.

@@ -19,6 +19,7 @@ from rar.guarding import PASSED_ON
 from rar.keys import LONG, is_long, with_work
 from rar.learning.gap import PRIOR_SUPPORT
 from rar.learning.paraphrase import alike
+from rar.learning.labels import Corrections
 from rar.learning.policy import FloorPolicy, PaperPolicy, Policy
 from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt, kinds_of
@@ -96,6 +97,7 @@ class Recall:
         same: Cosine from which a request may count as one seen before, if nothing else tells them apart.
         near: Cosine from which an older guide is looked at.
         limit: Neighbours that are looked at.
+        corrections: What people said of the judge.
     """
 
     memory: Memory
@@ -109,6 +111,7 @@ class Recall:
     same: float
     near: float
     limit: int
+    corrections: Corrections
     observers: Observers = field(default_factory=Observers)
     _changes: set[tuple[str, str, float]] = field(default_factory=set, init=False, repr=False)
 
@@ -183,15 +186,23 @@ class Recall:
 
     def _with_states(self, evidence: Evidence, request: Request, own_id: str, found: Recalled) -> Evidence:
         """The evidence with whose request it is, and what audits found, of the namespace and of each model."""
-        secret, states = self.memory.secret, found.states
-        standings = tuple(self._with_state(one, request.namespace, states, evidence.now) for one in evidence.standings)
+        secret, states, namespace = self.memory.secret, found.states, request.namespace
+        standings = tuple(
+            replace(
+                self._with_state(one, namespace, states, evidence.now),
+                correction=self.corrections.of(namespace, one.model_id, evidence.reference_id),
+            )
+            for one in evidence.standings
+        )
+        own = states[""]
+        reference = self.corrections.reference(namespace, evidence.reference_id, own.reference)
         return replace(
             evidence,
             experience_id=own_id,
             context="" if request.context is None else request.context.label(secret),
             user=user_label(secret, request.user),
             standings=standings,
-            state=states[""],
+            state=replace(own, reference=reference),
             again=states[state_of("", AGAIN)],
         )
 

@@ -26,7 +26,7 @@ class Expectation:
         else:
             prior, weight = (0.5 if standing.prior is None else 1.0 - standing.prior), ignorant
         unsure = 0.0 if standing.learned is None else standing.unsure
-        return self._confidence(*self._nearby(standing, evidence, None), prior, weight, unsure)
+        return self._confidence(standing, *self._nearby(standing, evidence, None), prior, weight, unsure)
 
     def with_guide(self, standing: Standing, entry: GuideMatch, evidence: Evidence) -> tuple[float, float]:
         """The same with a guide: its record elsewhere counts by how near its origin is, nearby by how near that is."""
@@ -37,16 +37,17 @@ class Expectation:
         elsewhere = (entry.guide.harmful + 1.0) / (record + 2.0)
         prior = share * elsewhere + (1.0 - share) * 0.5
         weight = self.prior_weight[1] + share * min(record, 8)
-        return self._confidence(*self._nearby(standing, evidence, entry.guide.id), prior, weight)
+        return self._confidence(standing, *self._nearby(standing, evidence, entry.guide.id), prior, weight)
 
     def _confidence(
-        self, gaps: float, trials: float, prior: float, weight: float, unsure: float = 0.0
+        self, standing: Standing, gaps: float, trials: float, prior: float, weight: float, unsure: float = 0.0
     ) -> tuple[float, float]:
         """The expected gap, and 1 less it and its uncertainty: of few trials, and of a prior that is `unsure`."""
         trials += weight
         gap = (gaps + weight * prior) / trials
         chance = min(max(gap, 0.0), 1.0)
         variance = chance * (1.0 - chance) / (trials + 1.0) + (unsure * weight / trials) ** 2
+        gap = standing.correction(gap)
         return gap, 1.0 - gap - self.caution * math.sqrt(variance)
 
     def _weight(self, similarity: float) -> float:
