@@ -18,8 +18,8 @@ from rar.evidence import Evidence, Standing
 from rar.guarding import PASSED_ON
 from rar.keys import LONG, is_long, with_work
 from rar.learning.gap import PRIOR_SUPPORT
-from rar.learning.paraphrase import alike
 from rar.learning.labels import Corrections
+from rar.learning.paraphrase import alike
 from rar.learning.policy import FloorPolicy, PaperPolicy, Policy
 from rar.learning.prior import Prior
 from rar.learning.scores import Kind, LearnedScores, doubt, kinds_of

@@ -40,8 +40,8 @@ from rar.learning.judges import Judge, as_judge
 from rar.learning.labels import Corrections
 from rar.learning.learner import LEARNING_TIMEOUT, Learner
 from rar.learning.loop import LearningLoop
-from rar.learning.paraphrase import stated_error
 from rar.learning.pairs import Pair, Pairs
+from rar.learning.paraphrase import stated_error
 from rar.learning.policy import Policy, as_policy
 from rar.learning.prior import Prior
 from rar.learning.records import Served, record_of

@@ -64,9 +64,8 @@ def paraphrased(evidence: Evidence) -> Verdict | None:
     for at, standing in enumerate(evidence.standings):
         alike = standing.alike
         if alike is not None:
-            route = Route(
-                standing.model, None, "memory_paraphrase", 1.0 - alike.chance, alike.similarity, expected=alike.gap
-            )
+            gap = standing.correction.given(alike.gap)
+            route = Route(standing.model, None, "memory_paraphrase", 1.0 - alike.chance, alike.similarity, expected=gap)
             untried = tuple(one.model for one in evidence.standings[:at])
             return Verdict(route, alike.trials, borrowed=True, untried=untried)
     return None
