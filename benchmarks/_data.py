@@ -85,6 +85,22 @@ def _pair(found: list[dict[str, str]], text: str, weak: str, strong: str, group:
     return Table.of_scores([row[text] for row in found], *scores, groups=groups, name=f"{weak} and {strong}")
 
 
+def mmlu_pro(
+    questions: int | None = None, weak: str = "llama-3.1-8b-instruct", strong: str = "llama-3.1-70b-instruct"
+) -> Table:
+    """Multiple-choice questions without their options, whether each model was right, and the letter that it named."""
+    names = json.loads((folder() / "strategies" / "mmlu_pro_models.json").read_text(encoding="utf-8"))
+    found = records("strategies/mmlu_pro_11models.jsonl.gz")
+    said = [[row["pred"][names.index(name)] or "" for row in found] for name in (weak, strong)]
+    scores = [[float(letter == row["answer"]) for letter, row in zip(of, found, strict=True)] for of in said]
+    answers = [[f"The answer is ({letter})." if letter else "I do not know." for letter in of] for of in said]
+    table = Table.of_scores(
+        [row["question"] for row in found], *scores, weak_id=weak, strong_id=strong, answers=(answers[0], answers[1]),
+        groups=tuple(row["category"] for row in found), name="mmlu_pro",
+    )  # fmt: skip
+    return table.take(shuffle(table, 0)[:questions])
+
+
 def _table(name: str, questions: int | None, group: str | None = None, text: str | None = None) -> Table:
     """A random part of the file, the same each time; all of it for None."""
     weak, strong = "mixtral_8x7b_correct", "gpt4_1106_correct"

@@ -8,10 +8,13 @@ would have done). The judge sees the recorded scores of a question only when bot
 - `verdict`: it tells only whether the weak score is at least the strong one. The allowance is then taken of a strong
   model held to be perfect, and a weak answer that is better counts as a tie.
 
+- `comparing`: the router's own `auto` judge reads the recorded answers, where there are any. That is what a router in
+  production has. Of two wrong answers it only sees that they differ, and of a weak one that is better, too.
+
 Beside it, at the same realised quality: random mixing, and k-nearest neighbours (k=40) that see the outcomes of all
 earlier questions free of charge and whose threshold is the best one in hindsight.
 
-    RAR_DATA=... python benchmarks/online_floor.py [--data mmlu gsm8k] [--shuffles 5] [--questions N] [--json]
+    RAR_DATA=... python benchmarks/online_floor.py [--data mmlu gsm8k mmlu_pro] [--shuffles 5] [--questions N] [--json]
 """
 
 from __future__ import annotations
@@ -22,20 +25,22 @@ import sys
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from _data import gsm8k, mmlu
+from _data import gsm8k, mmlu, mmlu_pro
 
 from rar import Reply
 from rar.evaluation import Online, Table, embedded, shuffle, stream
 from rar.evaluation.baselines import Baseline, nearest_neighbours
+from rar.evaluation.comparing import comparing_judge, has_answers, verdicts
 from rar.evaluation.metrics import Curve, Interval, bootstrap, calls_for, curve, ratio
 from rar.evaluation.points import KEPT_WITHIN
 from rar.evaluation.recorded import RecordedJudge
-from rar.learning.judges import Verdict
+from rar.learning.judges import Judge, Verdict
 from rar.strategy import Steps
 from rar.values import Request
 
-TABLES = {"mmlu": mmlu, "gsm8k": gsm8k}
-FLOORS = {"mmlu": (0.90, 0.905, 0.95, 0.98), "gsm8k": (0.90, 0.95, 0.98)}
+TABLES = {"mmlu": mmlu, "gsm8k": gsm8k, "mmlu_pro": mmlu_pro}
+FLOORS = {"mmlu": (0.90, 0.905, 0.95, 0.98), "gsm8k": (0.90, 0.95, 0.98), "mmlu_pro": (0.90, 0.95)}
+JUDGES = ("graded", "verdict", "comparing")
 MARKS = {("mmlu", 0.905): 0.72, ("mmlu", 0.95): 0.45, ("mmlu", 0.98): 0.20, ("gsm8k", 0.95): 0.25}
 
 
@@ -71,13 +76,19 @@ class Row:
         return min(self.second_half) >= self.floor - KEPT_WITHIN
 
 
+def judge_of(name: str, asked: Table) -> Judge:
+    recorded = RecordedJudge(asked)
+    if name == "comparing":
+        return comparing_judge("minilm")
+    return recorded if name == "graded" else VerdictOnly(recorded)
+
+
 def replayed(table: Table, quality: float, judge: str, shuffles: int) -> Online:
     runs = []
     for seed in range(shuffles):
         order = shuffle(table, seed)
         asked = table.take(order)
-        recorded = RecordedJudge(asked)
-        run = stream(asked, quality=quality, seed=seed, judge=recorded if judge == "graded" else VerdictOnly(recorded))
+        run = stream(asked, quality=quality, seed=seed, judge=judge_of(judge, asked))
         runs.append(replace(run, rows=order))
     return Online(table, quality, tuple(runs))
 
@@ -106,7 +117,7 @@ def row(data: str, judge: str, result: Online, neighbours: list[np.ndarray]) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=TABLES, default=list(TABLES))
-    parser.add_argument("--judges", nargs="+", choices=("graded", "verdict"), default=["graded", "verdict"])
+    parser.add_argument("--judges", nargs="+", choices=JUDGES, default=list(JUDGES))
     parser.add_argument("--quality", type=float, nargs="+", help="floors other than those of the marks")
     parser.add_argument("--shuffles", type=int, default=5)
     parser.add_argument("--questions", type=int)
@@ -119,9 +130,16 @@ def main() -> None:
         neighbours = [knn.prequential(table.take(shuffle(table, seed))) for seed in range(args.shuffles)]
         if not args.json:
             print(f"\n{data}: {len(table)} questions, {args.shuffles} shuffles, {table.embedder_id}")
-            print("judge    floor   strong calls saved       mark   realised quality        second half, worst", end="")
+            print(
+                "judge     floor   strong calls saved       mark   realised quality        second half, worst", end=""
+            )
             print("      audits   same quality: random  kNN")
-        for judge in args.judges:
+        judges = [judge for judge in args.judges if judge != "comparing" or has_answers(table)]
+        if not args.json and has_answers(table):
+            said, n = verdicts(table, comparing_judge("minilm")), len(table)
+            print(f"comparing: agrees on {said[True] / n:.1%}, cannot tell on {said[None] / n:.1%}; ", end="")
+            print(f"weak is good enough on {(table.weak >= table.strong).mean():.1%}")
+        for judge in judges:
             for quality in args.quality or FLOORS[data]:
                 made = row(data, judge, replayed(table, quality, judge, args.shuffles), neighbours)
                 found.append({**asdict(made), "floor_kept": made.kept})
@@ -134,7 +152,7 @@ def main() -> None:
 def show(row: Row) -> None:
     mark = "" if row.mark is None else f">= {row.mark:.0%}"
     print(
-        f"{row.judge:<8} {row.floor:<5}  {interval(row.saved):<22} {mark:>7}   {interval(row.realised):<22}  "
+        f"{row.judge:<9} {row.floor:<5}  {interval(row.saved):<22} {mark:>7}   {interval(row.realised):<22}  "
         f"{min(row.second_half):>6.1%} {'(kept)' if row.kept else '(NOT kept)':<11} {row.audits:>12.1%} "
         f"{row.random_mixing:>21.1%} {row.nearest_neighbours:>5.1%}",
         flush=True,

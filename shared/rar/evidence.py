@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from rar.learning.labels import NONE, Correction
 from rar.memory.base import PolicyState
 from rar.values import Arm, GuideMatch, Match
 
@@ -57,6 +58,7 @@ class Standing:
         since: Trials before this time prove nothing: it changed under its name.
         alike: A question in other words whose verdict may be taken over; None where there is none.
         guided: The same of its answers with guides, whose score and audits are their own; None: nothing is known.
+        correction: What people found the judge's gaps to be wrong by.
     """
 
     model: str
@@ -73,6 +75,7 @@ class Standing:
     drift: float = 0.0
     since: float = 0.0
     alike: Alike | None = None
+    correction: Correction = NONE
     guided: Standing | None = None
 
     @property
@@ -98,7 +101,7 @@ class Evidence:
         guides: Servable guides, nearest first.
         guidable: Whether guides may be written here, so that those of a kind that has none are worth looking for.
         state: Of the namespace: its threshold, the calls that this rests on, and the mean quality of the reference
-            model's own answers (1 where judges only compare).
+            model's own answers (1 where judges only compare and nobody graded any).
         again: The threshold of requests that were seen before.
         start: The threshold before anything moved it.
         floor: The share of the reference model's quality to keep in this namespace; None: the policy's own.

@@ -72,6 +72,8 @@ class EvidenceFacts:
     threshold: float | None = None
     prior: float | None = None
     learned_gap: float | None = None
+    corrected_gap: float | None = None  # the same as people would grade it; None where nobody graded any
+    labels: int = 0  # answers that people graded
     audit_bias: float | None = None
     audits: int = 0
     drift: float = 0.0
@@ -82,12 +84,14 @@ class EvidenceFacts:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFact:
-    """One try of a cheaper model, and what the judge said of it."""
+    """One try of a cheaper model, and what the judge said of it; `drawn` if chance chose that it was made."""
 
     model: str = ""  # its name; older versions tried one model alone
     guide_id: str | None = None
     ok: bool = False
     judge: str = ""
+    gap: float | None = None  # of a judge that grades
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +235,8 @@ def _evidence_of(decision: Decision, evidence: Evidence) -> EvidenceFacts:
     if standing is not None and about.guide is not None:
         standing = standing.helped
     learned = None if standing is None else standing.learned
+    labels = 0 if standing is None else standing.correction.labels
+    corrected = None if standing is None or learned is None or not labels else standing.correction(learned)
     return EvidenceFacts(
         pair=("" if standing is None else standing.model_id, evidence.reference_id),
         models={"strong": evidence.reference_id, **{one.model: one.model_id for one in evidence.standings}},
@@ -239,6 +245,8 @@ def _evidence_of(decision: Decision, evidence: Evidence) -> EvidenceFacts:
         threshold=_rounded(evidence.threshold),
         prior=None if standing is None else standing.prior,
         learned_gap=_rounded(learned),
+        corrected_gap=_rounded(corrected),
+        labels=labels,
         audit_bias=0.0 if standing is None else _rounded(standing.state.bias),
         audits=0 if standing is None else standing.state.audits,
         drift=0.0 if standing is None else round(standing.drift, 3),
@@ -333,14 +341,17 @@ _READERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
     },
     NeighbourFact: {"experience_id": _text, "similarity": _number, "same": _flag},
     GuideFact: {"guide_id": _text, "similarity": _number},
-    AttemptFact: {"model": _text, "guide_id": _text, "ok": _flag, "judge": _text},
+    AttemptFact: {
+        "model": _text, "guide_id": _text, "ok": _flag, "judge": _text, "gap": _number, "drawn": _flag,
+    },
     LearnedFacts: {
         "attempts": _many(AttemptFact, "ok"), "audit_agreed": _flag, "guide_written": _text, "guide_refused": _text,
         "stopped": _text, "usd": _number,
     },
     EvidenceFacts: {
         "pair": _two, "models": _names, "context": _text, "user": _text, "threshold": _number, "prior": _number,
-        "learned_gap": _number, "audit_bias": _number, "audits": _count, "drift": _number, "trusted_since": _number,
+        "learned_gap": _number, "corrected_gap": _number, "labels": _count,
+        "audit_bias": _number, "audits": _count, "drift": _number, "trusted_since": _number,
         "neighbours": _many(NeighbourFact, "experience_id"),
         "guides": _many(GuideFact, "guide_id"),
     },

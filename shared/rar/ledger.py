@@ -1,38 +1,30 @@
 """The ledger: tokens and USD by purpose and model, and what routing saved net.
 
-What the learning budget goes by:
-
-- A call counts by its price, learning calls against a share of what strong answers cost.
-- Where one model's price is not known, weak tokens are taken to cost a tenth of strong ones.
-- A free weak model learns for nothing; what the strong model does for learning (guides) is limited.
-- Where strong answers are free, a share of their cost means nothing: calls are counted, learning calls against answers.
+What the learning budget goes by, `rar.accounts` says.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from rar.accounts import SERVING, account, charged, nominal_prices
 from rar.limits import label_of
 from rar.memory.base import Spend
 from rar.notices import Notices
 from rar.observers import Called
 from rar.options import check_options
-from rar.prices import Price, Prices, Rates
+from rar.prices import Prices, Rates
 from rar.tokens import added_by, counted
 from rar.typical import Tokens, Typical
-from rar.values import STRONG, WEAK, Call, CallRecord, Failure, Purpose, Reply, Request, Usage
+from rar.values import STRONG, Call, CallRecord, Failure, Purpose, Reply, Request, Usage
 
 _Key: TypeAlias = tuple[str, str, str, str]  # namespace, purpose, role, model
 
-# Stands in for prices that nobody knows, so that the learning budget means something.
-_NOMINAL: Price = (1.0, 1.0)  # of the strong model
-WEAK_SHARE = 0.1  # the weak model's, as a share of the strong one's: about what pairs of one provider differ by
 _GUIDE_ANSWERS = 5.0  # before a first guide was paid for, it is taken to cost as much as so many answers
-SERVING: tuple[Purpose, ...] = ("serve", "draft")  # for the user's answer, not for learning
 _USUAL_TOKENS = (300.0, 100.0)  # of a call where none was made yet
 _ROUNDING = 1e-9  # of a call: a fifth of five is one
 
@@ -58,49 +50,6 @@ class Savings:
         return self.net_usd / self.always_strong_usd if self.net_usd is not None and self.always_strong_usd else None
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What a namespace's strong answers earned for learning, and what learning cost, in one unit.
-
-    `calls` says that the unit is calls, since the strong model is free; else it is USD, real or nominal.
-    """
-
-    earned: float
-    learned: float
-    calls: bool
-
-
-def account(spending: Collection[Spend], prices: Prices) -> Account:
-    """The account of one namespace. Audits do not count: their own rate bounds them."""
-    strong = [spend for spend in spending if spend.purpose == "serve" and spend.role == STRONG]
-    learning = [spend for spend in spending if spend.purpose not in (*SERVING, "audit")]
-    nominal = _nominal(spending, prices)
-    earned = sum(_charged(spend, prices, nominal) for spend in strong)
-    if strong and not earned:
-        return Account(sum(spend.calls for spend in strong), sum(spend.calls for spend in learning), calls=True)
-    return Account(earned, sum(_charged(spend, prices, nominal) for spend in learning), calls=False)
-
-
-def _charged(spend: Spend, prices: Prices, nominal: Mapping[str, Price]) -> float:
-    if not spend.unpriced:
-        return spend.usd
-    price = prices.of(spend.role, spend.model_id) or nominal.get(spend.role, nominal[STRONG])
-    return _cost(price, spend.input_tokens, spend.output_tokens)
-
-
-def _nominal(spending: Iterable[Spend], prices: Prices) -> dict[str, Price]:
-    """What stands in for a price that is not known, by role: in proportion to the other role's, where that is known."""
-    known = {spend.role: price for spend in spending if (price := prices.of(spend.role, spend.model_id)) and any(price)}
-    strong = known.get(STRONG)
-    if strong is None:
-        strong = _scaled(known[WEAK], 1.0 / WEAK_SHARE) if WEAK in known else _NOMINAL
-    return {STRONG: strong, WEAK: _scaled(strong, WEAK_SHARE)}
-
-
-def _scaled(price: Price, factor: float) -> Price:
-    return price[0] * factor, price[1] * factor
-
-
 class Ledger:
     """Counts what this process spends; the first of a router's observers. Thread-safe.
 
@@ -109,6 +58,7 @@ class Ledger:
     Args:
         budget_share: Learning may cost this share of what the strong model's serving costs (see this module's text for
             free models and unknown prices); None: no limit. Audits do not count: their own rate bounds them.
+        judge_share: Judges' calls may cost this share, which is apart from that of learning; None: no limit.
         usd_per_day: Learning may cost this much in a day of this process; None: no limit.
         notices: Told once of a model without a known price, and once that learning pauses.
     """
@@ -118,12 +68,15 @@ class Ledger:
         prices: Prices,
         *,
         budget_share: float | None = 0.2,
+        judge_share: float | None = 0.1,
         usd_per_day: float | None = None,
         notices: Notices | None = None,
     ) -> None:
-        check_options({"learning_budget": budget_share, "learning_usd_per_day": usd_per_day})
+        check_options(
+            {"learning_budget": budget_share, "judge_budget": judge_share, "learning_usd_per_day": usd_per_day}
+        )
         self.prices = prices
-        self._share, self._usd_per_day = budget_share, usd_per_day
+        self._share, self._judge_share, self._usd_per_day = budget_share, judge_share, usd_per_day
         self._notices = notices or Notices()
         self._lock = threading.Lock()
         self._pending: dict[_Key, Spend] = {}
@@ -181,7 +134,7 @@ class Ledger:
         _put(self._pending, spend)
         known = self._known.setdefault(spend.namespace, {})
         _put(known, spend)
-        cost = _charged(spend, self.prices, _nominal(known.values(), self.prices))
+        cost = charged(spend, self.prices, nominal_prices(known.values(), self.prices))
         if purpose in SERVING:
             if role == STRONG and whole:
                 self._usual.setdefault(("guide", STRONG), _GUIDE_ANSWERS * cost)
@@ -239,20 +192,24 @@ class Ledger:
                 spent = self._today[1] if self._today[0] == int(now // 86_400) else 0.0
                 if spent + cost > self._usd_per_day or spent >= self._usd_per_day:
                     return False
-            if self._share is None or purpose == "audit":
+            share = self._judge_share if purpose == "judge" else self._share
+            if share is None or purpose == "audit":
                 return True
             sums = account(self._known.get(namespace, {}).values(), self.prices)
-            budget = self._share * sums.earned + _ROUNDING * sums.calls
-            return sums.learned < budget and sums.learned + (1.0 if sums.calls else cost) <= budget
+            spent = sums.judged if purpose == "judge" else sums.learned
+            budget = share * sums.earned + _ROUNDING * sums.calls
+            return spent < budget and spent + (1.0 if sums.calls else cost) <= budget
 
     def tell_paused(self) -> None:
         """Say, the first time, that learning waits for the budget, and what can be done."""
         self._notices(
             "budget",
             "Learning pauses: it has had its share of what strong answers cost, or of their number where they are free "
-            "(learning_budget=%r, learning_usd_per_day=%r). It goes on by itself as serving goes on. To learn faster, "
-            "raise these, or pass learning_budget=None for no limit; `rar stats` shows what was spent on what.",
+            "(learning_budget=%r, judge_budget=%r, learning_usd_per_day=%r). It goes on by itself as serving goes on. "
+            "To learn faster, raise these, or pass learning_budget=None for no limit; `rar stats` shows what was spent "
+            "on what.",
             self._share,
+            self._judge_share,
             self._usd_per_day,
             advice=True,
         )
@@ -444,7 +401,3 @@ def always_strong(spending: Iterable[Spend], rates: Rates) -> float:
     return sum(
         spend.usd if spend.role == STRONG else rates.usd(spend) for spend in spending if spend.purpose == "serve"
     )
-
-
-def _cost(price: Price, input_tokens: int, output_tokens: int) -> float:
-    return (price[0] * input_tokens + price[1] * output_tokens) / 1e6

@@ -168,7 +168,7 @@ class RouterOptions(TypedDict, total=False):
         strategy: None for RAR by `policy`, a `Strategy`, or a function from a request to a `Route` or a model's name.
         static_router: Predicts from the text alone (`rar.routers`). RAR starts from it.
         judge: `"auto"`, `"letter"`, `"number"`, `"json"`, `"exact"`, `"tools"`, `"embedding"`, `"llm"`, a `Judge`, or a
-            function of request, reference and candidate.
+            function of request, reference and candidate. A list of them: each is asked where those before cannot tell.
         embedder: None or `"minilm"`, `"hashing"`, an `Embedder`, a LangChain `Embeddings` or a LlamaIndex
             `BaseEmbedding`.
         learning: `"background"`, `"inline"` (at once, in the caller's thread) or `"off"`.
@@ -184,6 +184,8 @@ class RouterOptions(TypedDict, total=False):
         learning_budget: Share of the strong model's serving cost that learning may cost. None: no limit. Where strong
             answers are free, learning may make that share of their number in calls. Audits do not count. `audit_rate`
             bounds them.
+        judge_budget: Share of the strong model's serving cost that judges' calls may cost, apart from the learning
+            budget. None: no limit.
         learning_usd_per_day: USD that learning may cost at most in a day of this process.
         guides: Whether the strong model is asked to write guides, which are stored as text. None: if `store_text`.
             `"review"`: they are written and tried, but only those that a person approved are served
@@ -230,6 +232,7 @@ class RouterOptions(TypedDict, total=False):
     degrade: bool
     timeout: float | None
     learning_budget: float | None
+    judge_budget: float | None
     learning_usd_per_day: float | None
     guides: bool | Literal["review"] | None
     guide_model: Any
@@ -281,6 +284,7 @@ class RouterSettings:
     degrade: bool = _option(False, _SWITCH)
     timeout: float | None = _option(None, Number(above=True, optional=True, unless="It is in seconds; None: no limit."))
     learning_budget: float | None = _option(0.2, _BUDGET)
+    judge_budget: float | None = _option(0.1, _BUDGET)
     learning_usd_per_day: float | None = _option(None, _BUDGET)
     guides: bool | Literal["review"] | None = _option(
         None, OneOf('True, False, "review", or None for as `store_text` is', _is_guides)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from rar.accounts import WEAK_SHARE
 from rar.evidence import Standing
-from rar.ledger import WEAK_SHARE, Ledger
+from rar.ledger import Ledger
 from rar.prices import Prices
 from rar.values import STRONG, WEAK
 

@@ -18,6 +18,7 @@ from rar.evidence import Evidence, Standing
 from rar.guarding import PASSED_ON
 from rar.keys import LONG, is_long, with_work
 from rar.learning.gap import PRIOR_SUPPORT
+from rar.learning.labels import Corrections
 from rar.learning.paraphrase import alike
 from rar.learning.policy import FloorPolicy, PaperPolicy, Policy
 from rar.learning.prior import Prior
@@ -97,6 +98,7 @@ class Recall:
         near: Cosine from which an older guide is looked at.
         limit: Neighbours that are looked at.
         guidable: Whether guides may be written.
+        corrections: What people said of the judge.
     """
 
     memory: Memory
@@ -111,6 +113,7 @@ class Recall:
     near: float
     limit: int
     guidable: bool
+    corrections: Corrections
     observers: Observers = field(default_factory=Observers)
     _changes: set[tuple[str, str, float]] = field(default_factory=set, init=False, repr=False)
 
@@ -186,15 +189,23 @@ class Recall:
 
     def _with_states(self, evidence: Evidence, request: Request, own_id: str, found: Recalled) -> Evidence:
         """The evidence with whose request it is, and what audits found, of the namespace and of each model."""
-        secret, states = self.memory.secret, found.states
-        standings = tuple(self._with_state(one, request.namespace, states, evidence.now) for one in evidence.standings)
+        secret, states, namespace = self.memory.secret, found.states, request.namespace
+        standings = tuple(
+            replace(
+                self._with_state(one, namespace, states, evidence.now),
+                correction=self.corrections.of(namespace, one.model_id, evidence.reference_id),
+            )
+            for one in evidence.standings
+        )
+        own = states[""]
+        reference = self.corrections.reference(namespace, evidence.reference_id, own.reference)
         return replace(
             evidence,
             experience_id=own_id,
             context="" if request.context is None else request.context.label(secret),
             user=user_label(secret, request.user),
             standings=standings,
-            state=states[""],
+            state=replace(own, reference=reference),
             again=states[state_of("", AGAIN)],
         )
 

@@ -35,9 +35,12 @@ from rar.failover import Failover
 from rar.guarding import PASSED_ON
 from rar.health import Health
 from rar.identifiers import new_id
+from rar.labelling import Labelling
 from rar.learning.judges import Judge, as_judge
+from rar.learning.labels import Corrections
 from rar.learning.learner import LEARNING_TIMEOUT, Learner
 from rar.learning.loop import LearningLoop
+from rar.learning.pairs import Pair, Pairs
 from rar.learning.paraphrase import stated_error
 from rar.learning.policy import Policy, as_policy
 from rar.learning.prior import Prior
@@ -152,12 +155,13 @@ class Router:
         self._random = random.Random(settings.seed)  # noqa: S311 - draws audits, guards nothing
         # Apart, so that a strategy which draws moves no audit.
         self._chance = random.Random(None if settings.seed is None else f"chance {settings.seed}")  # noqa: S311
-        self._tell, self._recent = Notices(), Recent()
+        self._tell, self._recent, self._pairs = Notices(), Recent(), Pairs(settings.seed)
         self._redaction = Redaction(settings.redact, self._tell)
         self._compared: set[tuple[str, str]] = set()
         self._closed = self._prices_read = False
         self.health = Health(settings.clock)
         self._learning: LearningLoop | None = None
+        self._corrections: Corrections | None = None
         self._memory_recall: Recall | None = None
         self._prepare(settings)
         _routers.add(self)
@@ -177,6 +181,7 @@ class Router:
         self.ledger = Ledger(
             Prices(settings.prices),
             budget_share=settings.learning_budget,
+            judge_share=settings.judge_budget,
             usd_per_day=settings.learning_usd_per_day,
             notices=self._tell,
         )
@@ -194,11 +199,13 @@ class Router:
             self._learn_from(self.memory, self.embedder, judges, settings)
         floor = getattr(self.policy, "quality", None)
         self._views = Views(self.memory, self.ledger, self._learning, self._recent, floor, settings.clock)
+        self._labelling = Labelling(self._pairs, self._corrections, self._learning, self._views.record, settings.clock)
         if (watch := getattr(self.memory, "watch", None)) is not None:
             watch(self._forget)
 
     def _learn_from(self, memory: Memory, embedder: CachedEmbedder, judges: Judge, settings: RouterSettings) -> None:
         self.ledger.seed(memory.spending())
+        self._corrections = corrections = Corrections(memory, settings.clock)
         screen = Screen(memory, approved=settings.guides == "review", observers=self._observers)
         scores = LearnedScores(memory, self._prior, stated_error(settings.paraphrase, self.policy))
         writes_guides = settings.store_text if settings.guides is None else bool(settings.guides)
@@ -212,7 +219,7 @@ class Router:
             self._redaction.clean if settings.redact is not None else None, settings.clock, notices=self._tell,
             screen=screen, observers=self._observers, ceilings=self._ceilings,
             timeout=LEARNING_TIMEOUT if settings.timeout is None else settings.timeout,
-            guide_style=settings.guide_style,
+            guide_style=settings.guide_style, pairs=self._pairs,
         )  # fmt: skip
         read_only = settings.read_only or bool(getattr(memory, "read_only", False))
         self._learning = LearningLoop(
@@ -223,8 +230,7 @@ class Router:
         self._memory_recall = Recall(
             memory, embedder, screen, scores, self._prior, self._tell, self._learning.ready,
             follows_verdicts(self.strategy, self.policy), settings.same, settings.near, settings.limit,
-            writes_guides,
-            self._observers,
+            writes_guides, corrections, self._observers,
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -518,6 +524,41 @@ class Router:
         if self._learning is not None:
             self._learning.write(self._learning.learner.feedback(record, decision, good))
 
+    def to_label(self, count: int = 20, *, namespace: str | None = None) -> list[Pair]:
+        """Judged pairs of answers for a person to grade: a random sample of those that this process holds.
+
+        `rar.labelling.write_sheet` writes them to a file; `label` takes the grades. Nothing is held with
+        `store_text=False`.
+
+        Args:
+            count: As many at most.
+            namespace: None: the router's own.
+
+        Raises:
+            ClosedError: The router was closed.
+        """
+        if self._closed:
+            raise ClosedError("router")
+        self.flush(LOOK)
+        return self._labelling.to_label(namespace or self.namespace, count)
+
+    def label(self, decision_id: str, *, weak: float, strong: float, weight: float = 1.0) -> None:
+        """Say how good the two answers of a judged request are, so that the judge is corrected by it.
+
+        Args:
+            weak, strong: Quality of each answer, from 0 (useless) to 1 (right).
+            weight: Of the pair, as `to_label` gave it.
+
+        Raises:
+            UnknownDecisionError: No such decision is known, here or in the memory.
+            ConfigurationError: A grade is no share, nothing was judged there, or there is no memory to keep it.
+            ClosedError: The router was closed.
+        """
+        if self._closed:
+            raise ClosedError("router")
+        self.flush(LOOK)
+        self._labelling.label(decision_id, weak, strong, weight, self._epoch())
+
     def _revived(self, record: DecisionRecord) -> Decision | None:
         """Enough of a decision of another process to remember its question; None where its whole text is not known."""
         facts = read_facts(record.facts)
@@ -577,6 +618,9 @@ class Router:
     def _forget(self, gone: Gone) -> None:
         """Let go of all that this process holds of what was deleted, by whomever."""
         self._recent.forget(gone)
+        self._pairs.forget(gone)
+        if self._corrections is not None:
+            self._corrections.forget()
         self.ledger.forget(gone)
         if self._learning is not None:
             self._learning.forget(gone)

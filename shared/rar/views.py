@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from rar.errors import ConfigurationError, UnknownDecisionError
 from rar.facts import DecisionFacts, NeighbourFact, read_facts
 from rar.learning.floor import Held, all_held
+from rar.learning.labels import Audited, JudgeStats, correction, errors, kept, reference_quality
 from rar.learning.loop import LearningLoop
 from rar.learning.records import Served, record_of
 from rar.ledger import Ledger, Savings, merge, savings
 from rar.memory.base import DecisionRecord, Memory, MemoryStats, Spend
 from rar.recent import Recent
-from rar.values import Experience, Guide
+from rar.values import STRONG, Experience, Guide
 from rar.words import in_words
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class RouterStats:
     undecided: int  # the same, because no judge could tell
     unpriced: int  # calls without a known price
     estimated: int  # calls whose tokens were estimated from the text because the provider reported none
+    judge: JudgeStats | None = None  # None without a memory
     unstored: int = 0  # batches of decisions and lessons that the memory has not taken yet
     lost: int = 0  # batches that could never be stored, or that were too many to keep
     quality: Mapping[str, Mapping[str, Held]] = field(default_factory=dict)
@@ -81,6 +83,7 @@ class Views:
             undecided=not_learned.get("undecided", 0),
             unpriced=sum(spend.unpriced for spend in spending),
             estimated=sum(spend.estimated for spend in spending),
+            judge=judge_stats(self.memory, held, spending) if self.memory is not None and held is not None else None,
             unstored=writer.waiting if writer else 0,
             lost=writer.lost if writer else 0,
             quality=self._quality(held.namespaces) if held is not None else {},
@@ -130,6 +133,30 @@ class Views:
         code = self.learning.learns_not if self.learning else "off"
         store_text = self.learning is None or self.learning.learner.store_text
         return record_of(Served(decision, not_learned=code or "not_served"), store_text=store_text)
+
+
+def judge_stats(memory: Memory, held: MemoryStats, spending: Sequence[Spend]) -> JudgeStats:
+    """What audits and people say of a memory's judge."""
+    labels = memory.labels() if hasattr(memory, "labels") else []
+    undecided = held.not_learned.get("undecided", 0)
+    served = [spend for spend in spending if spend.purpose == "serve"]
+    parts = []
+    for spend in served:
+        if spend.role == STRONG or spend.namespace not in held.namespaces:
+            continue
+        state = memory.policy_state(spend.namespace, spend.model_id)
+        own = [label for label in labels if label.namespace == spend.namespace]
+        reference = memory.policy_state(spend.namespace).reference
+        parts.append(
+            Audited(
+                spend.calls, state.audits, state.errors,
+                correction([label for label in own if label.weak_id == spend.model_id]),
+                reference_quality(own, reference),
+            )
+        )  # fmt: skip
+    quality = kept(parts, sum(spend.calls for spend in served)) or (None, None)
+    asked = undecided + held.trials
+    return JudgeStats(undecided / asked if asked else None, errors(labels), *quality)
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,20 @@ def in_words(facts: DecisionFacts) -> list[str]:
     said = facts.why or why(reason, facts.model, confidence=confidence, needed=needed, similarity=facts.similarity)
     weighed = reason.startswith("likely_") or reason in {"below_threshold", "audit"}
     relation = bar(confidence, needed, facts.quality) if weighed else ""
-    return [sentence for sentence in (said, relation, cost(facts), lesson(facts)) if sentence]
+    graded = labelled(facts) if weighed else ""
+    return [sentence for sentence in (said, relation, graded, cost(facts), lesson(facts)) if sentence]
+
+
+def labelled(facts: DecisionFacts) -> str:
+    """What people's grades made of the expected loss; empty where they made nothing of it."""
+    known = facts.evidence
+    if known is None or known.learned_gap is None or known.corrected_gap is None:
+        return ""
+    judged, corrected = _told_apart(known.learned_gap, known.corrected_gap)
+    return (
+        f"By the judge's word {judged} of the quality would be lost; by {known.labels:,} answers that people graded, "
+        f"that is {corrected}."
+    )
 
 
 def _percent(share: float) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rar.errors import ClosedError, DimensionError, EmbedderMismatchError, ImportFormatError
-from rar.memory.base import Batch, Changes, DecisionRecord, Memory, PolicyState, PolicyStep, Spend
+from rar.memory.base import Batch, Changes, DecisionRecord, Label, Memory, PolicyState, PolicyStep, Spend
 from rar.memory.identity import experience_id, keyed_digest
 from rar.memory.recalling import Query
 from rar.memory.transitions import moved
@@ -63,6 +63,14 @@ def decision(id: str, at: float = 1.0, **fields: Any) -> DecisionRecord:
         "namespace": "default", "experience_id": "a", "guide_id": None, "model": "weak", "facts": {"reason": "known"},
     }  # fmt: skip
     return DecisionRecord(id, at=at, **{**defaults, **fields})
+
+
+def label(decision_id: str, at: float = 1.0, **fields: Any) -> Label:
+    defaults: dict[str, Any] = {
+        "namespace": "default", "experience_id": "a", "weak_id": "weak-1", "strong_id": "strong-1", "judge": "letter",
+        "judged": 1.0, "weak": 1.0, "strong": 0.0,
+    }  # fmt: skip
+    return Label(decision_id, at=at, **{**defaults, **fields})
 
 
 def found(
@@ -585,6 +593,27 @@ class MemoryContract:
         assert [record.id for record in memory.decisions(namespace="other")] == ["b"]
         assert memory.decision("a") == decision("a", 1.0)
 
+    def test_labels_come_oldest_first_and_the_last_word_on_a_decision_counts(self, memory: Memory) -> None:
+        first = label("d", 2.0, expected=0.25, drawn=True, weight=0.5)
+        memory.write(Batch(labels=(first, label("e", 1.0), label("f", 3.0, namespace="other"))))
+
+        assert memory.labels() == [label("e", 1.0), first, label("f", 3.0, namespace="other")]
+        assert memory.labels("other") == [label("f", 3.0, namespace="other")]
+        assert memory.stats().namespaces == ("default", "other")
+
+        memory.write(Batch(labels=(label("d", 4.0, strong=1.0),)))
+        assert memory.labels("default") == [label("e", 1.0), label("d", 4.0, strong=1.0)]
+
+    def test_labels_go_with_what_they_are_about(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"), experience("b")), labels=(label("d"), label("e", experience_id="b"))))
+        epoch = memory.epoch
+
+        memory.delete(ids=["a"])
+
+        assert memory.labels() == [label("e", experience_id="b")]
+        memory.write(Batch(labels=(label("d"),), epoch=epoch))
+        assert memory.labels() == [label("e", experience_id="b")]
+
     # ── delete, export, load ──
 
     def test_deleted_ids_are_gone_everywhere(self, memory: Memory) -> None:
@@ -604,8 +633,9 @@ class MemoryContract:
 
         assert memory.delete(namespace="default") == 3
 
+        assert memory.labels("default") == []
         assert memory.stats().namespaces == ("other",)
-        assert [record["namespace"] for record in memory.export() if record["kind"] != "header"] == ["other"] * 7
+        assert [record["namespace"] for record in memory.export() if record["kind"] != "header"] == ["other"] * 8
         assert memory.policy_state("default") == memory.policy_state("default", "weak-1") == PolicyState()
         assert found(memory) == []
 
@@ -614,7 +644,7 @@ class MemoryContract:
         memory.set_guide_state("default-g", "retired")
         records = [json.loads(json.dumps(record)) for record in memory.export()]
 
-        assert other.load(records) == len(records) - 1 == 7
+        assert other.load(records) == len(records) - 1 == 8
 
         new_id = experience_id(other.secret, "default", "answer", "What is 2+2?")
         assert other.search(EAST, namespace="default", task="answer")[0].experience.id == new_id
@@ -623,6 +653,7 @@ class MemoryContract:
         assert other.experience(new_id).tallies == memory.experience("default-a").tallies
         assert other.experience(new_id).signature == keyed_digest(other.secret, signature("What is 2+2?"))
         assert other.decisions()[0].experience_id == new_id
+        assert other.labels() == [replace(one, experience_id=new_id) for one in memory.labels()]
         assert other.policy_state("default") == memory.policy_state("default")
         assert other.policy_state("default", "weak-1") == memory.policy_state("default", "weak-1") != PolicyState()
         assert other.spending() == memory.spending()
@@ -696,7 +727,7 @@ class MemoryContract:
         self.fill(memory, "other")
 
         namespaces = [record.get("namespace") for record in memory.export("other")]
-        assert namespaces == [None, *["other"] * 7]
+        assert namespaces == [None, *["other"] * 8]
 
     @pytest.mark.parametrize(
         ("place", "damage", "said"),
@@ -714,6 +745,7 @@ class MemoryContract:
             (6, lambda r: {**r, "model": 5}, "record 6: field 'model' is 5"),
             (7, lambda r: [], "record 7: "),
             (8, lambda r: {**r, "facts": "none"}, "record 8: field 'facts'"),
+            (9, lambda r: {**r, "weak": 2.0}, "record 9: field 'weak' is 2.0"),
         ],
     )
     def test_a_bad_record_is_named_and_nothing_is_loaded(
@@ -775,6 +807,7 @@ class MemoryContract:
             memory.spending,
             lambda: memory.decision("d"),
             memory.decisions,
+            memory.labels,
             memory.stats,
             lambda: memory.delete(ids=["a"]),
             lambda: list(memory.export()),
@@ -795,7 +828,7 @@ class MemoryContract:
 
     @staticmethod
     def fill(memory: Memory, namespace: str) -> None:
-        """Two experiences, a guide, two policy states, a spending and a decision: an export of a header and seven."""
+        """Two experiences, two policy states, and one each of guide, spending, decision and label: eight to export."""
         a = experience(f"{namespace}-a", namespace=namespace, text="What is 2+2?")
         b = experience(f"{namespace}-b", NORTH, namespace=namespace, text="Why?")
         memory.write(
@@ -813,5 +846,6 @@ class MemoryContract:
                         facts={"reason": "known", "not_learned": "undecided"},
                     ),
                 ),
+                (label(f"{namespace}-d", namespace=namespace, experience_id=a.id),),
             )
         )

@@ -30,11 +30,12 @@ STORED: dict[str, Any] = {
     "estimated": False, "namespace": "acme", "task": "answer", "at": 7.5, "audit": True, "needed": 0.85,
     "quality": 0.95, "not_learned": "budget", "question": "What is it?", "pair": ["small", "large"],
     "models": {"strong": "large", "weak": "small"}, "context": "",
-    "user": "", "threshold": 0.85, "prior": None, "learned_gap": 0.1, "audit_bias": 0.0, "audits": 3, "drift": 0.2,
+    "user": "", "threshold": 0.85, "prior": None, "learned_gap": 0.1, "corrected_gap": None, "labels": 0,
+    "audit_bias": 0.0, "audits": 3, "drift": 0.2,
     "trusted_since": 0.0, "neighbours": [{"experience_id": "e1", "similarity": 0.8, "same": False}],
     "guides": [{"guide_id": "g1", "similarity": 0.8}],
     "learned": {
-        "attempts": [{"model": "weak", "guide_id": None, "ok": True, "judge": "letter"}],
+        "attempts": [{"model": "weak", "guide_id": None, "ok": True, "judge": "letter", "gap": None, "drawn": False}],
         "audit_agreed": True, "guide_written": None, "guide_refused": None, "stopped": None, "usd": 0.002,
     },
 }  # fmt: skip
@@ -67,7 +68,10 @@ def test_a_value_of_another_type_is_not_known_and_costs_nothing_else(name: str, 
 
 
 def test_what_version_0_1_0_stored_lacks_the_names_of_models() -> None:
-    learned = {**STORED["learned"], "attempts": [{"guide_id": None, "ok": True, "judge": "letter"}]}
+    learned = {
+        **STORED["learned"],
+        "attempts": [{"guide_id": None, "ok": True, "judge": "letter"}],
+    }
     older = {name: value for name, value in STORED.items() if name != "models"} | {"learned": learned}
 
     assert read_facts(older).learned == LearnedFacts((AttemptFact("", None, True, "letter"),), True, usd=0.002)

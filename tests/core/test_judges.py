@@ -6,6 +6,7 @@ import csv
 import gzip
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from rar.answers import find_letter, find_number, find_options
 from rar.errors import ConfigurationError, UnknownNameError
+from rar.evidence import Evidence, Standing
 from rar.learning.judges import (
     AutoJudge,
     EmbeddingJudge,
@@ -347,6 +349,52 @@ def test_llm_judge_asks_in_both_orders_for_the_purpose_judge_and_keeps_out_of_th
     assert {(call.model, call.purpose, call.request.key, call.request.learn) for call in (first, second)} == {
         ("strong", "judge", None, False)
     }
+
+
+def test_llm_judge_compares_the_same_answers_to_one_question_once() -> None:
+    judge = LLMJudge()
+    steps = judge.steps(QUESTION, ONE, TWO)
+    next(steps)
+    steps.send([reply("[[same]]")])
+    with pytest.raises(StopIteration) as first:
+        steps.send([reply("[[same]]")])
+
+    with pytest.raises(StopIteration) as again:
+        next(judge.steps(QUESTION, ONE, TWO))
+    assert again.value.value == first.value.value
+    assert next(judge.steps(QUESTION, ONE, reply("other words still")))
+    assert next(judge.steps(question("Another one?"), ONE, TWO))
+
+
+@pytest.mark.parametrize(("judged", "asked"), [("weak", "mid"), ("mid", "strong"), ("strange", "strong")])
+def test_llm_judge_asks_the_cheapest_model_that_costs_more_than_the_judged_one(judged: str, asked: str) -> None:
+    known = Evidence("big", (Standing("weak", "small"), Standing("mid", "middle")))
+    request = replace(QUESTION, evidence=known)
+
+    (call,) = next(LLMJudge().steps(request, ONE, replace(TWO, model=judged)))
+    assert call.model == asked
+    (call,) = next(LLMJudge("weak").steps(request, ONE, replace(TWO, model=judged)))
+    assert call.model == "weak"
+
+
+def test_a_list_of_judges_is_asked_in_turn_until_one_can_tell() -> None:
+    told: list[str] = []
+
+    def first(request: Request, reference: Reply, candidate: Reply) -> bool | None:
+        told.append("first")
+        return None if candidate.text == "other words" else True
+
+    judge = as_judge([first, "exact"])
+
+    assert judge.name == "first, then exact"
+    assert agrees(judge, ONE, TWO) is False
+    assert agrees(judge, ONE, reply("third words")) is True
+    assert verdict(judge, ONE, TWO).judge == "exact"
+    assert verdict(as_judge([first]), ONE, TWO).agrees is None
+    with pytest.raises(ConfigurationError, match="names no judge"):
+        as_judge([])
+    with pytest.raises(UnknownNameError):
+        as_judge(["auto", "lettr"])
 
 
 def test_llm_judge_quotes_answers_so_that_they_cannot_close_their_quotation() -> None:

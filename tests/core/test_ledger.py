@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from rar.accounts import Account, account
 from rar.errors import ConfigurationError
-from rar.ledger import Account, Ledger, account, merge, savings
+from rar.ledger import Ledger, merge, savings
 from rar.memory.base import Spend
 from rar.prices import Prices
 from rar.values import Call, Message, Reply, Usage, question
@@ -192,6 +193,22 @@ def test_a_negative_budget_is_refused(name: str) -> None:
         Ledger(PRICES, budget_share=-1.0 if name == "learning_budget" else 0.2, usd_per_day=-1.0)
 
 
+def test_judges_have_a_budget_of_their_own() -> None:
+    served, judged = replace(WHOLE, calls=100, usd=10.0), Spend("default", "judge", "strong", "big", 20, usd=1.0)
+    shadow = replace(TENTH, usd=2.0)
+    ledger = Ledger(PRICES, budget_share=0.2, judge_share=0.1)
+
+    ledger.seed([served, replace(judged, usd=0.9)])
+    assert ledger.may_learn("default", "judge", "strong") and ledger.may_learn("default", "shadow", "weak")
+    ledger.seed([replace(judged, usd=0.1)])
+    assert not ledger.may_learn("default", "judge", "strong")
+    assert ledger.may_learn("default", "shadow", "weak")
+
+    ledger = Ledger(PRICES, budget_share=0.2, judge_share=None)
+    ledger.seed([served, shadow, judged])
+    assert ledger.may_learn("default", "judge", "strong") and not ledger.may_learn("default", "shadow", "weak")
+
+
 def test_merging_keeps_models_apart() -> None:
     spends = [Spend("default", "serve", "weak", model, 1) for model in ("a", "b", "a")]
 
@@ -207,16 +224,16 @@ AUDIT = Spend("default", "audit", "strong", "big", 9, 1_000_000, 0, usd=9.0)
     ("prices", "weak_usd", "strong_usd", "expected"),
     [
         # Known, in USD.
-        ({"weak": (0.5, 0.0), "strong": (2.0, 0.0)}, 0.05, 2.0, Account(2.0, 0.05, calls=False)),
+        ({"weak": (0.5, 0.0), "strong": (2.0, 0.0)}, 0.05, 2.0, Account(2.0, 0.05, 0.0, calls=False)),
         # The weak model at a tenth of the strong one, the strong one at ten times the weak one, both in nominal USD.
-        ({"strong": (2.0, 0.0)}, None, 2.0, Account(2.0, pytest.approx(0.02), calls=False)),
-        ({"weak": (0.5, 0.0)}, 0.05, None, Account(pytest.approx(5.0), 0.05, calls=False)),
-        ({}, None, None, Account(pytest.approx(1.0), pytest.approx(0.01), calls=False)),
+        ({"strong": (2.0, 0.0)}, None, 2.0, Account(2.0, pytest.approx(0.02), 0.0, calls=False)),
+        ({"weak": (0.5, 0.0)}, 0.05, None, Account(pytest.approx(5.0), 0.05, 0.0, calls=False)),
+        ({}, None, None, Account(pytest.approx(1.0), pytest.approx(0.01), 0.0, calls=False)),
         # Free: the weak one alone, which says nothing of the strong one, and the strong one, where calls are counted.
-        ({"weak": (0.0, 0.0), "strong": (2.0, 0.0)}, 0.0, 2.0, Account(2.0, 0.0, calls=False)),
-        ({"weak": (0.0, 0.0)}, 0.0, None, Account(pytest.approx(1.0), 0.0, calls=False)),
-        ({"weak": (0.0, 0.0), "strong": (0.0, 0.0)}, 0.0, 0.0, Account(3, 2, calls=True)),
-        ({"strong": (0.0, 0.0)}, None, 0.0, Account(3, 2, calls=True)),
+        ({"weak": (0.0, 0.0), "strong": (2.0, 0.0)}, 0.0, 2.0, Account(2.0, 0.0, 0.0, calls=False)),
+        ({"weak": (0.0, 0.0)}, 0.0, None, Account(pytest.approx(1.0), 0.0, 0.0, calls=False)),
+        ({"weak": (0.0, 0.0), "strong": (0.0, 0.0)}, 0.0, 0.0, Account(3, 2, 0, calls=True)),
+        ({"strong": (0.0, 0.0)}, None, 0.0, Account(3, 2, 0, calls=True)),
     ],
 )
 def test_the_account_of_learning_by_what_is_known_of_prices(

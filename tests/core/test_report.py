@@ -19,11 +19,11 @@ import pytest
 from rar import Router, SQLiteMemory
 from rar.errors import ClosedError, ConfigurationError, MissingDependencyError
 from rar.facts import read_facts
+from rar.intervals import Share, mixed, wilson
 from rar.memory.base import ALARM, Batch, DecisionRecord, PolicyStep, Spend
 from rar.prices import Prices
 from rar.report import Report, report
 from rar.report.course import over_time, settled, step_of
-from rar.report.intervals import Share, mixed, wilson
 from rar.report.kinds import clusters, kinds_of, names, words_of
 from rar.report.money import money_of
 from rar.report.quality import quality_of

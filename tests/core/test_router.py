@@ -553,7 +553,8 @@ class TestLooking:
 
         learned, used = router.explain(first.id), router.explain(second.id)
 
-        assert learned["learned"]["attempts"] == [{"model": "weak", "guide_id": None, "ok": True, "judge": "number"}]
+        judged = {"model": "weak", "guide_id": None, "ok": True, "judge": "number", "gap": None, "drawn": False}
+        assert learned["learned"]["attempts"] == [judged]
         assert used["reason"] == "memory_weak"
         assert used["neighbours"][0]["text"] == easy(41).key
         assert used["neighbours"][0]["same"] is True

@@ -49,6 +49,17 @@ def test_a_check_and_another_wording_are_said() -> None:
     assert "similarity 0.97" in why("memory_weak", WEAK, similarity=0.97)
 
 
+def test_what_people_graded_is_said_where_it_corrects_a_guess() -> None:
+    stored = {"reason": "likely_weak", "model": "weak", "learned_gap": 0.12, "corrected_gap": 0.07, "labels": 200}
+
+    said = in_words(read_facts(stored))
+    assert (
+        "By the judge's word 12 % of the quality would be lost; by 200 answers that people graded, that is 7 %." in said
+    )
+    assert not any("graded" in one for one in in_words(read_facts({**stored, "reason": "memory_weak"})))
+    assert not any("graded" in one for one in in_words(read_facts({**stored, "corrected_gap": None})))
+
+
 def test_a_decision_says_why() -> None:
     route = Route(WEAK, reason="likely_weak", confidence=0.9, needed=0.85)
 

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import typer
 
 from rar import Router
 from rar.cli.commands import app
+from rar.labelling import lines_of, write_sheet
 from tests.core.sums import sums
 from tests.core.world import Scripted, easy, serve, strong_answer, weak_answer
 from tests.docs.blocks import PAGES, ROOT, blocks, commands_of, script_of
@@ -85,12 +87,14 @@ def _keep_replies(file: Path) -> None:
 
 
 def remember(folder: Path) -> None:
-    """A memory as `rar.db` with some days' calls in it."""
+    """A memory as `rar.db` with some days' calls in it, and a sheet of its pairs that a person filled in."""
     priced = {"weak": (0.1, 0.4), "strong": (2.0, 8.0)}
     models = {"weak": Scripted("small-1", weak_answer), "strong": Scripted("big-1", strong_answer)}
     with Router(memory=folder / "rar.db", learning="inline", prices=priced, learning_budget=None) as router:
         for n in range(30):
             serve(router, models, easy(n % 20))
+        filled_in = [replace(line, grades=(1.0, 1.0)) for line in lines_of(router.to_label(5))]
+    write_sheet(folder / "sheet.csv", filled_in)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if script_of(page(name))])

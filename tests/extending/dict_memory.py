@@ -17,7 +17,7 @@ import numpy as np
 
 from rar.errors import ClosedError, DimensionError, EmbedderMismatchError
 from rar.memory import transitions as rules
-from rar.memory.base import Batch, Changes, DecisionRecord, Memory, MemoryStats, PolicyState, Spend
+from rar.memory.base import Batch, Changes, DecisionRecord, Label, Memory, MemoryStats, PolicyState, Spend
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy, to_record
 from rar.memory.forgetting import Forget, Gone, namespace_key
 from rar.memory.loading import items_of
@@ -43,6 +43,7 @@ class State:
     policy: dict[tuple[str, str], PolicyState] = field(default_factory=dict)
     spending: dict[tuple[Any, ...], Spend] = field(default_factory=dict)  # by day, and by what it is summed by
     decisions: dict[str, DecisionRecord] = field(default_factory=dict)
+    labels: dict[str, Label] = field(default_factory=dict)  # by decision
     evicted: Counter[str] = field(default_factory=Counter)
 
     def copied(self) -> State:
@@ -116,6 +117,7 @@ class DictMemory(Memory):
                 self._spend(state, int(self._clock() // rules.DAY), spend)
             for record in batch.decisions:
                 self._decision(state, record)
+            state.labels |= {label.decision_id: label for label in batch.labels}
 
     def _experience(self, state: State, new: Experience) -> None:
         self._check(state, new.embedding)
@@ -205,6 +207,11 @@ class DictMemory(Memory):
             for name, about in list(state.decisions.items()):
                 if about.experience_id in ids or about.namespace == namespace:
                     del state.decisions[name]
+            state.labels = {
+                name: label
+                for name, label in state.labels.items()
+                if label.experience_id not in ids and label.namespace != namespace
+            }
             state.policy = {key: value for key, value in state.policy.items() if key[0] != namespace}
             state.spending = {key: one for key, one in state.spending.items() if one.namespace != namespace}
         for forget in [alive() for alive in self._forgetting]:
@@ -233,6 +240,8 @@ class DictMemory(Memory):
             state.policy[item.namespace, item.model] = item.state
         elif isinstance(item, DaySpend):
             self._spend(state, item.day, item.spend, anew=True)
+        elif isinstance(item, Label):
+            state.labels[item.decision_id] = item
         else:
             self._decision(state, item)
 
@@ -322,6 +331,10 @@ class DictMemory(Memory):
         held = [one for one in held if one.at >= since and (until is None or one.at <= until)]
         return sorted(held[::-1], key=lambda one: -one.at)[:limit]  # noqa: C415 - of equals, the last comes first
 
+    def labels(self, namespace: str | None = None) -> list[Label]:
+        held = [one for one in self._now().labels.values() if namespace in (None, one.namespace)]
+        return sorted(held, key=lambda one: one.at)
+
     def stats(self, namespace: str | None = None) -> MemoryStats:
         state = self._now()
         experiences = [one for one in state.experiences.values() if namespace in (None, one.namespace)]
@@ -331,6 +344,7 @@ class DictMemory(Memory):
             *state.guides.values(),
             *state.spending.values(),
             *state.decisions.values(),
+            *state.labels.values(),
         ]
         names = {one.namespace for one in named} | {key[0] for key in state.policy}
         codes = [record.facts.get("not_learned") for record in decisions]
@@ -360,9 +374,9 @@ class DictMemory(Memory):
         for key, spend in state.spending.items():
             if namespace in (None, spend.namespace):
                 yield to_record(DaySpend(key[0], spend))
-        for record in state.decisions.values():
-            if namespace in (None, record.namespace):
-                yield to_record(record)
+        for kept in (*state.decisions.values(), *state.labels.values()):
+            if namespace in (None, kept.namespace):
+                yield to_record(kept)
 
 
 def _key(tally: Tally) -> tuple[str, str, str]:

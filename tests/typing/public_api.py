@@ -43,6 +43,8 @@ def engine(request: Request) -> None:
         assert_type(router, Router)
         assert_type(router.decide(request), Decision)
         assert_type(router.stats(), RouterStats)
+        for judged in router.to_label(5, namespace="default"):
+            router.label(judged.decision_id, weak=1.0, strong=0.5, weight=judged.weight)
         assert_type(router.costs(router.decide(request), Reply("weak", "4")), dict[str, Any])
     Router(limits=Limits(usd=0.01), spend=[Ceiling(5.0, per=("namespace", "day"))], over_limit="error")
     Router(observers=[JsonLines("events.jsonl"), Failures()])

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 import rar
 from rar.cli import own_guides, routers, tables
 from rar.cli.evaluation import eval_app
+from rar.cli.judges import judge_app
 from rar.cli.layout import show
 from rar.cli.memories import (
     USUAL,
@@ -78,6 +79,7 @@ app.add_typer(guides_app, name="guides")
 guides_app.command("add")(own_guides.add)
 eval_app.command()(strategy)
 app.add_typer(eval_app, name="eval")
+app.add_typer(judge_app, name="judge")
 app.command()(routers.fit)
 app.command()(routers.calibrate)
 app.command()(routers.push)

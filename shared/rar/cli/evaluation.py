@@ -24,6 +24,7 @@ from rar.cli.scorers import identity_of, prior, scorers
 from rar.errors import ConfigurationError
 from rar.evaluation import CallPrice, Checkpoint, checkpoint, compare, report
 from rar.evaluation.checkpoint import digest
+from rar.evaluation.comparing import Comparing, comparing_judge, has_answers
 from rar.evaluation.past import Past
 from rar.evaluation.runs import Arrays, Online, Run
 from rar.learning.policy import FloorPolicy
@@ -123,8 +124,7 @@ def online(
     out: Out = None,
 ) -> None:
     """Let questions arrive one by one at a router that knows nothing, and count every call."""
-    floors = _floors(quality)
-    prices = checked(price, weak_ratio, out)
+    floors, prices = _floors(quality), checked(price, weak_ratio, out)
     table = priced(_read(file, (weak, *(model or ()), strong), text, group, limit), prices, weak_ratio)
     with _resumable(out) as parts:
         with progress() as told:
@@ -141,15 +141,23 @@ def online(
             beside = [_beside(floor, cold, ours if promise else None) for floor in floors]
             results = [_named(kept(quality=floor), router) for floor in floors]
             plain = [None if ours is alone else alone(quality=floor) for floor in floors]
+            compared = _compared(table, partial(alone, checkpoint=own.within("comparing")), embedder, floors)
             paper = ours(policy="paper", quality=floors[-1])  # it knows no floor
-        _show(_one_or_all(_summaries(results, paper, beside, plain)), as_json, out, results)
+        _show(_one_or_all(_summaries(results, paper, beside, plain, compared)), as_json, out, results)
 
 
 def _summaries(
-    results: Sequence[Online], paper: Online, beside: Sequence[Mapping[str, Online]], plain: Sequence[Online | None]
-) -> list[Any]:
-    each = zip(results, beside, plain, strict=True)
-    return [compare.summarise_online(one, paper, others=others, unguided=bare) for one, others, bare in each]
+    results: Sequence[Online],
+    paper: Online,
+    beside: Sequence[Mapping[str, Online]],
+    plain: Sequence[Online | None],
+    compared: Sequence[Comparing | None],
+) -> list[compare.OnlineSummary]:
+    """Each floor, with what is printed beside it."""
+    return [
+        compare.summarise_online(one, paper, others=others, unguided=bare, comparing=by_answers)
+        for one, others, bare, by_answers in zip(results, beside, plain, compared, strict=True)
+    ]
 
 
 @eval_app.command()
@@ -282,6 +290,16 @@ def checked(price: Sequence[str] | None, weak_ratio: float | None, out: Path | N
     if out is not None:
         report.check_out(out)
     return prices
+
+
+def _compared(
+    table: Outcomes, replayed: Callable[..., Online], embedder: str, floors: Sequence[float]
+) -> list[Comparing | None]:
+    """The same at each floor with a judge that compares the answers; None where none were recorded."""
+    if not has_answers(table):
+        return [None for _ in floors]
+    judge = comparing_judge(embedder)
+    return [Comparing.of(replayed(quality=floor, judge=judge), judge) for floor in floors]
 
 
 def _read(file: Path, models: tuple[str, ...], text: str | None, group: str | None, limit: int | None) -> Outcomes:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rar.evaluation import metrics
+from rar.evaluation.comparing import Comparing
 from rar.evaluation.metrics import Calibration, Interval, bootstrap
 from rar.evaluation.points import Guides, Window, complement, floor_kept, points_of
 from rar.evaluation.rivals import Rival, cost_of, on_grid, rivals_of, sent_at
@@ -93,6 +94,7 @@ class OnlineSummary:
     rivals: tuple[Rival, ...]
     own_rows: OwnRows | None  # of the static router that it started from
     guides: Guides | None  # where they were replayed
+    comparing: Comparing | None  # where answers were recorded
     calibration: Calibration = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,6 +107,7 @@ def summarise_online(
     *,
     others: Mapping[str, Online] | None = None,
     unguided: Online | None = None,
+    comparing: Comparing | None = None,
     samples: int = 1_000,
 ) -> OnlineSummary:
     """Compare what `online` found with the baselines.
@@ -114,6 +117,7 @@ def summarise_online(
         paper: The same with `policy="paper"`, if it was run.
         others: Further runs of the same questions, by the name under which they are printed.
         unguided: The same without guides, where `result` is with them.
+        comparing: The same with a judge that compares the recorded answers.
         samples: Resamples of each interval.
     """
     table, runs = result.table, result.runs
@@ -150,6 +154,7 @@ def summarise_online(
         rivals=tuple(rivals_of(result, {**({} if paper is None else {PAPER: paper}), **(others or {})}, samples)),
         own_rows=result.own_rows,
         guides=None if unguided is None else Guides.of(result, unguided, samples),
+        comparing=comparing,
         calibration=known,
     )
 

@@ -22,6 +22,7 @@ from rar.evaluation.compare import (
     StagesSummary,
     StaticSummary,
 )
+from rar.evaluation.comparing import Comparing
 from rar.evaluation.metrics import Interval
 from rar.evaluation.points import KEPT_WITHIN, Guides
 from rar.evaluation.rivals import Rival
@@ -178,6 +179,7 @@ def _ours(summary: OnlineSummary) -> Sheet:
         ("strong calls saved", f"{_interval(summary.saved)}, {_spread(summary.saved_by_shuffle)}"),
         ("net saving", f"{_interval(summary.net_saved)}, {spent}"),
         *_with_guides(summary),
+        *_comparing(summary),
         ("calls a question", ", ".join(f"{name} {count:.3f}" for name, count in summary.calls.items())),
         ("decided by", ", ".join(f"{name} {share:.1%}" for name, share in summary.reasons.items())),
         ("PGR", f"{summary.pgr:.3f}"),
@@ -198,6 +200,9 @@ def _ours(summary: OnlineSummary) -> Sheet:
     return Sheet(title, ("", "value"), rows, (*own_notes([summary.own_rows]), note))
 
 
+_COMPARED = "by a judge that only compares"
+
+
 def _with_guides(summary: OnlineSummary) -> tuple[tuple[str, str], ...]:
     """Rows on guides, and on the same replay without them."""
     guides = summary.guides
@@ -209,6 +214,20 @@ def _with_guides(summary: OnlineSummary) -> tuple[tuple[str, str], ...]:
     return (
         ("guides", f"{used}; {_share(guides.other)} by those of other groups"),
         ("without guides", f"{quality}, {saved}, net saving {_interval(guides.net_saved)}, floor {kept}"),
+    )
+
+
+def _comparing(summary: OnlineSummary) -> tuple[tuple[str, str], ...]:
+    """Rows on the same replay with a judge that only compares."""
+    found = summary.comparing
+    if found is None:
+        return ()
+    quality, saved = f"quality {_interval(found.realised)}", f"strong calls saved {_interval(found.saved)}"
+    kept = "kept" if found.floor_kept else "NOT kept"
+    said = f"agrees {_share(found.agrees)}, refuses {_share(found.refuses)}, cannot tell {_share(found.undecided)}"
+    return (
+        (_COMPARED, f"{quality}, {saved}, net saving {_interval(found.net_saved)}, floor {kept}"),
+        ("that judge", f"{said}; weak is good enough {_share(found.good_enough)}"),
     )
 
 
@@ -234,12 +253,14 @@ def _floors(summary: FloorsSummary) -> Sheet:
         rows.append(_floor(_share(floor.floor), floor))
         if floor.guides is not None:
             rows.append(_floor("  without guides", floor.guides))
+        if floor.comparing is not None:
+            rows.append(_floor(f"  {_COMPARED}", floor.comparing))
     note = "Quality is a share of the strong model's. Net saving is after all learning, weak calls paid."
     own = own_notes([summary.floors[0].own_rows])
     return Sheet("What each floor costs", columns, tuple(rows), (*own, note))
 
 
-def _floor(name: str, found: OnlineSummary | Guides) -> tuple[str, ...]:
+def _floor(name: str, found: OnlineSummary | Guides | Comparing) -> tuple[str, ...]:
     return (
         name,
         _interval(found.realised),

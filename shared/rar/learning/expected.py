@@ -40,7 +40,7 @@ class Expectation:
         else:
             prior, weight = (0.5 if standing.prior is None else 1.0 - standing.prior), ignorant
         unsure = 0.0 if standing.learned is None else standing.unsure
-        return self._confidence(*self._nearby(standing, evidence, _alone), prior, weight, unsure)
+        return self._confidence(standing, *self._nearby(standing, evidence, _alone), prior, weight, unsure)
 
     def with_guide(self, standing: Standing, entry: GuideMatch, evidence: Evidence) -> tuple[float, float]:
         """The same with a guide: what it did nearby, around what guides are expected to do and its record elsewhere."""
@@ -62,7 +62,7 @@ class Expectation:
             known = sure * own / max(others + own, RECORD)
             prior = (weight * prior + known * learned) / (weight + known)
             weight += known
-        return self._confidence(gaps, own, prior, weight)
+        return self._confidence(standing, gaps, own, prior, weight)
 
     def trials(self, standing: Standing, guide: Guide, evidence: Evidence) -> tuple[float, float]:
         """What a model's trials with a guide came to nearby, but for the request that it was written for.
@@ -96,13 +96,14 @@ class Expectation:
         return sum(self._weight(match.similarity) for match in evidence.matches if not match.same)
 
     def _confidence(
-        self, gaps: float, trials: float, prior: float, weight: float, unsure: float = 0.0
+        self, standing: Standing, gaps: float, trials: float, prior: float, weight: float, unsure: float = 0.0
     ) -> tuple[float, float]:
         """The expected gap, and 1 less it and its uncertainty: of few trials, and of a prior that is `unsure`."""
         trials += weight
         gap = (gaps + weight * prior) / trials
         chance = min(max(gap, 0.0), 1.0)
         variance = chance * (1.0 - chance) / (trials + 1.0) + (unsure * weight / trials) ** 2
+        gap = standing.correction(gap)
         return gap, 1.0 - gap - self.caution * math.sqrt(variance)
 
     def _weight(self, similarity: float) -> float:

@@ -20,6 +20,7 @@ from rar.guide_form import style_of
 from rar.learning.floor import stands_for
 from rar.learning.guide_style import StyleChoice, style_for
 from rar.learning.guides import first_state
+from rar.learning.pairs import Pairs, judged_pair
 from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, Policy
 from rar.learning.prospects import Scout, drawn_by_chance, from_model
 from rar.learning.records import Served, learned_facts, record_of
@@ -90,6 +91,7 @@ class Learner:
         screen: Keeps out the guides whose text may no longer be used.
         observers: Told of calls and of what was learned, the ledger among them.
         ceilings: What learning and serving may cost together.
+        pairs: Holds what was judged for people to grade; None: nothing is held.
     """
 
     memory: Memory
@@ -107,6 +109,7 @@ class Learner:
     observers: Observers = field(default_factory=Observers)
     ceilings: Ceilings | None = None
     guide_style: StyleChoice = "steps"
+    pairs: Pairs | None = None
     _waiting: set[str] = field(default_factory=set, init=False, repr=False)  # namespaces that spent their budget
     _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
@@ -121,6 +124,8 @@ class Learner:
         found = self._climb(lesson, now)
         steps = self._steps(decision, evidence, found)
         self._tell(found, request.namespace)
+        if self.pairs is not None and self.store_text and (pair := judged_pair(found, decision, lesson.reply)):
+            self.pairs.add(pair)
         author = lesson.models[GUIDE_MODEL].id if self.ladder.author == GUIDE_MODEL else ""
         guides, trials = self._written(found, decision, evidence, now, author)
         experiences = (self._experience(decision, now),) if trials else ()
@@ -382,7 +387,9 @@ class _Gated:
 
 
 def _is_gated(call: Call) -> bool:
-    """Whether the budget may refuse it: samples that verify a guide which was paid for, and judges, are not refused."""
+    """Whether a budget may refuse it: samples that verify a guide which was paid for are not refused."""
+    if call.purpose == "judge":
+        return True
     if call.model in (STRONG, GUIDE_MODEL):
         return call.purpose in ("guide", "audit")
     return call.purpose in ("shadow", "audit")

@@ -12,6 +12,7 @@ from rar.errors import ConfigurationError, UnknownNameError
 from rar.evidence import Evidence, Standing
 from rar.learning.expected import Expectation, is_tried
 from rar.learning.floor import INERTIA, INERTIA_AGAIN, loss, repeated, slack, stands_for, state_of_route, unrest_again
+from rar.learning.labels import NONE
 from rar.learning.verdicts import Verdict, paraphrased, refuted, verdict
 from rar.memory.base import AGAIN, GUIDED, PolicyState, PolicyStep, state_of
 from rar.naming import shown
@@ -304,6 +305,7 @@ class FloorPolicy:
 
     def steps(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> Sequence[PolicyStep]:
         standing, kind = evidence.of_arm(route.arm), AGAIN if route.again else ""
+        told = corrected(judged, evidence, route)
         lost = 0.0 if standing is None else loss(standing, route)
         state = state_of_route(evidence, route)
         found = PolicyStep(
@@ -317,7 +319,7 @@ class FloorPolicy:
             high=self.bounds[1],
             at=evidence.now,
             reference=judged.reference,
-            residual=_residual(judged, route),
+            residual=_residual(told, route),
             changed=evidence.changed,
             model=state_of("", kind),
             confidence=None if route.again else route.confidence,
@@ -326,7 +328,7 @@ class FloorPolicy:
             stands=stands_for(route),
         )
         steps = (
-            self._step_of(standing, found, evidence, route, judged, guided=guided)
+            self._step_of(standing, found, evidence, route, told, guided=guided)
             for one in evidence.standings
             for guided, standing in ((False, one), (True, one.helped))
         )
@@ -359,11 +361,21 @@ class FloorPolicy:
         if gap is None and surprise is None and shadow is None:
             return None
         return PolicyStep(
-            found.namespace, 0.0, audit=gap is not None, error=gap is not None and gap > 0.0, start=self.start,
+            found.namespace, 0.0, audit=gap is not None, error=gap is not None and found.error, start=self.start,
             low=self.bounds[0], high=self.bounds[1], residual=residual, surprise=surprise, at=evidence.now,
             model=state_of(standing.model_id, AGAIN if route.again else GUIDED if guided else ""),
             inertia=INERTIA_AGAIN if route.again else INERTIA, shadow=None if route.again else shadow,
         )  # fmt: skip
+
+
+def corrected(judged: Judged, evidence: Evidence, route: Route) -> Judged:
+    """`judged` with its gaps as people would grade them, on the scale of what is expected."""
+    known = {standing.model: standing.correction for standing in evidence.standings}
+    own = known.get((route.instead_of or route.arm).model, NONE)
+    gap = judged.gap
+    if gap is not None:
+        gap = own.given(gap) if route.again else own(gap)
+    return replace(judged, gap=gap, alone={model: known.get(model, NONE)(one) for model, one in judged.alone.items()})
 
 
 def _residual(judged: Judged, route: Route) -> float | None:

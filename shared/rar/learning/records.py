@@ -53,7 +53,14 @@ def learned_facts(found: Findings, written: tuple[Guide, ...], *, store_text: bo
     said = f": {found.said}" if found.said and store_text else ""
     return LearnedFacts(
         attempts=tuple(
-            AttemptFact(attempt.model, attempt.guide.id if attempt.guide else None, attempt.ok, attempt.judge)
+            AttemptFact(
+                attempt.model,
+                attempt.guide.id if attempt.guide else None,
+                attempt.ok,
+                attempt.judge,
+                attempt.gap,
+                attempt.drawn,
+            )
             for attempt in found.attempts
         ),
         audit_agreed=found.served.agrees if found.served else None,

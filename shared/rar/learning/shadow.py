@@ -24,6 +24,7 @@ class Attempt:
 
     Args:
         drawn: Chance had it made, whatever had worked before.
+        reply: What was answered.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Attempt:
     gap: float | None = None
     harmful: bool = False  # it would have had the user give, pay, call or visit something (`Verdict.harmful`)
     drawn: bool = False
+    reply: Reply | None = field(default=None, compare=False, repr=False)
 
     @property
     def arm(self) -> Arm:
@@ -51,6 +53,7 @@ class Findings:
     Args:
         served: For an audit, the verdict on the served weak answer; None where the judge could not tell.
         reference: Quality of the strong model's answer, as far as a judge graded it.
+        answer: That answer, where it was asked for to check another.
         guide: Text of a guide that was written, passed the checks, and worked at least once.
         failed: That of one which passed the checks and did not work.
         refused: Why a written guide was refused, if one was.
@@ -64,6 +67,7 @@ class Findings:
     attempts: list[Attempt] = field(default_factory=list)
     served: Verdict | None = None
     reference: float | None = None
+    answer: Reply | None = None
     guide: str | None = None
     failed: str | None = None
     refused: str | None = None
@@ -189,8 +193,8 @@ class Ladder:
         if verdict.agrees is None:
             found.give_up(verdict)
             return
-        found.served, found.reference = verdict, verdict.reference
-        found.attempts.append(_attempt(served.model, guide, verdict, drawn=True))
+        found.served, found.reference, found.answer = verdict, verdict.reference, reference
+        found.attempts.append(_attempt(served, guide, verdict, drawn=True))
         if not verdict.agrees:
             tried = {(served.model, guide.id if guide else None)}
             yield from self._try_all(found, request, reference, models, guides, tried, write)
@@ -275,7 +279,7 @@ class Ladder:
             found.give_up(verdict)
         else:
             found.reference = verdict.reference
-            found.attempts.append(_attempt(model, guide, verdict, drawn=drawn))
+            found.attempts.append(_attempt(candidate, guide, verdict, drawn=drawn))
         return verdict.agrees
 
     def _judge(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
@@ -290,9 +294,9 @@ def _key(arm: Arm) -> tuple[str, str | None]:
     return arm.model, arm.guide.id if arm.guide else None
 
 
-def _attempt(model: str, guide: Guide | None, verdict: Verdict, *, drawn: bool) -> Attempt:
+def _attempt(reply: Reply, guide: Guide | None, verdict: Verdict, *, drawn: bool) -> Attempt:
     assert verdict.agrees is not None  # what no judge could tell is no attempt
-    return Attempt(model, guide, verdict.agrees, verdict.judge, verdict.gap, verdict.harmful, drawn)
+    return Attempt(reply.model, guide, verdict.agrees, verdict.judge, verdict.gap, verdict.harmful, drawn, reply)
 
 
 def _draft(request: Request, text: str) -> Guide:

@@ -8,6 +8,9 @@ from rar.evidence import Evidence, Standing
 from rar.learning.origins import proven_for_all, proven_in, untried
 from rar.values import STRONG, Experience, Match, Route, Tally
 
+# What a refused answer must lose to count as refused. People may have found that this judge mostly refuses good ones.
+REFUSED = 0.5
+
 
 def works(tally: Tally) -> bool:
     """Whether the weak model can be trusted here: it did the last time, and not more seldom than not."""
@@ -61,9 +64,8 @@ def paraphrased(evidence: Evidence) -> Verdict | None:
     for at, standing in enumerate(evidence.standings):
         alike = standing.alike
         if alike is not None:
-            route = Route(
-                standing.model, None, "memory_paraphrase", 1.0 - alike.chance, alike.similarity, expected=alike.gap
-            )
+            gap = standing.correction.given(alike.gap)
+            route = Route(standing.model, None, "memory_paraphrase", 1.0 - alike.chance, alike.similarity, expected=gap)
             untried = tuple(one.model for one in evidence.standings[:at])
             return Verdict(route, alike.trials, borrowed=True, untried=untried)
     return None
@@ -90,9 +92,11 @@ def _verdict_on(standing: Standing, match: Match, evidence: Evidence, *, anywher
             share = min((tally.ok + 1) / (tally.ok + tally.bad + 1.5), 1.0)
             reason = "memory_guided" if guide else "memory_weak"
             similarity = round(match.similarity, 4)
-            route = Route(standing.model, guide, reason, share, similarity, expected=tally.mean_gap)
+            expected = standing.correction.given(tally.mean_gap)
+            route = Route(standing.model, guide, reason, share, similarity, expected=expected)
             return Verdict(route, tally.ok + tally.bad, borrowed=not known)
-    return bool(tallies) and (anywhere or any(here is not None for here in tried))
+    failed = bool(tallies) and (anywhere or any(here is not None for here in tried))
+    return failed and standing.correction.given(1.0) >= REFUSED
 
 
 def due(

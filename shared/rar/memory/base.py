@@ -50,6 +50,38 @@ class DecisionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """How good a person found the two answers to a request that a judge had compared. One stands for each decision.
+
+    Args:
+        judged: The judge's gap, strong less weak quality; of one that only compares 0 where it agreed, else 1.
+        weak, strong: Quality of each answer, from 0 to 1.
+        expected: The gap that the learned score had expected, in the judge's terms; None where nothing was learned yet.
+        drawn: The request was judged because chance chose it among what the weak model is trusted with.
+        weight: How many of the judged requests it stands for, relative to other labels.
+    """
+
+    decision_id: str
+    namespace: str
+    experience_id: str
+    weak_id: str
+    strong_id: str
+    judge: str
+    judged: float
+    weak: float
+    strong: float
+    at: float
+    expected: float | None = None
+    drawn: bool = False
+    weight: float = 1.0
+
+    @property
+    def gap(self) -> float:
+        """How much better the strong answer was."""
+        return self.strong - self.weak
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyStep:
     """One move of a namespace's threshold by a served answer; applied atomically, clipped to `[low, high]`.
 
@@ -158,6 +190,7 @@ class Batch:
     steps: tuple[PolicyStep, ...] = ()
     spending: tuple[Spend, ...] = ()
     decisions: tuple[DecisionRecord, ...] = ()
+    labels: tuple[Label, ...] = ()
     epoch: int | None = None
 
     def __add__(self, other: Batch) -> Batch:
@@ -332,10 +365,16 @@ class Memory(Protocol):
         """Decisions from `since` to `until`, both included, newest first. A memory keeps a bounded number of them."""
         ...
 
+    def labels(self, namespace: str | None = None) -> list[Label]:
+        """What people said of judged answers, oldest first. A memory keeps a bounded number, the newest."""
+        ...
+
     def stats(self, namespace: str | None = None) -> MemoryStats: ...
 
     def delete(self, *, ids: Sequence[str] = (), namespace: str | None = None) -> int:
-        """Delete these experiences and guides, with the decisions about them, and/or all of `namespace` (spending too).
+        """Delete these experiences and guides, and/or all of `namespace`, spending too.
+
+        Decisions and labels about them go with them.
 
         What is deleted leaves the files, too, as soon as nobody reads it any more.
 

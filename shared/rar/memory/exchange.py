@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_orig
 
 import numpy as np
 
-from rar.memory.base import DecisionRecord, PolicyState, Spend
+from rar.memory.base import DecisionRecord, Label, PolicyState, Spend
 from rar.memory.origins import KEPT
 from rar.values import Experience, Guide, GuideState, GuideStyle, Origin, Purpose, Tally, Vector
 
@@ -64,7 +64,7 @@ class DaySpend:
     spend: Spend
 
 
-Item: TypeAlias = Experience | KeptGuide | KeptPolicy | DaySpend | DecisionRecord
+Item: TypeAlias = Experience | KeptGuide | KeptPolicy | DaySpend | DecisionRecord | Label
 
 
 _Value = TypeVar("_Value")
@@ -111,6 +111,7 @@ _GUIDE = _Form(Guide, "embedding", "pinned", "anyway")
 _POLICY = _Form(PolicyState)
 _SPEND = _Form(Spend)
 _DECISION = _Form(DecisionRecord)
+_LABEL = _Form(Label)
 
 
 def to_record(item: Header | Item) -> dict[str, Any]:
@@ -136,6 +137,8 @@ def to_record(item: Header | Item) -> dict[str, Any]:
         return {"kind": "policy", "namespace": item.namespace, "model": item.model, **asdict(item.state)}
     if isinstance(item, DaySpend):
         return {"kind": "spend", "day": item.day, **asdict(item.spend)}
+    if isinstance(item, Label):
+        return {"kind": "label", **_LABEL.written(item)}
     return {"kind": "decision", **_DECISION.written(item), "facts": dict(item.facts)}
 
 
@@ -187,6 +190,8 @@ def to_item(record: Mapping[str, Any], dim: int) -> Item:
         if spend.usd < 0.0:
             raise ValueError(f"field 'usd' is {_shown(spend.usd)}, which is out of range")
         return DaySpend(**_take(record, {"day": _COUNT}), spend=spend)
+    if kind == "label":
+        return _label(record)
     if kind == "decision":
         decision = _DECISION.read(record)
         return replace(decision, facts=_facts(dict(decision.facts)))
@@ -227,6 +232,17 @@ def _tally(record: Any) -> Tally:
     if tally.gap is not None and not -most <= tally.gap <= most:
         raise ValueError(f"field 'gap' is {_shown(tally.gap)}, which {most} trials cannot add up to")
     return tally
+
+
+def _label(record: Any) -> Label:
+    label = _LABEL.read(record)
+    for name, least, most in (
+        ("judged", -1.0, 1.0), ("weak", 0.0, 1.0), ("strong", 0.0, 1.0), ("weight", 0.0, 1e6), ("expected", -2.0, 2.0),
+    ):  # fmt: skip
+        value = getattr(label, name)
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"field {name!r} is {_shown(value)}, which is out of range")
+    return label
 
 
 _FACTS: _Fields = {"neighbours": (list,), "pair": (list,), "question": _TEXT, "guides": (list,), "at": _NUMBER}

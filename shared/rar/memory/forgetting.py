@@ -31,6 +31,7 @@ class Gone:
             steps=tuple(one for one in batch.steps if not self(one.namespace)),
             spending=tuple(one for one in batch.spending if not self(one.namespace)),
             decisions=tuple(one for one in batch.decisions if not self(one.namespace, one.experience_id)),
+            labels=tuple(one for one in batch.labels if not self(one.namespace, one.experience_id)),
         )
 
 

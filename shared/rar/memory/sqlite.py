@@ -23,8 +23,8 @@ from rar.errors import (
     DimensionError,
     EmbedderMismatchError,
 )
-from rar.memory.base import Batch, Changes, DecisionRecord, MemoryStats, PolicyState, Spend
-from rar.memory.exchange import DaySpend, Header, KeptGuide, KeptPolicy, to_record
+from rar.memory.base import Batch, Changes, DecisionRecord, Label, MemoryStats, PolicyState, Spend
+from rar.memory.exchange import Header
 from rar.memory.forgetting import Forget, Gone
 from rar.memory.index import FaissIndex, Key, nearest
 from rar.memory.index_files import IndexFiles
@@ -32,11 +32,12 @@ from rar.memory.loading import items_of
 from rar.memory.recalling import Query, Recalled, put_together
 from rar.memory.sqlite_cache import Cache
 from rar.memory.sqlite_connections import SQLiteFile
+from rar.memory.sqlite_export import records_of
 from rar.memory.sqlite_file import SCRUB
 from rar.memory.sqlite_rows import (
     A_GUIDE,
     DECISION,
-    POLICY,
+    LABEL,
     SPEND,
     WHOLE,
     Connection,
@@ -140,6 +141,8 @@ class SQLiteMemory(SQLiteFile):
             for decision in batch.decisions:
                 writer.decision(decision)
                 writer.used(decision)
+            for label in batch.labels:
+                writer.label(label)
             writer.tidy(self.cap)
         if writer.epoch > self._epoch:
             with self._connection() as connection:
@@ -305,6 +308,12 @@ class SQLiteMemory(SQLiteFile):
         with self._connection() as connection:
             return [DECISION.value(row) for row in connection.run(newest, [*values, limit])]
 
+    def labels(self, namespace: str | None = None) -> list[Label]:
+        where, values = scope(namespace)
+        with self._connection() as connection:
+            rows = connection.run(f"SELECT {LABEL.columns} FROM labels {where} ORDER BY at, n", values).fetchall()
+        return [LABEL.value(row) for row in rows]
+
     def stats(self, namespace: str | None = None) -> MemoryStats:
         where, values = scope(namespace)
         with self._connection() as connection, snapshot(connection):
@@ -324,7 +333,7 @@ class SQLiteMemory(SQLiteFile):
                     for (name,) in connection.run(
                         "SELECT namespace FROM counters WHERE experiences > 0 UNION SELECT namespace FROM guides "
                         "UNION SELECT namespace FROM policy UNION SELECT namespace FROM spending "
-                        "UNION SELECT namespace FROM decisions ORDER BY namespace"
+                        "UNION SELECT namespace FROM decisions UNION SELECT namespace FROM labels ORDER BY namespace"
                     )
                     if namespace in (None, name)
                 ),
@@ -341,22 +350,8 @@ class SQLiteMemory(SQLiteFile):
 
     def export(self, namespace: str | None = None) -> Iterator[dict[str, Any]]:
         """As the protocol says: the memory as it was when the first record was taken."""
-        where, values = scope(namespace)
         with self._connection() as connection, snapshot(connection):
-            yield to_record(header_of(connection))
-            cursor = connection.run(f"SELECT {WHOLE} FROM experiences {where} ORDER BY seq", values)
-            while rows := cursor.fetchmany(500):
-                tallies = tallies_of(connection, [row[0] for row in rows])
-                yield from (to_record(to_experience(row, tallies.get(row[0], ()))) for row in rows)
-            for guide in map(to_guide, connection.run(f"SELECT {A_GUIDE} FROM guides {where} ORDER BY seq", values)):
-                yield to_record(KeptGuide(guide, guide.pinned))
-            states = f"SELECT namespace, model, {POLICY.columns} FROM policy {where}"
-            for name, model, *state in connection.run(states, values):
-                yield to_record(KeptPolicy(name, POLICY.value(state), model))
-            for day, *spend in connection.run(f"SELECT day, {SPEND.columns} FROM spending {where}", values):
-                yield to_record(DaySpend(day, SPEND.value(spend)))
-            for row in connection.run(f"SELECT {DECISION.columns} FROM decisions {where} ORDER BY n", values):
-                yield to_record(DECISION.value(row))
+            yield from records_of(connection, namespace)
 
     def close(self) -> None:
         """Close the file. Calls in other threads end first; closing again does nothing."""

@@ -98,4 +98,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE policy ADD COLUMN usual REAL NOT NULL DEFAULT 0.0",
         "ALTER TABLE policy ADD COLUMN shadows INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        "CREATE TABLE labels (n INTEGER PRIMARY KEY, decision_id TEXT NOT NULL UNIQUE, namespace TEXT NOT NULL, "
+        "experience_id TEXT NOT NULL, weak_id TEXT NOT NULL, strong_id TEXT NOT NULL, judge TEXT NOT NULL, "
+        "judged REAL NOT NULL, weak REAL NOT NULL, strong REAL NOT NULL, at REAL NOT NULL, expected REAL, "
+        "drawn INTEGER NOT NULL, weight REAL NOT NULL)",
+        "CREATE INDEX labels_by_namespace ON labels (namespace)",
+        "CREATE INDEX labels_by_experience ON labels (experience_id)",
+    ),
 )

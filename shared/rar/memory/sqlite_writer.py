@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rar.errors import DimensionError
-from rar.memory.base import Batch, DecisionRecord, PolicyState, PolicyStep, Spend
+from rar.memory.base import Batch, DecisionRecord, Label, PolicyState, PolicyStep, Spend
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
 from rar.memory.forgetting import Gone, namespace_key
 from rar.memory.sqlite_rows import (
@@ -16,6 +16,7 @@ from rar.memory.sqlite_rows import (
     DECISION,
     EXPERIENCE,
     GUIDE,
+    LABEL,
     POLICY,
     SPEND,
     TALLY,
@@ -47,6 +48,7 @@ from rar.memory.transitions import (
 from rar.values import Experience, Guide, GuideState, Tally, Trial, Vector
 
 KEPT_DECISIONS = 50_000
+KEPT_LABELS = 10_000
 KEPT_DELETIONS = 1_000_000  # sequence numbers over which deletions are remembered for followers
 KEPT_EPOCHS = 100_000  # of deletions by people, over which nothing that was decided before is written
 
@@ -201,6 +203,11 @@ class Writer:
             [*DECISION.row(record), code if isinstance(code, str) else None],
         )
 
+    def label(self, label: Label) -> None:
+        """Insert, or replace what was said of the same decision before."""
+        self._run(f"INSERT OR REPLACE INTO labels ({LABEL.columns}) VALUES ({LABEL.marks})", LABEL.row(label))
+        self._run("DELETE FROM labels WHERE n <= (SELECT max(n) FROM labels) - ?", [KEPT_LABELS])
+
     def used(self, record: DecisionRecord) -> None:
         """Keep longer what a decision went by."""
         if not went_by(record):
@@ -221,6 +228,8 @@ class Writer:
             self.policy(item.namespace, item.model, item.state)
         elif isinstance(item, DaySpend):
             self.spend(item.day, item.spend, anew=True)
+        elif isinstance(item, Label):
+            self.label(item)
         else:
             self.decision(item)
 
@@ -251,7 +260,8 @@ class Writer:
         self._run("DELETE FROM meta WHERE key = 'index'")
         gone, keys = self.forget(ids), list(ids)
         for id in ids:
-            self._run("DELETE FROM decisions WHERE experience_id = ?", [id])
+            for table in ("decisions", "labels"):
+                self._run(f"DELETE FROM {table} WHERE experience_id = ?", [id])
         if namespace is not None:
             gone += self._forget_namespace(namespace)
             keys.append(namespace_key(self._secret, namespace))
@@ -269,7 +279,7 @@ class Writer:
     def _forget_namespace(self, namespace: str) -> int:
         both = "SELECT id FROM experiences WHERE namespace = ?1 UNION ALL SELECT id FROM guides WHERE namespace = ?1"
         gone = self.forget([id for (id,) in self._run(both, [namespace]).fetchall()])
-        for table in ("policy", "spending", "decisions", "counters"):
+        for table in ("policy", "spending", "decisions", "labels", "counters"):
             self._run(f"DELETE FROM {table} WHERE namespace = ?", [namespace])
         return gone
 

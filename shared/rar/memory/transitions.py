@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from rar.guide_scan import guide_flaw
-from rar.memory.base import ALARM, DecisionRecord, PolicyState, PolicyStep, Spend
+from rar.memory.base import ALARM, DecisionRecord, Label, PolicyState, PolicyStep, Spend
 from rar.memory.exchange import KeptGuide
 from rar.memory.identity import experience_id, keyed_digest
 from rar.memory.origins import imported, joined, shortened
@@ -322,9 +322,9 @@ def rekeyed(experience: Experience, secret: bytes) -> Experience:
     return replace(experience, id=id, signature=keyed_digest(secret, signature(experience.text)))
 
 
-def renamed(item: KeptGuide | DecisionRecord, ids: Mapping[str, str]) -> KeptGuide | DecisionRecord:
-    """A guide or decision of another memory, which names its experience by the id that this has here."""
-    if isinstance(item, DecisionRecord):
+def renamed(item: KeptGuide | DecisionRecord | Label, ids: Mapping[str, str]) -> KeptGuide | DecisionRecord | Label:
+    """What names an experience of another memory, by the id that this has here."""
+    if isinstance(item, (DecisionRecord, Label)):
         return replace(item, experience_id=ids.get(item.experience_id, item.experience_id))
     return replace(item, guide=replace(item.guide, origin=ids.get(item.guide.origin, item.guide.origin)))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from rar.intervals import Share
 from rar.report.course import DAY, Span, settled
-from rar.report.intervals import Share
 from rar.report.markup import Markup, el, join
 from rar.report.money import PARTS, Day, Point
 from rar.report.numbers import interval, moment, percent, usd

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rar.intervals import Share, wilson
 from rar.learning.verdicts import of_pair, works
-from rar.report.intervals import Share, wilson
 from rar.report.served import Served
 from rar.values import Experience, Vector
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from rar.intervals import Share
 from rar.report.course import DAY
-from rar.report.intervals import Share
 
 
 def percent(share: float, decimals: int = 0) -> str:

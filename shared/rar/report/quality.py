@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rar.report.intervals import Share, mixed, wilson
+from rar.intervals import Share, mixed, wilson
 from rar.report.served import Served
 from rar.values import STRONG
 from rar.words import AUDIT

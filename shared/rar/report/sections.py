@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rar.intervals import Share
 from rar.report import charts
 from rar.report.charts import legend, swatch
 from rar.report.course import DAY
 from rar.report.facts import Count, ReportFacts
 from rar.report.guides import GuideUse
-from rar.report.intervals import Share
 from rar.report.kinds import LEAST, Kind
 from rar.report.markup import Child, Markup, el, join
 from rar.report.money import PARTS, Money

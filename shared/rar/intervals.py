@@ -19,15 +19,16 @@ class Share:
     n: int
 
 
-def wilson(count: int, n: int) -> Share | None:
-    """`count` of `n` (Wilson 1927, JASA 22); None of none."""
+def wilson(count: float, n: float) -> Share | None:
+    """`count` of `n`, which may be weighted (Wilson 1927, JASA 22); None of none."""
     if n == 0:
         return None
     p, z2 = count / n, Z * Z
     middle = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     # At the ends the formula's bound is exact, which rounding must not cross.
-    return Share(p, 0.0 if count == 0 else max(middle - half, 0.0), 1.0 if count == n else min(middle + half, 1.0), n)
+    low, high = 0.0 if count == 0 else max(middle - half, 0.0), 1.0 if count == n else min(middle + half, 1.0)
+    return Share(p, low, high, round(n))
 
 
 def mixed(parts: Iterable[tuple[float, Share | None]]) -> Share | None:
