@@ -189,7 +189,7 @@ def test_a_question_in_other_words_follows_the_verdict() -> None:
         assert decision.model == (WEAK if easy(n) else STRONG)
     route = decisions[0].choice
     assert isinstance(route, Route) and route.confidence is not None and route.expected is not None
-        assert route.confidence >= 0.97 and 0.0 <= route.expected <= 0.03
+    assert route.confidence >= 0.97 and 0.0 <= route.expected <= 0.03
 
 
 def test_it_is_explained() -> None:
