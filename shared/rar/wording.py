@@ -51,6 +51,9 @@ _LIGHT = (
 )
 # Code, and scripts that write no spaces: what is a word there is not known here.
 _UNREAD = re.compile("[`\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+# Two options of a choice: which is right depends on every word and letter of them.
+_OPTIONS = re.compile(r"^\s*\(?[A-Ha-h][.)]\s.*\n(?:.*\n)*?\s*\(?[A-Ha-h][.)]\s", re.MULTILINE)
+_SYMBOLS = re.compile(r"[+*=<>^%$€£#@|~\\√∑∫≤≥≠±×÷{}\[\]_]|(?<![^\W\d_])[-−–/]|[-−–/](?![^\W\d_])")
 _LEAST_STEM: Final = 3  # letters
 _SUFFIXES: Final = ("ings", "ing", "edly", "ies", "ied", "ed", "es", "s", "ly")
 
@@ -63,7 +66,8 @@ class Words(NamedTuple):
     numbers: tuple[str, ...]
     relations: frozenset[str]
     names: tuple[str, ...]
-    negated: bool
+    symbols: str
+    negations: int
     opener: str
 
 
@@ -89,19 +93,20 @@ class Difference:
 
 
 def words_of(text: str) -> Words | None:
-    """What of a text is compared; None of one that is too long, or about its very letters, or cannot be read here."""
-    if len(text) > LONGEST or _UNREAD.search(text) or ABOUT_WRITING.search(text):
+    """What of a text is compared; None of one that is too long, or about its very letters, or unfit to be compared."""
+    unfit = (_UNREAD, ABOUT_WRITING, _OPTIONS)
+    if len(text) > LONGEST or any(pattern.search(text) for pattern in unfit):
         return None
     tokens = _TOKEN.findall(normalized(text).replace("’", "'"))
     found: list[str] = []
     names: list[str] = []
-    negated, begins = False, True
+    negations, begins = 0, True
     for token in tokens:
         if token in _BREAKS:
             begins = True
             continue
         word = token.lower()
-        negated |= word in _NEGATIONS or word.endswith("n't")
+        negations += word in _NEGATIONS or word.endswith("n't")
         bare = word.removesuffix("'s")
         if token[0].isupper() and len(token) > 1 and bare not in _LIGHT and not (begins and bare in COMMON):
             names.append(bare)
@@ -111,7 +116,8 @@ def words_of(text: str) -> Words | None:
     numbers = tuple(sorted(word for word in found if word[0].isdigit()))
     opener = next((word for word in found if word in _OPENERS), "")
     relations = frozenset(found) & _RELATIONS
-    return Words(tuple(found), heavy, numbers, relations, tuple(names), negated, opener)
+    symbols = "".join(_SYMBOLS.findall(text))
+    return Words(tuple(found), heavy, numbers, relations, tuple(names), symbols, negations, opener)
 
 
 def difference(one: Words | None, other: Words | None) -> Difference | None:
@@ -137,7 +143,9 @@ def difference(one: Words | None, other: Words | None) -> Difference | None:
 
 def _confusable(one: Words, other: Words) -> bool:
     """Whether something differs that makes another question of it."""
-    if (one.numbers, one.negated, one.relations) != (other.numbers, other.negated, other.relations):
+    if (one.numbers, one.symbols, one.negations) != (other.numbers, other.symbols, other.negations):
+        return True
+    if one.relations != other.relations:
         return True
     if one.all != other.all and sorted(one.all) == sorted(other.all):
         return True  # the same words in another order: "does A trust B"

@@ -27,7 +27,7 @@ AUDIT: Final[Reason] = "audit"
 REASONS: Mapping[Reason, str] = {
     "no_messages": "There was nothing to answer, so the strong model was asked as it is",
     "no_evidence": "Nothing like this question is known yet, so the strong model answers",
-    "memory_weak": "This question was asked before, and the {model} model agreed with the strong one",
+    "memory_weak": "This question was asked before, and the {model} model's answer agreed with the strong one's",
     "memory_guided": "This question was asked before, and with this guide the {model} model agreed with the strong one",
     "memory_strong": "This question was asked before, and no cheaper model agreed with the strong one",
     "memory_unsure": "This question was asked before and a cheaper model agreed, but it does not always, so the strong "

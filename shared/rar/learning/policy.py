@@ -178,17 +178,16 @@ class FloorPolicy:
                 if found is not None:
                     return self._follow(found, evidence)
                 hopeless |= refuted(match, evidence)
-        if (taken_over := paraphrased(evidence)) is not None:
-            return self._follow(taken_over, evidence)
+        lent = paraphrased(evidence)
+        if lent is not None and (standing := evidence.of(lent.route.model)) is not None:
+            # A new request all the same: what repeats may lose is not for it.
+            return self._cheaper(lent, evidence) or _probed(lent.route, evidence, self._doubt(lent, standing))
         return self._guess([one for one in evidence.standings if one.model not in hopeless], evidence)
 
     def _follow(self, found: Verdict, evidence: Evidence) -> Route:
         """The route of a remembered request, unless a cheaper model that it says nothing about is likely to do."""
-        if found.untried:
-            untried = [one for one in evidence.standings if one.model in found.untried]
-            guess = self._guess(untried, evidence)
-            if guess.model != STRONG or guess.instead_of is not None:
-                return guess
+        if (guess := self._cheaper(found, evidence)) is not None:
+            return guess
         standing = evidence.of(found.route.model)
         if standing is None:
             return replace(found.route, again=True)
@@ -200,6 +199,13 @@ class FloorPolicy:
             # The strong answer is served, and the other one made beside it says more of it.
             return replace(route, model=STRONG, guide=None, reason="memory_unsure", instead_of=route.arm, chance=1.0)
         return (_probed if found.borrowed else _checked)(route, evidence, self._doubt(found, standing))
+
+    def _cheaper(self, found: Verdict, evidence: Evidence) -> Route | None:
+        """The guess of a cheaper model that a verdict says nothing about, if one is likely to do."""
+        if not found.untried:
+            return None
+        guess = self._guess([one for one in evidence.standings if one.model in found.untried], evidence)
+        return guess if guess.model != STRONG or guess.instead_of is not None else None
 
     def _guess(self, standings: Sequence[Standing], evidence: Evidence) -> Route:
         """The route by what similar requests showed, checked as often as little is known of its model."""
