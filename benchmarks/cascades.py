@@ -22,11 +22,12 @@ from rar.drive import drive
 from rar.evaluation import RecordedModel
 from rar.linear import Array
 from rar.outcomes import Outcomes, Replies
-from rar.strategies import AgreementCascade, Approximation, CascadeRouting, CascadeSearch, LearnedScorer
+from rar.strategies import AgreementCascade, Approximation, Cached, CascadeRouting, CascadeSearch, LearnedScorer
+from rar.strategies.cached import key_of
 from rar.strategies.cascade_routing import useful
 from rar.strategies.search import FoundCascade, zero_router
 from rar.strategy import Strategy
-from rar.values import Call, Route, question
+from rar.values import Answer, Call, Decision, Reply, Route, question
 
 # USD per million tokens, about what providers asked for in 2024, input and output together.
 NOMINAL = {
@@ -277,12 +278,36 @@ def approximation(splits: int) -> Iterator[object]:
     yield Mark("headlines, agreement with the teacher that was stated", float(np.mean(held)), 0.8)
 
 
+def completion_cache(_: int) -> Iterator[object]:
+    """A cache on a stream of which 30 % are repeats, and on date questions that look alike."""
+    dates = [row["question"] for row in lines("date_samples.jsonl.gz")]
+    alike = len(dates) - len({key_of(question(text)) for text in dates})
+    yield Mark(
+        "date questions, hits among different ones", float(alike - (len(dates) - len(set(dates)))), 0.0, at_most=True
+    )
+    headlines = list(dict.fromkeys(row["text"] for row in lines("headlines.jsonl.gz")))[:700]
+    rng = np.random.default_rng(0)
+    stream = [*headlines, *rng.choice(headlines, 300).tolist()]
+    cache, right = Cached("weak"), 0
+    for at, text in enumerate(stream):
+        choice = drive(cache.steps(question(text)), {})
+        hit = isinstance(choice, Answer)
+        right += hit == (text in stream[:at])
+        if not hit:
+            request = question(text)
+            cache.served(Decision(str(at), request, Route("weak"), 0.0), Reply("weak", text))
+        elif choice.reply.text != text:
+            right -= 1
+    yield Mark("repeats of 30 %, requests that hit or missed as they should", right / len(stream), 1.0)
+
+
 PARTS: Mapping[str, Callable[[int], Iterator[object]]] = {
     "scorers": scorers,
     "routerbench": cascades,
     "agreement": agreement,
     "cascade_routing": cascade_routing,
     "approximation": approximation,
+    "completion_cache": completion_cache,
 }
 
 

@@ -11,7 +11,7 @@ from langchain_rar.forms import Form, task_of_call
 from langchain_rar.messages import to_engine
 from langchain_rar.ports import ARGUMENTS, FORM
 from langchain_rar.turns import OpenTurn, turn_of
-from rar.keys import Key
+from rar.keys import Key, arguments_of
 from rar.overrides import Overrides
 from rar.values import STRONG, Message, Request, Route
 
@@ -54,4 +54,5 @@ def request_of(
         thread=given.thread,
         limits=given.limits,
         source="langchain",
+        arguments=arguments_of(arguments),
     )  # fmt: skip

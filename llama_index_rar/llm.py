@@ -50,6 +50,7 @@ from llama_index_rar.rooms import UNLIMITED, room_for_prompt
 from llama_index_rar.serving import LLMServing, Seen
 from llama_index_rar.turns import asked, continues, traces
 from rar.errors import ConfigurationError, MissingModelError, RequestError
+from rar.keys import arguments_of
 from rar.models import advice, named_models
 from rar.naming import shown
 from rar.options import DEFAULTS, check_arguments, check_options, shows_options
@@ -325,6 +326,7 @@ class RouterLLM(FunctionCallingLLM):
             thread=steer.thread,
             limits=steer.limits,
             source="llama_index",
+            arguments=arguments_of(kind.arguments),
         )
 
     def _only_able(self, kind: Kind) -> str | None:

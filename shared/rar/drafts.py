@@ -10,7 +10,8 @@ from rar.ledger import Ledger
 from rar.metering import Meter
 from rar.observers import Observers
 from rar.strategy import Outcome
-from rar.values import Answer, Call, CallRecord, Choice, Purpose, Request, Usage
+from rar.tokens import counted
+from rar.values import WEAK, Answer, Call, CallRecord, Choice, Purpose, Reply, Request, Usage
 
 
 class Drafts:
@@ -60,6 +61,16 @@ class Drafts:
             self._observers.tell(self._ledger.event_of(call, outcome, request, at=at, decision_id=self.decision_id))
             self.records += (self._ledger.record(call, outcome),)
             accepted = None if served else accepted
-        if accepted is not None:  # an answer made of several: its parts are paid for
-            self._ledger.add(request.namespace, "serve", accepted.model, accepted.model_id, Usage(), now=self._clock())
+        if accepted is not None:
+            self._count_unasked(accepted, choice.reason, request)
         return choice if self.meter is None else self.meter.settle(choice)
+
+    def _count_unasked(self, reply: Reply, reason: str, request: Request) -> None:
+        """Count an answer that no one call gave."""
+        now = self._clock()
+        if self._made:  # made of several: its parts are paid for
+            self._ledger.add(request.namespace, "serve", reply.model, reply.model_id, Usage(), now=now)
+            return
+        # No model was asked, whoever is named: what the strong one would have cost is saved.
+        spared = counted(Call(reply.model, request), replace(reply, cached=False))
+        self._ledger.add(request.namespace, "serve", WEAK, reason or reply.model_id, spared, now=now, usd=0.0)

@@ -258,4 +258,9 @@ def _fingerprint(value: Any) -> str:
     return hashlib.blake2b(_canonical(value).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
+def arguments_of(given: Mapping[str, Any]) -> str:
+    """A fingerprint of a call's own arguments; empty where there are none."""
+    return _fingerprint(given) if given else ""
+
+
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

@@ -33,6 +33,7 @@ from rar.notices import Notices
 from rar.observers import Observers
 from rar.sameness import signature
 from rar.strategies import RAR
+from rar.strategy import Strategy, innermost
 from rar.values import WEAK, Match, Request, Vector
 
 SAY_WHICH = (
@@ -266,7 +267,11 @@ def _states_of(evidence: Evidence) -> tuple[str, ...]:
 
 def follows_verdicts(strategy: object, policy: Policy) -> Callable[[Match, Evidence], bool] | None:
     """Whether a remembered request's own verdict is all that a decision looks at, as `Recall.decides`."""
-    if not (isinstance(strategy, RAR) and isinstance(policy, (FloorPolicy, PaperPolicy))):
+    if not (
+        isinstance(strategy, Strategy)
+        and isinstance(innermost(strategy), RAR)
+        and isinstance(policy, (FloorPolicy, PaperPolicy))
+    ):
         return None
     anywhere = isinstance(policy, PaperPolicy)
 

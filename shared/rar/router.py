@@ -71,7 +71,7 @@ from rar.redaction import Redaction
 from rar.routers import as_static_router
 from rar.stamps import is_sealed, sealing_key
 from rar.strategies import RAR
-from rar.strategy import Outcome, Strategy, as_strategy, check_models
+from rar.strategy import HearsServed, Outcome, Strategy, as_strategy, check_models, innermost
 from rar.values import (
     GUIDE_MODEL,
     STRONG,
@@ -145,7 +145,7 @@ class Router:
         self._weak_id, self._strong_id = settings.weak_id, settings.strong_id
         self.strategy = _strategy(settings.strategy, self.policy)
         # Whether the strategy chooses among all models by what is learned of them.
-        self._chooses = isinstance(self.strategy, RAR)
+        self._chooses = isinstance(innermost(self.strategy), RAR)
         self._models = _models(weak, strong, models)
         if self._models is not None:
             self.pair(self._models)
@@ -435,6 +435,8 @@ class Router:
             self.health.answered(decision.model)
             if not isinstance(decision.choice, Answer):  # an accepted draft was counted when it was made
                 self._called(decision, decision.call, reply)
+            if isinstance(self.strategy, HearsServed) and not self._closed:
+                self.strategy.served(decision, reply)
             if self._closed or self._learning is None or not self._learning.stores:
                 return
             self._learning.take(decision, reply, {**models, **self._guide_writer}, self.costs(decision, reply, models))

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rar.errors import UnknownModelError
 from rar.naming import function_name
-from rar.values import Call, Choice, Failure, Guide, Message, Purpose, Reply, Request, Route, Sampling
+from rar.values import Call, Choice, Decision, Failure, Guide, Message, Purpose, Reply, Request, Route, Sampling
 
 T = TypeVar("T")
 Outcome: TypeAlias = Reply | Failure
@@ -25,6 +25,15 @@ class Strategy(Protocol):
 
     def steps(self, request: Request) -> Steps[Choice]:
         """Yield batches of calls through `ask` or `ask_all`; return a `Route` to pass on, or an `Answer` it has."""
+        ...
+
+
+@runtime_checkable
+class HearsServed(Protocol):
+    """A strategy that is told what was served, such as one that keeps answers."""
+
+    def served(self, decision: Decision, reply: Reply, /) -> None:
+        """Called once an answer was given whole, in whatever mode. What it raises is logged."""
         ...
 
 
@@ -55,6 +64,13 @@ def ask(
 def ask_all(calls: Sequence[Call]) -> Steps[list[Outcome]]:
     """Have all `calls` made, at the same time where the driver can, and return their outcomes in the same order."""
     return (yield list(calls))
+
+
+def innermost(strategy: Strategy) -> Strategy:
+    """The strategy that decides what those around it, each with an `inner` one, leave to it."""
+    while isinstance(inner := getattr(strategy, "inner", None), Strategy):
+        strategy = inner
+    return strategy
 
 
 def check_models(strategy: object, known: Collection[str]) -> None:

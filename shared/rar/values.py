@@ -207,6 +207,7 @@ class Request:
         thread: The conversation that it belongs to, by any id, for spending ceilings.
         limits: What it may use; None: what the router was given.
         source: Framework that sent it, for example `"langchain"`.
+        arguments: A fingerprint of the call's own arguments, empty where there are none.
         embedding: The key's embedding, once recalled.
     """
 
@@ -225,6 +226,7 @@ class Request:
     thread: str | None = field(default=None, repr=False)
     limits: Limits | None = None
     source: str = ""
+    arguments: str = field(default="", repr=False)
     embedding: Vector | None = field(default=None, compare=False, repr=False)
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
 

@@ -6,6 +6,7 @@ from rar.strategies.approximation import Approximation
 from rar.strategies.best_of import BestOf
 from rar.strategies.best_of_n import BestOfN
 from rar.strategies.blended import Blended
+from rar.strategies.cached import Cached
 from rar.strategies.cascade import Cascade
 from rar.strategies.cascade_routing import CascadeRouting
 from rar.strategies.chain_of_thought import ChainOfThought
@@ -28,6 +29,7 @@ __all__ = [
     "BestOf",
     "BestOfN",
     "Blended",
+    "Cached",
     "Cascade",
     "CascadeRouting",
     "CascadeSearch",
