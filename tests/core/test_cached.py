@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -198,6 +200,16 @@ def test_rar_inside_learns_as_it_does_alone() -> None:
         assert router.decide(question("How far is the moon?")).choice.reason == "cached"
         stats = router.stats()
     assert stats.memory is not None and stats.memory.experiences == 1
+
+
+def test_a_copy_shares_its_answers_and_another_process_begins_anew() -> None:
+    cache = Cached("weak", ttl=60.0)
+    ask = Asked(cache)
+    ask("Hello")
+    other = pickle.loads(pickle.dumps(cache))
+
+    assert copy.deepcopy({"strategy": cache})["strategy"] is cache
+    assert (len(other), other.ttl, other.inner) == (0, 60.0, "weak")
 
 
 def test_what_cannot_work_is_refused() -> None:

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rar.errors import ConfigurationError
 from rar.keys import has_form
@@ -65,6 +66,12 @@ class Cached:
 
     def __repr__(self) -> str:
         return f"Cached({shown(self.inner)}, ttl={self.ttl}, max_entries={self.max_entries})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cached:
+        return self  # a copied chain goes on sharing the answers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.inner, self.ttl, self.max_entries, self._clock)  # answers stay in their process
 
     def __len__(self) -> int:
         return len(self._kept)
