@@ -3,7 +3,7 @@
 Shows: `Cascade.fit` finds models and thresholds, learns to score drafts, and says what that is worth on questions that
 took no part in the choice; the result is saved, loaded and served; `AgreementCascade` needs no log.
 
-Run: python cookbook/12_fit_a_cascade.py
+Run: python cookbook/15_fit_a_cascade.py
 """
 
 import numpy as np
