@@ -6,12 +6,14 @@ import sys
 from collections import OrderedDict
 from dataclasses import replace
 
+from rar.evidence import Evidence
 from rar.forking import Lock
 from rar.memory.forgetting import Gone
 from rar.values import Answer, Decision, Failure
 
 MOST = 1_000
 MOST_BYTES = 16 * 2**20
+_LONG = 2_000  # letters of a neighbour's text from which none is kept
 _SLIM = 2_000  # bytes of a decision beside its texts and vector
 
 
@@ -28,7 +30,7 @@ class Recent:
 
     def add(self, decision: Decision) -> None:
         decision = slim(decision)
-        # Neighbours and guides are the memory's: its cache holds them anyway.
+        # Neighbours and guides are the memory's: its cache holds them anyway, but for long texts, which `slim` drops.
         vector = decision.request.embedding
         size = _SLIM + sys.getsizeof(decision.request.key) + (0 if vector is None else vector.nbytes)
         with self._lock:
@@ -63,8 +65,16 @@ def slim(decision: Decision) -> Decision:
         choice = replace(choice, reply=replace(choice.reply, text="", tool_calls=(), native=None), draft=None)
     # An error holds the frames that it came through, and all that is in them.
     failed = tuple(Failure(failure.model, RuntimeError(type(failure.error).__name__)) for failure in decision.failed)
-    request = replace(decision.request, messages=(), options={})
+    evidence = _without_long_texts(decision.request.evidence)
+    request = replace(decision.request, messages=(), options={}, evidence=evidence)
     return replace(decision, request=request, choice=choice, failed=failed, meter=None)
+
+
+def _without_long_texts(evidence: Evidence | None) -> Evidence | None:
+    if evidence is None or all(len(match.experience.text or "") <= _LONG for match in evidence.matches):
+        return evidence
+    matches = [replace(match, experience=replace(match.experience, text=None)) for match in evidence.matches]
+    return replace(evidence, matches=tuple(matches))
 
 
 def is_gone(gone: Gone, decision: Decision) -> bool:

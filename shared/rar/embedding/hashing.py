@@ -18,6 +18,7 @@ from rar.values import Vector
 Features: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]  # hashes and weights, of one length
 
 _MAX_CHARS: Final = 32_768
+_KEPT = 64  # letters of a token whose hashes are kept: longer ones are no words, and would fill memory
 _MINOR: Final = 0.25  # weight of words and signs that say little about what a text is about
 _PAIR: Final = 0.5  # weight of two words in a row
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -77,12 +78,16 @@ def _features(text: str) -> Features:
     pairs = Counter(map("{} {}".format, tokens, tokens[1:]))
     features = [(_hashes(pairs), _PAIR * _damped(pairs.values()))]
     for token, count in Counter(tokens).items():
-        hashes, weights = _of_token(token)
+        hashes, weights = _kept(token) if len(token) <= _KEPT else _of_token(token)
         features.append((hashes, weights * _damped([count])))
     return np.concatenate([hashes for hashes, _ in features]), np.concatenate([weights for _, weights in features])
 
 
 @lru_cache(maxsize=16_384)
+def _kept(token: str) -> Features:
+    return _of_token(token)
+
+
 def _of_token(token: str) -> Features:
     """The token as a whole, and its letter 3-grams, which together weigh as much."""
     marked = f"<{token}>"
