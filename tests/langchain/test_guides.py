@@ -67,7 +67,7 @@ def test_what_is_no_model_is_refused(make: Any) -> None:
 
 
 def test_a_guide_of_a_person_helps_the_weak_model(make: Any, fake_openai: FakeOpenAI) -> None:
-    model = make(guides=False)
+    model = make(guides=False, audit_rate=0.0)
     guide = model.router.add_guide(GUIDE, used_for=[QUESTION])
     for question in (QUESTION + " Say its name.", QUESTION + " One word.", QUESTION + " One word."):
         fake_openai.requests.clear()
