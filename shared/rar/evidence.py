@@ -11,7 +11,7 @@ from rar.values import Arm, GuideMatch, Match
 # Variance from which gaps scatter as those of answers that are right or wrong do: recorded pairs of models have 0.16
 # to 0.31. The constants of policies are made for these.
 USUAL_SCATTER = 0.15
-START_AGAIN = 0.75
+START_AGAIN = 0.75  # first confidence that a repeat needs: one trial that went well has more, one beside a failure less
 
 
 def unrest(scatter: float | None) -> float:
@@ -83,8 +83,9 @@ class Standing:
         """What is known of it with guides."""
         if self.guided is not None:
             return self.guided
-        known = replace(self, prior=None, prior_gap=None, learned=None, unsure=0.0)
-        return replace(known, scatter=None, examples=0, state=PolicyState())
+        return replace(
+            self, prior=None, prior_gap=None, learned=None, unsure=0.0, scatter=None, examples=0, state=PolicyState()
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from rar.context import user_label
 from rar.embedding.base import Embedder
 from rar.embedding.cache import CachedEmbedder
-from rar.embedding.unread import apart, in_pieces, pieces
+from rar.embedding.unread import apart, in_pieces
 from rar.errors import EmbeddingError, ScoreError
 from rar.evidence import Evidence, Standing
 from rar.guarding import PASSED_ON
@@ -52,11 +52,19 @@ def embedded(embedder: Embedder | CachedEmbedder, task: str, key: str) -> Vector
     Raises:
         EmbeddingError: The embedder returned something else.
     """
+    return _whole(embedder, key, _read(embedder, task, key))
+
+
+def _read(embedder: Embedder | CachedEmbedder, task: str, key: str) -> Vector | None:
+    """The key's embedding; None of one with too many pieces."""
     if is_long(task):
-        vector = in_pieces(embedder, key)
-        embedding = apart(signature(key), embedder.dim) if vector is None else vector
-    else:
-        embedding = embedder.embed([key])[0]
+        return in_pieces(embedder, key)
+    vector: Vector = embedder.embed([key])[0]
+    return vector
+
+
+def _whole(embedder: Embedder | CachedEmbedder, key: str, read: Vector | None) -> Vector:
+    embedding = apart(signature(key), embedder.dim) if read is None else read
     if embedding.shape != (embedder.dim,) or not np.isfinite(embedding).all():
         raise EmbeddingError(embedder.id, f"a vector of shape {embedding.shape}, or numbers that are none")
     return embedding
@@ -156,12 +164,13 @@ class Recall:
             known = self._with_matches(evidence, request, key, found)
             if self.decides(known.matches[0], known):
                 return known, found.same.embedding  # its verdict is all that counts: no need to embed or to search
-        embedding = embedded(self.embedder, task, key)
+        read = _read(self.embedder, task, key)
+        embedding = _whole(self.embedder, key, read)
         own_id = query.id if found.same is not None else ""
         found = memory.recall(replace(query, id=own_id, embedding=embedding, models=()))
         evidence = self._with_matches(evidence, request, key, found)
         evidence = with_prior(evidence, self.prior, self.notices, key, None if is_long(task) else embedding)
-        if is_long(task) and not pieces(self.embedder, key):
+        if read is None:
             return evidence, embedding
         evidence = self._with_scores(request, key, embedding, evidence)
         return (evidence if is_long(task) else self._with_paraphrases(request, key, evidence)), embedding

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from rar.evidence import Evidence, Standing
-from rar.memory.base import AGAIN, PolicyState, state_of
+from rar.memory.base import AGAIN, USUAL_SPREAD, PolicyState, state_of
 from rar.memory.transitions import AUDITS_KEPT, CALLS_KEPT
 from rar.values import Route
 
@@ -16,11 +16,11 @@ from rar.values import Route
 # is the standard error of so many audits whose gaps are off by 0.45.
 INERTIA = 150.0
 INERTIA_AGAIN = 20.0  # the same of requests that were seen before, of which nothing is fitted
-MOST_STANDS = 20.0
+MOST_STANDS = 20.0  # requests that one which was judged by chance stands for at most
+UNTOLD = INERTIA / 10.0  # audits beside those that were made: before the first, a promise must not ask for everything
 HARDER = 0.03  # a rise of shadows' gaps over what was expected that is taken for chance
 PROMISED = 1_000  # served calls over which a promise holds
 REPEAT = 0.25  # trials of the same request that what is expected of the likes of it counts for
-_SPREAD = 0.2  # mean square by which gaps of answers that are right or wrong are off
 
 
 def state_of_route(evidence: Evidence, route: Route) -> PolicyState:
@@ -45,7 +45,7 @@ def loss(standing: Standing, route: Route) -> float:
 
 def unrest_again(standing: Standing) -> float:
     """How much repeated requests are off, as a share of what answers are that are right or wrong; at most 1."""
-    return min(standing.again.spread / _SPREAD, 1.0)
+    return min(standing.again.spread / USUAL_SPREAD, 1.0)
 
 
 def stands_for(route: Route) -> float:
@@ -73,7 +73,7 @@ def slack(state: PolicyState, promise: float | None) -> float:
     if promise is None:
         return 0.0
     z = NormalDist().inv_cdf(promise)
-    unknown = state.share**2 * state.spread / (state.audits + INERTIA / 10.0)
+    unknown = state.share**2 * state.spread / (state.audits + UNTOLD)
     return z * math.sqrt(unknown + state.share * state.spread / PROMISED)
 
 

@@ -133,6 +133,7 @@ def state_of(model: str, kind: str = "") -> str:
     return f"{model}#{kind}" if kind else model
 
 
+USUAL_SPREAD = 0.2  # mean square by which gaps of answers that are right or wrong are off
 ALARM = 5.5  # of the sum of surprises: at the very least e^5.5 judged attempts lie between false ones
 
 
@@ -166,7 +167,7 @@ class PolicyState:
     drift: float = 0.0
     quiet: float = 0.0
     since: float = 0.0
-    spread: float = 0.2  # of answers that are right or wrong
+    spread: float = USUAL_SPREAD
     low: float = 0.0
     lost: float = 0.0
     share: float = 0.0

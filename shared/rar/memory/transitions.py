@@ -273,7 +273,7 @@ def _served(state: PolicyState, step: PolicyStep) -> PolicyState:
     newest = 1.0 / min(state.calls + UNREAD, CALLS_KEPT)
     reference, low, lost, share = state.reference, state.low, state.lost, state.share
     if step.reference is not None:
-        reference += min(newest * step.stands, 0.1) * (step.reference - reference)
+        reference += min(newest * step.stands, 1.0 / UNREAD) * (step.reference - reference)
     if step.confidence is not None:
         low += LOW_RATE * (LOW - (step.confidence < low))
     if step.loss is not None:
