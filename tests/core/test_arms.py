@@ -367,6 +367,7 @@ class TestFailover:
 
 
 class TestManyModels:
+    @pytest.mark.slow
     def test_a_constant_model_in_the_middle_rings_no_alarm(self) -> None:
         """It is tried where the weak one failed, which is harder than the rest: no sign that it became worse."""
         chance = np.random.default_rng(0)

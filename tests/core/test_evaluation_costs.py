@@ -269,6 +269,7 @@ def test_a_weak_model_that_is_dearer_is_warned_of(file: Path) -> None:
 # --- floors ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_several_floors_are_one_table_and_one_curve(file: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     options = ("online", file, *COLUMNS, "--shuffles", "1", "--quality", "0.95,0.8", "--quality", "0.9")
@@ -399,6 +400,7 @@ def interrupted(after: int, patch: pytest.MonkeyPatch) -> list[str]:
     return streamed
 
 
+@pytest.mark.slow
 def test_an_interrupted_replay_goes_on_where_it_was(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,6 +424,7 @@ def test_an_interrupted_replay_goes_on_where_it_was(
     assert not (tmp_path / "out" / FOLDER).exists()
 
 
+@pytest.mark.slow
 def test_parts_of_other_rows_or_options_are_not_taken(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def test_any_number_of_routers_have_one_session(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.slow
 def test_a_forked_child_makes_its_own_even_if_the_parent_was_making_one() -> None:
     code = """
 import os, threading

@@ -210,8 +210,9 @@ def test_it_goes_through_an_export(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Path:
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A memory of a hashing embedder, which needs no weights."""
+    monkeypatch.setenv("COLUMNS", "200")
     with router(memory=tmp_path / "rar.db") as made:
         serve(made, pair(), harbour(3))
     return tmp_path / "rar.db"

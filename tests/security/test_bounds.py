@@ -95,6 +95,7 @@ def test_sizes_end_where_objects_hold_each_other() -> None:
     assert size_of(len, int, None, 3.0) == 0
 
 
+@pytest.mark.slow
 def test_long_prompts_leave_little_behind(tmp_path: Path) -> None:
     with router(tmp_path / "rar.db") as asked:
         ask(asked, "warm up")
