@@ -14,7 +14,20 @@ import numpy as np
 import pytest
 
 from rar.errors import ClosedError, DimensionError, EmbedderMismatchError, ImportFormatError
-from rar.memory.base import Batch, Changes, DecisionRecord, Label, Memory, PolicyState, PolicyStep, Spend
+from rar.memory import kept
+from rar.memory.base import (
+    Batch,
+    CachedAnswer,
+    Changes,
+    DecisionRecord,
+    JudgedAnswers,
+    Label,
+    Memory,
+    PolicyState,
+    PolicyStep,
+    Spend,
+)
+from rar.memory.forgetting import Gone
 from rar.memory.identity import experience_id, keyed_digest
 from rar.memory.recalling import Query
 from rar.memory.transitions import moved
@@ -73,6 +86,23 @@ def label(decision_id: str, at: float = 1.0, **fields: Any) -> Label:
     return Label(decision_id, at=at, **{**defaults, **fields})
 
 
+def judged(decision_id: str, place: int = 0, **fields: Any) -> JudgedAnswers:
+    defaults: dict[str, Any] = {
+        "namespace": "default", "experience_id": "a", "weak_id": "weak-1", "strong_id": "strong-1", "judge": "letter",
+        "agrees": False, "gap": 1.0, "prompt": '[{"role": "user", "content": "What is 2+2?"}]', "weak": "5",
+        "strong": "4", "at": 1.0,
+    }  # fmt: skip
+    return JudgedAnswers(decision_id, place, **{**defaults, **fields})
+
+
+def cached(key: str, at: float = 1.0, **fields: Any) -> CachedAnswer:
+    defaults: dict[str, Any] = {
+        "namespace": "default", "kind": "plain", "experience_id": "a", "question": "What is 2+2?", "model": "strong",
+        "model_id": "strong-1", "text": f"4, says {key}", "used_at": at,
+    }  # fmt: skip
+    return CachedAnswer(key=key, at=at, **{**defaults, **fields})
+
+
 def found(
     memory: Memory, embedding: Vector = EAST, namespace: str = "default", task: str = "answer", limit: int = 16
 ) -> list[str]:
@@ -86,6 +116,16 @@ def found_guides(memory: Memory, embedding: Vector = EAST, **options: Any) -> li
 
 def everything(memory: Memory) -> Changes:
     return memory.changes(0, 1_000)
+
+
+class Told:
+    """Hears of deletions."""
+
+    def __init__(self) -> None:
+        self.gone: list[Gone] = []
+
+    def forget(self, gone: Gone) -> None:
+        self.gone.append(gone)
 
 
 class MemoryContract:
@@ -614,6 +654,92 @@ class MemoryContract:
         memory.write(Batch(labels=(label("d"),), epoch=epoch))
         assert memory.labels() == [label("e", experience_id="b")]
 
+    # ── answers ──
+
+    def test_judged_answers_come_newest_first_and_each_attempt_once(self, memory: Memory) -> None:
+        first, second = judged("d"), judged("d", 1, guide_id="g", agrees=True, gap=-0.5)
+        memory.write(Batch(judged=(first, second, judged("e", namespace="other"))))
+
+        assert list(memory.judged_answers()) == [judged("e", namespace="other"), second, first]
+        assert list(memory.judged_answers("other")) == [judged("e", namespace="other")]
+        assert list(memory.judged_answers("never")) == []
+        assert memory.stats().namespaces == ("default", "other")
+
+        memory.write(Batch(judged=(replace(first, weak="four"),)))
+        assert [one.weak for one in memory.judged_answers("default")] == ["four", "5"]
+
+    def test_a_bounded_number_of_judged_answers_is_kept(self, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(kept, "KEPT_JUDGED", 2)
+        memory.write(Batch(judged=tuple(judged(id) for id in "abc")))
+
+        assert [one.decision_id for one in memory.judged_answers()] == ["c", "b"]
+
+    def test_a_cached_answer_is_found_by_its_namespace_and_key(self, memory: Memory) -> None:
+        memory.write(Batch(cached=(cached("k"), cached("k", namespace="other", until=3.0))))
+
+        assert memory.cached_answer("default", "k") == cached("k")
+        assert memory.cached_answer("other", "k") == cached("k", namespace="other", until=3.0)
+        assert memory.cached_answer("default", "never") is None
+        memory.write(Batch(cached=(cached("k", 2.0, text="anew"),)))
+        assert memory.cached_answer("default", "k") == cached("k", 2.0, text="anew")
+
+    def test_cached_answers_are_found_by_kind_and_experience(self, memory: Memory) -> None:
+        kept_ = (cached("k"), cached("l", experience_id="b"), cached("m", kind="loud"), cached("n", namespace="other"))
+        memory.write(Batch(cached=kept_))
+
+        assert {one.key for one in memory.cached_near("default", "plain", ["a", "b", "never"])} == {"k", "l"}
+        assert memory.cached_near("default", "plain", []) == []
+
+    def test_cached_answers_go_when_their_time_is_over_and_the_longest_unused_first(self, memory: Memory) -> None:
+        memory.write(Batch(cached=(cached("a", 1.0, until=4.0), cached("b", 2.0), cached("c", 3.0))))
+        memory.write(Batch(cached=(cached("b", 2.0, used_at=5.0), cached("o", 1.0, namespace="other"))))
+        assert [memory.cached_answer("default", key) is not None for key in "abc"] == [False, True, True]
+
+        memory.write(Batch(cached=(cached("d", 6.0, room=2),)))
+
+        assert [memory.cached_answer("default", key) is not None for key in "bcd"] == [True, False, True]
+        assert memory.cached_answer("other", "o") is not None
+
+    def test_answers_go_with_what_they_are_about(self, memory: Memory) -> None:
+        about = {"experience_id": "b"}
+        memory.write(Batch((experience("a"), experience("b")), judged=(judged("d"), judged("e", **about))))
+        memory.write(Batch(cached=(cached("k"), cached("l", **about))))
+        epoch = memory.epoch
+
+        memory.delete(ids=["a"])
+
+        assert [one.decision_id for one in memory.judged_answers()] == ["e"]
+        assert (memory.cached_answer("default", "k"), memory.cached_answer("default", "l")) == (
+            None,
+            cached("l", **about),
+        )
+        memory.write(Batch(judged=(judged("d"),), cached=(cached("k"),), epoch=epoch))
+        assert [one.decision_id for one in memory.judged_answers()] == ["e"]
+        assert memory.cached_answer("default", "k") is None
+
+    @pytest.mark.parametrize("namespace", ["default", None])
+    def test_answers_can_be_dropped_alone(self, memory: Memory, namespace: str | None) -> None:
+        told = Told()
+        memory.watch(told.forget)
+        memory.write(Batch((experience("a"),), judged=(judged("d"),), cached=(cached("k"),)))
+        memory.write(Batch(judged=(judged("e", namespace="other"),)))
+        epoch = memory.epoch
+
+        assert memory.drop_answers(namespace) == (2 if namespace else 3)
+
+        assert [one.decision_id for one in memory.judged_answers()] == (["e"] if namespace else [])
+        assert memory.cached_answer("default", "k") is None
+        assert memory.experience("a") is not None
+        late = Batch((experience("b"),), judged=(judged("d"),), cached=(cached("k"),), epoch=epoch)
+        memory.write(late)
+        assert [one.decision_id for one in memory.judged_answers("default")] == []
+        assert memory.cached_answer("default", "k") is None
+        assert memory.experience("b") is not None
+        (gone,) = told.gone
+        assert (gone.answers("default"), gone.answers("other")) == (True, namespace is None)
+        memory.write(Batch(judged=(judged("d"),)))
+        assert [one.decision_id for one in memory.judged_answers("default")] == ["d"]
+
     # ── delete, export, load ──
 
     def test_deleted_ids_are_gone_everywhere(self, memory: Memory) -> None:
@@ -635,7 +761,7 @@ class MemoryContract:
 
         assert memory.labels("default") == []
         assert memory.stats().namespaces == ("other",)
-        assert [record["namespace"] for record in memory.export() if record["kind"] != "header"] == ["other"] * 8
+        assert [record["namespace"] for record in memory.export() if record["kind"] != "header"] == ["other"] * 9
         assert memory.policy_state("default") == memory.policy_state("default", "weak-1") == PolicyState()
         assert found(memory) == []
 
@@ -644,7 +770,7 @@ class MemoryContract:
         memory.set_guide_state("default-g", "retired")
         records = [json.loads(json.dumps(record)) for record in memory.export()]
 
-        assert other.load(records) == len(records) - 1 == 8
+        assert other.load(records) == len(records) - 1 == 9
 
         new_id = experience_id(other.secret, "default", "answer", "What is 2+2?")
         assert other.search(EAST, namespace="default", task="answer")[0].experience.id == new_id
@@ -654,6 +780,7 @@ class MemoryContract:
         assert other.experience(new_id).signature == keyed_digest(other.secret, signature("What is 2+2?"))
         assert other.decisions()[0].experience_id == new_id
         assert other.labels() == [replace(one, experience_id=new_id) for one in memory.labels()]
+        assert list(other.judged_answers()) == [replace(one, experience_id=new_id) for one in memory.judged_answers()]
         assert other.policy_state("default") == memory.policy_state("default")
         assert other.policy_state("default", "weak-1") == memory.policy_state("default", "weak-1") != PolicyState()
         assert other.spending() == memory.spending()
@@ -727,7 +854,7 @@ class MemoryContract:
         self.fill(memory, "other")
 
         namespaces = [record.get("namespace") for record in memory.export("other")]
-        assert namespaces == [None, *["other"] * 8]
+        assert namespaces == [None, *["other"] * 9]
 
     @pytest.mark.parametrize(
         ("place", "damage", "said"),
@@ -746,6 +873,9 @@ class MemoryContract:
             (7, lambda r: [], "record 7: "),
             (8, lambda r: {**r, "facts": "none"}, "record 8: field 'facts'"),
             (9, lambda r: {**r, "weak": 2.0}, "record 9: field 'weak' is 2.0"),
+            (10, lambda r: {**r, "gap": 2.0}, "record 10: field 'gap' is 2.0"),
+            (10, lambda r: {**r, "prompt": '["What is 2+2?"]'}, "record 10: field 'prompt'"),
+            (10, lambda r: {**r, "weak": "a" * (kept.LONGEST + 1)}, "record 10: field 'weak'"),
         ],
     )
     def test_a_bad_record_is_named_and_nothing_is_loaded(
@@ -828,7 +958,10 @@ class MemoryContract:
 
     @staticmethod
     def fill(memory: Memory, namespace: str) -> None:
-        """Two experiences, two policy states, and one each of guide, spending, decision and label: eight to export."""
+        """Two experiences, two policy states, and one each of guide, spending, decision, label and judged answers.
+
+        That is nine to export; a cached answer is not exported.
+        """
         a = experience(f"{namespace}-a", namespace=namespace, text="What is 2+2?")
         b = experience(f"{namespace}-b", NORTH, namespace=namespace, text="Why?")
         memory.write(
@@ -847,5 +980,7 @@ class MemoryContract:
                     ),
                 ),
                 (label(f"{namespace}-d", namespace=namespace, experience_id=a.id),),
+                (judged(f"{namespace}-d", namespace=namespace, experience_id=a.id, guide_id=f"{namespace}-g"),),
+                (cached("k", namespace=namespace, experience_id=a.id),),
             )
         )

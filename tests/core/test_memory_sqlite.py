@@ -30,7 +30,7 @@ from rar.memory.sqlite import SQLiteMemory
 from rar.memory.sqlite_schema import MIGRATIONS
 from tests.contract.memory import DIM, EAST, NORTH, MemoryContract, decision, experience, found, guide, spend, trial
 
-OLD_SCHEMAS = sorted(Path(__file__).parent.glob("memory_schema_*.sql"))
+OLD_SCHEMAS = sorted(Path(__file__).parent.glob("memory_schema_*.sql"), key=lambda file: int(file.stem.split("_")[-1]))
 DAY = 86_400.0
 
 

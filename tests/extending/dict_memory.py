@@ -16,10 +16,22 @@ from typing import Any
 import numpy as np
 
 from rar.errors import ClosedError, DimensionError, EmbedderMismatchError
+from rar.memory import kept
 from rar.memory import transitions as rules
-from rar.memory.base import Batch, Changes, DecisionRecord, Label, Memory, MemoryStats, PolicyState, Spend
+from rar.memory.base import (
+    Batch,
+    CachedAnswer,
+    Changes,
+    DecisionRecord,
+    JudgedAnswers,
+    Label,
+    Memory,
+    MemoryStats,
+    PolicyState,
+    Spend,
+)
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy, to_record
-from rar.memory.forgetting import Forget, Gone, namespace_key
+from rar.memory.forgetting import Forget, Gone, answers_key, namespace_key
 from rar.memory.loading import items_of
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Tally, Trial, Vector
 
@@ -44,6 +56,8 @@ class State:
     spending: dict[tuple[Any, ...], Spend] = field(default_factory=dict)  # by day, and by what it is summed by
     decisions: dict[str, DecisionRecord] = field(default_factory=dict)
     labels: dict[str, Label] = field(default_factory=dict)  # by decision
+    judged: dict[tuple[str, int], JudgedAnswers] = field(default_factory=dict)  # by decision and attempt
+    cached: dict[tuple[str, str], CachedAnswer] = field(default_factory=dict)  # by namespace and key
     evicted: Counter[str] = field(default_factory=Counter)
 
     def copied(self) -> State:
@@ -118,6 +132,10 @@ class DictMemory(Memory):
             for record in batch.decisions:
                 self._decision(state, record)
             state.labels |= {label.decision_id: label for label in batch.labels}
+            for judged in batch.judged:
+                self._judged(state, judged)
+            for answer in batch.cached:
+                self._cached(state, answer)
 
     def _experience(self, state: State, new: Experience) -> None:
         self._check(state, new.embedding)
@@ -163,6 +181,22 @@ class DictMemory(Memory):
         state.decisions[record.id] = record
         if rules.went_by(record) and record.experience_id in state.until:
             state.until[record.experience_id] = rules.used_until(state.until[record.experience_id], record.at)
+
+    def _judged(self, state: State, judged: JudgedAnswers) -> None:
+        key = judged.decision_id, judged.place
+        state.judged.pop(key, None)
+        state.judged[key] = judged
+        for old in list(state.judged)[: -kept.KEPT_JUDGED]:
+            del state.judged[old]
+
+    def _cached(self, state: State, answer: CachedAnswer) -> None:
+        state.cached.pop((answer.namespace, answer.key), None)
+        state.cached[answer.namespace, answer.key] = answer
+        here = [one for one in state.cached.values() if one.namespace == answer.namespace]
+        late = [one for one in here if one.until is not None and one.until <= answer.used_at]
+        left = sorted((one for one in reversed(here) if one not in late), key=lambda one: -one.used_at)
+        for one in (*late, *left[answer.room :]):
+            del state.cached[one.namespace, one.key]
 
     def _check(self, state: State, vector: Vector) -> None:
         if not state.header.dim and vector.ndim == 1:
@@ -212,12 +246,31 @@ class DictMemory(Memory):
                 for name, label in state.labels.items()
                 if label.experience_id not in ids and label.namespace != namespace
             }
+            self._drop_answers(state, lambda one: one.experience_id in ids or one.namespace == namespace)
             state.policy = {key: value for key, value in state.policy.items() if key[0] != namespace}
             state.spending = {key: one for key, one in state.spending.items() if one.namespace != namespace}
+        self._tell(keys)
+        return count
+
+    def drop_answers(self, namespace: str | None = None) -> int:
+        key = answers_key(self._secret, namespace)
+        with self._next() as state:
+            state.epoch += 1
+            state.forgotten[key] = state.epoch
+            count = self._drop_answers(state, lambda one: namespace in (None, one.namespace))
+        self._tell([key])
+        return count
+
+    def _drop_answers(self, state: State, gone: Callable[[JudgedAnswers | CachedAnswer], bool]) -> int:
+        before = len(state.judged) + len(state.cached)
+        state.judged = {key: one for key, one in state.judged.items() if not gone(one)}
+        state.cached = {key: one for key, one in state.cached.items() if not gone(one)}
+        return before - len(state.judged) - len(state.cached)
+
+    def _tell(self, keys: Sequence[str]) -> None:
         for forget in [alive() for alive in self._forgetting]:
             if forget is not None:
                 forget(Gone(self._secret, frozenset(keys)))
-        return count
 
     def watch(self, forget: Forget) -> None:
         self._forgetting.append(weakref.WeakMethod(forget))
@@ -242,6 +295,8 @@ class DictMemory(Memory):
             self._spend(state, item.day, item.spend, anew=True)
         elif isinstance(item, Label):
             state.labels[item.decision_id] = item
+        elif isinstance(item, JudgedAnswers):
+            self._judged(state, item)
         else:
             self._decision(state, item)
 
@@ -335,6 +390,17 @@ class DictMemory(Memory):
         held = [one for one in self._now().labels.values() if namespace in (None, one.namespace)]
         return sorted(held, key=lambda one: one.at)
 
+    def judged_answers(self, namespace: str | None = None) -> Iterator[JudgedAnswers]:
+        return (one for one in reversed(list(self._now().judged.values())) if namespace in (None, one.namespace))
+
+    def cached_answer(self, namespace: str, key: str) -> CachedAnswer | None:
+        return self._now().cached.get((namespace, key))
+
+    def cached_near(self, namespace: str, kind: str, experience_ids: Sequence[str]) -> list[CachedAnswer]:
+        held = self._now().cached.values()
+        here = [one for one in held if (one.namespace, one.kind) == (namespace, kind)]
+        return [one for one in here if one.experience_id in experience_ids]
+
     def stats(self, namespace: str | None = None) -> MemoryStats:
         state = self._now()
         experiences = [one for one in state.experiences.values() if namespace in (None, one.namespace)]
@@ -345,6 +411,8 @@ class DictMemory(Memory):
             *state.spending.values(),
             *state.decisions.values(),
             *state.labels.values(),
+            *state.judged.values(),
+            *state.cached.values(),
         ]
         names = {one.namespace for one in named} | {key[0] for key in state.policy}
         codes = [record.facts.get("not_learned") for record in decisions]
@@ -374,9 +442,9 @@ class DictMemory(Memory):
         for key, spend in state.spending.items():
             if namespace in (None, spend.namespace):
                 yield to_record(DaySpend(key[0], spend))
-        for kept in (*state.decisions.values(), *state.labels.values()):
-            if namespace in (None, kept.namespace):
-                yield to_record(kept)
+        for one in (*state.decisions.values(), *state.labels.values(), *state.judged.values()):
+            if namespace in (None, one.namespace):
+                yield to_record(one)
 
 
 def _key(tally: Tally) -> tuple[str, str, str]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
+from rar.memory.kept import CachedAnswer as CachedAnswer  # noqa: PLC0414 - records like those below
+from rar.memory.kept import JudgedAnswers as JudgedAnswers  # noqa: PLC0414
 from rar.memory.recalling import Query, Recalled, recalled
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Purpose, Trial, Vector
 
@@ -192,6 +194,8 @@ class Batch:
     spending: tuple[Spend, ...] = ()
     decisions: tuple[DecisionRecord, ...] = ()
     labels: tuple[Label, ...] = ()
+    judged: tuple[JudgedAnswers, ...] = ()
+    cached: tuple[CachedAnswer, ...] = ()
     epoch: int | None = None
 
     def __add__(self, other: Batch) -> Batch:
@@ -370,12 +374,32 @@ class Memory(Protocol):
         """What people said of judged answers, oldest first. A memory keeps a bounded number, the newest."""
         ...
 
+    def judged_answers(self, namespace: str | None = None) -> Iterator[JudgedAnswers]:
+        """The answers that judges compared, newest first. A memory keeps `rar.memory.kept.KEPT_JUDGED`, the newest."""
+        ...
+
+    def cached_answer(self, namespace: str, key: str) -> CachedAnswer | None:
+        """What was kept under a key, also where its time is over."""
+        ...
+
+    def cached_near(self, namespace: str, kind: str, experience_ids: Sequence[str]) -> list[CachedAnswer]:
+        """The cached answers of a kind to these experiences, in no order."""
+        ...
+
+    def drop_answers(self, namespace: str | None = None) -> int:
+        """Delete the judged and the cached answers of a namespace, or of all, as `delete` does, and nothing else.
+
+        Returns:
+            How many went.
+        """
+        ...
+
     def stats(self, namespace: str | None = None) -> MemoryStats: ...
 
     def delete(self, *, ids: Sequence[str] = (), namespace: str | None = None) -> int:
         """Delete these experiences and guides, and/or all of `namespace`, spending too.
 
-        Decisions and labels about them go with them.
+        Decisions, labels, and judged and cached answers about them go with them.
 
         What is deleted leaves the files, too, as soon as nobody reads it any more.
 
@@ -392,7 +416,10 @@ class Memory(Protocol):
         ...
 
     def export(self, namespace: str | None = None) -> Iterator[dict[str, Any]]:
-        """Everything as JSON-able records, a header first; embeddings as base64 of little-endian float32."""
+        """Everything but a cache's answers as JSON-able records, a header first.
+
+        Embeddings are base64 of little-endian float32.
+        """
         ...
 
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:

@@ -12,7 +12,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_orig
 
 import numpy as np
 
-from rar.memory.base import DecisionRecord, Label, PolicyState, Spend
+from rar.memory.base import DecisionRecord, JudgedAnswers, Label, PolicyState, Spend
+from rar.memory.kept import LONGEST, is_prompt
 from rar.memory.origins import KEPT
 from rar.values import Experience, Guide, GuideState, GuideStyle, Origin, Purpose, Tally, Vector
 
@@ -64,7 +65,7 @@ class DaySpend:
     spend: Spend
 
 
-Item: TypeAlias = Experience | KeptGuide | KeptPolicy | DaySpend | DecisionRecord | Label
+Item: TypeAlias = Experience | KeptGuide | KeptPolicy | DaySpend | DecisionRecord | Label | JudgedAnswers
 
 
 _Value = TypeVar("_Value")
@@ -112,6 +113,7 @@ _POLICY = _Form(PolicyState)
 _SPEND = _Form(Spend)
 _DECISION = _Form(DecisionRecord)
 _LABEL = _Form(Label)
+_JUDGED = _Form(JudgedAnswers)
 
 
 def to_record(item: Header | Item) -> dict[str, Any]:
@@ -139,6 +141,8 @@ def to_record(item: Header | Item) -> dict[str, Any]:
         return {"kind": "spend", "day": item.day, **asdict(item.spend)}
     if isinstance(item, Label):
         return {"kind": "label", **_LABEL.written(item)}
+    if isinstance(item, JudgedAnswers):
+        return {"kind": "judged", **_JUDGED.written(item)}
     return {"kind": "decision", **_DECISION.written(item), "facts": dict(item.facts)}
 
 
@@ -192,6 +196,8 @@ def to_item(record: Mapping[str, Any], dim: int) -> Item:
         return DaySpend(**_take(record, {"day": _COUNT}), spend=spend)
     if kind == "label":
         return _label(record)
+    if kind == "judged":
+        return _judged(record)
     if kind == "decision":
         decision = _DECISION.read(record)
         return replace(decision, facts=_facts(dict(decision.facts)))
@@ -243,6 +249,18 @@ def _label(record: Any) -> Label:
         if value is not None and not least <= value <= most:
             raise ValueError(f"field {name!r} is {_shown(value)}, which is out of range")
     return label
+
+
+def _judged(record: Any) -> JudgedAnswers:
+    judged = _JUDGED.read(record)
+    if not -1.0 <= judged.gap <= 1.0:
+        raise ValueError(f"field 'gap' is {_shown(judged.gap)}, which is out of range")
+    for name in ("prompt", "weak", "strong"):
+        if len(text := getattr(judged, name)) > LONGEST:
+            raise ValueError(f"field {name!r} has {len(text):,} characters, the limit is {LONGEST:,}")
+    if not is_prompt(judged.prompt):
+        raise ValueError("field 'prompt' is no JSON list of messages with a role and a content")
+    return judged
 
 
 _FACTS: _Fields = {"neighbours": (list,), "pair": (list,), "question": _TEXT, "guides": (list,), "at": _NUMBER}

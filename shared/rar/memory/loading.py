@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from rar.errors import ImportFormatError
-from rar.memory.base import DecisionRecord, Label
+from rar.memory.base import DecisionRecord, JudgedAnswers, Label
 from rar.memory.exchange import Header, Item, KeptGuide, to_header, to_item
-from rar.memory.transitions import rekeyed, renamed
+from rar.memory.transitions import Naming, rekeyed, renamed
 from rar.values import Experience
 
 
 def items_of(
     records: Iterable[Mapping[str, Any]], where: str, secret: bytes, bind: Callable[[Header], None]
 ) -> Iterator[Item]:
-    """What a memory has to put in, in this order. Guides, decisions and labels come last, for they name experiences.
+    """What a memory has to put in, in this order. What names experiences comes last.
 
     Args:
         where, secret: The memory's own.
@@ -25,7 +25,7 @@ def items_of(
         ImportFormatError: Names the record by its place (1 is the header) and what is wrong with it.
     """
     new_ids: dict[str, str] = {}
-    waiting: list[KeptGuide | DecisionRecord | Label] = []
+    waiting: list[Naming] = []
     header: Header | None = None
     for place, record in enumerate(records, 1):
         try:
@@ -37,7 +37,7 @@ def items_of(
             item = to_item(record, header.dim)
         except ValueError as error:
             raise ImportFormatError(where, f"record {place}: {error}") from None
-        if isinstance(item, KeptGuide | DecisionRecord | Label):
+        if isinstance(item, KeptGuide | DecisionRecord | Label | JudgedAnswers):
             waiting.append(item)
             continue
         if isinstance(item, Experience):

@@ -30,8 +30,8 @@ from rar.memory.index import FaissIndex, Key, nearest
 from rar.memory.index_files import IndexFiles
 from rar.memory.loading import items_of
 from rar.memory.recalling import Query, Recalled, put_together
+from rar.memory.sqlite_answers import SQLiteAnswers
 from rar.memory.sqlite_cache import Cache
-from rar.memory.sqlite_connections import SQLiteFile
 from rar.memory.sqlite_export import records_of
 from rar.memory.sqlite_file import SCRUB
 from rar.memory.sqlite_rows import (
@@ -59,7 +59,7 @@ from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Vector
 
 
 @named_arguments
-class SQLiteMemory(SQLiteFile):
+class SQLiteMemory(SQLiteAnswers):
     """A memory in one file, which any number of threads and processes may use at once.
 
     One writes at a time and the others wait; readers never wait. A file or folder that cannot be written is opened for
@@ -143,6 +143,10 @@ class SQLiteMemory(SQLiteFile):
                 writer.used(decision)
             for label in batch.labels:
                 writer.label(label)
+            for judged in batch.judged:
+                writer.judged(judged)
+            for answer in batch.cached:
+                writer.cached(answer)
             writer.tidy(self.cap)
         if writer.epoch > self._epoch:
             with self._connection() as connection:
@@ -333,7 +337,8 @@ class SQLiteMemory(SQLiteFile):
                     for (name,) in connection.run(
                         "SELECT namespace FROM counters WHERE experiences > 0 UNION SELECT namespace FROM guides "
                         "UNION SELECT namespace FROM policy UNION SELECT namespace FROM spending "
-                        "UNION SELECT namespace FROM decisions UNION SELECT namespace FROM labels ORDER BY namespace"
+                        "UNION SELECT namespace FROM decisions UNION SELECT namespace FROM labels "
+                        "UNION SELECT namespace FROM judged UNION SELECT namespace FROM cached ORDER BY namespace"
                     )
                     if namespace in (None, name)
                 ),

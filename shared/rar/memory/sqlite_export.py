@@ -9,6 +9,7 @@ from rar.memory.exchange import DaySpend, KeptGuide, KeptPolicy, to_record
 from rar.memory.sqlite_rows import (
     A_GUIDE,
     DECISION,
+    JUDGED,
     LABEL,
     POLICY,
     SPEND,
@@ -41,3 +42,5 @@ def records_of(connection: Connection, namespace: str | None) -> Iterator[dict[s
         yield to_record(DECISION.value(row))
     for row in connection.run(f"SELECT {LABEL.columns} FROM labels {where} ORDER BY n", values):
         yield to_record(LABEL.value(row))
+    for row in connection.run(f"SELECT {JUDGED.columns} FROM judged {where} ORDER BY n", values):
+        yield to_record(JUDGED.value(row))

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from rar.memory.base import DecisionRecord, Label, PolicyState, Spend
+from rar.memory.base import CachedAnswer, DecisionRecord, JudgedAnswers, Label, PolicyState, Spend
 from rar.memory.exchange import Header
 from rar.values import Experience, Guide, Origin, Tally, Vector
 
@@ -149,6 +149,8 @@ TALLY = Rows(
 )
 POLICY = Rows(PolicyState)
 SPEND = Rows(Spend)
+JUDGED = Rows(JudgedAnswers, read={"agrees": bool}, write={"agrees": int})
+CACHED = Rows(CachedAnswer)
 LABEL = Rows(Label, read={"drawn": bool}, write={"drawn": int})
 DECISION = Rows(DecisionRecord, read={"facts": json.loads}, write={"facts": _facts})
 A_GUIDE = f"{GUIDE.columns}, pinned, embedding"

@@ -106,4 +106,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX labels_by_namespace ON labels (namespace)",
         "CREATE INDEX labels_by_experience ON labels (experience_id)",
     ),
+    (
+        "CREATE TABLE judged (n INTEGER PRIMARY KEY, decision_id TEXT NOT NULL, place INTEGER NOT NULL, "
+        "namespace TEXT NOT NULL, experience_id TEXT NOT NULL, weak_id TEXT NOT NULL, strong_id TEXT NOT NULL, "
+        "judge TEXT NOT NULL, agrees INTEGER NOT NULL, gap REAL NOT NULL, at REAL NOT NULL, guide_id TEXT, "
+        "prompt TEXT NOT NULL, weak TEXT NOT NULL, strong TEXT NOT NULL, UNIQUE (decision_id, place))",
+        "CREATE INDEX judged_by_namespace ON judged (namespace)",
+        "CREATE INDEX judged_by_experience ON judged (experience_id)",
+        "CREATE TABLE cached (n INTEGER PRIMARY KEY, namespace TEXT NOT NULL, key TEXT NOT NULL, kind TEXT NOT NULL, "
+        "experience_id TEXT NOT NULL, model TEXT NOT NULL, model_id TEXT NOT NULL, at REAL NOT NULL, until REAL, "
+        "used_at REAL NOT NULL, room INTEGER NOT NULL, question TEXT NOT NULL, text TEXT NOT NULL, "
+        "UNIQUE (namespace, key))",
+        "CREATE INDEX cached_by_use ON cached (namespace, used_at)",
+        "CREATE INDEX cached_by_experience ON cached (experience_id)",
+    ),
 )

@@ -8,14 +8,26 @@ from typing import Any
 import numpy as np
 
 from rar.errors import DimensionError
-from rar.memory.base import Batch, DecisionRecord, Label, PolicyState, PolicyStep, Spend
+from rar.memory import kept
+from rar.memory.base import (
+    Batch,
+    CachedAnswer,
+    DecisionRecord,
+    JudgedAnswers,
+    Label,
+    PolicyState,
+    PolicyStep,
+    Spend,
+)
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
-from rar.memory.forgetting import Gone, namespace_key
+from rar.memory.forgetting import Gone, answers_key, namespace_key
 from rar.memory.sqlite_rows import (
     A_GUIDE,
+    CACHED,
     DECISION,
     EXPERIENCE,
     GUIDE,
+    JUDGED,
     LABEL,
     POLICY,
     SPEND,
@@ -208,6 +220,29 @@ class Writer:
         self._run(f"INSERT OR REPLACE INTO labels ({LABEL.columns}) VALUES ({LABEL.marks})", LABEL.row(label))
         self._run("DELETE FROM labels WHERE n <= (SELECT max(n) FROM labels) - ?", [KEPT_LABELS])
 
+    def judged(self, judged: JudgedAnswers) -> None:
+        """Insert, or replace what the same attempt came to before."""
+        self._run(f"INSERT OR REPLACE INTO judged ({JUDGED.columns}) VALUES ({JUDGED.marks})", JUDGED.row(judged))
+        self._run("DELETE FROM judged WHERE n <= (SELECT max(n) FROM judged) - ?", [kept.KEPT_JUDGED])
+
+    def cached(self, answer: CachedAnswer) -> None:
+        """Insert or replace; then what is over, and what there is no room for, goes."""
+        self._run(f"INSERT OR REPLACE INTO cached ({CACHED.columns}) VALUES ({CACHED.marks})", CACHED.row(answer))
+        here = answer.namespace
+        self._run("DELETE FROM cached WHERE namespace = ? AND until <= ?", [here, answer.used_at])
+        self._run(
+            "DELETE FROM cached WHERE n IN (SELECT n FROM cached WHERE namespace = ? "
+            "ORDER BY used_at DESC, n DESC LIMIT -1 OFFSET ?)",
+            [here, answer.room],
+        )
+
+    def drop_answers(self, namespace: str | None) -> int:
+        """Delete judged and cached answers for good; return how many there were."""
+        where, values = ("", []) if namespace is None else ("WHERE namespace = ?", [namespace])
+        gone = sum(self._run(f"DELETE FROM {table} {where}", values).rowcount for table in ("judged", "cached"))
+        self._forgotten([answers_key(self._secret, namespace)])
+        return gone
+
     def used(self, record: DecisionRecord) -> None:
         """Keep longer what a decision went by."""
         if not went_by(record):
@@ -230,6 +265,8 @@ class Writer:
             self.spend(item.day, item.spend, anew=True)
         elif isinstance(item, Label):
             self.label(item)
+        elif isinstance(item, JudgedAnswers):
+            self.judged(item)
         else:
             self.decision(item)
 
@@ -255,20 +292,24 @@ class Writer:
     def erase(self, ids: Iterable[str], namespace: str | None) -> int:
         """Delete for good, with the decisions; return how many experiences and guides there were."""
         ids = list(ids)
-        self.epoch += 1
-        self._run("UPDATE meta SET value = ? WHERE key = 'epoch'", [self.epoch])
         self._run("DELETE FROM meta WHERE key = 'index'")
         gone, keys = self.forget(ids), list(ids)
         for id in ids:
-            for table in ("decisions", "labels"):
+            for table in ("decisions", "labels", "judged", "cached"):
                 self._run(f"DELETE FROM {table} WHERE experience_id = ?", [id])
         if namespace is not None:
             gone += self._forget_namespace(namespace)
             keys.append(namespace_key(self._secret, namespace))
+        self._forgotten(keys)
+        return gone
+
+    def _forgotten(self, keys: Iterable[str]) -> None:
+        """Begin another epoch, before which nothing of these was decided that may still be written."""
+        self.epoch += 1
+        self._run("UPDATE meta SET value = ? WHERE key = 'epoch'", [self.epoch])
         for key in keys:
             self._run("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", [key, self.epoch])
         self._run("DELETE FROM forgotten WHERE epoch < ?", [self.epoch - KEPT_EPOCHS])
-        return gone
 
     def mark_index(self, token: str, epoch: int) -> bool:
         """Mark the files of the index, unless something was deleted since `epoch`; whether that was done."""
@@ -279,7 +320,7 @@ class Writer:
     def _forget_namespace(self, namespace: str) -> int:
         both = "SELECT id FROM experiences WHERE namespace = ?1 UNION ALL SELECT id FROM guides WHERE namespace = ?1"
         gone = self.forget([id for (id,) in self._run(both, [namespace]).fetchall()])
-        for table in ("policy", "spending", "decisions", "labels", "counters"):
+        for table in ("policy", "spending", "decisions", "labels", "judged", "cached", "counters"):
             self._run(f"DELETE FROM {table} WHERE namespace = ?", [namespace])
         return gone
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from rar.guide_scan import guide_flaw
-from rar.memory.base import ALARM, DecisionRecord, Label, PolicyState, PolicyStep, Spend
+from rar.memory.base import ALARM, DecisionRecord, JudgedAnswers, Label, PolicyState, PolicyStep, Spend
 from rar.memory.exchange import KeptGuide
 from rar.memory.identity import experience_id, keyed_digest
 from rar.memory.origins import imported, joined, shortened
@@ -322,9 +322,12 @@ def rekeyed(experience: Experience, secret: bytes) -> Experience:
     return replace(experience, id=id, signature=keyed_digest(secret, signature(experience.text)))
 
 
-def renamed(item: KeptGuide | DecisionRecord | Label, ids: Mapping[str, str]) -> KeptGuide | DecisionRecord | Label:
+Naming: TypeAlias = KeptGuide | DecisionRecord | Label | JudgedAnswers  # what names experiences
+
+
+def renamed(item: Naming, ids: Mapping[str, str]) -> Naming:
     """What names an experience of another memory, by the id that this has here."""
-    if isinstance(item, (DecisionRecord, Label)):
+    if not isinstance(item, KeptGuide):
         return replace(item, experience_id=ids.get(item.experience_id, item.experience_id))
     return replace(item, guide=replace(item.guide, origin=ids.get(item.guide.origin, item.guide.origin)))
 
