@@ -136,7 +136,7 @@ def test_the_commands_of_a_page_run(name: str, surroundings: dict[str, str], fol
 def test_a_block_says_what_it_is_and_why_it_is_not_run(name: str) -> None:
     for block in blocks(page(name)):
         where = f"{name}:{block.line}"
-        assert block.language in {"python", "bash", "text", "mermaid"}, f"{where} is of no known language"
+        assert block.language in {"python", "bash", "text", "toml", "mermaid"}, f"{where} is of no known language"
         if block.why_not_run is not None:
             assert len(block.why_not_run.split()) >= 3, f"{where} gives no reason"
         elif block.language == "bash" and RUN_ELSEWHERE not in block.note:

@@ -33,13 +33,9 @@ from rar.cli.memories import (
 )
 from rar.cli.moments import moment
 from rar.cli.output import in_one_line
+from rar.cli.serving import serve
 from rar.cli.strategies import strategy
-from rar.errors import (
-    ConfigurationError,
-    GuideRefusedError,
-    ImportFormatError,
-    RarError,
-)
+from rar.errors import ConfigurationError, GuideRefusedError, ImportFormatError, RarError
 from rar.facts import read_facts
 from rar.guide_scan import guide_flaw
 from rar.learning.screen import quarantine
@@ -78,6 +74,7 @@ guides_app = typer.Typer(no_args_is_help=True, help="Guides: what others wrote f
 app.add_typer(guides_app, name="guides")
 guides_app.command("add")(own_guides.add)
 eval_app.command()(strategy)
+app.command()(serve)
 app.add_typer(eval_app, name="eval")
 app.add_typer(judge_app, name="judge")
 app.command()(routers.fit)
