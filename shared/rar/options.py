@@ -197,7 +197,10 @@ class RouterOptions(TypedDict, total=False):
         guide_check: A further check of each new guide, for example by a classifier: a function of its text and of the
             request that it was written for. It returns why the guide may not be stored, or None.
         store_text: False keeps questions and answers out of the memory. Embeddings and keyed hashes stay in it.
-        redact: Applied to every question and guide before it is embedded or stored.
+        store_answers: Keep the answers that a judge compared, and what was asked, to train a model on
+            (`rar export --format sft | dpo | kto`).
+        redact: Applied to every question before it is embedded or stored, and to guides and answers before they are
+            stored.
         read_only: Use what was learned, learn nothing.
         same: Cosine from which a request may count as one seen before, if nothing else tells them apart.
         paraphrase: Share of wrong verdicts at most among those that are taken over from a question in other words, by
@@ -239,6 +242,7 @@ class RouterOptions(TypedDict, total=False):
     guide_style: StyleChoice
     guide_check: GuideCheck | None
     store_text: bool
+    store_answers: bool
     redact: Callable[[str], str] | None
     read_only: bool
     same: float
@@ -293,6 +297,7 @@ class RouterSettings:
     guide_style: StyleChoice = _option("steps", Name(("steps", "example", "auto")))
     guide_check: GuideCheck | None = _option(None, OneOf("a function of a guide's text and a request", callable))
     store_text: bool = _option(True, _SWITCH)
+    store_answers: bool = _option(False, _SWITCH)
     redact: Callable[[str], str] | None = _option(None, OneOf("a function of a text", callable))
     read_only: bool = _option(False, _SWITCH)
     same: float = _option(0.9, _COSINE)
@@ -331,7 +336,11 @@ def settings_of(owner: str, models: Mapping[str, Any], options: Mapping[str, Any
     """
     check_arguments(owner, options, (*models, *DEFAULTS))
     check_options({**models, **options})
-    return RouterSettings(**options)
+    settings = RouterSettings(**options)
+    if settings.store_answers and not (settings.store_text and settings.memory is not None):
+        found = "memory=None keeps nothing" if settings.store_text else "store_text=False keeps texts out of the memory"
+        raise ConfigurationError(f"store_answers=True cannot work: {found}. Leave out one of the two.")
+    return settings
 
 
 def shows_options(cls: C) -> C:

@@ -215,7 +215,7 @@ class Router:
         )  # fmt: skip
         learner = Learner(
             memory, self.ledger, ladder, self.policy,
-            settings.near, settings.retry_after, settings.store_text,
+            settings.near, settings.retry_after, settings.store_text, settings.store_answers,
             self._redaction.clean if settings.redact is not None else None, settings.clock, notices=self._tell,
             screen=screen, observers=self._observers, ceilings=self._ceilings,
             timeout=LEARNING_TIMEOUT if settings.timeout is None else settings.timeout,

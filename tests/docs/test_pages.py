@@ -90,7 +90,8 @@ def remember(folder: Path) -> None:
     """A memory as `rar.db` with some days' calls in it, and a sheet of its pairs that a person filled in."""
     priced = {"weak": (0.1, 0.4), "strong": (2.0, 8.0)}
     models = {"weak": Scripted("small-1", weak_answer), "strong": Scripted("big-1", strong_answer)}
-    with Router(memory=folder / "rar.db", learning="inline", prices=priced, learning_budget=None) as router:
+    path = folder / "rar.db"
+    with Router(memory=path, learning="inline", prices=priced, learning_budget=None, store_answers=True) as router:
         for n in range(30):
             serve(router, models, easy(n % 20))
         filled_in = [replace(line, grades=(1.0, 1.0)) for line in lines_of(router.to_label(5))]

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import rar
-from rar.cli import own_guides, routers, tables
+from rar.cli import exchange, own_guides, routers, tables
 from rar.cli.evaluation import eval_app
 from rar.cli.judges import judge_app
 from rar.cli.layout import show
 from rar.cli.memories import (
     USUAL,
+    Namespace,
+    Read,
     check_namespace,
     find_decision,
     find_guide,
@@ -35,7 +35,7 @@ from rar.cli.moments import moment
 from rar.cli.output import in_one_line
 from rar.cli.serving import serve
 from rar.cli.strategies import strategy
-from rar.errors import ConfigurationError, GuideRefusedError, ImportFormatError, RarError
+from rar.errors import ConfigurationError, GuideRefusedError, RarError
 from rar.facts import read_facts
 from rar.guide_scan import guide_flaw
 from rar.learning.screen import quarantine
@@ -46,8 +46,6 @@ from rar.report import check_out, report
 from rar.report.money import priced
 from rar.values import Guide, GuideState
 from rar.views import explained
-
-_LONGEST_LINE = 32 * 2**20  # characters; the longest record that an import takes is shorter
 
 
 class _Group(TyperGroup):
@@ -77,18 +75,18 @@ eval_app.command()(strategy)
 app.command()(serve)
 app.add_typer(eval_app, name="eval")
 app.add_typer(judge_app, name="judge")
+app.command("export")(exchange.export_memory)
+app.command("import")(exchange.import_memory)
+app.command()(exchange.delete)
 app.command()(routers.fit)
 app.command()(routers.calibrate)
 app.command()(routers.push)
 app.command()(routers.pull)
 
-Memory = Annotated[str, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")]
-Read = Annotated[str, typer.Argument(metavar="MEMORY", help="A memory file; without one, rar.db in this folder.")]
 ReadId = Annotated[
     list[str],
     typer.Argument(metavar="[MEMORY] ID", help="A memory file (rar.db without one), and an id or its beginning."),
 ]
-Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Price = Annotated[
     list[str] | None,
@@ -301,55 +299,6 @@ def write_report(
     show(tables.summary(found.facts))
 
 
-@app.command("export")
-def export_memory(
-    memory: Read = USUAL,
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="A new file, or - for standard output.")] = "-",
-    namespace: Namespace = None,
-) -> None:
-    """Write everything as JSON Lines, embeddings included."""
-    with reading(memory) as opened:
-        lines = (json.dumps(record) + "\n" for record in opened.export(namespace))
-        if file == "-":
-            sys.stdout.writelines(lines)
-            return
-        count = _write_new(Path(file), lines)
-    typer.echo(f"{count} records written to {file}.", err=True)
-
-
-@app.command("import")
-def import_memory(
-    memory: Memory,
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="An export, or - for standard input.")],
-) -> None:
-    """Add an export to a memory, which is made where there is none."""
-    with _lines(file) as lines, writing(memory, create=True) as opened:
-        count = opened.load(_records(lines, file))
-    typer.echo(f"{count} records imported into {memory}.")
-
-
-@app.command()
-def delete(
-    memory: Memory,
-    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Everything of this namespace.")] = None,
-    id: Annotated[
-        list[str] | None,
-        typer.Option(help="This experience or guide, by its whole id. Repeatable."),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> None:
-    """Delete a namespace, or single experiences and guides, for good."""
-    if namespace is None and not id:
-        raise ConfigurationError("Nothing was named to delete. Pass --namespace or --id.")
-    with writing(memory) as opened:
-        what = [f"namespace {namespace!r} with its spending and decisions"] if namespace is not None else []
-        what += [f"{len(id)} experiences or guides"] if id else []
-        if not yes:
-            typer.confirm(f"Delete {' and '.join(what)} from {memory}?", abort=True)
-        count = opened.delete(ids=id or (), namespace=namespace)
-    typer.echo(f"{count} experiences and guides deleted.")
-
-
 @app.command()
 def demo(
     questions: Annotated[int, typer.Option(min=1, help="How many questions are asked.")] = 40,
@@ -401,47 +350,3 @@ def _set_state(memory: str, id: str, state: GuideState, as_json: bool, *, anyway
         _print_json(_guide_facts(replace(guide, state=state, pinned=True, anyway=anyway)))
     else:
         typer.echo(f"Guide {guide.id} is {state} now, it was {guide.state}.")
-
-
-def _write_new(file: Path, lines: Iterable[str]) -> int:
-    """Write `lines` into a file that must not exist yet, whole or not at all."""
-    count = 0
-    # Questions of users are in it: it is its owner's alone.
-    with open(file, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
-        try:
-            for line in lines:
-                stream.write(line)
-                count += 1
-        except BaseException:
-            file.unlink()
-            raise
-    return count
-
-
-@contextmanager
-def _lines(file: str) -> Iterator[Iterable[str]]:
-    if file == "-":
-        yield _bounded(sys.stdin, file)
-        return
-    # Bytes that are no text become what is no JSON, so that the message names their line.
-    with Path(file).open(encoding="utf-8", errors="backslashreplace") as stream:
-        yield _bounded(stream, file)
-
-
-def _bounded(stream: TextIO, name: str) -> Iterator[str]:
-    """The lines of `stream`, none of which takes all memory there is."""
-    place = 0
-    while line := stream.readline(_LONGEST_LINE + 1):
-        place += 1
-        if len(line) > _LONGEST_LINE:
-            raise ImportFormatError(name, f"line {place}: it has more than {_LONGEST_LINE:,} characters")
-        yield line
-
-
-def _records(lines: Iterable[str], name: str) -> Iterator[Any]:
-    for place, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ImportFormatError(name, f"line {place}: {error}") from None

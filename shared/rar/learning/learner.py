@@ -17,6 +17,7 @@ from rar.errors import BudgetError
 from rar.evidence import Evidence
 from rar.facts import EvidenceFacts, LearnedFacts, facts_of, read_facts
 from rar.guide_form import style_of
+from rar.learning.answers import judged_answers
 from rar.learning.floor import stands_for
 from rar.learning.guide_style import StyleChoice, style_for
 from rar.learning.guides import first_state
@@ -29,7 +30,7 @@ from rar.learning.screen import Screen
 from rar.learning.shadow import DRAFT, Findings, Ladder
 from rar.learning.verdicts import due, works_in
 from rar.ledger import Ledger
-from rar.memory.base import Batch, DecisionRecord, Memory, PolicyStep
+from rar.memory.base import Batch, DecisionRecord, JudgedAnswers, Memory, PolicyStep
 from rar.memory.identity import keyed_digest
 from rar.notices import Notices
 from rar.observers import Learned, Observers
@@ -85,7 +86,8 @@ class Learner:
         near: Cosine from which an older guide is tried on a request.
         guide_style: Of the guides that are written.
         retry_after: Seconds after which a request that only the strong model could answer is tried again.
-        redact: Applied to every guide before it is stored; None from it means that the guide cannot be.
+        store_answers: Whether the answers that a judge compared are kept, too.
+        redact: Applied to every guide and answer before it is stored; None from it means that it cannot be.
         timeout: Seconds after which a call that does not come back is given up: what hangs must not end all learning.
         notices: Told once that a judge cannot tell.
         screen: Keeps out the guides whose text may no longer be used.
@@ -101,6 +103,7 @@ class Learner:
     near: float = 0.5
     retry_after: float = 7 * 86_400.0
     store_text: bool = True
+    store_answers: bool = False
     redact: Callable[[str], str | None] | None = None
     clock: Callable[[], float] = time.time
     timeout: float = LEARNING_TIMEOUT
@@ -134,7 +137,14 @@ class Learner:
         if asks(decision):
             quotes_nothing = learned_facts(found, guides, store_text=False)
             self.tell_learned(lesson.left(found.not_learned), quotes_nothing, time.perf_counter() - began)
-        return Batch(experiences, (*guides, *self._turned(found)), trials, steps, (), (record,), epoch=decision.epoch)
+        judged: tuple[JudgedAnswers, ...] = ()
+        if self.store_answers:
+            written = guides[0].id if guides else DRAFT
+            judged = judged_answers(found, decision, lesson.reply, now, written=written, clean=self.redact)
+        return Batch(
+            experiences, (*guides, *self._turned(found)), trials, steps, (), (record,), judged=judged,
+            epoch=decision.epoch,
+        )  # fmt: skip
 
     def tell_learned(self, served: Served, learned: LearnedFacts | None = None, seconds: float = 0.0) -> None:
         """Tell observers that a lesson is over."""
