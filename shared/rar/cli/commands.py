@@ -18,6 +18,8 @@ from typer.core import TyperGroup
 
 import rar
 from rar.cli import own_guides, routers, tables
+from rar.cli.arguments import AsJson, Memory, Namespace, Price, Read, ReadId
+from rar.cli.databases import memory_app
 from rar.cli.evaluation import eval_app
 from rar.cli.judges import judge_app
 from rar.cli.layout import show
@@ -77,26 +79,11 @@ eval_app.command()(strategy)
 app.command()(serve)
 app.add_typer(eval_app, name="eval")
 app.add_typer(judge_app, name="judge")
+app.add_typer(memory_app, name="memory")
 app.command()(routers.fit)
 app.command()(routers.calibrate)
 app.command()(routers.push)
 app.command()(routers.pull)
-
-Memory = Annotated[str, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")]
-Read = Annotated[str, typer.Argument(metavar="MEMORY", help="A memory file; without one, rar.db in this folder.")]
-ReadId = Annotated[
-    list[str],
-    typer.Argument(metavar="[MEMORY] ID", help="A memory file (rar.db without one), and an id or its beginning."),
-]
-Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-Price = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=IN/OUT",
-        help="USD per million input and output tokens of a model or role, for example strong=2/8. Repeatable.",
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -118,12 +105,12 @@ def stats(memory: Read = USUAL, namespace: Namespace = None, price: Price = None
         each = {name: (opened.stats(name), state) for name, state in policies.items()}
     saved = savings(spending, prices)
     if as_json:
-        facts = {"memory": memory, "namespace": namespace, **asdict(counts)}
+        facts = {"memory": opened.where, "namespace": namespace, **asdict(counts)}
         facts |= {"policy": {name: asdict(state) for name, state in policies.items()}}
         facts |= {"spending": [asdict(spend) for spend in spending]}
         _print_json(facts | {"savings": asdict(saved) | {"net_share": saved.net_share}})
     else:
-        show(*tables.stats(memory, counts, each, spending, saved))
+        show(*tables.stats(opened.where, counts, each, spending, saved))
 
 
 @guides_app.command("list")
@@ -325,7 +312,7 @@ def import_memory(
     """Add an export to a memory, which is made where there is none."""
     with _lines(file) as lines, writing(memory, create=True) as opened:
         count = opened.load(_records(lines, file))
-    typer.echo(f"{count} records imported into {memory}.")
+    typer.echo(f"{count} records imported into {opened.where}.")
 
 
 @app.command()
@@ -345,7 +332,7 @@ def delete(
         what = [f"namespace {namespace!r} with its spending and decisions"] if namespace is not None else []
         what += [f"{len(id)} experiences or guides"] if id else []
         if not yes:
-            typer.confirm(f"Delete {' and '.join(what)} from {memory}?", abort=True)
+            typer.confirm(f"Delete {' and '.join(what)} from {opened.where}?", abort=True)
         count = opened.delete(ids=id or (), namespace=namespace)
     typer.echo(f"{count} experiences and guides deleted.")
 
