@@ -10,6 +10,7 @@ import pytest
 
 import rar.router
 from tests.fake_openai import FakeOpenAI
+from tests.postgres_server import PostgresServer, running
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,3 +27,17 @@ def fake_openai() -> Iterator[FakeOpenAI]:
     """A running fake OpenAI server of this test alone."""
     with FakeOpenAI() as fake:
         yield fake
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running PostgreSQL server of this session."""
+    yield from running()
+
+
+@pytest.fixture(scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What memories on servers keep on this machine is kept in a folder of this session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -295,6 +295,20 @@ class AddressError(MemoryStoreError, ConfigurationError):
         return f"memory='{self.where}://…' is no path. {self.found}"
 
 
+class UnreadableAddressError(AddressError):
+    """An address of a server cannot be read."""
+
+    def __str__(self) -> str:
+        return f"memory='{self.where}://…' cannot be read. {self.found}"
+
+
+class UnreachableMemoryError(MemoryStoreError):
+    """The server of a memory does not answer, or lets this role not in. Routing goes on with the strong model."""
+
+    problem = "cannot be reached"
+    remedy = "Check the address, the role and its password, and that the server runs."
+
+
 class MissingMemoryError(MemoryStoreError):
     """There is no such file, and reading makes none."""
 

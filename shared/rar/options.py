@@ -159,7 +159,7 @@ class RouterOptions(TypedDict, total=False):
     """What `Router` may be told beside its models, and so may both frameworks' wrappers and the middleware.
 
     Attributes:
-        memory: Path of an SQLite file, `":memory:"`, a `Memory`, or None to route without one.
+        memory: Path of an SQLite file, `"postgresql://…"`, `":memory:"`, a `Memory`, or None to route without one.
         quality: Share of the strong model's quality to keep, in (0, 1]. Only `policy="floor"` reads it.
         promise: The chance, from 0.5 to 0.9999, with which the quality of any 1,000 served calls is at least the floor.
             None: the floor is kept on average.

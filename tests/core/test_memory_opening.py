@@ -81,7 +81,7 @@ def test_the_schemes_that_exist_are_named_for_one_that_does_not(monkeypatch: pyt
     monkeypatch.setitem(opening.BACKENDS, "redis", lambda where, **options: opened.append((where, options)))
     open_memory("redis://host/1", create=False)
     assert opened == [("redis://host/1", {"create": False, "read_only": False})]
-    with pytest.raises(AddressError, match="sqlite://, redis://"):
+    with pytest.raises(AddressError, match=r"sqlite://, .*redis://"):
         open_memory("mysql://host")
 
 

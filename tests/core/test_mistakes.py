@@ -43,16 +43,16 @@ class TestAddresses:
     @pytest.mark.parametrize(
         "address",
         [
-            "postgresql://me:hunter2@db.example/rar",
-            "postgres://me:hunter2@db.example/rar",
             "postgresql+psycopg://me:hunter2@db.example/rar",
-            "PostgreSQL://me:hunter2@db.example/rar",
+            "pgsql://me:hunter2@db.example/rar",
             "host=db.example dbname=rar password=hunter2",
         ],
     )
-    def test_postgresql_is_said_to_be_planned(self, address: str, tmp_path: Path, monkeypatch: Any) -> None:
+    def test_it_is_told_how_an_address_of_postgresql_is_written(
+        self, address: str, tmp_path: Path, monkeypatch: Any
+    ) -> None:
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(AddressError, match=r"rar-llm\[postgres\]` and is not available in this version") as caught:
+        with pytest.raises(AddressError, match=r"Write that of a database as 'postgresql://") as caught:
             Router(memory=address)
 
         assert "hunter2" not in f"{caught.value} {caught.value!r}"
@@ -347,9 +347,9 @@ def nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ["stats", "decisions", "guides list", "export", "delete --namespace a --yes", "eval memory"],
 )
 def test_commands_say_of_an_address_what_routers_say(command: str, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, [*command.split(), "postgresql://me:hunter2@h/db"])
+    done = CliRunner().invoke(app, [*command.split(), "redis://me:hunter2@h/db"])
 
     assert done.exit_code == 1
-    assert "rar: memory='postgresql://…' is no path. PostgreSQL is planned" in done.stderr
+    assert "rar: memory='redis://…' is no path. Memories on servers (redis)" in done.stderr
     assert "hunter2" not in done.output
     assert list(tmp_path.iterdir()) == []

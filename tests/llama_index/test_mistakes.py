@@ -59,9 +59,9 @@ def test_wrong_values_are_named(options: dict[str, Any], said: str, openai: Call
         RouterLLM(openai("small"), openai("large"), **options)
 
 
-def test_an_address_is_no_memory(openai: Callable[..., LLM]) -> None:
-    with pytest.raises(AddressError, match="postgres"):
-        RouterLLM(openai("small"), openai("large"), memory="postgresql://me:hunter2@h/db")
+def test_an_address_of_another_server_is_no_memory(openai: Callable[..., LLM]) -> None:
+    with pytest.raises(AddressError, match="redis"):
+        RouterLLM(openai("small"), openai("large"), memory="redis://me:hunter2@h/db")
 
 
 class Answer(BaseModel):

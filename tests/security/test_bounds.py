@@ -196,7 +196,7 @@ def test_a_question_cut_in_the_record_is_not_taken_for_another(tmp_path: Path) -
 
 
 def test_caches_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rar.memory.sqlite_cache._CACHED_BYTES", 50_000)
+    monkeypatch.setattr("rar.memory.cache._CACHED_BYTES", 50_000)
     monkeypatch.setattr("rar.embedding.cache._MOST_BYTES", 50_000)
     with router(tmp_path / "rar.db", learning="inline") as asked:
         for n in range(60):

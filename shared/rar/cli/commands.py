@@ -16,13 +16,13 @@ from typer.core import TyperGroup
 
 import rar
 from rar.cli import exchange, own_guides, routers, tables
+from rar.cli.arguments import AsJson, Namespace, Price, Read, ReadId
+from rar.cli.databases import memory_app
 from rar.cli.evaluation import eval_app
 from rar.cli.judges import judge_app
 from rar.cli.layout import show
 from rar.cli.memories import (
     USUAL,
-    Namespace,
-    Read,
     check_namespace,
     find_decision,
     find_guide,
@@ -78,23 +78,11 @@ app.add_typer(judge_app, name="judge")
 app.command("export")(exchange.export_memory)
 app.command("import")(exchange.import_memory)
 app.command()(exchange.delete)
+app.add_typer(memory_app, name="memory")
 app.command()(routers.fit)
 app.command()(routers.calibrate)
 app.command()(routers.push)
 app.command()(routers.pull)
-
-ReadId = Annotated[
-    list[str],
-    typer.Argument(metavar="[MEMORY] ID", help="A memory file (rar.db without one), and an id or its beginning."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-Price = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=IN/OUT",
-        help="USD per million input and output tokens of a model or role, for example strong=2/8. Repeatable.",
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -116,12 +104,12 @@ def stats(memory: Read = USUAL, namespace: Namespace = None, price: Price = None
         each = {name: (opened.stats(name), state) for name, state in policies.items()}
     saved = savings(spending, prices)
     if as_json:
-        facts = {"memory": memory, "namespace": namespace, **asdict(counts)}
+        facts = {"memory": opened.where, "namespace": namespace, **asdict(counts)}
         facts |= {"policy": {name: asdict(state) for name, state in policies.items()}}
         facts |= {"spending": [asdict(spend) for spend in spending]}
         _print_json(facts | {"savings": asdict(saved) | {"net_share": saved.net_share}})
     else:
-        show(*tables.stats(memory, counts, each, spending, saved))
+        show(*tables.stats(opened.where, counts, each, spending, saved))
 
 
 @guides_app.command("list")

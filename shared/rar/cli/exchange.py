@@ -12,7 +12,8 @@ from typing import Annotated, Any, TextIO, cast
 
 import typer
 
-from rar.cli.memories import USUAL, Memory, Namespace, Read, check_namespace, reading, writing
+from rar.cli.arguments import Memory, Namespace, Read
+from rar.cli.memories import USUAL, check_namespace, reading, writing
 from rar.errors import ConfigurationError, ImportFormatError
 from rar.memory import Memory as Opened
 from rar.options import Name
@@ -57,7 +58,7 @@ def import_memory(
     """Add an export to a memory, which is made where there is none."""
     with _lines(file) as lines, writing(memory, create=True) as opened:
         count = opened.load(_records(lines, file))
-    typer.echo(f"{count} records imported into {memory}.")
+    typer.echo(f"{count} records imported into {opened.where}.")
 
 
 def delete(
@@ -81,13 +82,13 @@ def delete(
         if answers:
             whose = "" if namespace is None else f" of namespace {namespace!r}"
             if not yes:
-                typer.confirm(f"Delete the kept answers{whose} from {memory}?", abort=True)
+                typer.confirm(f"Delete the kept answers{whose} from {opened.where}?", abort=True)
             typer.echo(f"{opened.drop_answers(namespace)} answers deleted.")
             return
         what = [f"namespace {namespace!r} with its spending and decisions"] if namespace is not None else []
         what += [f"{len(id)} experiences or guides"] if id else []
         if not yes:
-            typer.confirm(f"Delete {' and '.join(what)} from {memory}?", abort=True)
+            typer.confirm(f"Delete {' and '.join(what)} from {opened.where}?", abort=True)
         count = opened.delete(ids=id or (), namespace=namespace)
     typer.echo(f"{count} experiences and guides deleted.")
 

@@ -52,7 +52,7 @@ def label(
         found = judge_stats(opened, opened.stats(), opened.spending())
     graded = sum(line.grades is not None for line in lines)
     if graded > len(labels):
-        typer.echo(f"rar: {graded - len(labels)} pairs are of decisions that {memory} does not hold.", err=True)
+        typer.echo(f"rar: {graded - len(labels)} pairs are of decisions that {opened.where} does not hold.", err=True)
     _show(found, {"stored": f"{len(labels)} of {len(lines)} pairs"}, as_json, stored=len(labels))
 
 

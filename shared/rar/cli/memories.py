@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Annotated
-
-import typer
 
 from rar.errors import (
     ConfigurationError,
@@ -14,27 +11,23 @@ from rar.errors import (
     UnknownGuideError,
     UnknownNameError,
 )
-from rar.memory import Memory as Opened
-from rar.memory import open_memory
+from rar.memory import Memory, open_memory
 from rar.memory.base import DecisionRecord
 from rar.values import Guide
 
 USUAL = "rar.db"  # where a router keeps its memory if it is told nothing else
-Memory = Annotated[str, typer.Argument(metavar="MEMORY", help="A memory file, for example rar.db.")]
-Read = Annotated[str, typer.Argument(metavar="MEMORY", help="A memory file; without one, rar.db in this folder.")]
-Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")]
 _ALL = 50_000  # decisions; a memory keeps no more
 
 
 @contextmanager
-def reading(memory: str) -> Iterator[Opened]:
+def reading(memory: str) -> Iterator[Memory]:
     """A memory that nothing is written to."""
     with closing(open_memory(memory, create=False, read_only=True)) as opened:
         yield opened
 
 
 @contextmanager
-def writing(memory: str, *, create: bool = False) -> Iterator[Opened]:
+def writing(memory: str, *, create: bool = False) -> Iterator[Memory]:
     """A memory that is changed. There must be one, unless it may be made."""
     with closing(open_memory(memory, create=create)) as opened:
         yield opened
@@ -47,12 +40,12 @@ def memory_and_id(which: Sequence[str]) -> tuple[str, str]:
     return (which[0] if len(which) == 2 else USUAL), which[-1]
 
 
-def check_namespace(memory: Opened, namespace: str | None) -> None:
+def check_namespace(memory: Memory, namespace: str | None) -> None:
     if namespace is not None and namespace not in (known := memory.stats().namespaces):
         raise UnknownNameError("namespace", namespace, known)
 
 
-def newest(memory: Opened, namespace: str | None, since: float, until: float | None) -> Iterator[DecisionRecord]:
+def newest(memory: Memory, namespace: str | None, since: float, until: float | None) -> Iterator[DecisionRecord]:
     """Decisions, newest first, read in growing parts, so that a few of the latest come at once."""
     told: set[str] = set()
     limit = 100
@@ -65,7 +58,7 @@ def newest(memory: Opened, namespace: str | None, since: float, until: float | N
         until, limit = records[-1].at, 2 * limit
 
 
-def find_guide(memory: Opened, id: str) -> Guide:
+def find_guide(memory: Memory, id: str) -> Guide:
     found = memory.guide(id)
     if found is not None:
         return found
@@ -76,7 +69,7 @@ def find_guide(memory: Opened, id: str) -> Guide:
     return named[0]
 
 
-def find_decision(memory: Opened, id: str) -> DecisionRecord:
+def find_decision(memory: Memory, id: str) -> DecisionRecord:
     found = memory.decision(id)
     if found is not None:
         return found

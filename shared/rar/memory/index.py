@@ -59,7 +59,7 @@ class FaissIndex:
         self._changed: set[Key] = set()
         self._lock = threading.RLock()
         self._known = 0
-        self._saved = 0  # cursor of what is in the files
+        self._applied = self._saved = 0  # changes that were followed, and that are in the files
         self._unread = files is not None
         self._saving = False
         self._builds = _Builds()
@@ -93,6 +93,11 @@ class FaissIndex:
         """The `limit` nearest as `(similarity, id)`, nearest first, ties by id."""
         shard = self._shards.get(key)
         return shard.search(unit_query(embedding), limit) if shard else []
+
+    def holds(self, id: str, key: Key) -> bool:
+        """Whether an id is among what is searched under `key`."""
+        shard = self._shards.get(key)
+        return shard is not None and shard.holds(id)
 
     def wait(self) -> None:
         """Wait until nothing is being built or written."""
@@ -141,6 +146,7 @@ class FaissIndex:
         self._known = self._log.cursor
 
     def _apply(self, news: Changes) -> None:
+        self._applied += len(news.deleted) + len(news.experiences) + len(news.guides)
         self._bury(news.deleted, self._shards)
         for id in news.deleted:
             self._move(id, None)
@@ -198,7 +204,7 @@ class FaissIndex:
                 self._homes.update(dict.fromkeys(shot.ids, key))
             self._changed.add(key)
         self._log = Follower(self._changes, picture.cursor)
-        self._saved = picture.cursor
+        self._saved = self._applied
         self._builds.start(self._check)
 
     def _check(self) -> None:
@@ -210,7 +216,7 @@ class FaissIndex:
         _LOG.warning("An index file of a memory is damaged. The index is made anew.")
         with self._lock:
             self._files.remove()
-            self._shards, self._homes, self._saved, self._known = {}, {}, 0, 0
+            self._shards, self._homes, self._saved, self._known = {}, {}, self._applied, 0
             self._log = Follower(self._changes)
             with suppress(Exception):  # else whoever searches next tries again
                 self.follow()
@@ -218,7 +224,7 @@ class FaissIndex:
     def _due(self) -> bool:
         if any(shard.building for shard in self._shards.values()):
             return False  # it is done when that is
-        moved = self.cursor - self._saved
+        moved = self._applied - self._saved
         return moved > SAVE_AFTER and moved > SAVE_SHARE * (whole := len(self)) and whole > FLAT_UP_TO
 
     def _save(self) -> None:
@@ -232,18 +238,22 @@ class FaissIndex:
         """Bring the files up to date; whether that was done."""
         assert self._files is not None
 
+        applied = 0
+
         def picture() -> Picture:
+            nonlocal applied
             with self._lock:
                 epoch = self._epoch()  # before the log is read, which may know of later ones
                 self._catch_up()
                 shots = {key: shot for key, shard in self._shards.items() if len(shot := shard.shot())}
+                applied = self._applied
                 return Picture(self.cursor, shots, epoch)
 
         done = self._files.write(picture, seconds=seconds)
         if done is None:
             return False
         with self._lock:
-            self._saved = done.cursor
+            self._saved = applied
             for shard in self._shards.values():
                 shard.exchange(done.segments)
         return True
@@ -303,6 +313,10 @@ class _Shard:
             places = [place for place, there in zip(places, held, strict=True) if not there]
             segment.bury([ids[place] for place in places])
         return places
+
+    def holds(self, id: str) -> bool:
+        with self._lock:
+            return id in self.rows.row_of or any(segment.rows_of([id])[0] >= 0 for segment in self.segments)
 
     def put(self, ids: list[str], vectors: Vector) -> None:
         for start in range(0, len(ids), CHUNK):

@@ -9,25 +9,34 @@ from typing import Any
 from rar.errors import ConfigurationError
 from rar.memory.base import Memory
 from rar.memory.paths import address_of
+from rar.memory.postgres_address import SCHEMES, address_from
 from rar.memory.sqlite_open import open_sqlite
 from rar.naming import shown
 
 _NEEDED = tuple(name for name in vars(Memory) if not name.startswith("_"))
 
-BACKENDS: dict[str, Callable[..., Memory]] = {"sqlite": open_sqlite}
+
+def _open_postgres(address: str, **options: Any) -> Memory:
+    address_from(address)  # says what is wrong with it, or that the extra is not installed
+    from rar.memory.postgres import PostgresMemory  # noqa: PLC0415 - imports psycopg
+
+    return PostgresMemory(address, **options)
+
+
+BACKENDS: dict[str, Callable[..., Memory]] = {"sqlite": open_sqlite, **dict.fromkeys(SCHEMES, _open_postgres)}
 """What opens the addresses of a scheme, with the options of `open_memory`; `sqlite` opens what has none."""
 
 
 def open_memory(
     where: str | os.PathLike[str], *, create: bool = True, read_only: bool = False, **options: Any
 ) -> Memory:
-    """Open the memory at a path, such as `"rar.db"`, or at an address, such as `"sqlite:///rar.db"`.
+    """Open the memory at a path, such as `"rar.db"`, or at an address, such as `"postgresql://user@host/database"`.
 
     Args:
         where: `":memory:"` is a private one that ends with the process.
         create: Make it where there is none.
         read_only: Never write to it. A file of an older version is then read as an upgraded copy.
-        options: The backend's own (`cap`, `secret` and `clock` of `SQLiteMemory`).
+        options: The backend's own (`cap`, `secret` and `clock`; `PostgresMemory` has more).
 
     Raises:
         AddressError: No backend has that scheme.

@@ -18,10 +18,7 @@ _ELSEWHERE: Final = (
     "Memories on servers ({name}) are not available in this version. Pass the path of a local file, such as 'rar.db', "
     "or an address of a kind that is: {known}."
 )
-_POSTGRES: Final = (
-    "PostgreSQL is planned as the extra `rar-llm[postgres]` and is not available in this version. Pass the path of a "
-    "local file, such as 'rar.db'."
-)
+_POSTGRES: Final = "Write that of a database as 'postgresql://user:password@host:5432/database'."
 
 
 def address_of(given: str | os.PathLike[str], schemes: Sequence[str]) -> tuple[str, str]:

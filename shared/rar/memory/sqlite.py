@@ -24,6 +24,17 @@ from rar.errors import (
     EmbedderMismatchError,
 )
 from rar.memory.base import Batch, Changes, DecisionRecord, Label, MemoryStats, PolicyState, Spend
+from rar.memory.cache import Cache
+from rar.memory.columns import (
+    A_GUIDE,
+    DECISION,
+    LABEL,
+    SPEND,
+    WHOLE,
+    sane,
+    to_experience,
+    to_guide,
+)
 from rar.memory.exchange import Header
 from rar.memory.forgetting import Forget, Gone
 from rar.memory.index import FaissIndex, Key, nearest
@@ -31,28 +42,12 @@ from rar.memory.index_files import IndexFiles
 from rar.memory.loading import items_of
 from rar.memory.recalling import Query, Recalled, put_together
 from rar.memory.sqlite_answers import SQLiteAnswers
-from rar.memory.sqlite_cache import Cache
 from rar.memory.sqlite_export import records_of
 from rar.memory.sqlite_file import SCRUB
-from rar.memory.sqlite_rows import (
-    A_GUIDE,
-    DECISION,
-    LABEL,
-    SPEND,
-    WHOLE,
-    Connection,
-    header_of,
-    marks,
-    meta,
-    sane,
-    scope,
-    snapshot,
-    tallies_of,
-    to_experience,
-    to_guide,
-)
+from rar.memory.sqlite_rows import Connection, Reads, header_of, marks, meta, scope, snapshot, tallies_of
 from rar.memory.sqlite_writer import KEPT_DELETIONS
 from rar.memory.transitions import DAY, summed
+from rar.memory.writing import write
 from rar.naming import shown
 from rar.options import named_arguments
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Vector
@@ -128,26 +123,7 @@ class SQLiteMemory(SQLiteAnswers):
     def write(self, batch: Batch) -> None:
         with self._transaction() as writer:
             batch = writer.left(batch)
-            for experience in batch.experiences:
-                writer.experience(experience)
-            for guide in batch.guides:
-                writer.guide(guide)
-            for trial in batch.trials:
-                writer.trial(trial)
-            for step in batch.steps:
-                writer.step(step)
-            for spend in batch.spending:
-                writer.spend(int(self._clock() // DAY), spend)
-            for decision in batch.decisions:
-                writer.decision(decision)
-                writer.used(decision)
-            for label in batch.labels:
-                writer.label(label)
-            for judged in batch.judged:
-                writer.judged(judged)
-            for answer in batch.cached:
-                writer.cached(answer)
-            writer.tidy(self.cap)
+            write(writer, batch, day=int(self._clock() // DAY), cap=self.cap)
         if writer.epoch > self._epoch:
             with self._connection() as connection:
                 self._catch_up(connection)
@@ -217,17 +193,17 @@ class SQLiteMemory(SQLiteAnswers):
         namespace, task = sane(query.namespace), sane(query.task)
         with self._connection() as connection:
             self._catch_up(connection)
-            same = self._cache.experience(connection, sane(query.id)) if query.id else None
+            same = self._cache.experience(Reads(connection), sane(query.id)) if query.id else None
             matches: list[Match] = []
             near: list[GuideMatch] = []
             if query.embedding is not None:
                 vector = self._checked(connection, query.embedding)
                 matches = self._matches(connection, vector, (namespace, task, ""), query.limit)
                 near = self._near_guides(connection, vector, [(namespace, task, "active")], query.guides)
-            states = {model: self._cache.policy(connection, namespace, model) for model in ("", *query.models)}
+            states = {model: self._cache.policy(Reads(connection), namespace, model) for model in ("", *query.models)}
             return put_together(
                 query, same, matches, near, states=states,
-                guides=lambda ids: self._cache.guides(connection, list(map(sane, ids))).values(),
+                guides=lambda ids: self._cache.guides(Reads(connection), list(map(sane, ids))).values(),
             )  # fmt: skip
 
     async def arecall(self, query: Query) -> Recalled:
@@ -240,7 +216,7 @@ class SQLiteMemory(SQLiteAnswers):
     def experience(self, id: str) -> Experience | None:
         with self._connection() as connection:
             self._catch_up(connection)
-            return self._cache.experience(connection, sane(id))
+            return self._cache.experience(Reads(connection), sane(id))
 
     def experiences(self, *, namespace: str, task: str, limit: int = 20_000) -> list[Experience]:
         with self._connection() as connection, snapshot(connection):
@@ -289,7 +265,7 @@ class SQLiteMemory(SQLiteAnswers):
     def policy_state(self, namespace: str, model: str = "") -> PolicyState:
         with self._connection() as connection:
             self._catch_up(connection)
-            return self._cache.policy(connection, namespace, model)
+            return self._cache.policy(Reads(connection), namespace, model)
 
     def spending(self, namespace: str | None = None, *, since: float = 0.0) -> list[Spend]:
         where, values = scope(namespace, day=int(since // DAY))
@@ -368,12 +344,12 @@ class SQLiteMemory(SQLiteAnswers):
 
     def _matches(self, connection: Connection, query: Vector, key: Key, limit: int) -> list[Match]:
         found = self._index.search(query, key, limit)
-        known = self._cache.experiences(connection, [id for _, id in found])
+        known = self._cache.experiences(Reads(connection), [id for _, id in found])
         return [Match(known[id], similarity) for similarity, id in found if id in known]
 
     def _near_guides(self, connection: Connection, query: Vector, keys: Sequence[Key], limit: int) -> list[GuideMatch]:
         found = nearest((hit for key in keys for hit in self._index.search(query, key, limit)), limit)
-        known = self._cache.guides(connection, [id for _, id in found])
+        known = self._cache.guides(Reads(connection), [id for _, id in found])
         return [GuideMatch(known[id], similarity) for similarity, id in found if id in known]
 
     def _query(self, connection: Connection, embedding: Vector) -> Vector:
@@ -395,7 +371,7 @@ class SQLiteMemory(SQLiteAnswers):
             seq, epoch = marks(connection)
             if seq != self._index.cursor:  # most writes are decisions, which the index knows nothing of
                 self._index.follow()
-            self._cache.follow(connection, seq)
+            self._cache.follow(Reads(connection).touched, seq)
             connection.caught_up = now
             self._notice_deletions(connection, epoch)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rar.memory.columns import CACHED, JUDGED, sane
 from rar.memory.kept import CachedAnswer, JudgedAnswers
 from rar.memory.sqlite_connections import SQLiteFile
 from rar.memory.sqlite_file import SCRUB
-from rar.memory.sqlite_rows import CACHED, JUDGED, Connection, by_id, sane, scope, snapshot
+from rar.memory.sqlite_rows import Connection, by_id, scope, snapshot
 
 
 class SQLiteAnswers(SQLiteFile):

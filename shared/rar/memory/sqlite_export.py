@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rar.memory.exchange import DaySpend, KeptGuide, KeptPolicy, to_record
-from rar.memory.sqlite_rows import (
+from rar.memory.columns import (
     A_GUIDE,
     DECISION,
     JUDGED,
@@ -14,13 +13,11 @@ from rar.memory.sqlite_rows import (
     POLICY,
     SPEND,
     WHOLE,
-    Connection,
-    header_of,
-    scope,
-    tallies_of,
     to_experience,
     to_guide,
 )
+from rar.memory.exchange import DaySpend, KeptGuide, KeptPolicy, to_record
+from rar.memory.sqlite_rows import Connection, header_of, scope, tallies_of
 
 
 def records_of(connection: Connection, namespace: str | None) -> Iterator[dict[str, Any]]:

@@ -19,9 +19,7 @@ from rar.memory.base import (
     PolicyStep,
     Spend,
 )
-from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
-from rar.memory.forgetting import Gone, answers_key, namespace_key
-from rar.memory.sqlite_rows import (
+from rar.memory.columns import (
     A_GUIDE,
     CACHED,
     DECISION,
@@ -33,13 +31,13 @@ from rar.memory.sqlite_rows import (
     SPEND,
     TALLY,
     WHOLE,
-    Connection,
-    header_of,
-    meta,
     pinned_as,
     to_experience,
     to_guide,
 )
+from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
+from rar.memory.forgetting import Gone, answers_key, namespace_key
+from rar.memory.sqlite_rows import Connection, header_of, meta
 from rar.memory.transitions import (
     SPENT_ON,
     Paired,

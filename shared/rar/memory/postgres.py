@@ -1,0 +1,424 @@
+"""A memory in PostgreSQL, which the processes of many machines share.
+
+Searching goes through this process's FAISS index and its cache of records, as for a file. Both follow the memory's log:
+when this process writes, and when another one says that it did. So a decision asks the server for nothing but records
+that are not in the cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from rar.caching import cache_folder
+from rar.errors import (
+    ClosedError,
+    ConfigurationError,
+    DimensionError,
+    EmbedderMismatchError,
+    MemoryStoreError,
+    ReadOnlyMemoryError,
+)
+from rar.memory.base import Batch, CachedAnswer, Changes, PolicyState
+from rar.memory.cache import Cache
+from rar.memory.columns import CACHED, sane
+from rar.memory.exchange import Header
+from rar.memory.forgetting import Forget, Gone
+from rar.memory.index import FaissIndex, Key, nearest
+from rar.memory.index_files import IndexFiles
+from rar.memory.loading import items_of
+from rar.memory.postgres_address import address_from
+from rar.memory.postgres_connections import Connection
+from rar.memory.postgres_listening import POLL, Listener
+from rar.memory.postgres_reads import PostgresReads
+from rar.memory.postgres_rows import (
+    Reads,
+    header_of,
+    mark_index,
+    meta,
+)
+from rar.memory.postgres_schema import bring_up_to_date, hash_key
+from rar.memory.postgres_writer import Writer
+from rar.memory.recalling import Query, Recalled, put_together
+from rar.memory.secrets import given
+from rar.memory.transitions import DAY
+from rar.memory.writing import write
+from rar.naming import shown
+from rar.options import named_arguments
+from rar.values import Experience, GuideMatch, GuideState, Match, Vector
+
+_Found = TypeVar("_Found")
+
+_LATE = 4 * POLL  # seconds after which a listener that did not look is not relied on
+_AT_ONCE = 10_000  # touched records beyond which the cache is emptied
+_TOUCHED = (
+    "SELECT 'now', pg_snapshot_xmin(pg_current_snapshot())::text, value FROM @meta WHERE key = 'epoch' UNION ALL "
+    "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @experiences WHERE touched >= ? LIMIT ?) UNION ALL "
+    "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @guides WHERE touched >= ? LIMIT ?) UNION ALL "
+    "(SELECT 'log', id, '' FROM @deletions WHERE xid >= ? LIMIT ?) UNION ALL "
+    "(SELECT 'policy', '', '' FROM @policy WHERE touched >= ? LIMIT 1)"
+)
+
+
+@named_arguments
+class PostgresMemory(PostgresReads):
+    """A memory in a PostgreSQL database, version 14 or newer, which any number of processes and machines may share.
+
+    Args:
+        address: `postgresql://user:password@host/database`. All options of libpq pass through, as `?sslmode=`, and
+            `?schema=` says in which schema the memory is, `rar` if it does not.
+        cap: Most experiences that a namespace keeps.
+        read_only: Never write, not even an upgrade of the schema. Also so on a replica.
+        secret: Keeps the key of the memory's hashes elsewhere than in the database; None for RAR_SECRET, if any.
+        create: Make the schema where there is none.
+        upgrade: Bring an older schema up to date; else `rar memory upgrade` does it.
+        connections: That are open at once, beside one that listens.
+        folder: Where this machine keeps its index of the memory; None for the user's cache folder.
+        clock: Seconds since the epoch; dates the spending.
+
+    Raises:
+        UnreadableAddressError, UnreachableMemoryError: There is no such server, or it does not let this role in.
+        MissingMemoryError, NotAMemoryError, NewerMemoryError: There is no memory that can be used.
+        ReadOnlyMemoryError: It needs an upgrade, which must not be made.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        cap: int = 100_000,
+        read_only: bool = False,
+        secret: str | bytes | None = None,
+        create: bool = True,
+        upgrade: bool = True,
+        connections: int = 8,
+        folder: str | os.PathLike[str] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        for name, value in (("cap", cap), ("connections", connections)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigurationError(f"{name}={shown(value)} is too few. Pass a whole number of at least 1.")
+        self.cap, self._clock = cap, clock
+        self._forgetting: list[weakref.WeakMethod[Forget]] = []
+        self._given_folder = folder
+        self._bound = Header("", 0)
+        self._dim = self._epoch = 0
+        self._options = {"create": create and not read_only, "may_write": upgrade and not read_only}
+        self._secret = given(secret)
+        super().__init__(address_from(address), connections)
+        try:
+            self._find(read_only)
+        except BaseException:
+            self._end()
+            raise
+
+    def _find(self, read_only: bool) -> None:
+        self.read_only = bring_up_to_date(self, **self._options) or read_only
+        found = self.ask(lambda connection: meta(connection, "identity", "dim", "epoch"))
+        self.channel = f"rar_{found['identity']}"
+        self.secret = hash_key(self, self._secret, may_write=not self.read_only)
+        self._dim, self._epoch = int(found["dim"]), int(found["epoch"])
+        place = Path(self._given_folder) if self._given_folder else cache_folder() / "memories"
+        who = self.address.options.get("user") or ""
+        name = blake2b(f"{found['identity']} {who}".encode("utf-8", "replace"), digest_size=12).hexdigest()
+        self._place = blake2b(
+            f"{name} {socket.gethostname()} {place.absolute()}".encode("utf-8", "replace"), digest_size=16
+        ).hexdigest()
+        files = None
+        with suppress(OSError):  # a folder that cannot be made costs a start that takes longer
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files = IndexFiles(place / name, self)
+        self._files = files
+        self._follow_anew()
+
+    def _follow_anew(self) -> None:
+        self._index = FaissIndex(self._news, self._files, self._newest_epoch)
+        self._cache = Cache(4)
+        self._low = self._looks = 0
+        self._looked = float("-inf")
+        self._stale = True  # whether this process wrote what it did not follow yet
+        self._looking, self._starting = threading.Lock(), threading.Lock()
+        self._listener: Listener | None = None
+
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self._follow_anew()
+
+    def __repr__(self) -> str:
+        return f"PostgresMemory({self.where!r}{', read_only=True' if self.read_only else ''})"
+
+    def __enter__(self) -> PostgresMemory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ── writing ──
+
+    def _write(self, body: Callable[[Writer], _Found]) -> _Found:
+        """What `body` did in one transaction, which this process has followed when this returns."""
+        if self._closed:
+            raise ClosedError("memory")
+        if self.read_only:
+            raise ReadOnlyMemoryError(self.where)
+
+        def transaction(connection: Connection) -> tuple[_Found, bool]:
+            writer = Writer(connection, self.where, self.secret)
+            found = body(writer)
+            writer.finish()
+            return found, writer.told
+
+        found, told = self.transact(transaction)
+        if told:
+            self._stale = True
+            with suppress(MemoryStoreError):  # what is committed is committed: whoever reads next looks
+                self.look()
+        return found
+
+    def bind(self, embedder_id: str, dim: int) -> None:
+        given = Header(embedder_id, dim)
+        bound = self.ask(header_of)
+        if not bound.embedder_id and not self.read_only:
+
+            def binding(writer: Writer) -> Header:
+                writer.lock(None)
+                return writer.bind(given)
+
+            bound = self._write(binding)
+        self._check_embedder(bound, given)
+        self._bound, self._dim = given, dim
+
+    def write(self, batch: Batch) -> None:
+        day = int(self._clock() // DAY)
+        if batch or self._closed or self.read_only:
+            self._write(lambda writer: write(writer, writer.begin(batch), day=day, cap=self.cap))
+
+    def set_guide_state(self, id: str, state: GuideState, *, anyway: bool = False) -> None:
+        known = self.guide(id)
+
+        def pinning(writer: Writer) -> bool:
+            writer.lock([known.namespace] if known else [])
+            return writer.pin(sane(id), state, anyway=anyway)
+
+        if not self._write(pinning):
+            raise LookupError(f"No guide {id!r} is known.")
+
+    def delete(self, *, ids: Sequence[str] = (), namespace: str | None = None) -> int:
+        def erasing(writer: Writer) -> int:
+            writer.lock(None)
+            return writer.erase(map(sane, ids), None if namespace is None else sane(namespace))
+
+        gone = self._write(erasing)
+        self._index.forget()
+        return gone
+
+    def drop_answers(self, namespace: str | None = None) -> int:
+        def dropping(writer: Writer) -> int:
+            writer.lock(None)
+            return writer.drop_answers(None if namespace is None else sane(namespace))
+
+        return self._write(dropping)
+
+    def watch(self, forget: Forget) -> None:
+        self._forgetting.append(weakref.WeakMethod(forget))
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    def load(self, records: Iterable[Mapping[str, Any]]) -> int:
+        """As the protocol says; other writers wait meanwhile, for ten seconds at most. Never tried twice."""
+        records = iter(records)
+
+        def loading(writer: Writer) -> int:
+            writer.lock(None)
+            bound: list[Header] = []
+
+            def bind(header: Header) -> None:
+                bound.append(writer.bind(header))
+                self._check_embedder(bound[0], header)
+
+            count = 0
+            for count, item in enumerate(items_of(records, self.where, self.secret, bind), 1):  # noqa: B007 - counts
+                writer.put(item)
+            writer.tidy(self.cap)
+            return count
+
+        return self._write(loading)
+
+    # ── reading ──
+
+    def search(self, embedding: Vector, *, namespace: str, task: str, limit: int = 16) -> list[Match]:
+        self._catch_up()
+        return self._matches(self._checked(embedding), (sane(namespace), sane(task), ""), limit)
+
+    def search_guides(
+        self,
+        embedding: Vector,
+        *,
+        namespace: str,
+        task: str,
+        limit: int = 3,
+        states: Sequence[GuideState] = ("active",),
+    ) -> list[GuideMatch]:
+        namespace, task = sane(namespace), sane(task)
+        self._catch_up()
+        return self._near_guides(self._checked(embedding), [(namespace, task, state) for state in set(states)], limit)
+
+    def recall(self, query: Query) -> Recalled:
+        """As the protocol says. The server is asked for nothing that this process knows."""
+        namespace, task = sane(query.namespace), sane(query.task)
+        self._catch_up()
+        same = self._same(sane(query.id), (namespace, task, "")) if query.id else None
+        matches: list[Match] = []
+        near: list[GuideMatch] = []
+        if query.embedding is not None:
+            vector = self._checked(query.embedding)
+            matches = self._matches(vector, (namespace, task, ""), query.limit)
+            near = self._near_guides(vector, [(namespace, task, "active")], query.guides)
+        states = {model: self._cache.policy(self._reads, namespace, sane(model)) for model in ("", *query.models)}
+        return put_together(
+            query, same, matches, near, states=states,
+            guides=lambda ids: self._cache.guides(self._reads, list(map(sane, ids))).values(),
+        )  # fmt: skip
+
+    async def arecall(self, query: Query) -> Recalled:
+        return await asyncio.to_thread(self.recall, query)
+
+    def settle(self) -> None:
+        """Wait until no graph is being built in the background; searches are exact, and slower, till then."""
+        self._index.wait()
+
+    def experience(self, id: str) -> Experience | None:
+        self._catch_up()
+        return self._cache.experience(self._reads, sane(id))
+
+    def policy_state(self, namespace: str, model: str = "") -> PolicyState:
+        self._catch_up()
+        return self._cache.policy(self._reads, sane(namespace), sane(model))
+
+    def cached_answer(self, namespace: str, key: str) -> CachedAnswer | None:
+        self._catch_up()  # what was deleted elsewhere is told to those who hold it
+        row = self.one(f"SELECT {CACHED.columns} FROM @cached WHERE namespace = ? AND key = ?", [namespace, key])
+        return row and CACHED.value(row)
+
+    def cached_near(self, namespace: str, kind: str, experience_ids: Sequence[str]) -> list[CachedAnswer]:
+        self._catch_up()
+        near = f"SELECT {CACHED.columns} FROM @cached WHERE experience_id = ANY(?) AND namespace = ? AND kind = ?"
+        return [CACHED.value(row) for row in self.all(near, [list(experience_ids), namespace, kind])]
+
+    def close(self) -> None:
+        """Close all connections. Calls in other threads end first; closing again does nothing."""
+        self._closed = True
+        if self._listener is not None:
+            self._listener.stop()
+        self._index.close()
+        self._end()
+
+    # ── the index and the cache ──
+
+    @property
+    def _reads(self) -> Reads:
+        return Reads(self.ask)
+
+    def _same(self, id: str, key: Key) -> Experience | None:
+        """A request itself, of which the index knows whether it is remembered."""
+        return self._cache.experience(self._reads, id) if self._index.holds(id, key) else None
+
+    def _matches(self, query: Vector, key: Key, limit: int) -> list[Match]:
+        found = self._index.search(query, key, limit)
+        known = self._cache.experiences(self._reads, [id for _, id in found])
+        return [Match(known[id], similarity) for similarity, id in found if id in known]
+
+    def _near_guides(self, query: Vector, keys: Sequence[Key], limit: int) -> list[GuideMatch]:
+        found = nearest((hit for key in keys for hit in self._index.search(query, key, limit)), limit)
+        known = self._cache.guides(self._reads, [id for _, id in found])
+        return [GuideMatch(known[id], similarity) for similarity, id in found if id in known]
+
+    def _checked(self, embedding: Vector) -> Vector:
+        query = np.asarray(embedding, np.float32)
+        self._dim = self._dim or self.ask(header_of).dim
+        if query.shape != (self._dim,) and (self._dim or query.ndim != 1):
+            raise DimensionError(self.where, f"they have {self._dim} numbers, the one to search for has {query.shape}")
+        return query
+
+    def _news(self, since: int, *, began: int = 0) -> Changes:
+        return self.changes(since, began=began)
+
+    def _catch_up(self) -> None:
+        """Have all been followed that this process wrote, and what others did until about now."""
+        if self._closed:
+            raise ClosedError("memory")
+        if self._listener is None or not self._listener.alive:
+            with self._starting:
+                if (self._listener is None or not self._listener.alive) and not self._closed:
+                    self._listener = Listener(self)
+        if self._stale or time.monotonic() - self._looked > _LATE:
+            self.look()
+
+    def look(self, connection: Connection | None = None) -> None:
+        """Follow the log, and drop from the cache what is not as it was."""
+        with self._looking:
+            self._stale = False
+            try:
+                self._follow(self.ask(self._touched) if connection is None else self._touched(connection))
+            except BaseException:
+                self._stale = True
+                raise
+            self._looked = time.monotonic()
+
+    def _touched(self, connection: Connection) -> list[Any]:
+        low, most = self._low, _AT_ONCE
+        rows: list[Any] = connection.run(_TOUCHED, [low, low, most, low, low, most, low, most, low]).fetchall()
+        return rows
+
+    def _follow(self, rows: list[Any]) -> None:
+        ids = [id for kind, id, _ in rows if kind in ("", "log")]
+        ((now, epoch),) = [(int(id), int(value)) for kind, id, value in rows if kind == "now"]
+        if not self._low or any(kind == "log" for kind, _, _ in rows):
+            self._index.follow()
+        if not self._low or len(rows) > 1:
+            self._cache.drop(ids if self._low and len(ids) < _AT_ONCE else None)
+        self._low = now
+        if epoch > self._epoch:
+            self._notice_deletions(epoch)
+
+    def _notice_deletions(self, epoch: int) -> None:
+        known, self._epoch = self._epoch, epoch
+        keys = self.all("SELECT key FROM @forgotten WHERE epoch > ?", [known])
+        gone = Gone(self.secret, frozenset(key for (key,) in keys))
+        for forget in [alive() for alive in list(self._forgetting)]:
+            if forget is not None:
+                forget(gone)
+
+    def index_token(self) -> str | None:
+        """What the files of this machine's index must be marked with."""
+        row = self.one("SELECT token FROM @indexes WHERE place = ?", [self._place])
+        return None if row is None else str(row[0])
+
+    def set_index_token(self, token: str, epoch: int) -> bool:
+        """Mark the files of this machine's index, unless something was deleted since `epoch`."""
+        return self.transact(lambda connection: mark_index(connection, self._place, token, epoch, self._clock()))
+
+    def _newest_epoch(self) -> int:
+        return int(self.ask(lambda connection: meta(connection, "epoch"))["epoch"])
+
+    def _check_embedder(self, bound: Header, given: Header) -> None:
+        if bound.embedder_id and bound != given:
+            found = f"{bound.embedder_id!r} of {bound.dim} dimensions, not {given.embedder_id!r} of {given.dim}"
+            raise EmbedderMismatchError(self.where, found)
+        if bound.dim not in (0, given.dim):
+            raise EmbedderMismatchError(
+                self.where, f"one of {bound.dim} dimensions, not {given.embedder_id!r} of {given.dim}"
+            )

@@ -1,0 +1,77 @@
+"""The address of a memory in PostgreSQL: what is connected to, and what may be said of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from rar.errors import MissingDependencyError, UnreadableAddressError
+
+SCHEMES = ("postgresql", "postgres")
+USUAL_SCHEMA = "rar"
+_LONGEST = 63  # bytes of a name in PostgreSQL
+_USUAL: dict[str, Any] = {
+    "application_name": "rar",
+    "connect_timeout": 5,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # a server that is gone without a word is noticed after so many milliseconds
+}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a memory is.
+
+    Args:
+        where: Host, port, database and, if it is not the usual one, schema: no user, no password, no option.
+        options: libpq's, among them the password.
+    """
+
+    where: str
+    schema: str
+    options: dict[str, Any] = field(repr=False)
+
+    def without_secrets(self, text: str) -> str:
+        """`text` without the password, should a library quote it."""
+        password = self.options.get("password")
+        return text.replace(str(password), "…") if password else text
+
+
+def address_from(given: str) -> Address:
+    """What a URL says: `postgresql://user:password@host:5432/database?sslmode=verify-full&schema=team`.
+
+    All options of libpq are passed on. `schema` is ours: in which schema of the database the memory is.
+
+    Raises:
+        UnreadableAddressError: It cannot be read. Nothing of it is quoted.
+        MissingDependencyError: The extra `postgres` is not installed.
+    """
+    try:
+        from psycopg import ProgrammingError  # noqa: PLC0415 - the extra `postgres`
+        from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+    except ImportError:
+        raise MissingDependencyError("psycopg", "postgres") from None
+    base, _, query = given.partition("?")
+    pairs = [pair for pair in query.split("&") if pair]
+    named = [pair.partition("=")[2] for pair in pairs if pair.startswith("schema=")]
+    schema = unquote(named[-1]) if named else USUAL_SCHEMA
+    if not 0 < len(schema.encode("utf-8", "replace")) <= _LONGEST or set(schema) & set('\0"%?@'):
+        raise UnreadableAddressError("postgresql", f"`schema` must be a plain name of 1 to {_LONGEST} bytes.")
+    rest = "&".join(pair for pair in pairs if not pair.startswith("schema="))
+    try:
+        options = conninfo_to_dict(f"{base}?{rest}" if rest else base)
+    except (ProgrammingError, UnicodeError):
+        raise UnreadableAddressError(
+            "postgresql", "Write special characters of the user and the password as %40 for @, and so on."
+        ) from None
+    return Address(_where(options, schema), schema, {**_USUAL, **options})
+
+
+def _where(options: dict[str, Any], schema: str) -> str:
+    host = str(options.get("host") or options.get("hostaddr") or options.get("service") or "")
+    port = f":{options['port']}" if options.get("port") else ""
+    shown = "" if schema == USUAL_SCHEMA else f"?schema={schema}"
+    return f"postgresql://{'[local]' if host.startswith('/') else host}{port}/{options.get('dbname') or ''}{shown}"

@@ -1,0 +1,228 @@
+"""Reading the PostgreSQL memory's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from rar.memory.base import Changes, MemoryStats, PolicyState
+from rar.memory.columns import (
+    A_GUIDE,
+    DECISION,
+    EXPERIENCE,
+    JUDGED,
+    LABEL,
+    POLICY,
+    SPEND,
+    TALLY,
+    WHOLE,
+    to_experience,
+    to_guide,
+)
+from rar.memory.exchange import DaySpend, Header, KeptGuide, KeptPolicy, to_record
+from rar.memory.postgres_connections import Connection
+from rar.values import Experience, Guide, Tally
+
+KEPT_INDEXES = 30 * 86_400.0  # seconds for which a machine that does not come back is remembered
+_SHIFT = 32  # a cursor is a transaction and a place in it: as one number, the place in the lower bits
+
+
+def cursor_of(xid: int, n: int) -> int:
+    return xid << _SHIFT | n
+
+
+def place_of(cursor: int) -> tuple[int, int]:
+    return cursor >> _SHIFT, cursor & (1 << _SHIFT) - 1
+
+
+def meta(connection: Connection, *keys: str) -> dict[str, str]:
+    return dict(connection.run("SELECT key, value FROM @meta WHERE key = ANY(?)", [list(keys)]).fetchall())
+
+
+def header_of(connection: Connection) -> Header:
+    found = meta(connection, "embedder_id", "dim")
+    return Header(found["embedder_id"], int(found["dim"]))
+
+
+def scope(namespace: str | None, **least: float) -> tuple[str, list[Any]]:
+    """A WHERE clause, and its values, for one namespace or all, and for columns that are at least so much."""
+    terms: dict[str, Any] = {} if namespace is None else {"namespace = ?": namespace}
+    terms |= {f"{column} >= ?": value for column, value in least.items()}
+    return f"WHERE {' AND '.join(terms)}" if terms else "", list(terms.values())
+
+
+def tallies_of(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Tally, ...]]:
+    tallies: dict[str, tuple[Tally, ...]] = {}
+    if not ids:
+        return tallies
+    rows = connection.run(
+        f"SELECT experience_id, {TALLY.columns} FROM @tallies WHERE experience_id = ANY(?) "
+        "ORDER BY experience_id, guide_id, weak_id, strong_id",
+        [list(ids)],
+    )
+    for owner, *row in rows:
+        tallies[owner] = (*tallies.get(owner, ()), TALLY.value(row))
+    return tallies
+
+
+class Reads:
+    """What the cache does not hold, asked of the server.
+
+    Args:
+        ask: A server's.
+    """
+
+    def __init__(self, ask: Callable[[Callable[[Connection], Any]], Any]) -> None:
+        self._ask = ask
+
+    def experiences(self, ids: list[str]) -> list[Experience]:
+        def read(connection: Connection) -> list[Experience]:
+            rows = connection.run(f"SELECT {EXPERIENCE.columns} FROM @experiences WHERE id = ANY(?)", [ids]).fetchall()
+            tallies = tallies_of(connection, ids)
+            return [to_experience((*row, None), tallies.get(row[0], ())) for row in rows]
+
+        found: list[Experience] = self._ask(read)
+        return found
+
+    def experience(self, id: str) -> Experience | None:
+        def read(connection: Connection) -> Experience | None:
+            row = connection.run(f"SELECT {WHOLE} FROM @experiences WHERE id = ?", [id], binary=True).fetchone()
+            return None if row is None else to_experience(row, tallies_of(connection, [id]).get(row[0], ()))
+
+        found: Experience | None = self._ask(read)
+        return found
+
+    def guides(self, ids: list[str]) -> list[Guide]:
+        def read(connection: Connection) -> list[Guide]:
+            rows = connection.run(f"SELECT {A_GUIDE} FROM @guides WHERE id = ANY(?)", [ids], binary=True)
+            return [to_guide(row) for row in rows]
+
+        found: list[Guide] = self._ask(read)
+        return found
+
+    def policy(self, namespace: str, model: str) -> PolicyState:
+        values = f"SELECT {POLICY.columns} FROM @policy WHERE namespace = ? AND model = ?"
+        row = self._ask(lambda connection: connection.run(values, [namespace, model]).fetchone())
+        return PolicyState() if row is None else POLICY.value(row)
+
+
+def stats_of(connection: Connection, namespace: str | None) -> MemoryStats:
+    where, values = scope(namespace)
+
+    def value(sql: str) -> int:
+        row = connection.run(f"{sql} {where}", values).fetchone()
+        return int(row[0] or 0) if row else 0
+
+    def counts(sql: str, more: str) -> dict[str, int]:
+        return dict(connection.run(f"{sql} {where} {more}", values).fetchall())
+
+    names = (
+        "SELECT namespace FROM @counters WHERE experiences > 0 UNION SELECT namespace FROM @guides UNION SELECT "
+        "namespace FROM @policy UNION SELECT namespace FROM @spending UNION SELECT namespace FROM @decisions UNION "
+        "SELECT namespace FROM @labels UNION SELECT namespace FROM @judged UNION SELECT namespace FROM @cached "
+        "ORDER BY namespace"
+    )
+    header = header_of(connection)
+    learned = "AND not_learned IS NOT NULL" if where else "WHERE not_learned IS NOT NULL"
+    return MemoryStats(
+        experiences=value("SELECT sum(experiences) FROM @counters"),
+        guides=counts("SELECT state, count(*) FROM @guides", "GROUP BY state"),
+        trials=value("SELECT sum(trials) FROM @experiences"),
+        decisions=value("SELECT count(*) FROM @decisions"),
+        evicted=value("SELECT sum(evicted) FROM @counters"),
+        namespaces=tuple(name for (name,) in connection.run(names) if namespace in (None, name)),
+        embedder_id=header.embedder_id,
+        dim=header.dim,
+        not_learned=counts("SELECT not_learned, count(*) FROM @decisions", f"{learned} GROUP BY not_learned"),
+    )
+
+
+def mark_index(connection: Connection, place: str, token: str, epoch: int, at: float) -> bool:
+    """Mark the files of an index, unless something was deleted since `epoch`; whether that was done."""
+    row = connection.run("SELECT value FROM @meta WHERE key = 'epoch' FOR SHARE").fetchone()
+    if row is None or int(row[0]) != epoch:
+        return False
+    connection.run("DELETE FROM @indexes WHERE at < ?", [at - KEPT_INDEXES])
+    connection.run(
+        "INSERT INTO @indexes VALUES (?, ?, ?) ON CONFLICT (place) DO UPDATE SET token = excluded.token, "
+        "at = excluded.at",
+        [place, token, at],
+    )
+    return True
+
+
+_NOW = (
+    "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, "
+    "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+)
+_PLACES = " UNION ALL ".join(
+    f"(SELECT xid, n FROM @{table} WHERE (xid, n) > (?, ?) ORDER BY xid, n LIMIT ?)"
+    for table in ("experiences", "guides", "deletions")
+)
+
+
+def changes(connection: Connection, since: int, limit: int, began: int) -> Changes:
+    """As the protocol says, of one snapshot.
+
+    A transaction that is still running may yet add to the log before others that are committed. So the cursor stays
+    before the oldest that runs, and what is committed beyond it is told again next time.
+    """
+    low, high = connection.run(_NOW).fetchone() or (0, 0)
+    known = meta(connection, "pruned", "birth")
+    end = cursor_of(low, 0)
+    after = place_of(since)
+    if since and (not int(known["birth"]) <= after[0] < high or max(since, began) < int(known["pruned"])):
+        return Changes(0, more=True, reset=True, end=end)
+    places = connection.run(
+        f"SELECT xid, n FROM ({_PLACES}) AS places ORDER BY xid, n LIMIT ?", [*(3 * [*after, limit + 1]), limit + 1]
+    ).fetchall()
+    settled = sum(xid < low for xid, _ in places[:limit])
+    more = len(places) > limit and settled == limit
+    cursor = cursor_of(*places[settled - 1]) if settled else since
+    span, values = "WHERE (xid, n) > (?, ?)", [*after]
+    if more:
+        span, values = f"{span} AND (xid, n) <= (?, ?)", [*values, *place_of(cursor)]
+    if not places:
+        return Changes(cursor, end=end)
+    experiences = connection.run(f"SELECT {WHOLE} FROM @experiences {span} ORDER BY xid, n", values, binary=True)
+    guides = connection.run(f"SELECT {A_GUIDE} FROM @guides {span} ORDER BY xid, n", values, binary=True)
+    deleted = connection.run(f"SELECT id FROM @deletions {span} ORDER BY xid, n", values) if since else ()
+    return Changes(
+        cursor,
+        tuple(to_experience(row) for row in experiences),
+        tuple(to_guide(row) for row in guides),
+        tuple(id for (id,) in deleted),
+        more=more,
+        end=end,
+    )
+
+
+def records_of(connection: Connection, namespace: str | None) -> Iterator[dict[str, Any]]:
+    """The records of one namespace or of all, a header first. Read in one transaction, some at a time."""
+    where, values = scope(namespace)
+    yield to_record(header_of(connection))
+    for rows in some_of(connection, f"SELECT {WHOLE} FROM @experiences {where} ORDER BY xid, n", values):
+        tallies = tallies_of(connection, [row[0] for row in rows])
+        yield from (to_record(to_experience(row, tallies.get(row[0], ()))) for row in rows)
+    for rows in some_of(connection, f"SELECT {A_GUIDE} FROM @guides {where} ORDER BY xid, n", values):
+        yield from (to_record(KeptGuide(guide, guide.pinned)) for guide in map(to_guide, rows))
+    states = f"SELECT namespace, model, {POLICY.columns} FROM @policy {where} ORDER BY namespace, model"
+    for name, model, *state in connection.run(states, values):
+        yield to_record(KeptPolicy(name, POLICY.value(state), model))
+    spending = f"SELECT day, {SPEND.columns} FROM @spending {where} ORDER BY day, namespace, purpose, role, model_id"
+    for day, *spend in connection.run(spending, values):
+        yield to_record(DaySpend(day, SPEND.value(spend)))
+    for rows in some_of(connection, f"SELECT {DECISION.columns} FROM @decisions {where} ORDER BY n", values):
+        yield from (to_record(DECISION.value(row)) for row in rows)
+    for rows in some_of(connection, f"SELECT {LABEL.columns} FROM @labels {where} ORDER BY n", values):
+        yield from (to_record(LABEL.value(row)) for row in rows)
+    for rows in some_of(connection, f"SELECT {JUDGED.columns} FROM @judged {where} ORDER BY n", values):
+        yield from (to_record(JUDGED.value(row)) for row in rows)
+
+
+def some_of(connection: Connection, sql: str, values: Sequence[Any]) -> Iterator[list[Any]]:
+    """The rows of a statement, 500 at a time, by a cursor of the server's."""
+    connection.run(f"DECLARE rows_of_rar NO SCROLL CURSOR FOR {sql}", values)
+    while rows := connection.run("FETCH 500 FROM rows_of_rar", binary=True).fetchall():
+        yield rows
+    connection.run("CLOSE rows_of_rar")

@@ -1,0 +1,385 @@
+"""What a write transaction of the PostgreSQL memory reads and stores.
+
+It locks the namespaces that it writes to, and reads what they hold of its records. What becomes of them is stored
+together: a handful of round trips, whatever a batch holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from rar.errors import DimensionError
+from rar.memory import kept
+from rar.memory.base import Batch, CachedAnswer, DecisionRecord, JudgedAnswers, Label, PolicyState, Spend
+from rar.memory.columns import (
+    A_GUIDE,
+    CACHED,
+    DECISION,
+    EXPERIENCE,
+    GUIDE,
+    JUDGED,
+    LABEL,
+    POLICY,
+    SPEND,
+    TALLY,
+    WHOLE,
+    pinned_as,
+    sane,
+    to_experience,
+    to_guide,
+)
+from rar.memory.exchange import Header
+from rar.memory.forgetting import Gone
+from rar.memory.postgres_connections import Connection
+from rar.memory.postgres_rows import cursor_of, tallies_of
+from rar.memory.transitions import (
+    SPENT_ON,
+    added,
+    merged,
+    went_by,
+)
+from rar.values import Experience, Guide, Tally, Vector
+
+KEPT_DELETIONS = 1_000_000  # that are remembered for followers
+
+
+@dataclass
+class Held:
+    """An experience as it is to be stored."""
+
+    experience: Experience
+    trials: int
+    until: float
+    place: int  # in the log of this transaction; 0 if it was not written
+    touched: int = 0
+    new: bool = False
+
+
+@dataclass
+class HeldGuide:
+    """The same of a guide."""
+
+    guide: Guide
+    place: int
+    touched: int = 0
+
+
+class Store:
+    """What a transaction holds of a memory: read once, changed here, and stored together.
+
+    Args:
+        where, secret: The memory's.
+    """
+
+    def __init__(self, connection: Connection, where: str, secret: bytes) -> None:
+        self.run, self.many = connection.run, connection.many
+        self.connection = connection
+        self.where, self.secret = where, secret
+        self.experiences: dict[str, Held | None] = {}  # None: known not to be there
+        self.guides: dict[str, HeldGuide | None] = {}
+        self.tallies: dict[tuple[str, ...], Tally] = {}
+        self.moved_tallies: set[tuple[str, ...]] = set()
+        self.policies: dict[tuple[str, str], PolicyState] = {}
+        self.spending: dict[tuple[Any, ...], Spend] = {}
+        self.decisions: dict[str, DecisionRecord] = {}
+        self.labels: dict[str, Label] = {}
+        self.judged_answers: dict[tuple[str, int], JudgedAnswers] = {}
+        self.cached_answers: dict[tuple[str, str], CachedAnswer] = {}
+        self.grown = Counter[str]()
+        self.all_grown: set[str] = set()
+        self._n = 0
+        self.told = False  # whether there is something that other processes are to hear of
+
+    # --- beginning --------------------------------------------------------------------------------------------------
+
+    def lock(self, namespaces: Iterable[str] | None) -> None:
+        """Have no other process write to these namespaces till the end; None: to any."""
+        whole = _key(self.connection.schema)
+        if namespaces is None:
+            self.run("SELECT pg_advisory_xact_lock(?::bigint)", [whole])
+        else:
+            keys = sorted({_key(self.connection.schema, sane(name)) for name in namespaces})
+            self.run(
+                "SELECT pg_advisory_xact_lock_shared(?::bigint), "
+                "(SELECT count(pg_advisory_xact_lock(key)) FROM unnest(?::bigint[]) AS key)",
+                [whole, keys],
+            )
+        found = dict(
+            self.run(
+                "SELECT key, value FROM @meta WHERE key IN ('embedder_id', 'dim', 'epoch') "
+                "UNION ALL SELECT 'xid', pg_current_xact_id()::text"
+            ).fetchall()
+        )
+        self.bound = Header(found["embedder_id"], int(found["dim"]))
+        self.epoch, self.xid = int(found["epoch"]), int(found["xid"])
+
+    def begin(self, batch: Batch) -> Batch:
+        """Lock what `batch` writes to, and read what is known of it; returns it without what was deleted since."""
+        known = {one.id for one in batch.experiences} | {one.id for one in batch.guides}
+        others = {trial.experience_id for trial in batch.trials} | {trial.guide_id for trial in batch.trials}
+        elsewhere = [sane(id) for id in others - known if id is not None]
+        parts: tuple[Sequence[Any], ...] = (
+            batch.experiences, batch.guides, batch.steps, batch.spending, batch.decisions, batch.labels, batch.judged,
+            batch.cached,
+        )  # fmt: skip
+        names: set[str] = {one.namespace for part in parts for one in part}
+        if elsewhere:
+            for table in ("experiences", "guides"):
+                rows = self.run(f"SELECT DISTINCT namespace FROM @{table} WHERE id = ANY(?)", [elsewhere])
+                names |= {name for (name,) in rows}
+        self.lock(names)
+        left = self._left(batch)
+        self._read(left)
+        return left
+
+    def _left(self, batch: Batch) -> Batch:
+        if batch.epoch is None or batch.epoch >= self.epoch:
+            return batch
+        keys = self.run("SELECT key FROM @forgotten WHERE epoch > ?", [batch.epoch]).fetchall()
+        return Gone(self.secret, frozenset(key for (key,) in keys)).without(batch)
+
+    def _read(self, batch: Batch) -> None:
+        tried_ids = [sane(trial.experience_id) for trial in batch.trials]
+        went = [sane(record.experience_id) for record in batch.decisions if went_by(record)]
+        self._read_experiences([*(sane(one.id) for one in batch.experiences), *tried_ids, *went])
+        guides = [one.id for one in batch.guides] + [one.guide_id for one in batch.trials if one.guide_id is not None]
+        self.read_guides([sane(id) for id in guides])
+        for owner, tallies in tallies_of(self.connection, tried_ids).items():
+            self.tallies |= {_tally_key(owner, tally): tally for tally in tallies}
+        steps = list(dict.fromkeys((sane(step.namespace), sane(step.model)) for step in batch.steps))
+        if steps:
+            rows = self.run(
+                f"SELECT namespace, model, {POLICY.columns} FROM @policy "
+                "WHERE (namespace, model) IN (SELECT * FROM unnest(?::text[], ?::text[]))",
+                [[name for name, _ in steps], [model for _, model in steps]],
+            )
+            self.policies = {(name, model): POLICY.value(state) for name, model, *state in rows}
+
+    def _read_experiences(self, ids: Sequence[str]) -> None:
+        if not ids:
+            return
+        self.experiences = dict.fromkeys(ids)
+        rows = self.run(f"SELECT trials, keep_until, {WHOLE} FROM @experiences WHERE id = ANY(?)", [list(ids)])
+        for trials, until, *row in rows:
+            self.experiences[row[0]] = Held(to_experience(row), trials, until, 0)
+
+    def read_guides(self, ids: Sequence[str]) -> None:
+        if not ids:
+            return
+        self.guides = dict.fromkeys(ids)
+        for row in self.run(f"SELECT {A_GUIDE} FROM @guides WHERE id = ANY(?)", [list(ids)]):
+            self.guides[row[0]] = HeldGuide(to_guide(row), 0)
+
+    def tally(self, experience_id: str, tally: Tally) -> None:
+        key = _tally_key(experience_id, tally)
+        self.tallies[key] = merged(self.tallies.get(key), tally)
+        self.moved_tallies.add(key)
+
+    # --- storing ----------------------------------------------------------------------------------------------------
+
+    def store(self) -> None:
+        self.store_records()
+        self.many(
+            f"INSERT INTO @policy (namespace, model, {POLICY.columns}, touched) VALUES (?, ?, {POLICY.marks}, ?) "
+            f"ON CONFLICT (namespace, model) DO UPDATE SET {POLICY.assigned()}, touched = excluded.touched",
+            [(*key, *POLICY.row(state), self.xid) for key, state in self.policies.items()],
+        )
+        self._store_spending()
+        self._replace(
+            "decisions", "id", f"{DECISION.columns}, not_learned", {"id", "namespace", "at"},
+            {id: [*DECISION.row(one), _code(one)] for id, one in self.decisions.items()},
+        )  # fmt: skip
+        self._replace(
+            "labels", "decision_id", LABEL.columns, {"decision_id"},
+            {id: LABEL.row(one) for id, one in self.labels.items()},
+        )  # fmt: skip
+        self.policies, self.decisions, self.labels = {}, {}, {}
+        self._store_answers()
+
+    def store_records(self) -> None:
+        """Store experiences, their tallies, and guides."""
+        held = [one for one in self.experiences.values() if one is not None and one.touched]
+        written = [one for one in held if one.place]
+        self._revive([sane(one.experience.id) for one in written])
+        self.many(
+            f"INSERT INTO @experiences ({EXPERIENCE.columns}, trials, keep_until, xid, n, touched, "
+            f"touched_n, embedding) VALUES ({EXPERIENCE.marks}, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            f"{EXPERIENCE.assigned('id')}, trials = excluded.trials, keep_until = excluded.keep_until, "
+            "xid = excluded.xid, n = excluded.n, touched = excluded.touched, touched_n = excluded.touched_n, "
+            "embedding = excluded.embedding",
+            [
+                (*EXPERIENCE.row(one.experience), one.trials, one.until, self.xid, one.place, self.xid, one.touched,
+                 _blob(one.experience.embedding))
+                for one in written
+            ],
+        )  # fmt: skip
+        self.many(
+            "UPDATE @experiences SET trials = ?, keep_until = ?, touched = ?, touched_n = ? WHERE id = ?",
+            [(one.trials, one.until, self.xid, one.touched, one.experience.id) for one in held if not one.place],
+        )
+        self.many(
+            f"INSERT INTO @tallies (experience_id, {TALLY.columns}) VALUES (?, {TALLY.marks}) "
+            "ON CONFLICT (experience_id, guide_id, weak_id, strong_id) DO UPDATE SET "
+            f"{TALLY.assigned('guide_id', 'weak_id', 'strong_id')}",
+            [(key[0], *TALLY.row(self.tallies[key])) for key in sorted(self.moved_tallies)],
+        )
+        self.many(
+            "INSERT INTO @counters (namespace, experiences) VALUES (?, ?) ON CONFLICT (namespace) DO UPDATE SET "
+            "experiences = counters.experiences + excluded.experiences",
+            sorted(self.grown.items()),
+        )
+        for one in held:
+            one.place = one.touched = 0
+        self.all_grown |= set(self.grown)
+        self.grown, self.moved_tallies = Counter(), set()
+        self._store_guides()
+
+    def _store_guides(self) -> None:
+        held = [one for one in self.guides.values() if one is not None and one.touched]
+        written = [one for one in held if one.place]
+        self._revive([sane(one.guide.id) for one in written])
+        self.many(
+            f"INSERT INTO @guides ({GUIDE.columns}, pinned, embedding, xid, n, touched) "
+            f"VALUES ({GUIDE.marks}, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET {GUIDE.assigned('id')}, "
+            "pinned = excluded.pinned, embedding = excluded.embedding, xid = excluded.xid, n = excluded.n, "
+            "touched = excluded.touched",
+            [
+                (
+                    *GUIDE.row(one.guide),
+                    pinned_as(one.guide),
+                    _blob(one.guide.embedding),
+                    self.xid,
+                    one.place,
+                    self.xid,
+                )
+                for one in written
+            ],
+        )
+        self.many(
+            "UPDATE @guides SET helpful = ?, harmful = ?, touched = ? WHERE id = ?",
+            [(one.guide.helpful, one.guide.harmful, self.xid, one.guide.id) for one in held if not one.place],
+        )
+        for one in held:
+            one.place = one.touched = 0
+
+    def _store_spending(self) -> None:
+        if not self.spending:
+            return
+        columns = ("day", *SPENT_ON)
+        keys = list(zip(*self.spending, strict=True))
+        rows = self.run(
+            f"SELECT day, {SPEND.columns} FROM @spending WHERE ({', '.join(columns)}) IN "
+            "(SELECT * FROM unnest(?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[]))",
+            [list(key) for key in keys],
+        )
+        known = {}
+        for day, *row in rows:
+            spend = SPEND.value(row)
+            known[(day, *(getattr(spend, name) for name in SPENT_ON))] = spend
+        self.many(
+            f"INSERT INTO @spending (day, {SPEND.columns}) VALUES (?, {SPEND.marks}) "
+            f"ON CONFLICT ({', '.join(columns)}) DO UPDATE SET {SPEND.assigned(*SPENT_ON)}",
+            [(key[0], *SPEND.row(added(known.get(key), spend))) for key, spend in self.spending.items()],
+        )
+        self.spending = {}
+
+    def _store_answers(self) -> None:
+        """Store judged and cached answers as the newest. Of the cached, what is over or without room goes."""
+        judged, cached = self.judged_answers, self.cached_answers
+        self.many("DELETE FROM @judged WHERE decision_id = ? AND place = ?", list(judged))
+        self.many(
+            f"INSERT INTO @judged ({JUDGED.columns}) VALUES ({JUDGED.marks})", list(map(JUDGED.row, judged.values()))
+        )
+        if judged:
+            self.run("DELETE FROM @judged WHERE n <= (SELECT max(n) FROM @judged) - ?", [kept.KEPT_JUDGED])
+        self.many("DELETE FROM @cached WHERE namespace = ? AND key = ?", list(cached))
+        self.many(
+            f"INSERT INTO @cached ({CACHED.columns}) VALUES ({CACHED.marks})", list(map(CACHED.row, cached.values()))
+        )
+        for one in {answer.namespace: answer for answer in cached.values()}.values():
+            self.run("DELETE FROM @cached WHERE namespace = ? AND until <= ?", [one.namespace, one.used_at])
+            self.run(
+                "DELETE FROM @cached WHERE n IN (SELECT n FROM @cached WHERE namespace = ? "
+                "ORDER BY used_at DESC, n DESC OFFSET ?)",
+                [one.namespace, one.room],
+            )
+        self.judged_answers, self.cached_answers = {}, {}
+
+    def _replace(self, table: str, key: str, columns: str, kept: set[str], rows: dict[str, list[Any]]) -> None:
+        """Insert rows, or replace all but `kept` of those that are there."""
+        if not rows:
+            return
+        there = self.run(f"SELECT {key} FROM @{table} WHERE {key} = ANY(?)", [list(rows)]).fetchall()
+        known = {id for (id,) in there}
+        names = columns.split(", ")
+        self.many(
+            f"INSERT INTO @{table} ({columns}) VALUES ({', '.join('?' * len(names))})",
+            [row for id, row in rows.items() if id not in known],
+        )
+        moving = [place for place, name in enumerate(names) if name not in kept]
+        self.many(
+            f"UPDATE @{table} SET {', '.join(f'{names[place]} = ?' for place in moving)} WHERE {key} = ?",
+            [(*(row[place] for place in moving), id) for id, row in rows.items() if id in known],
+        )
+
+    def _revive(self, ids: list[str]) -> None:
+        """These are no more deleted."""
+        if ids:
+            self.run("DELETE FROM @deletions WHERE id = ANY(?)", [ids])
+
+    def _prune(self) -> None:
+        """Forget the oldest deletions that were only kept for followers; those who are behind begin anew."""
+        if self.xid % 64:
+            return
+        row = self.run(
+            "SELECT xid, n FROM @deletions ORDER BY xid DESC, n DESC OFFSET ? LIMIT 1", [KEPT_DELETIONS]
+        ).fetchone()
+        if row is not None:
+            self.run("DELETE FROM @deletions WHERE (xid, n) <= (?, ?)", list(row))
+            self.set("pruned", cursor_of(*row))
+
+    def next(self) -> int:
+        """The next place in the log of this transaction."""
+        self._n += 1
+        self.told = True
+        return self._n
+
+    def check(self, embedding: Vector) -> None:
+        shape = np.shape(embedding)
+        if not self.bound.dim and len(shape) == 1 and shape[0]:
+            taken = self.run("UPDATE @meta SET value = ? WHERE key = 'dim' AND value = '0'", [str(shape[0])]).rowcount
+            if not taken:  # another process was first
+                (dim,) = self.run("SELECT value FROM @meta WHERE key = 'dim'").fetchone() or ("0",)
+                self.bound = Header(self.bound.embedder_id, int(dim))
+            else:
+                self.bound = Header(self.bound.embedder_id, shape[0])
+        if shape != (self.bound.dim,):
+            raise DimensionError(self.where, f"they have {self.bound.dim} numbers, the one to store has {shape}")
+
+    def set(self, key: str, value: object) -> None:
+        self.run("UPDATE @meta SET value = ? WHERE key = ?", [str(value), key])
+
+
+def _key(*parts: str) -> int:
+    """The number of an advisory lock, which all of a database share."""
+    digest = blake2b("\0".join(("rar-memory", *parts)).encode("utf-8"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _tally_key(experience_id: str, tally: Tally) -> tuple[str, ...]:
+    return experience_id, sane(tally.guide_id or ""), sane(tally.weak_id), sane(tally.strong_id)
+
+
+def _code(record: DecisionRecord) -> str | None:
+    code = record.facts.get("not_learned")
+    return code if isinstance(code, str) else None
+
+
+def _blob(embedding: Vector) -> bytes:
+    return np.asarray(embedding, "<f4").tobytes()

