@@ -8,7 +8,8 @@ from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
-from rar.embedding import Embedder
+from rar.embedding import Embedder, as_embedder
+from rar.embedding.hashing import HashingEmbedder
 from rar.errors import ConfigurationError, GuideRefusedError
 from rar.guide_form import Form, form_of, style_of
 from rar.guide_scan import guide_flaw
@@ -42,6 +43,27 @@ class OwnGuide:
     task: str = "answer"
     state: OwnState | None = None
     anyway: bool = False
+
+
+def embedder_of(memory: Memory) -> Embedder:
+    """The embedder that a memory was made with, as far as it is one of our own; the usual one for a new memory.
+
+    Raises:
+        ConfigurationError: It is another one.
+    """
+    stats, usual = memory.stats(), as_embedder("minilm")
+    if not stats.embedder_id:
+        memory.bind(usual.id, usual.dim)
+        return usual
+    if stats.embedder_id == usual.id:
+        return usual
+    hashing = HashingEmbedder(max(stats.dim, 16))
+    if stats.embedder_id == hashing.id:
+        return hashing
+    raise ConfigurationError(
+        f"This memory was made with the embedder {stats.embedder_id!r}, which only your program has. Add the guide "
+        "there, by `router.add_guide`."
+    )
 
 
 @dataclass(frozen=True)

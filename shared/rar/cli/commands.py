@@ -6,7 +6,6 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,15 +32,16 @@ from rar.cli.memories import (
 )
 from rar.cli.moments import moment
 from rar.cli.output import in_one_line
+from rar.cli.prices import prices_of
 from rar.cli.serving import serve
 from rar.cli.strategies import strategy
+from rar.cli.watching import dashboard
 from rar.errors import ConfigurationError, GuideRefusedError, RarError
 from rar.facts import read_facts
 from rar.guide_scan import guide_flaw
 from rar.learning.screen import quarantine
 from rar.ledger import savings
 from rar.memory.base import whole_state
-from rar.prices import Prices
 from rar.report import check_out, report
 from rar.report.money import priced
 from rar.values import Guide, GuideState
@@ -73,6 +73,7 @@ app.add_typer(guides_app, name="guides")
 guides_app.command("add")(own_guides.add)
 eval_app.command()(strategy)
 app.command()(serve)
+app.command()(dashboard)
 app.add_typer(eval_app, name="eval")
 app.add_typer(judge_app, name="judge")
 app.command("export")(exchange.export_memory)
@@ -95,7 +96,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def stats(memory: Read = USUAL, namespace: Namespace = None, price: Price = None, as_json: AsJson = False) -> None:
     """Show what a memory holds, what was spent on what, and what was saved net."""
-    prices = _prices(price)
+    prices = prices_of(price)
     with reading(memory) as opened:
         counts = opened.stats(namespace)
         check_namespace(opened, namespace)
@@ -274,7 +275,7 @@ def write_report(
         check_out(out)
     with reading(memory) as opened:
         check_namespace(opened, namespace)
-        found = report(opened, namespace=namespace, days=days, prices=_prices(price), quality=quality)
+        found = report(opened, namespace=namespace, days=days, prices=prices_of(price), quality=quality)
     if png is not None:
         typer.echo(f"written: {found.png(png)}", err=True)
     if as_json:
@@ -310,19 +311,6 @@ def demo(
 
 def _print_json(facts: Any) -> None:
     typer.echo(json.dumps(facts, indent=2))
-
-
-def _price(option: str) -> tuple[str, tuple[float, float]]:
-    name, _, price = option.rpartition("=")
-    try:
-        into, out = (float(usd) for usd in price.split("/"))
-    except ValueError:
-        raise ConfigurationError(f"--price {option!r} is not NAME=IN/OUT, for example strong=2/8.") from None
-    return name, (into, out)
-
-
-def _prices(options: Sequence[str] | None) -> Prices:
-    return Prices(dict(map(_price, options or ())))
 
 
 def _guide_facts(guide: Guide) -> dict[str, Any]:

@@ -12,11 +12,8 @@ from typing import Annotated, Any, get_args
 import typer
 
 from rar.cli.memories import memory_and_id, writing
-from rar.embedding import Embedder, as_embedder
-from rar.embedding.hashing import HashingEmbedder
 from rar.errors import ConfigurationError, GuideRefusedError
-from rar.memory import Memory
-from rar.own_guides import GuideShelf, OwnGuide, OwnState
+from rar.own_guides import GuideShelf, OwnGuide, OwnState, embedder_of
 from rar.values import Guide
 
 _LINES = (".jsonl", ".ndjson")
@@ -53,7 +50,7 @@ def add(
     usual = OwnGuide("", tuple(used_for or ()), namespace, task, state, anyway)
     given = list(_given(file, usual))
     with writing(memory, create=True) as opened:
-        shelf = GuideShelf(opened, _embedder_of(opened))
+        shelf = GuideShelf(opened, embedder_of(opened))
         made = []
         for where, one in given:
             try:
@@ -72,23 +69,6 @@ def _told(added: list[Guide], as_json: bool) -> None:
         return
     for guide in added:
         typer.echo(f"Guide {guide.id} is {guide.state} in namespace {guide.namespace!r}.")
-
-
-def _embedder_of(memory: Memory) -> Embedder:
-    """The embedder that a memory was made with, as far as it is one of our own; the usual one for a new memory."""
-    stats, usual = memory.stats(), as_embedder("minilm")
-    if not stats.embedder_id:
-        memory.bind(usual.id, usual.dim)
-        return usual
-    if stats.embedder_id == usual.id:
-        return usual
-    hashing = HashingEmbedder(max(stats.dim, 16))
-    if stats.embedder_id == hashing.id:
-        return hashing
-    raise ConfigurationError(
-        f"This memory was made with the embedder {stats.embedder_id!r}, which only your program has. Add the guide "
-        "there, by `router.add_guide`."
-    )
 
 
 def _given(file: str, usual: OwnGuide) -> Iterator[tuple[str, OwnGuide]]:

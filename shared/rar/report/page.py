@@ -24,10 +24,10 @@ def page(facts: ReportFacts, version: str) -> str:
         el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         el("meta", name="generator", content=f"{GENERATOR} {version}"),
         el("title", f"Routing report: {facts.name}"),
-        el("style", Markup(_style())),
+        el("style", Markup(style())),
     )
     made = f"Made by rar-llm {version} on {date(facts.made_at)} from {facts.name}."
-    body = el("body", el("main", _header(facts), _cards(facts), *_sections(facts), el("footer", made)))
+    body = el("body", el("main", _header(facts), cards(facts), *_sections(facts), el("footer", made)))
     return "<!doctype html>\n" + el("html", head, body, lang="en") + "\n"
 
 
@@ -54,7 +54,8 @@ def _header(facts: ReportFacts) -> Markup:
     return el("header", el("p", "Routing report", class_="soft"), el("h1", facts.name), el("p", about, class_="soft"))
 
 
-def _cards(facts: ReportFacts) -> Markup:
+def cards(facts: ReportFacts) -> Markup:
+    """The figures that stand above all others."""
     saved, quality = facts.money.savings, facts.quality
     share = facts.strong_share
     net = "unknown" if saved.net_usd is None or not saved.served else usd(saved.net_usd)
@@ -91,7 +92,8 @@ def _card(name: str, value: str, about: str, class_: str | None = None) -> Marku
 
 
 @lru_cache(maxsize=1)
-def _style() -> str:
+def style() -> str:
+    """The style sheet of the page."""
     return files("rar.report").joinpath("page.css").read_text(encoding="utf-8")
 
 

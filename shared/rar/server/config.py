@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from rar.errors import ConfigurationError, UnknownArgumentError
+from rar.loopback import is_loopback
 from rar.naming import shown
 from rar.options import POSITIVE, SHARE
 from rar.values import STRONG, WEAK
@@ -122,15 +122,6 @@ class ServerConfig:
     def namespaces(self) -> tuple[str, ...]:
         """Those that clients work in."""
         return tuple(dict.fromkeys(key.namespace for key in self.keys)) or (self.router.get("namespace", "default"),)
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def read_config(path: str | Path) -> ServerConfig:
