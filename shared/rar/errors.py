@@ -23,6 +23,8 @@
     ├── ReplayError (RuntimeError)           the engine failed while outcomes were replayed
     ├── MemoryStoreError                     the memory cannot be used
     │   ├── AddressError (ValueError)        it is an address of a server, no path
+    │   │   └── UnreadableAddressError       the address cannot be read
+    │   ├── UnreachableMemoryError           its server does not answer, or lets this role not in
     │   ├── MissingMemoryError               there is no such file to read
     │   ├── NotAMemoryError                  the file is something else
     │   ├── CorruptMemoryError               the file is damaged
@@ -338,10 +340,10 @@ class NewerMemoryError(MemoryStoreError):
 
 
 class ReadOnlyMemoryError(MemoryStoreError):
-    """The file cannot be written; reading goes on."""
+    """The file or database cannot be written; reading goes on."""
 
     problem = "cannot be written"
-    remedy = "Give this user the right to write the file and its folder, or use another file."
+    remedy = "Give this user or role the right to write it (a file and its folder, the tables), or use another memory."
 
 
 class MemoryFullError(MemoryStoreError):

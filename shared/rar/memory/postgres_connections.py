@@ -43,7 +43,7 @@ _NAMED: tuple[tuple[tuple[type[psycopg.Error], ...], type[MemoryStoreError]], ..
     ((said.ReadOnlySqlTransaction, said.InsufficientPrivilege), ReadOnlyMemoryError),
     ((said.DiskFull,), MemoryFullError),
     ((said.UndefinedTable, said.UndefinedColumn, said.InvalidSchemaName, said.DataCorrupted), CorruptMemoryError),
-    ((psycopg.DataError, psycopg.IntegrityError, said.ProgramLimitExceeded), RecordError),
+    ((psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError, said.ProgramLimitExceeded), RecordError),
     ((psycopg.OperationalError, psycopg.InterfaceError), UnreachableMemoryError),
 )
 _IN_THE_WAY = (said.DeadlockDetected, said.SerializationFailure)

@@ -103,9 +103,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 )
 
 _STATE = (
-    "SELECT to_regclass(quote_ident(?) || '.meta') IS NOT NULL, "
-    "EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(?))), "
-    "pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'"
+    "SELECT count(*) FILTER (WHERE relname = 'meta') > 0, count(*) > 0, "
+    "pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on' "
+    "FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = ?)"
 )
 SERVER = "SELECT (SELECT system_identifier::text FROM pg_control_system()) || ':' || oid FROM pg_database "
 SERVER += "WHERE datname = current_database()"
@@ -126,7 +126,7 @@ def bring_up_to_date(server: PostgresServer, *, create: bool, may_write: bool) -
     """
     schema, where = server.address.schema, server.where
     ours, used, read_only = server.ask(
-        lambda connection: connection.run(_STATE, [schema, schema]).fetchone() or (False, False, False)
+        lambda connection: connection.run(_STATE, [schema]).fetchone() or (False, False, False)
     )
     if used and not ours:
         raise NotAMemoryError(where, f"schema {schema!r} holds tables of another program")

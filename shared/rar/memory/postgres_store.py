@@ -47,6 +47,7 @@ from rar.memory.transitions import (
 from rar.values import Experience, Guide, Tally, Vector
 
 KEPT_DELETIONS = 1_000_000  # that are remembered for followers
+PRUNED_EACH = 64  # transactions
 
 
 @dataclass
@@ -335,7 +336,7 @@ class Store:
 
     def _prune(self) -> None:
         """Forget the oldest deletions that were only kept for followers; those who are behind begin anew."""
-        if self.xid % 64:
+        if self.xid % PRUNED_EACH:
             return
         row = self.run(
             "SELECT xid, n FROM @deletions ORDER BY xid DESC, n DESC OFFSET ? LIMIT 1", [KEPT_DELETIONS]
