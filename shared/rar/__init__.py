@@ -7,6 +7,7 @@ from rar.keys import query
 from rar.limits import Ceiling, Limits
 from rar.memory import Memory, SQLiteMemory, open_memory
 from rar.models import FunctionModel
+from rar.rollout import Rollout
 from rar.router import Router
 from rar.strategies import RAR, Cascade, Threshold
 from rar.strategy import Steps, Strategy, ask, ask_all
@@ -30,6 +31,7 @@ __all__ = [
     "RarError",
     "Reply",
     "Request",
+    "Rollout",
     "Route",
     "Router",
     "RouterStats",

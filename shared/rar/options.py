@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rar.limits import Ceiling, Limits, OverLimit
     from rar.memory.base import Memory
     from rar.observers import Observer
+    from rar.rollout import Rollout
     from rar.strategy import Strategy
     from rar.values import Choice, Request
 
@@ -213,6 +214,7 @@ class RouterOptions(TypedDict, total=False):
         spend: What serving and learning may cost by day, namespace or conversation (`rar.Ceiling`), one or several.
         over_limit: Who answers where the chosen model would go over a limit: `"cheaper"`, the dearest cheaper model
             that fits; `"error"`, nobody (`BudgetExceededError`); `"strong"`, the chosen one, with a warning.
+        rollout: Lets cheaper models in step by step (`rar.Rollout`). None: at once.
         clock: Seconds since the epoch; for tests.
     """
 
@@ -254,6 +256,7 @@ class RouterOptions(TypedDict, total=False):
     limits: Limits | None
     spend: Ceiling | Sequence[Ceiling] | None
     over_limit: OverLimit
+    rollout: Rollout | None
     clock: Callable[[], float]
 
 
@@ -313,6 +316,7 @@ class RouterSettings:
     limits: Limits | None = _option(None, OneOf("a `rar.Limits`", lambda value: hasattr(value, "parallel")))
     spend: Ceiling | Sequence[Ceiling] | None = _option(None, OneOf("a `rar.Ceiling` or a list of them", _are_ceilings))
     over_limit: OverLimit = _option("cheaper", Name(("cheaper", "error", "strong")))
+    rollout: Rollout | None = _option(None, OneOf("a `rar.Rollout`", lambda value: hasattr(value, "stages")))
     clock: Callable[[], float] = _option(time.time, OneOf("a function", callable, optional=False))
 
 

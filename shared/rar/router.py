@@ -68,6 +68,7 @@ from rar.prices import Prices
 from rar.recall import SAY_WHICH, Recall, embedded, follows_verdicts, with_prior
 from rar.recent import Recent
 from rar.redaction import Redaction
+from rar.rollout import Steering
 from rar.routers import as_static_router
 from rar.stamps import is_sealed, sealing_key
 from rar.strategies import RAR
@@ -190,7 +191,11 @@ class Router:
         )
         self._ceilings = self._rules.ceilings
         counts = (self.ledger,) if self._ceilings is None else (self.ledger, self._ceilings)
-        self._observers = Observers((*counts, *settings.observers), self._tell, settings.clock)
+        self._rollout = None
+        if settings.rollout is not None and self.memory is not None:
+            self._rollout = Steering(settings.rollout, self.memory, self._floor_of, settings.clock)
+        steering = () if self._rollout is None else (self._rollout,)
+        self._observers = Observers((*counts, *steering, *settings.observers), self._tell, settings.clock)
         if self._ceilings is not None:
             self._ceilings.begin(self._observers)
         self._order = CostOrder(self.ledger)
@@ -278,6 +283,8 @@ class Router:
             try:
                 found = yield Driven(self.strategy.steps(request), models, drafts.observe, drafts.meter)
                 choice = self._checked(found, models)
+                if self._rollout is not None:
+                    choice = self._rollout.admitted(request, choice, self._random.random())
             except PASSED_ON:
                 raise
             except BudgetExceededError:  # a strategy that does not look at why its draft failed
@@ -368,6 +375,10 @@ class Router:
             text = request.key if request.key is not None else as_text(request.messages)
             return replace(request, evidence=with_prior(evidence, self._prior, self._tell, text))
         return self._memory_recall(request, request.key, evidence)
+
+    def _floor_of(self, namespace: str) -> float:
+        floor: float = self._floors.get(namespace, getattr(self.policy, "quality", 1.0))
+        return floor
 
     def _checked(self, choice: Choice, models: Models) -> Choice:
         if isinstance(choice, Answer) and isinstance(choice.reply, Reply):

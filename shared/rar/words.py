@@ -18,7 +18,7 @@ Reason: TypeAlias = Literal[
     "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
     "majority", "split_vote", "no_votes", "step_by_step", "drafts_failed", "blended", "best_of_n", "no_ranking",
     "one_draft", "fused", "no_cascade", "expert", "unsure", "thoughts", "no_search", "no_solution", "drafts_agree",
-    "drafts_differ", "worth_asking", "best_draft", "approximated", "abstained", "cached", "not_cached",
+    "drafts_differ", "worth_asking", "best_draft", "approximated", "abstained", "cached", "not_cached", "rollout",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -70,6 +70,7 @@ REASONS: Mapping[Reason, str] = {
     "thoughts": "A search through thoughts of the {model} model found it",
     "no_search": "Nothing is to be searched here, so the {model} model answers",
     "no_solution": "The search found no solution, so the {model} model answers",
+    "rollout": "A cheaper model was preferred, and has no part in this conversation yet, so the strong model answers",
     "over_limit": "A spending limit was reached, so the {model} model answers",
     "best_of": "The ranking router expects the best answer from the {model} model",
 }

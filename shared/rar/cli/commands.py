@@ -33,6 +33,7 @@ from rar.cli.memories import (
 from rar.cli.moments import moment
 from rar.cli.output import in_one_line
 from rar.cli.prices import prices_of
+from rar.cli.rollouts import rollout
 from rar.cli.serving import serve
 from rar.cli.strategies import strategy
 from rar.cli.watching import dashboard
@@ -74,6 +75,7 @@ guides_app.command("add")(own_guides.add)
 eval_app.command()(strategy)
 app.command()(serve)
 app.command()(dashboard)
+app.command()(rollout)
 app.add_typer(eval_app, name="eval")
 app.add_typer(judge_app, name="judge")
 app.command("export")(exchange.export_memory)

@@ -23,7 +23,7 @@ _KIND = {
     "likely_guided": GUIDED,
 }
 _DECIDED_STRONG = frozenset(
-    {"no_evidence", "below_threshold", "memory_strong", "memory_unsure", "static_strong", AUDIT}
+    {"no_evidence", "below_threshold", "memory_strong", "memory_unsure", "static_strong", "rollout", AUDIT}
 )
 _AUDITS_A_WINDOW, _MOST_WINDOWS = 20, 10
 

@@ -22,6 +22,7 @@ from rar.errors import BudgetExceededError, RequestError, UnknownDecisionError, 
 from rar.limits import Ceiling, Limits
 from rar.naming import cause
 from rar.overrides import overrides_of
+from rar.rollout import Rollout
 from rar.router import Router
 from rar.server.config import ServerConfig
 from rar.server.entry import Door, Place, Refused, body_of_request
@@ -260,6 +261,8 @@ def _router_of(config: ServerConfig) -> Router:
         options["floors"] = {**floors, **options.get("floors", {})}
     if isinstance(options.get("limits"), Mapping):
         options["limits"] = Limits(**options["limits"])
+    if isinstance(options.get("rollout"), Mapping):
+        options["rollout"] = Rollout(**options["rollout"])
     if isinstance(options.get("spend"), list):
         options["spend"] = [Ceiling(**one) if isinstance(one, Mapping) else one for one in options["spend"]]
     return Router(**options)
