@@ -32,6 +32,7 @@ from rar.cli.memories import (
 )
 from rar.cli.moments import moment
 from rar.cli.output import in_one_line
+from rar.cli.plans import plan_command
 from rar.cli.prices import prices_of
 from rar.cli.rollouts import rollout
 from rar.cli.serving import serve
@@ -76,6 +77,7 @@ eval_app.command()(strategy)
 app.command()(serve)
 app.command()(dashboard)
 app.command()(rollout)
+app.command("plan")(plan_command)
 app.add_typer(eval_app, name="eval")
 app.add_typer(judge_app, name="judge")
 app.command("export")(exchange.export_memory)

@@ -14,6 +14,7 @@ import typer
 
 from rar.cli.arguments import Memory, Namespace, Read
 from rar.cli.memories import USUAL, check_namespace, reading, writing
+from rar.cli.plans import convert, is_log
 from rar.errors import ConfigurationError, ImportFormatError
 from rar.memory import Memory as Opened
 from rar.options import Name
@@ -54,8 +55,15 @@ def export_memory(
 def import_memory(
     memory: Memory,
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="An export, or - for standard input.")],
+    out: Annotated[Path | None, typer.Option(help="Of a log: a new file for its recorded requests.")] = None,
 ) -> None:
-    """Add an export to a memory, which is made where there is none."""
+    """Add an export to a memory, which is made where there is none.
+
+    With langfuse, litellm, otel or openai-log in place of MEMORY: read such a log as recorded requests, for `rar plan`.
+    """
+    if is_log(memory):
+        convert(memory, file, out)
+        return
     with _lines(file) as lines, writing(memory, create=True) as opened:
         count = opened.load(_records(lines, file))
     typer.echo(f"{count} records imported into {opened.where}.")
