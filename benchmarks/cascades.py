@@ -18,16 +18,17 @@ from typing import Any
 import numpy as np
 from _data import folder, rows
 
+from rar import FunctionModel, Router
 from rar.drive import drive
+from rar.embedding import as_embedder
 from rar.evaluation import RecordedModel
 from rar.linear import Array
 from rar.outcomes import Outcomes, Replies
 from rar.strategies import AgreementCascade, Approximation, Cached, CascadeRouting, CascadeSearch, LearnedScorer
-from rar.strategies.cached import key_of
 from rar.strategies.cascade_routing import useful
 from rar.strategies.search import FoundCascade, zero_router
 from rar.strategy import Strategy
-from rar.values import Answer, Call, Decision, Reply, Route, question
+from rar.values import Answer, Call, Route, question
 
 # USD per million tokens, about what providers asked for in 2024, input and output together.
 NOMINAL = {
@@ -280,25 +281,42 @@ def approximation(splits: int) -> Iterator[object]:
 
 def completion_cache(_: int) -> Iterator[object]:
     """A cache on a stream of which 30 % are repeats, and on date questions that look alike."""
-    dates = [row["question"] for row in lines("date_samples.jsonl.gz")]
-    alike = len(dates) - len({key_of(question(text)) for text in dates})
-    yield Mark(
-        "date questions, hits among different ones", float(alike - (len(dates) - len(set(dates)))), 0.0, at_most=True
-    )
+    dates = {row["question"]: row["answer"] for row in lines("date_samples.jsonl.gz")}
+    texts, answers = list(dates), list(dates.values())
+    vectors = as_embedder("minilm").embed(texts)
+    near = np.where(np.tri(len(texts), k=-1, dtype=bool), vectors @ vectors.T, -1.0)
+    hits = np.flatnonzero(near.max(1) >= 0.95)
+    wrong = sum(answers[at] != answers[near[at].argmax()] for at in hits)
+    yield f"  date questions, a cache by cosine 0.95: {len(hits)} hits, {wrong} wrong"
+    served = through_cache(texts, dates.__getitem__, Cached("strong"))
+    yield Mark("date questions, wrong hits", float(sum(hit and not right for hit, right in served)), 0.0, at_most=True)
+    served = through_cache(texts, dates.__getitem__, Cached("strong", same=lambda *_: True))
+    said = "date questions, wrong hits where a judge of similar ones takes all for the same"
+    yield Mark(said, float(sum(hit and not right for hit, right in served)), 0.0, at_most=True)
     headlines = list(dict.fromkeys(row["text"] for row in lines("headlines.jsonl.gz")))[:700]
-    rng = np.random.default_rng(0)
-    stream = [*headlines, *rng.choice(headlines, 300).tolist()]
-    cache, right = Cached("weak"), 0
-    for at, text in enumerate(stream):
-        choice = drive(cache.steps(question(text)), {})
-        hit = isinstance(choice, Answer)
-        right += hit == (text in stream[:at])
-        if not hit:
-            request = question(text)
-            cache.served(Decision(str(at), request, Route("weak"), 0.0), Reply("weak", text))
-        elif choice.reply.text != text:
-            right -= 1
-    yield Mark("repeats of 30 %, requests that hit or missed as they should", right / len(stream), 1.0)
+    stream = [*headlines, *np.random.default_rng(0).choice(headlines, 300).tolist()]
+    served = through_cache(stream, str.upper, Cached("strong"))
+    repeated = [text in stream[:at] for at, text in enumerate(stream)]
+    as_due = sum(hit == due and right for due, (hit, right) in zip(repeated, served, strict=True))
+    yield Mark("repeats of 30 %, requests that hit or missed as they should", as_due / len(stream), 1.0)
+
+
+def through_cache(texts: Sequence[str], answer: Callable[[str], str], strategy: Cached) -> list[tuple[bool, bool]]:
+    """Whether each text hit the cache of a router's memory, and whether it got its own answer."""
+    models = {name: FunctionModel(lambda messages: answer(messages[-1].text), name) for name in ("weak", "strong")}
+    router = Router(
+        memory=":memory:", strategy=strategy, judge=lambda *_: True, learning="inline", learning_budget=None,
+        prices={"weak": (0, 0), "strong": (1, 1)}, guides=False,
+    )  # fmt: skip
+    served = []
+    with router:
+        for text in texts:
+            decision = router.decide(question(text), models)
+            choice = decision.choice
+            reply = choice.reply if isinstance(choice, Answer) else models[decision.model].call(decision.call)
+            router.learn(decision, reply, models)
+            served.append((choice.reason in ("cached", "cached_near"), reply.text == answer(text)))
+    return served
 
 
 PARTS: Mapping[str, Callable[[int], Iterator[object]]] = {

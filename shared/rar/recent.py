@@ -66,7 +66,7 @@ def slim(decision: Decision) -> Decision:
     # An error holds the frames that it came through, and all that is in them.
     failed = tuple(Failure(failure.model, RuntimeError(type(failure.error).__name__)) for failure in decision.failed)
     evidence = _without_long_texts(decision.request.evidence)
-    request = replace(decision.request, messages=(), options={}, evidence=evidence)
+    request = replace(decision.request, messages=(), options={}, evidence=evidence, kept=None)
     return replace(decision, request=request, choice=choice, failed=failed, meter=None)
 
 

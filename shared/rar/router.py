@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import Unpack
 
@@ -35,6 +35,7 @@ from rar.failover import Failover
 from rar.guarding import PASSED_ON
 from rar.health import Health
 from rar.identifiers import new_id
+from rar.keeping import KeptAnswers, LooksUp
 from rar.labelling import Labelling
 from rar.learning.judges import Judge, as_judge
 from rar.learning.labels import Corrections
@@ -164,6 +165,7 @@ class Router:
         self._learning: LearningLoop | None = None
         self._corrections: Corrections | None = None
         self._memory_recall: Recall | None = None
+        self._kept: KeptAnswers | None = None
         self._prepare(settings)
         _routers.add(self)
 
@@ -237,6 +239,9 @@ class Router:
             follows_verdicts(self.strategy, self.policy), settings.same, settings.near, settings.limit,
             writes_guides, corrections, self._observers,
         )  # fmt: skip
+        if isinstance(self.strategy, LooksUp) and settings.store_text:
+            remember = None if read_only else self._learning.remember
+            self._kept = KeptAnswers(memory, remember, learner.redact, settings.clock)
 
     def __repr__(self) -> str:
         where = shown(self.memory.where if self.memory is not None else None)
@@ -279,6 +284,8 @@ class Router:
                 request = self._recall(request, models)
             else:
                 request = yield Blocking(self._recall, (request, models))
+            if self._kept is not None:
+                request = yield Blocking(self._looked_up, (request, self._kept))
             drafts.recalled()
             try:
                 found = yield Driven(self.strategy.steps(request), models, drafts.observe, drafts.meter)
@@ -379,6 +386,16 @@ class Router:
     def _floor_of(self, namespace: str) -> float:
         floor: float = self._floors.get(namespace, getattr(self.policy, "quality", 1.0))
         return floor
+
+    def _looked_up(self, request: Request, kept: KeptAnswers) -> Request:
+        """The request with what its strategy finds among kept answers; nothing where that fails."""
+        try:
+            return replace(request, kept=cast("LooksUp", self.strategy).look_up(request, kept))
+        except PASSED_ON:
+            raise
+        except BaseException as error:
+            self._tell("kept", "Kept answers could not be looked at; a model answers. %s", cause(error))
+            return request
 
     def _checked(self, choice: Choice, models: Models) -> Choice:
         if isinstance(choice, Answer) and isinstance(choice.reply, Reply):
@@ -632,6 +649,8 @@ class Router:
         """Let go of all that this process holds of what was deleted, by whomever."""
         self._recent.forget(gone)
         self._pairs.forget(gone)
+        if self._kept is not None:
+            self._kept.forget(gone)
         if self._corrections is not None:
             self._corrections.forget()
         self.ledger.forget(gone)

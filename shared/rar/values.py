@@ -209,6 +209,7 @@ class Request:
         source: Framework that sent it, for example `"langchain"`.
         arguments: A fingerprint of the call's own arguments, empty where there are none.
         embedding: The key's embedding, once recalled.
+        kept: What the strategy found among kept answers, where it looks there (`rar.keeping`).
     """
 
     messages: tuple[Message, ...]
@@ -229,6 +230,7 @@ class Request:
     arguments: str = field(default="", repr=False)
     embedding: Vector | None = field(default=None, compare=False, repr=False)
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
+    kept: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

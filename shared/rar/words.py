@@ -18,7 +18,8 @@ Reason: TypeAlias = Literal[
     "function", "draft_accepted", "drafts_rejected", "best_of", "over_limit",
     "majority", "split_vote", "no_votes", "step_by_step", "drafts_failed", "blended", "best_of_n", "no_ranking",
     "one_draft", "fused", "no_cascade", "expert", "unsure", "thoughts", "no_search", "no_solution", "drafts_agree",
-    "drafts_differ", "worth_asking", "best_draft", "approximated", "abstained", "cached", "not_cached", "rollout",
+    "drafts_differ", "worth_asking", "best_draft", "approximated", "abstained", "cached", "cached_near",
+    "not_cached", "rollout",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -53,6 +54,7 @@ REASONS: Mapping[Reason, str] = {
     "drafts_failed": "No draft came back, so the {model} model answers",
     "blended": "The {model} model was drawn by chance",
     "cached": "This request was answered before, by the {model} model, and its answer was kept",
+    "cached_near": "The same was asked before in other words, and the {model} model's answer was kept",
     "not_cached": "No answer to this request is kept, so the {model} model answers",
     "approximated": "A local classifier is sure of the answer, so no model was asked",
     "abstained": "The local classifier is not sure, so the {model} model answers",

@@ -16,7 +16,7 @@ from rar import FunctionModel, Message, Reply, Request, Router
 from rar.context import Context
 from rar.errors import ConfigurationError
 from rar.strategies import RAR, Cached, Cascade
-from rar.strategies.cached import key_of
+from rar.strategies.cached import keys_of
 from rar.values import Answer, question
 from tests.fake_openai import FakeOpenAI
 from tests.fake_openai import Reply as Scripted
@@ -96,9 +96,9 @@ def test_the_system_message_counts() -> None:
     def told(system: str) -> Request:
         return Request((Message("system", system), Message("user", "Hello")), key="Hello")
 
-    assert key_of(told("Be brief.")) == key_of(told("Be brief."))
-    assert key_of(told("Be brief.")) != key_of(told("Be long."))
-    assert key_of(told("Be brief.")) != key_of(question("Hello"))
+    assert keys_of(told("Be brief.")) == keys_of(told("Be brief."))
+    assert keys_of(told("Be brief.")) != keys_of(told("Be long."))
+    assert keys_of(told("Be brief.")) != keys_of(question("Hello"))
 
 
 @pytest.mark.parametrize("request_", [
@@ -108,7 +108,7 @@ def test_the_system_message_counts() -> None:
     Request((Message("user", "Hello"),)),
 ])  # fmt: skip
 def test_tools_objects_and_conversations_are_not_kept(request_: Request) -> None:
-    assert key_of(request_) is None
+    assert keys_of(request_) is None
     ask = Asked(Cached("weak"))
 
     assert [ask(request_)[1] for _ in range(2)] == ["not_cached"] * 2

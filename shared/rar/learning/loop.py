@@ -81,6 +81,13 @@ class LearningLoop:
         if self.stores:
             self.writer.write(batch)
 
+    def remember(self, batch: Batch) -> None:
+        """Have a batch written before long, and at once where learning is inline."""
+        self.writer.remember(batch)
+        if self.mode == "inline":
+            self._write()
+        self.worker.touch()
+
     def ready(self, kind: Kind) -> bool:
         """Whether the memory was looked at for a score of `kind`. In the background the worker looks, before long."""
         if self.scores.known(kind):
