@@ -77,10 +77,14 @@ class Service:
         try:
             yield
         finally:
-            if self._owns_router:
-                await asyncio.to_thread(self.router.close)
-            for model in self.models.values():
-                await model.aclose()
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Store what was learned, and close what was opened."""
+        if self._owns_router:
+            await asyncio.to_thread(self.router.close)
+        for model in self.models.values():
+            await model.aclose()
 
     # ── paths ──
 
@@ -88,9 +92,7 @@ class Service:
         namespace = self.door.namespace_of(http)
         with self.door.enter() as place:
             body = await body_of_request(http, self.config)
-            request = self._request(body, namespace)
-            decision = await self.router.adecide(request, self.models)
-            turn = Turn(self.router, decision)
+            turn = await self.begun(body, namespace)
             if body.get("stream"):
                 return await _unless_left(http, self._streamed(turn, body, place))
             return await _unless_left(http, self._whole(turn))
@@ -126,6 +128,28 @@ class Service:
 
     # ── serving ──
 
+    async def begun(self, body: Json, namespace: str) -> Turn:
+        """A call, decided.
+
+        Args:
+            body: As of a chat completion, checked.
+
+        Raises:
+            Refused: It asks for what there is not.
+        """
+        request = self._request(body, namespace)
+        return Turn(self.router, await self.router.adecide(request, self.models))
+
+    async def whole(self, turn: Turn) -> Json:
+        """The completion, learned from, with the decision and what it cost in `rar`."""
+        completion: Json = await turn.awhole(partial(Completion, self.models))
+        await self.learned(turn, completion)
+        return {**completion, "rar": self._facts(turn, completion)}
+
+    def chunks(self, turn: Turn) -> AsyncGenerator[Json, None]:
+        """The pieces of a streamed completion, from which `learned` is to learn once they are whole."""
+        return turn.astream(partial(Completion, self.models))
+
     def _request(self, body: Json, namespace: str) -> Any:
         force, floor = self._asked_for(body["model"])
         extras = {} if body.get("rar") is None else body["rar"]
@@ -158,14 +182,13 @@ class Service:
 
     async def _whole(self, turn: Turn) -> Response:
         try:
-            completion = await turn.awhole(partial(Completion, self.models))
+            completion = await self.whole(turn)
         except Exception as error:
             raise _told(error) from error
-        await self._learned(turn, completion)
-        return JSONResponse({**completion, "rar": self._facts(turn, completion)}, headers=_headers(turn.decision))
+        return JSONResponse(completion, headers=_headers(turn.decision))
 
     async def _streamed(self, turn: Turn, body: Json, place: Place) -> Response:
-        chunks = turn.astream(partial(Completion, self.models))
+        chunks = self.chunks(turn)
         try:  # nothing is sent before a model has said something, so that an error still has its own status
             first = await anext(chunks, _END)
         except Exception as error:
@@ -192,10 +215,11 @@ class Service:
         except Exception as error:
             yield _event(_told(error).body)
             return
-        await self._learned(turn, merged(passed))
+        await self.learned(turn, merged(passed))
         yield "data: [DONE]\n\n"
 
-    async def _learned(self, turn: Turn, completion: Json) -> None:
+    async def learned(self, turn: Turn, completion: Json) -> None:
+        """Hand over what was served, whole."""
         decision = turn.decision
         self.turns.begun(decision, tool_call_ids(completion))
         choices = completion.get("choices") or [{}]
