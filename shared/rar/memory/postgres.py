@@ -27,7 +27,6 @@ from rar.errors import (
     ClosedError,
     ConfigurationError,
     DimensionError,
-    EmbedderMismatchError,
     MemoryStoreError,
     ReadOnlyMemoryError,
 )
@@ -38,7 +37,7 @@ from rar.memory.exchange import Header
 from rar.memory.forgetting import Forget, Gone
 from rar.memory.index import FaissIndex, Key, nearest
 from rar.memory.index_files import IndexFiles
-from rar.memory.loading import items_of
+from rar.memory.loading import check_embedder, items_of
 from rar.memory.postgres_address import address_from
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_listening import POLL, Listener
@@ -203,7 +202,7 @@ class PostgresMemory(PostgresReads):
                 return writer.bind(given)
 
             bound = self._write(binding)
-        self._check_embedder(bound, given)
+        check_embedder(self.where, bound, given)
         self._bound, self._dim = given, dim
 
     def write(self, batch: Batch) -> None:
@@ -255,7 +254,7 @@ class PostgresMemory(PostgresReads):
 
             def bind(header: Header) -> None:
                 bound.append(writer.bind(header))
-                self._check_embedder(bound[0], header)
+                check_embedder(self.where, bound[0], header)
 
             count = 0
             for count, item in enumerate(items_of(records, self.where, self.secret, bind), 1):  # noqa: B007 - counts
@@ -440,12 +439,3 @@ class PostgresMemory(PostgresReads):
 
     def _newest_epoch(self) -> int:
         return int(self.ask(lambda connection: meta(connection, "epoch"))["epoch"])
-
-    def _check_embedder(self, bound: Header, given: Header) -> None:
-        if bound.embedder_id and bound != given:
-            found = f"{bound.embedder_id!r} of {bound.dim} dimensions, not {given.embedder_id!r} of {given.dim}"
-            raise EmbedderMismatchError(self.where, found)
-        if bound.dim not in (0, given.dim):
-            raise EmbedderMismatchError(
-                self.where, f"one of {bound.dim} dimensions, not {given.embedder_id!r} of {given.dim}"
-            )
