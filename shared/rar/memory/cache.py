@@ -71,6 +71,12 @@ class Cache:
             self._policies.clear()
             self._age += 1
 
+    @property
+    def full(self) -> bool:
+        """Whether there is hardly room for more."""
+        many = len(self._experiences) > 0.9 * self._times * _CACHED
+        return many or self._bytes > 0.9 * self._times * _CACHED_BYTES
+
     def experiences(self, reads: Reads, ids: list[str]) -> dict[str, Experience]:
         known, age = self._experiences, self._age
         found = {id: experience for id in ids if (experience := known.get(id)) is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from rar.errors import ImportFormatError
+from rar.errors import EmbedderMismatchError, ImportFormatError
 from rar.memory.base import DecisionRecord, JudgedAnswers, Label
 from rar.memory.exchange import Header, Item, KeptGuide, to_header, to_item
 from rar.memory.transitions import Naming, rekeyed, renamed
@@ -47,3 +47,13 @@ def items_of(
     if header is None:
         raise ImportFormatError(where, "record 1: the header is missing")
     yield from (renamed(late, new_ids) for late in waiting)
+
+
+def check_embedder(where: str, bound: Header, given: Header) -> None:
+    """Raise if a memory is bound to another embedder than the given one."""
+    if bound.embedder_id and bound != given:
+        found = f"{bound.embedder_id!r} of {bound.dim} dimensions, not {given.embedder_id!r} of {given.dim}"
+        raise EmbedderMismatchError(where, found)
+    if bound.dim not in (0, given.dim):
+        found = f"one of {bound.dim} dimensions, not {given.embedder_id!r} of {given.dim}"
+        raise EmbedderMismatchError(where, found)

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -26,7 +27,6 @@ from rar.errors import (
     ClosedError,
     ConfigurationError,
     DimensionError,
-    EmbedderMismatchError,
     MemoryStoreError,
     ReadOnlyMemoryError,
 )
@@ -37,7 +37,7 @@ from rar.memory.exchange import Header
 from rar.memory.forgetting import Forget, Gone
 from rar.memory.index import FaissIndex, Key, nearest
 from rar.memory.index_files import IndexFiles
-from rar.memory.loading import items_of
+from rar.memory.loading import check_embedder, items_of
 from rar.memory.postgres_address import address_from
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_listening import POLL, Listener
@@ -61,6 +61,7 @@ from rar.values import Experience, GuideMatch, GuideState, Match, Vector
 _Found = TypeVar("_Found")
 
 _LATE = 4 * POLL  # seconds after which a listener that did not look is not relied on
+_READ_AT_ONCE = 500  # records that are read ahead
 _AT_ONCE = 10_000  # touched records beyond which the cache is emptied
 _TOUCHED = (
     "SELECT 'now', pg_snapshot_xmin(pg_current_snapshot())::text, value FROM @meta WHERE key = 'epoch' UNION ALL "
@@ -84,6 +85,8 @@ class PostgresMemory(PostgresReads):
         create: Make the schema where there is none.
         upgrade: Bring an older schema up to date; else `rar memory upgrade` does it.
         connections: That are open at once, beside one that listens.
+        read_ahead: Newest records of which this process keeps all but the embedding, so that decisions need not ask the
+            server for them: about a kilobyte each, 128 MB at most.
         folder: Where this machine keeps its index of the memory; None for the user's cache folder.
         clock: Seconds since the epoch; dates the spending.
 
@@ -103,13 +106,14 @@ class PostgresMemory(PostgresReads):
         create: bool = True,
         upgrade: bool = True,
         connections: int = 8,
+        read_ahead: int = 100_000,
         folder: str | os.PathLike[str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         for name, value in (("cap", cap), ("connections", connections)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{name}={shown(value)} is too few. Pass a whole number of at least 1.")
-        self.cap, self._clock = cap, clock
+        self.cap, self._clock, self._read_ahead = cap, clock, read_ahead
         self._forgetting: list[weakref.WeakMethod[Forget]] = []
         self._given_folder = folder
         self._bound = Header("", 0)
@@ -145,7 +149,9 @@ class PostgresMemory(PostgresReads):
     def _follow_anew(self) -> None:
         self._index = FaissIndex(self._news, self._files, self._newest_epoch)
         self._cache = Cache(4)
-        self._low = self._looks = 0
+        self._ahead: deque[str] | None = None  # ids of what is yet to be read; None: nobody has looked
+        self._low = 0
+        self._outdated = False
         self._looked = float("-inf")
         self._stale = True  # whether this process wrote what it did not follow yet
         self._looking, self._starting = threading.Lock(), threading.Lock()
@@ -196,7 +202,7 @@ class PostgresMemory(PostgresReads):
                 return writer.bind(given)
 
             bound = self._write(binding)
-        self._check_embedder(bound, given)
+        check_embedder(self.where, bound, given)
         self._bound, self._dim = given, dim
 
     def write(self, batch: Batch) -> None:
@@ -221,6 +227,7 @@ class PostgresMemory(PostgresReads):
 
         gone = self._write(erasing)
         self._index.forget()
+        self._outdated = False
         return gone
 
     def drop_answers(self, namespace: str | None = None) -> int:
@@ -247,7 +254,7 @@ class PostgresMemory(PostgresReads):
 
             def bind(header: Header) -> None:
                 bound.append(writer.bind(header))
-                self._check_embedder(bound[0], header)
+                check_embedder(self.where, bound[0], header)
 
             count = 0
             for count, item in enumerate(items_of(records, self.where, self.secret, bind), 1):  # noqa: B007 - counts
@@ -297,8 +304,10 @@ class PostgresMemory(PostgresReads):
         return await asyncio.to_thread(self.recall, query)
 
     def settle(self) -> None:
-        """Wait until no graph is being built in the background; searches are exact, and slower, till then."""
+        """Wait until no graph is being built and nothing read ahead; searches are slower till then."""
         self._index.wait()
+        while self._listener is not None and self._listener.alive and (self._ahead is None or self._ahead):
+            time.sleep(0.01)
 
     def experience(self, id: str) -> Experience | None:
         self._catch_up()
@@ -377,6 +386,9 @@ class PostgresMemory(PostgresReads):
                 self._stale = True
                 raise
             self._looked = time.monotonic()
+        if connection is not None and self._outdated:
+            self._outdated = False
+            self._index.forget()
 
     def _touched(self, connection: Connection) -> list[Any]:
         low, most = self._low, _AT_ONCE
@@ -389,13 +401,27 @@ class PostgresMemory(PostgresReads):
         if not self._low or any(kind == "log" for kind, _, _ in rows):
             self._index.follow()
         if not self._low or len(rows) > 1:
-            self._cache.drop(ids if self._low and len(ids) < _AT_ONCE else None)
+            few = bool(self._low) and len(ids) < _AT_ONCE
+            self._cache.drop(ids if few else None)
+            if self._ahead is not None:
+                self._ahead.extend(ids if few else ())
         self._low = now
         if epoch > self._epoch:
             self._notice_deletions(epoch)
 
+    def read_ahead(self) -> bool:
+        """Read some records that decisions may ask for; whether there are more."""
+        if self._ahead is None:
+            newest = "SELECT id FROM @experiences ORDER BY touched DESC LIMIT ?"
+            self._ahead = deque(id for (id,) in self.all(newest, [self._read_ahead]))
+        some = [self._ahead.popleft() for _ in range(min(_READ_AT_ONCE, len(self._ahead)))]
+        if some and self._read_ahead and not self._cache.full:
+            self._cache.experiences(self._reads, some)
+        return bool(self._ahead)
+
     def _notice_deletions(self, epoch: int) -> None:
         known, self._epoch = self._epoch, epoch
+        self._outdated = True  # the files of this machine's index hold what was deleted
         keys = self.all("SELECT key FROM @forgotten WHERE epoch > ?", [known])
         gone = Gone(self.secret, frozenset(key for (key,) in keys))
         for forget in [alive() for alive in list(self._forgetting)]:
@@ -413,12 +439,3 @@ class PostgresMemory(PostgresReads):
 
     def _newest_epoch(self) -> int:
         return int(self.ask(lambda connection: meta(connection, "epoch"))["epoch"])
-
-    def _check_embedder(self, bound: Header, given: Header) -> None:
-        if bound.embedder_id and bound != given:
-            found = f"{bound.embedder_id!r} of {bound.dim} dimensions, not {given.embedder_id!r} of {given.dim}"
-            raise EmbedderMismatchError(self.where, found)
-        if bound.dim not in (0, given.dim):
-            raise EmbedderMismatchError(
-                self.where, f"one of {bound.dim} dimensions, not {given.embedder_id!r} of {given.dim}"
-            )

@@ -94,6 +94,7 @@ class Connection:
 
     def __init__(self, raw: psycopg.Connection[Any], schema: str) -> None:
         self.raw, self.schema = raw, schema
+        self.transaction: str | None = None  # its number, where it writes
 
     def run(self, sql: str, values: Sequence[Any] = (), *, binary: bool = False) -> psycopg.Cursor[Any]:
         """Execute one statement. `binary`: bytes come as they are, and not in hexadecimal digits."""
@@ -116,10 +117,11 @@ class Connection:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All reads in it see the memory at one moment."""
-        self.raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        yield
-        self.raw.execute("COMMIT")
+        """All reads in it see the memory at one moment. Statements are waited for when their rows are wanted."""
+        with self.raw.pipeline():
+            self.raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield
+            self.raw.execute("COMMIT")
 
 
 @lru_cache(maxsize=512)
@@ -226,14 +228,15 @@ class PostgresServer:
         raise AssertionError("unreachable")
 
     def _committed(self, connection: Connection, body: Callable[[Connection], _Found]) -> _Found:
-        connection.run("BEGIN")
-        connection.run("SELECT set_config('lock_timeout', ?, true)", [_LOCK_WAITS])
-        found = body(connection)
-        (transaction,) = connection.run("SELECT pg_current_xact_id_if_assigned()::text").fetchone() or (None,)
+        connection.transaction = None
+        with connection.raw.pipeline():  # statements are waited for when their rows are wanted
+            connection.run("BEGIN")
+            connection.run("SELECT set_config('lock_timeout', ?, true)", [_LOCK_WAITS])
+            found = body(connection)
         try:
             connection.run("COMMIT")
         except _LOST:
-            if transaction is not None and not self._arrived(transaction):
+            if connection.transaction is None or not self._arrived(connection.transaction):
                 raise
         return found
 

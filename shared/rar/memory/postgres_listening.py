@@ -15,6 +15,8 @@ from rar.errors import RarError
 from rar.memory.postgres_connections import Connection
 
 POLL = 0.5  # seconds between two looks at a memory that is quiet: a pooler in between may swallow notifications
+_BREATH = 0.01  # seconds between two reads ahead, which decisions have for themselves
+_TOGETHER = 0.1  # seconds in which notifications are gathered before the next look
 _LONGEST = 5.0  # seconds between two attempts to reach a server that is away
 
 
@@ -26,6 +28,8 @@ class Memory(Protocol):
     def open(self) -> Connection: ...
 
     def look(self, connection: Connection) -> None: ...
+
+    def read_ahead(self) -> bool: ...
 
 
 class Listener:
@@ -61,9 +65,11 @@ class Listener:
                 connection = memory.open()
                 connection.run(f'LISTEN "{memory.channel}"')
                 del memory
-                while self._look(connection):
+                while (more := self._look(connection)) is not None:
                     away = POLL
-                    self._wait(connection.raw.pgconn.socket, POLL)
+                    self._wait(None, _BREATH if more else _TOGETHER)
+                    if not more:
+                        self._wait(connection.raw.pgconn.socket, POLL - _TOGETHER)
             if connection is not None:
                 with suppress(psycopg.Error):
                     connection.raw.close()
@@ -73,16 +79,16 @@ class Listener:
             with suppress(OSError):
                 os.close(end)
 
-    def _look(self, connection: Connection) -> bool:
-        """Have the memory look; whether to go on."""
+    def _look(self, connection: Connection) -> bool | None:
+        """Have the memory look, and read ahead; whether there is more to read, or None at the end."""
         memory = self._memory()
         if memory is None or self._ended:
             self._ended = True
-            return False
+            return None
         for _ in connection.raw.notifies(timeout=0):
             pass  # what it says does not matter
         memory.look(connection)
-        return True
+        return memory.read_ahead()
 
     def _wait(self, socket: int | None, seconds: float) -> None:
         """Until something arrives, for so long at most."""

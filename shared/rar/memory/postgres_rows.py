@@ -77,9 +77,10 @@ class Reads:
 
     def experiences(self, ids: list[str]) -> list[Experience]:
         def read(connection: Connection) -> list[Experience]:
-            rows = connection.run(f"SELECT {EXPERIENCE.columns} FROM @experiences WHERE id = ANY(?)", [ids]).fetchall()
-            tallies = tallies_of(connection, ids)
-            return [to_experience((*row, None), tallies.get(row[0], ())) for row in rows]
+            with connection.snapshot():
+                rows = connection.run(f"SELECT {EXPERIENCE.columns} FROM @experiences WHERE id = ANY(?)", [ids])
+                tallies = tallies_of(connection, ids)
+                return [to_experience((*row, None), tallies.get(row[0], ())) for row in rows]
 
         found: list[Experience] = self._ask(read)
         return found
@@ -167,15 +168,17 @@ def changes(connection: Connection, since: int, limit: int, began: int) -> Chang
     A transaction that is still running may yet add to the log before others that are committed. So the cursor stays
     before the oldest that runs, and what is committed beyond it is told again next time.
     """
-    low, high = connection.run(_NOW).fetchone() or (0, 0)
-    known = meta(connection, "pruned", "birth")
-    end = cursor_of(low, 0)
     after = place_of(since)
+    # All is asked before the first of it is waited for.
+    now, marks = connection.run(_NOW), connection.run("SELECT key, value FROM @meta WHERE key IN ('pruned', 'birth')")
+    asked = connection.run(
+        f"SELECT xid, n FROM ({_PLACES}) AS places ORDER BY xid, n LIMIT ?", [*(3 * [*after, limit + 1]), limit + 1]
+    )
+    low, high = now.fetchone() or (0, 0)
+    known, places = dict(marks.fetchall()), asked.fetchall()
+    end = cursor_of(low, 0)
     if since and (not int(known["birth"]) <= after[0] < high or max(since, began) < int(known["pruned"])):
         return Changes(0, more=True, reset=True, end=end)
-    places = connection.run(
-        f"SELECT xid, n FROM ({_PLACES}) AS places ORDER BY xid, n LIMIT ?", [*(3 * [*after, limit + 1]), limit + 1]
-    ).fetchall()
     settled = sum(xid < low for xid, _ in places[:limit])
     more = len(places) > limit and settled == limit
     cursor = cursor_of(*places[settled - 1]) if settled else since

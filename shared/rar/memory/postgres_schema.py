@@ -223,7 +223,8 @@ def _migrate(connection: Connection) -> None:
 def _settle(connection: Connection) -> None:
     """Write the log anew where the memory came from another server, whose transactions are numbered otherwise."""
     server = _server(connection)
-    if connection.run("UPDATE @meta SET value = ? WHERE key = 'server' AND value <> ?", [server, server]).rowcount == 0:
+    moved = "UPDATE @meta SET value = ? WHERE key = 'server' AND value <> ? RETURNING key"
+    if connection.run(moved, [server, server]).fetchone() is None:
         return
     for table, touched in (
         ("experiences", ", touched = xid_now"),

@@ -37,7 +37,7 @@ from rar.memory.columns import (
 from rar.memory.exchange import Header
 from rar.memory.forgetting import Gone
 from rar.memory.postgres_connections import Connection
-from rar.memory.postgres_rows import cursor_of, tallies_of
+from rar.memory.postgres_rows import cursor_of
 from rar.memory.transitions import (
     SPENT_ON,
     added,
@@ -119,6 +119,7 @@ class Store:
         )
         self.bound = Header(found["embedder_id"], int(found["dim"]))
         self.epoch, self.xid = int(found["epoch"]), int(found["xid"])
+        self.connection.transaction = found["xid"]
 
     def begin(self, batch: Batch) -> Batch:
         """Lock what `batch` writes to, and read what is known of it; returns it without what was deleted since."""
@@ -148,33 +149,38 @@ class Store:
     def _read(self, batch: Batch) -> None:
         tried_ids = [sane(trial.experience_id) for trial in batch.trials]
         went = [sane(record.experience_id) for record in batch.decisions if went_by(record)]
-        self._read_experiences([*(sane(one.id) for one in batch.experiences), *tried_ids, *went])
-        guides = [one.id for one in batch.guides] + [one.guide_id for one in batch.trials if one.guide_id is not None]
-        self.read_guides([sane(id) for id in guides])
-        for owner, tallies in tallies_of(self.connection, tried_ids).items():
-            self.tallies |= {_tally_key(owner, tally): tally for tally in tallies}
+        guide_ids = [one.id for one in batch.guides] + [
+            one.guide_id for one in batch.trials if one.guide_id is not None
+        ]
         steps = list(dict.fromkeys((sane(step.namespace), sane(step.model)) for step in batch.steps))
-        if steps:
-            rows = self.run(
-                f"SELECT namespace, model, {POLICY.columns} FROM @policy "
-                "WHERE (namespace, model) IN (SELECT * FROM unnest(?::text[], ?::text[]))",
-                [[name for name, _ in steps], [model for _, model in steps]],
-            )
-            self.policies = {(name, model): POLICY.value(state) for name, model, *state in rows}
-
-    def _read_experiences(self, ids: Sequence[str]) -> None:
-        if not ids:
-            return
-        self.experiences = dict.fromkeys(ids)
-        rows = self.run(f"SELECT trials, keep_until, {WHOLE} FROM @experiences WHERE id = ANY(?)", [list(ids)])
-        for trials, until, *row in rows:
+        # All is asked before the first of it is waited for.
+        experiences = self._ask(
+            f"SELECT trials, keep_until, {WHOLE} FROM @experiences WHERE id = ANY(?)",
+            [*(sane(one.id) for one in batch.experiences), *tried_ids, *went],
+        )
+        tallies = self._ask(
+            f"SELECT experience_id, {TALLY.columns} FROM @tallies WHERE experience_id = ANY(?)", tried_ids
+        )
+        policies = self._ask(
+            f"SELECT namespace, model, {POLICY.columns} FROM @policy "
+            "WHERE (namespace, model) IN (SELECT * FROM unnest(?::text[], ?::text[]))",
+            *map(list, zip(*steps, strict=True)),
+        )
+        self.read_guides([sane(id) for id in guide_ids])
+        for trials, until, *row in experiences:
             self.experiences[row[0]] = Held(to_experience(row), trials, until, 0)
+        for owner, *row in tallies:
+            tally = TALLY.value(row)
+            self.tallies[_tally_key(owner, tally)] = tally
+        for name, model, *state in policies:
+            self.policies[name, model] = POLICY.value(state)
 
-    def read_guides(self, ids: Sequence[str]) -> None:
-        if not ids:
-            return
-        self.guides = dict.fromkeys(ids)
-        for row in self.run(f"SELECT {A_GUIDE} FROM @guides WHERE id = ANY(?)", [list(ids)]):
+    def _ask(self, sql: str, *columns: list[Any]) -> Iterable[Any]:
+        """The rows of a statement, which is made if there is something to ask for."""
+        return self.run(sql, columns) if columns and columns[0] else ()
+
+    def read_guides(self, ids: list[str]) -> None:
+        for row in self._ask(f"SELECT {A_GUIDE} FROM @guides WHERE id = ANY(?)", ids):
             self.guides[row[0]] = HeldGuide(to_guide(row), 0)
 
     def tally(self, experience_id: str, tally: Tally) -> None:
@@ -185,19 +191,24 @@ class Store:
     # --- storing ----------------------------------------------------------------------------------------------------
 
     def store(self) -> None:
+        spent = self._spent()
+        decided, labelled = (
+            self._there("decisions", "id", self.decisions),
+            self._there("labels", "decision_id", self.labels),
+        )
         self.store_records()
         self.many(
             f"INSERT INTO @policy (namespace, model, {POLICY.columns}, touched) VALUES (?, ?, {POLICY.marks}, ?) "
             f"ON CONFLICT (namespace, model) DO UPDATE SET {POLICY.assigned()}, touched = excluded.touched",
             [(*key, *POLICY.row(state), self.xid) for key, state in self.policies.items()],
         )
-        self._store_spending()
+        self._store_spending(spent)
         self._replace(
-            "decisions", "id", f"{DECISION.columns}, not_learned", {"id", "namespace", "at"},
+            decided, "decisions", "id", f"{DECISION.columns}, not_learned", {"id", "namespace", "at"},
             {id: [*DECISION.row(one), _code(one)] for id, one in self.decisions.items()},
         )  # fmt: skip
         self._replace(
-            "labels", "decision_id", LABEL.columns, {"decision_id"},
+            labelled, "labels", "decision_id", LABEL.columns, {"decision_id"},
             {id: LABEL.row(one) for id, one in self.labels.items()},
         )  # fmt: skip
         self.policies, self.decisions, self.labels = {}, {}, {}
@@ -269,23 +280,22 @@ class Store:
         for one in held:
             one.place = one.touched = 0
 
-    def _store_spending(self) -> None:
-        if not self.spending:
-            return
-        columns = ("day", *SPENT_ON)
-        keys = list(zip(*self.spending, strict=True))
-        rows = self.run(
-            f"SELECT day, {SPEND.columns} FROM @spending WHERE ({', '.join(columns)}) IN "
+    def _spent(self) -> Iterable[Any]:
+        """What was spent before on the days and for the purposes of what is spent now."""
+        return self._ask(
+            f"SELECT day, {SPEND.columns} FROM @spending WHERE (day, {', '.join(SPENT_ON)}) IN "
             "(SELECT * FROM unnest(?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[]))",
-            [list(key) for key in keys],
+            *map(list, zip(*self.spending, strict=True)),
         )
+
+    def _store_spending(self, spent: Iterable[Any]) -> None:
         known = {}
-        for day, *row in rows:
+        for day, *row in spent:
             spend = SPEND.value(row)
             known[(day, *(getattr(spend, name) for name in SPENT_ON))] = spend
         self.many(
             f"INSERT INTO @spending (day, {SPEND.columns}) VALUES (?, {SPEND.marks}) "
-            f"ON CONFLICT ({', '.join(columns)}) DO UPDATE SET {SPEND.assigned(*SPENT_ON)}",
+            f"ON CONFLICT (day, {', '.join(SPENT_ON)}) DO UPDATE SET {SPEND.assigned(*SPENT_ON)}",
             [(key[0], *SPEND.row(added(known.get(key), spend))) for key, spend in self.spending.items()],
         )
         self.spending = {}
@@ -312,11 +322,14 @@ class Store:
             )
         self.judged_answers, self.cached_answers = {}, {}
 
-    def _replace(self, table: str, key: str, columns: str, kept: set[str], rows: dict[str, list[Any]]) -> None:
-        """Insert rows, or replace all but `kept` of those that are there."""
-        if not rows:
-            return
-        there = self.run(f"SELECT {key} FROM @{table} WHERE {key} = ANY(?)", [list(rows)]).fetchall()
+    def _there(self, table: str, key: str, ids: Iterable[str]) -> Iterable[Any]:
+        """Those of these ids that there are."""
+        return self._ask(f"SELECT {key} FROM @{table} WHERE {key} = ANY(?)", list(ids))
+
+    def _replace(
+        self, there: Iterable[Any], table: str, key: str, columns: str, kept: set[str], rows: dict[str, list[Any]]
+    ) -> None:
+        """Insert rows, or replace all but `kept` of those that are `there`."""
         known = {id for (id,) in there}
         names = columns.split(", ")
         self.many(
@@ -354,8 +367,8 @@ class Store:
     def check(self, embedding: Vector) -> None:
         shape = np.shape(embedding)
         if not self.bound.dim and len(shape) == 1 and shape[0]:
-            taken = self.run("UPDATE @meta SET value = ? WHERE key = 'dim' AND value = '0'", [str(shape[0])]).rowcount
-            if not taken:  # another process was first
+            claim = "UPDATE @meta SET value = ? WHERE key = 'dim' AND value = '0' RETURNING value"
+            if self.run(claim, [str(shape[0])]).fetchone() is None:  # another process was first
                 (dim,) = self.run("SELECT value FROM @meta WHERE key = 'dim'").fetchone() or ("0",)
                 self.bound = Header(self.bound.embedder_id, int(dim))
             else:

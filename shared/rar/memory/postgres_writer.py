@@ -123,7 +123,7 @@ class Writer(Store):
     def pin(self, id: str, state: GuideState, *, anyway: bool = False) -> bool:
         """Set a guide's state as a person decided; whether there is such a guide."""
         self.read_guides([id])
-        held = self.guides[id]
+        held = self.guides.get(id)
         if held is not None:
             self._counted(held, decided(held.guide, state, anyway=anyway), always=True)
         return held is not None
@@ -248,7 +248,8 @@ class Writer(Store):
     def drop_answers(self, namespace: str | None) -> int:
         """Delete judged and cached answers for good; return how many there were."""
         where, values = ("", []) if namespace is None else ("WHERE namespace = ?", [namespace])
-        gone = sum(int(self.run(f"DELETE FROM @{table} {where}", values).rowcount) for table in ("judged", "cached"))
+        asked = [self.run(f"DELETE FROM @{table} {where} RETURNING 1", values) for table in ("judged", "cached")]
+        gone = sum(len(deleted.fetchall()) for deleted in asked)
         self._forgotten([answers_key(self.secret, namespace)])
         return gone
 

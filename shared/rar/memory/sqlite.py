@@ -21,7 +21,6 @@ import numpy as np
 from rar.errors import (
     ConfigurationError,
     DimensionError,
-    EmbedderMismatchError,
 )
 from rar.memory.base import Batch, Changes, DecisionRecord, Label, MemoryStats, PolicyState, Spend
 from rar.memory.cache import Cache
@@ -39,7 +38,7 @@ from rar.memory.exchange import Header
 from rar.memory.forgetting import Forget, Gone
 from rar.memory.index import FaissIndex, Key, nearest
 from rar.memory.index_files import IndexFiles
-from rar.memory.loading import items_of
+from rar.memory.loading import check_embedder, items_of
 from rar.memory.recalling import Query, Recalled, put_together
 from rar.memory.sqlite_answers import SQLiteAnswers
 from rar.memory.sqlite_export import records_of
@@ -117,7 +116,7 @@ class SQLiteMemory(SQLiteAnswers):
         if not bound.embedder_id and not self.read_only:
             with self._transaction() as writer:
                 bound = writer.bind(Header(embedder_id, dim))
-        self._check_embedder(bound, Header(embedder_id, dim))
+        check_embedder(self.where, bound, Header(embedder_id, dim))
         self._bound = Header(embedder_id, dim)
 
     def write(self, batch: Batch) -> None:
@@ -159,7 +158,7 @@ class SQLiteMemory(SQLiteAnswers):
         count = 0
         with self._transaction() as writer:
             items = items_of(
-                records, self.where, self.secret, lambda header: self._check_embedder(writer.bind(header), header)
+                records, self.where, self.secret, lambda header: check_embedder(self.where, writer.bind(header), header)
             )
             for item in items:
                 writer.put(item)
@@ -414,12 +413,3 @@ class SQLiteMemory(SQLiteAnswers):
     def _go_on(self) -> None:
         if self._bound.embedder_id:
             self.bind(self._bound.embedder_id, self._bound.dim)
-
-    def _check_embedder(self, bound: Header, given: Header) -> None:
-        if bound.embedder_id and bound != given:
-            found = f"{bound.embedder_id!r} of {bound.dim} dimensions, not {given.embedder_id!r} of {given.dim}"
-            raise EmbedderMismatchError(self.where, found)
-        if bound.dim not in (0, given.dim):
-            raise EmbedderMismatchError(
-                self.where, f"one of {bound.dim} dimensions, not {given.embedder_id!r} of {given.dim}"
-            )
