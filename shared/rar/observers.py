@@ -1,6 +1,6 @@
-"""Observers: told of each decision, call, lesson, move and alarm, as typed values.
+"""Observers: told of each decision, call, lesson, write, move and alarm, as typed values.
 
-An observer is any object with some of the methods `decided`, `called`, `learned`, `moved` and `alarmed`::
+An observer is any object with some of the methods `decided`, `called`, `learned`, `stored`, `moved` and `alarmed`::
 
     class Slow:
         def called(self, event: Called) -> None:
@@ -13,6 +13,8 @@ What an observer raises reaches nobody: it is logged once for each of its method
 answer or a guide, and no secret. They come in the thread, or on the event loop, where they happen, and outside locks:
 those of one request in their order, those of different requests in any. So a method may be called by several threads at
 once, and what takes time belongs into a queue of the observer's own.
+
+One that also has a method `attached` is given each router that it observes, before the first event.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from rar.errors import ConfigurationError
 from rar.facts import DecisionFacts
@@ -32,6 +34,9 @@ from rar.memory.base import PolicyState, PolicyStep
 from rar.naming import cause, shown
 from rar.notices import Notices
 from rar.values import Purpose, Usage
+
+if TYPE_CHECKING:
+    from rar.router import Router
 
 Alarm: TypeAlias = Literal["drift", "budget", "unwritable", "quarantined", "spent"]
 
@@ -97,6 +102,25 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A transaction of the memory brought in decisions and what was learned.
+
+    Args:
+        decisions: Their ids.
+        experiences, guides, trials: How many were written.
+        seconds: What the memory took.
+    """
+
+    name: ClassVar[str] = "stored"
+    at: float
+    decisions: tuple[str, ...]
+    experiences: int = 0
+    guides: int = 0
+    trials: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """A judged or served answer moved a policy's state, and that is stored.
 
@@ -128,8 +152,8 @@ class Alarmed:
     about: str = ""
 
 
-Event: TypeAlias = Decided | Called | Learned | Moved | Alarmed
-EVENTS: tuple[type[Event], ...] = (Decided, Called, Learned, Moved, Alarmed)
+Event: TypeAlias = Decided | Called | Learned | Stored | Moved | Alarmed
+EVENTS: tuple[type[Event], ...] = (Decided, Called, Learned, Stored, Moved, Alarmed)
 
 
 class HearsDecided(Protocol):
@@ -150,6 +174,12 @@ class HearsLearned(Protocol):
     def learned(self, event: Learned, /) -> object: ...
 
 
+class HearsStored(Protocol):
+    """An observer of what is written to the memory."""
+
+    def stored(self, event: Stored, /) -> object: ...
+
+
 class HearsMoved(Protocol):
     """An observer of moves of a policy's state."""
 
@@ -162,7 +192,7 @@ class HearsAlarmed(Protocol):
     def alarmed(self, event: Alarmed, /) -> object: ...
 
 
-Observer: TypeAlias = HearsDecided | HearsCalled | HearsLearned | HearsMoved | HearsAlarmed
+Observer: TypeAlias = HearsDecided | HearsCalled | HearsLearned | HearsStored | HearsMoved | HearsAlarmed
 
 
 def as_dict(event: Event) -> dict[str, Any]:
@@ -187,10 +217,17 @@ class Observers:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._notices, self._clock = notices or Notices(), clock
+        self._all = tuple(observers)
         self._methods: dict[type[Event], list[tuple[str, Callable[[Any], object]]]] = {kind: [] for kind in EVENTS}
         for number, observer in enumerate(observers):
             for kind, method in _methods_of(observer).items():
                 self._methods[kind].append((f"observer:{number}:{kind.name}", method))
+
+    def attach(self, router: Router) -> None:
+        """Give `router` to those who ask for it. Never raises."""
+        for number, observer in enumerate(self._all):
+            if callable(attached := getattr(observer, "attached", None)):
+                self._guarded(f"observer:{number}:attached", "attached", attached, router)
 
     def hear(self, kind: type[Event]) -> bool:
         """Whether anybody does: an event that nobody hears need not be made."""
@@ -199,14 +236,21 @@ class Observers:
     def tell(self, event: Event) -> None:
         """Tell all who hear such events. Never raises."""
         for notice, method in self._methods[type(event)]:
-            try:
-                method(event)
-            except (KeyboardInterrupt, SystemExit):
-                raise  # a signal's, which happened to arrive here
-            except BaseException as error:
-                who = type(getattr(method, "__self__", method)).__name__
-                self._notices(notice, "Observer %s failed in `%s`; its later failures are not logged. %s", who,
-                              event.name, cause(error))  # fmt: skip
+            self._guarded(notice, event.name, method, event)
+
+    def _guarded(self, notice: str, name: str, method: Callable[[Any], object], given: object) -> None:
+        try:
+            method(given)
+        except (KeyboardInterrupt, SystemExit):
+            raise  # a signal's, which happened to arrive here
+        except BaseException as error:
+            who = type(getattr(method, "__self__", method)).__name__
+            self._notices(notice, "Observer %s failed in `%s`; its later failures are not logged. %s", who, name,
+                          cause(error))  # fmt: skip
+
+    def now(self) -> float:
+        """The time that events are told with."""
+        return self._clock()
 
     def alarm(self, kind: Alarm, namespace: str = "", about: str = "") -> None:
         """Tell of an alarm, as `tell` does."""
@@ -263,6 +307,9 @@ class JsonLines:
         self._write(event)
 
     def learned(self, event: Learned) -> None:
+        self._write(event)
+
+    def stored(self, event: Stored) -> None:
         self._write(event)
 
     def moved(self, event: Moved) -> None:

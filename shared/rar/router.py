@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import random
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +145,9 @@ class Router:
         self.policy = as_policy(
             settings.policy, quality=settings.quality, audit_rate=settings.audit_rate, promise=settings.promise
         )
+        self._policy_version = _version_of(self.policy)
         self._floors = settings.floors or {}
+        self._floor = partial(_floor_of, self._floors, getattr(self.policy, "quality", None))
         self._weak_id, self._strong_id = settings.weak_id, settings.strong_id
         self.strategy = _strategy(settings.strategy, self.policy)
         # Whether the strategy chooses among all models by what is learned of them.
@@ -166,6 +171,7 @@ class Router:
         self._memory_recall: Recall | None = None
         self._prepare(settings)
         _routers.add(self)
+        self._observers.attach(self)
 
     def _prepare(self, settings: RouterSettings) -> None:
         """Open the memory, and load what reads texts and prices, what learns and what recalls."""
@@ -202,8 +208,9 @@ class Router:
         self._failover = Failover(self.ledger, self.health, degrade=self.degrade)
         if self.memory is not None and self.embedder is not None:
             self._learn_from(self.memory, self.embedder, judges, settings)
-        floor = getattr(self.policy, "quality", None)
-        self._views = Views(self.memory, self.ledger, self._learning, self._recent, floor, settings.clock)
+        self._views = Views(
+            self.memory, self.ledger, self._learning, self._recent, self._floor, settings.clock, self._ceilings
+        )
         self._labelling = Labelling(self._pairs, self._corrections, self._learning, self._views.record, settings.clock)
         if (watch := getattr(self.memory, "watch", None)) is not None:
             watch(self._forget)
@@ -404,14 +411,13 @@ class Router:
 
     def _decided(self, request: Request, choice: Choice, drafts: Drafts) -> Decision:
         choice = drafts.settle(choice, request)
-        floor = self._floors.get(request.namespace, getattr(self.policy, "quality", None))
         decision = Decision(
             drafts.decision_id,
             request,
             choice,
             self._clock(),
             drafts.count,
-            floor=floor,
+            floor=self._floor(request.namespace),
             epoch=self._epoch(),
             key=self._sealing,
             meter=drafts.meter,
@@ -709,6 +715,15 @@ class Router:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
+    def recent(self, decision_id: str) -> Decision | None:
+        """One of the last thousand decisions of this process, without its messages; None of any other."""
+        return self._recent.get(decision_id)
+
+    @property
+    def policy_version(self) -> str:
+        """Changes with the settings of the policy and with this package."""
+        return self._policy_version
+
     def stats(self) -> RouterStats:
         """Counts, spending and net saving, of this router's memory and of what is not stored yet.
 
@@ -804,6 +819,15 @@ class Router:
 
     def _after_fork(self) -> None:
         self.ledger.after_fork()
+
+
+def _version_of(policy: Policy) -> str:
+    settings = f"{type(policy).__module__}.{type(policy).__qualname__} {shown(policy)}"
+    return f"{version('rar-llm')}+{hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()}"
+
+
+def _floor_of(floors: Mapping[str, float], usual: float | None, namespace: str | None) -> float | None:
+    return usual if namespace is None else floors.get(namespace, usual)
 
 
 def _to_send(messages: Any) -> tuple[Message, ...]:
