@@ -41,21 +41,44 @@ if TYPE_CHECKING:
 Alarm: TypeAlias = Literal["drift", "budget", "unwritable", "quarantined", "spent"]
 
 
-@dataclass(frozen=True, slots=True)
 class Decided:
     """A request was decided. The call that serves it comes next, unless a draft already does.
 
     Args:
         at: Seconds since the epoch.
+        facts: Or what makes them, for that takes longer than most observers do.
         recall_seconds: What looking up took; 0 where nothing was looked up.
         strategy_seconds: What choosing took, with the strategy's own calls.
+        decision_id: That of the facts, where these are still to be made.
     """
 
     name: ClassVar[str] = "decided"
-    at: float
-    facts: DecisionFacts
-    recall_seconds: float = 0.0
-    strategy_seconds: float = 0.0
+    __slots__ = ("_facts", "at", "decision_id", "recall_seconds", "strategy_seconds")
+
+    def __init__(
+        self,
+        at: float,
+        facts: DecisionFacts | Callable[[], DecisionFacts],
+        recall_seconds: float = 0.0,
+        strategy_seconds: float = 0.0,
+        decision_id: str = "",
+    ) -> None:
+        self.at, self._facts = at, facts
+        self.recall_seconds, self.strategy_seconds = recall_seconds, strategy_seconds
+        self.decision_id = decision_id or self.facts.decision_id
+
+    @property
+    def facts(self) -> DecisionFacts:
+        if not isinstance(self._facts, DecisionFacts):
+            self._facts = self._facts()
+        return self._facts
+
+    def __repr__(self) -> str:
+        times = f"recall_seconds={self.recall_seconds!r}, strategy_seconds={self.strategy_seconds!r}"
+        return f"Decided(at={self.at!r}, facts={self.facts!r}, {times})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Decided, (self.at, self.facts, self.recall_seconds, self.strategy_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +220,11 @@ Observer: TypeAlias = HearsDecided | HearsCalled | HearsLearned | HearsStored | 
 
 def as_dict(event: Event) -> dict[str, Any]:
     """An event as JSON has it, with its name as `event`."""
+    if isinstance(event, Decided):
+        times = {"recall_seconds": event.recall_seconds, "strategy_seconds": event.strategy_seconds}
+        return {"event": event.name, "at": event.at, "facts": event.facts.as_dict(), **times}
     facts = asdict(event)
-    if isinstance(event, (Decided, Learned)):
+    if isinstance(event, Learned):
         facts["facts"] = event.facts.as_dict()
     return {"event": event.name, **facts}
 

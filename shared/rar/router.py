@@ -423,9 +423,9 @@ class Router:
             meter=drafts.meter,
             calls=drafts.records,
         )
-        self._recent.add(decision)
+        kept = self._recent.add(decision)
         if self._observers.hear(Decided):
-            self._observers.tell(Decided(decision.at, facts_of(decision), *drafts.seconds()))
+            self._observers.tell(Decided(decision.at, partial(facts_of, kept), *drafts.seconds(), decision.id))
         return decision
 
     def _epoch(self) -> int | None:

@@ -20,12 +20,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rar.errors import MissingDependencyError
-from rar.forking import Lock
 from rar.integrations.aside import Aside
 from rar.integrations.watched import Watched
 from rar.observers import Called, Decided, Learned, Stored
 from rar.runs import current_run
-from rar.values import STRONG, Decision
+from rar.values import STRONG, Answer, Decision, Route
 
 try:
     from opentelemetry import context as contexts
@@ -59,7 +58,7 @@ class _Serving:
     """A decision on its way to its answer."""
 
     span: Span
-    router: Router | None
+    router: Router
     model: str
     strong_id: str
     more_usd: float | None = 0.0  # calls beside the one that serves
@@ -87,7 +86,7 @@ class OpenTelemetry:
         self._tracer = trace.get_tracer("rar", version("rar-llm"), tracer_provider)
         self._logger = get_logger("rar", version("rar-llm"), logger_provider=logger_provider)
         self._span, self._questions = span, questions
-        self._routers, self._lock, self._aside = Watched(), Lock(), Aside()
+        self._routers, self._aside = Watched(), Aside()
         self._serving: OrderedDict[str, _Serving] = OrderedDict()
         self._traced: OrderedDict[str, SpanContext] = OrderedDict()
         self._guides: OrderedDict[str, str] = OrderedDict()  # that were written, by decision
@@ -110,10 +109,11 @@ class OpenTelemetry:
     def decided(self, event: Decided) -> None:
         if contexts.get_value(_SUPPRESSED):
             return
-        facts, now = event.facts, time.time_ns()
-        router, decision = self._routers.of(facts.decision_id)
-        strong_id = _strong_id(facts)
-        attributes = described(facts) | _expected(facts, strong_id, router)
+        router, decision = self._routers.of(event.decision_id)
+        if router is None or decision is None:
+            return
+        now, strong_id = time.time_ns(), _id_of(STRONG, decision)
+        attributes = described(decision) | _expected(decision, strong_id, router)
         found = self._current(decision)
         chosen = now - round(event.strategy_seconds * _NANO)
         began = chosen - round(event.recall_seconds * _NANO)
@@ -121,8 +121,8 @@ class OpenTelemetry:
             span = self._tracer.start_span(DECIDE, attributes=attributes, start_time=began)
         else:
             (span := found).set_attributes(attributes)
-        self._remember(facts, _Serving(span, router, facts.model, strong_id, _drafted(facts)), span)
-        if event.recall_seconds and router is not None and router.memory is not None:
+        self._remember(decision, _Serving(span, router, decision.model, strong_id, _drafted(decision)))
+        if event.recall_seconds and router.memory is not None:
             self._aside.put(self._searched, router.memory.where, decision, span, began, chosen)
         if found is None:
             span.end(now)
@@ -174,29 +174,27 @@ class OpenTelemetry:
 
     # --- spans and events -------------------------------------------------------------------------------------------
 
-    def _current(self, decision: Decision | None) -> Span | None:
+    def _current(self, decision: Decision) -> Span | None:
         """The span of the framework's call, as long as it records."""
         if self._span is not None:
             span = self._span()
         else:
-            source = decision.request.source if decision is not None else ""
+            source = decision.request.source
             span = _of_langchain() if source == "langchain" else _of_llama_index() if source == "llama_index" else None
         return span if span is not None and span.is_recording() else None
 
-    def _remember(self, facts: DecisionFacts, serving: _Serving, span: Span) -> None:
-        with self._lock:
-            _put(self._traced, facts.decision_id, span.get_span_context(), _TRACED)
-            if not any(call.purpose == "serve" for call in facts.calls):  # else a draft is what is served
-                _put(self._serving, facts.decision_id, serving, _SERVING)
+    def _remember(self, decision: Decision, serving: _Serving) -> None:
+        _put(self._traced, decision.id, serving.span.get_span_context(), _TRACED)
+        if not isinstance(decision.choice, Answer):  # else a draft is what is served
+            _put(self._serving, decision.id, serving, _SERVING)
 
-    def _searched(self, where: str, decision: Decision | None, parent: Span, began: int, ended: int) -> None:
+    def _searched(self, where: str, decision: Decision, parent: Span, began: int, ended: int) -> None:
         attributes = _memory(SEARCH, where)
-        if decision is not None:
-            evidence = decision.request.evidence
-            if evidence is not None:
-                attributes["gen_ai.memory.record.count"] = len(evidence.matches) + len(evidence.guides)
-            if self._questions and decision.request.key is not None:
-                attributes["gen_ai.memory.query.text"] = decision.request.key
+        evidence = decision.request.evidence
+        if evidence is not None:
+            attributes["gen_ai.memory.record.count"] = len(evidence.matches) + len(evidence.guides)
+        if self._questions and decision.request.key is not None:
+            attributes["gen_ai.memory.query.text"] = decision.request.key
         above = trace.set_span_in_context(parent)
         self._tracer.start_span(SEARCH, above, _kind(where), attributes, start_time=began).end(ended)
 
@@ -244,36 +242,34 @@ class OpenTelemetry:
         self._aside.put(self._logger.emit, record)
 
 
-def described(facts: DecisionFacts) -> dict[str, Any]:
+def described(decision: Decision) -> dict[str, Any]:
     """A decision as attributes of a span."""
+    choice, request, guide = decision.choice, decision.request, decision.guide
     known: dict[str, Any] = {
-        "rar.decision_id": facts.decision_id,
-        "rar.namespace": facts.namespace,
-        "rar.task": facts.task,
-        "rar.model": facts.model,
-        "rar.arm": _arm(facts.model, facts.guide_id),
-        "rar.reason": facts.reason,
-        "rar.audit": facts.audit,
-        "rar.drafts": facts.drafts,
+        "rar.decision_id": decision.id,
+        "rar.namespace": request.namespace,
+        "rar.task": request.task,
+        "rar.model": decision.model,
+        "rar.arm": _arm(decision.model, None if guide is None else guide.id),
+        "rar.reason": choice.reason,
     }
     optional = {
-        "rar.guide_id": facts.guide_id,
-        "rar.confidence": facts.confidence,
-        "rar.needed": facts.needed,
-        "rar.quality.floor": facts.quality,
+        "rar.guide_id": None if guide is None else guide.id,
+        "rar.confidence": choice.confidence,
+        "rar.needed": choice.needed if isinstance(choice, Route) else None,
+        "rar.audit": True if isinstance(choice, Route) and choice.audit else None,
+        "rar.drafts": decision.drafts or None,
+        "rar.quality.floor": decision.floor,
     }
     return known | {name: value for name, value in optional.items() if value is not None}
 
 
-def _expected(facts: DecisionFacts, strong_id: str, router: Router | None) -> dict[str, Any]:
+def _expected(decision: Decision, strong_id: str, router: Router) -> dict[str, Any]:
     """What the call is expected to cost and to save, and the policy that chose it."""
-    if router is None:
-        return {}
-    ids = facts.evidence.models if facts.evidence is not None else {}
-    usd = router.ledger.expected_usd(facts.namespace, facts.model, ids.get(facts.model, ""))
-    strong = usd
-    if facts.model != STRONG:
-        strong = router.ledger.expected_usd(facts.namespace, STRONG, strong_id)
+    namespace, model = decision.request.namespace, decision.model
+    strong = usd = router.ledger.expected_usd(namespace, model, _id_of(model, decision))
+    if model != STRONG:
+        strong = router.ledger.expected_usd(namespace, STRONG, strong_id)
     known = {
         "rar.policy": type(router.policy).__name__,
         "rar.policy.version": router.policy_version,
@@ -285,7 +281,7 @@ def _expected(facts: DecisionFacts, strong_id: str, router: Router | None) -> di
 
 def _served(event: Called, serving: _Serving) -> dict[str, Any]:
     """What an answer cost and saved, and who gave it, where that is another model than was chosen."""
-    strong = None if serving.router is None else serving.router.ledger.strong_usd(event, serving.strong_id)
+    strong = serving.router.ledger.strong_usd(event, serving.strong_id)
     spent = _sum(event.usd, serving.more_usd)
     known: dict[str, Any] = {
         "rar.cost.usd": spent,
@@ -317,13 +313,20 @@ def _score(attempt: AttemptFact) -> float:
     return float(attempt.ok) if attempt.gap is None else 1.0 - attempt.gap
 
 
-def _strong_id(facts: DecisionFacts) -> str:
-    return facts.evidence.models.get(STRONG, "") if facts.evidence is not None else ""
+def _id_of(model: str, decision: Decision) -> str:
+    """The provider's name of a model; empty where nothing was looked up."""
+    evidence = decision.request.evidence
+    if evidence is None:
+        return ""
+    if model == STRONG:
+        return evidence.reference_id
+    standing = evidence.of(model)
+    return "" if standing is None else standing.model_id
 
 
-def _drafted(facts: DecisionFacts) -> float | None:
+def _drafted(decision: Decision) -> float | None:
     usd: float | None = 0.0
-    for call in facts.calls:
+    for call in decision.calls:
         usd = _sum(usd, call.usd)
     return usd
 
@@ -334,7 +337,7 @@ def _sum(one: float | None, other: float | None) -> float | None:
 
 def _put(kept: OrderedDict[str, T], id: str, value: T, most: int) -> None:
     kept[id] = value
-    while len(kept) > most:
+    if len(kept) > most:
         kept.popitem(last=False)
 
 

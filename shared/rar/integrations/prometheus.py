@@ -20,6 +20,7 @@ from rar.errors import ConfigurationError, MissingDependencyError
 from rar.forking import Lock
 from rar.integrations.watched import Watched
 from rar.observers import Alarmed, Called, Decided, Learned, Stored
+from rar.values import Answer
 from rar.words import NOT_LEARNED, REASONS
 
 try:
@@ -100,12 +101,14 @@ class Prometheus:
     # --- events of a router -----------------------------------------------------------------------------------------
 
     def decided(self, event: Decided) -> None:
-        facts = event.facts
-        guided = "yes" if facts.guide_id else "no"
-        self._count("decisions", self._namespace(facts.namespace), facts.model, guided, self._reason(facts.reason))
+        decision = self._routers.of(event.decision_id)[1]
+        if decision is None:
+            return
+        namespace, guided = self._namespace(decision.request.namespace), _yes(decision.guide is not None)
+        self._count("decisions", namespace, decision.model, guided, self._reason(decision.choice.reason))
         self._observe("decision_seconds", event.recall_seconds + event.strategy_seconds)
-        if not any(call.purpose == "serve" for call in facts.calls):  # else a draft is what is served
-            self._chosen[facts.decision_id] = facts.model
+        if not isinstance(decision.choice, Answer):  # else a draft is what is served
+            self._chosen[decision.id] = decision.model
             if len(self._chosen) > _CHOSEN:
                 with self._lock:
                     self._chosen.popitem(last=False)
