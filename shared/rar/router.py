@@ -10,7 +10,7 @@ import random
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -145,9 +145,7 @@ class Router:
         self.policy = as_policy(
             settings.policy, quality=settings.quality, audit_rate=settings.audit_rate, promise=settings.promise
         )
-        self._policy_version = _version_of(self.policy)
         self._floors = settings.floors or {}
-        self._floor = partial(_floor_of, self._floors, getattr(self.policy, "quality", None))
         self._weak_id, self._strong_id = settings.weak_id, settings.strong_id
         self.strategy = _strategy(settings.strategy, self.policy)
         # Whether the strategy chooses among all models by what is learned of them.
@@ -208,12 +206,14 @@ class Router:
         self._failover = Failover(self.ledger, self.health, degrade=self.degrade)
         if self.memory is not None and self.embedder is not None:
             self._learn_from(self.memory, self.embedder, judges, settings)
-        self._views = Views(
-            self.memory, self.ledger, self._learning, self._recent, self._floor, settings.clock, self._ceilings
-        )
+        self._views = self._viewed_by(settings.clock)
         self._labelling = Labelling(self._pairs, self._corrections, self._learning, self._views.record, settings.clock)
         if (watch := getattr(self.memory, "watch", None)) is not None:
             watch(self._forget)
+
+    def _viewed_by(self, clock: Callable[[], float]) -> Views:
+        floor = partial(_floor_in, self._floors, getattr(self.policy, "quality", None))
+        return Views(self.memory, self.ledger, self._learning, self._recent, floor, clock, self._ceilings)
 
     def _learn_from(self, memory: Memory, embedder: CachedEmbedder, judges: Judge, settings: RouterSettings) -> None:
         self.ledger.seed(memory.spending())
@@ -417,7 +417,7 @@ class Router:
             choice,
             self._clock(),
             drafts.count,
-            floor=self._floor(request.namespace),
+            floor=_floor_in(self._floors, getattr(self.policy, "quality", None), request.namespace),
             epoch=self._epoch(),
             key=self._sealing,
             meter=drafts.meter,
@@ -719,10 +719,10 @@ class Router:
         """One of the last thousand decisions of this process, without its messages; None of any other."""
         return self._recent.get(decision_id)
 
-    @property
+    @cached_property
     def policy_version(self) -> str:
         """Changes with the settings of the policy and with this package."""
-        return self._policy_version
+        return _version_of(self.policy)
 
     def stats(self) -> RouterStats:
         """Counts, spending and net saving, of this router's memory and of what is not stored yet.
@@ -826,7 +826,7 @@ def _version_of(policy: Policy) -> str:
     return f"{version('rar-llm')}+{hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()}"
 
 
-def _floor_of(floors: Mapping[str, float], usual: float | None, namespace: str | None) -> float | None:
+def _floor_in(floors: Mapping[str, float], usual: float | None, namespace: str | None) -> float | None:
     return usual if namespace is None else floors.get(namespace, usual)
 
 
