@@ -84,7 +84,7 @@ def _events(serving: ChatServing) -> Generator[Mapping[str, Any], None, None]:
                 if event["event"] != "message-finish":
                     yield event
         run.output, _ = serving.finished(turn, turn.target.output)
-    serving.learn(turn.decision, turn.target.output)
+        serving.learn(turn.decision, turn.target.output)
     yield _ended(serving, turn)  # last of all, for a reader stops here
 
 
@@ -96,7 +96,7 @@ async def _aevents(serving: ChatServing) -> AsyncGenerator[Mapping[str, Any], No
                 if event["event"] != "message-finish":
                     yield event
         run.output, _ = serving.finished(turn, turn.target.output)
-    await serving.alearn(turn.decision, turn.target.output)
+        await serving.alearn(turn.decision, turn.target.output)
     yield _ended(serving, turn)
 
 

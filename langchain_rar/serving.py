@@ -43,6 +43,7 @@ from langchain_rar.ports import ARGUMENTS, DRAFT, FORM, ChildModel, SeenModel
 from rar.drive import Models
 from rar.errors import EmptyReplyError, UnparsedReplyError
 from rar.router import Router
+from rar.runs import running
 from rar.turn import Attempt, Target, Turn
 from rar.values import Answer, Decision, Reply, Request, Usage
 
@@ -73,14 +74,14 @@ class ChatServing:
         with self.running() as run:
             turn = self.begun(run)
             run.output, message = self.finished(turn, turn.whole(run.target))
-        self.learn(turn.decision, message)
+            self.learn(turn.decision, message)
         return run.output
 
     async def ainvoke(self) -> Any:
         async with self.arunning() as run:
             turn = await self.abegun(run)
             run.output, message = self.finished(turn, await turn.awhole(run.target))
-        await self.alearn(turn.decision, message)
+            await self.alearn(turn.decision, message)
         return run.output
 
     def stream(self) -> Generator[Any, None, None]:
@@ -91,7 +92,7 @@ class ChatServing:
                     yield turn.target.passed.on(chunk)
             output = merged(turn.target.passed.chunks)
             run.output = self.shown(output, turn.decision)
-        self.learn(turn.decision, turn.target.message(output))
+            self.learn(turn.decision, turn.target.message(output))
 
     async def astream(self) -> AsyncGenerator[Any, None]:
         async with self.arunning() as run:
@@ -101,7 +102,7 @@ class ChatServing:
                     yield turn.target.passed.on(chunk)
             output = merged(turn.target.passed.chunks)
             run.output = self.shown(output, turn.decision)
-        await self.alearn(turn.decision, turn.target.message(output))
+            await self.alearn(turn.decision, turn.target.message(output))
 
     # --- what the modes share ---------------------------------------------------------------------------------------
 
@@ -133,10 +134,12 @@ class ChatServing:
         await callbacks.on_chain_end(run.output)
 
     def begun(self, run: ChainRun) -> Turn:
-        return Turn(self.router, self.router.decide(self.request, self.drafting(run.callbacks.get_child)))
+        with running(run.callbacks.run_id):
+            return Turn(self.router, self.router.decide(self.request, self.drafting(run.callbacks.get_child)))
 
     async def abegun(self, run: ChainRun) -> Turn:
-        return Turn(self.router, await self.router.adecide(self.request, self.drafting(run.callbacks.get_child)))
+        with running(run.callbacks.run_id):
+            return Turn(self.router, await self.router.adecide(self.request, self.drafting(run.callbacks.get_child)))
 
     def finished(self, turn: Turn, output: Any) -> tuple[Any, AIMessage | None]:
         """A whole output as the user gets it, and the model's own message in it."""

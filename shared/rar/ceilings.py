@@ -107,6 +107,18 @@ class Ceilings:
         with self._lock:
             self._let_go(decision_id)
 
+    def left(self, namespaces: Iterable[str]) -> dict[tuple[str, str], float]:
+        """USD left under each ceiling, by its text and namespace, `""` where it is of all; none of conversations'."""
+        at, found = self._clock(), {}
+        with self._lock:
+            for ceiling in self._ceilings:
+                for name in namespaces if "namespace" in ceiling.periods else ("",):
+                    account = ceiling.account(name, "", at)
+                    if account is not None:
+                        spent = self._of(account) + self._waiting.get(account, 0.0)
+                        found[str(ceiling), name] = max(ceiling.usd - spent, 0.0)
+        return found
+
     @property
     def stale(self) -> bool:
         """Whether it is time to `look`, which reads the memory."""

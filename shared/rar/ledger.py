@@ -200,6 +200,18 @@ class Ledger:
             budget = share * sums.earned + _ROUNDING * sums.calls
             return spent < budget and spent + (1.0 if sums.calls else cost) <= budget
 
+    def budgets_left(self, namespace: str, now: float) -> dict[str, float]:
+        """The part of each budget that is left, from 0 to 1; none of one without a limit, or that earned nothing."""
+        with self._lock:
+            sums = account(self._known.get(namespace, {}).values(), self.prices)
+            day = self._today[1] if self._today[0] == int(now // 86_400) else 0.0
+        budgets = {
+            "learning": (None if self._share is None else self._share * sums.earned, sums.learned),
+            "judge": (None if self._judge_share is None else self._judge_share * sums.earned, sums.judged),
+            "day": (self._usd_per_day, day),
+        }
+        return {name: min(max(1.0 - spent / whole, 0.0), 1.0) for name, (whole, spent) in budgets.items() if whole}
+
     def tell_paused(self) -> None:
         """Say, the first time, that learning waits for the budget, and what can be done."""
         self._notices(
@@ -238,6 +250,17 @@ class Ledger:
             "estimated": usage.estimated,
             "calls": [CallRecord(call.model, call.purpose, usage, reply.seconds, usd).as_dict()],
         }
+
+    def strong_usd(self, event: Called, strong_id: str) -> float | None:
+        """What the strong model would have cost for the tokens of a served call, without what a strategy added.
+
+        None where no price is known.
+        """
+        if event.usage is None or event.cached or (event.model == STRONG and not event.added_tokens):
+            return event.usd
+        asked = _less(event.usage, event.added_tokens)
+        known = (self.prices.usd(STRONG, id, asked) for id in (strong_id, self._strong_id(event.namespace)))
+        return next((usd for usd in known if usd is not None), None)
 
     def record(self, call: Call, outcome: Reply | Failure) -> CallRecord:
         """What is said of a call on a decision."""

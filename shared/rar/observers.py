@@ -1,6 +1,6 @@
-"""Observers: told of each decision, call, lesson, move and alarm, as typed values.
+"""Observers: told of each decision, call, lesson, write, move and alarm, as typed values.
 
-An observer is any object with some of the methods `decided`, `called`, `learned`, `moved` and `alarmed`::
+An observer is any object with some of the methods `decided`, `called`, `learned`, `stored`, `moved` and `alarmed`::
 
     class Slow:
         def called(self, event: Called) -> None:
@@ -13,6 +13,8 @@ What an observer raises reaches nobody: it is logged once for each of its method
 answer or a guide, and no secret. They come in the thread, or on the event loop, where they happen, and outside locks:
 those of one request in their order, those of different requests in any. So a method may be called by several threads at
 once, and what takes time belongs into a queue of the observer's own.
+
+One that also has a method `attached` is given each router that it observes, before the first event.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from rar.errors import ConfigurationError
 from rar.facts import DecisionFacts
@@ -33,24 +35,50 @@ from rar.naming import cause, shown
 from rar.notices import Notices
 from rar.values import Purpose, Usage
 
+if TYPE_CHECKING:
+    from rar.router import Router
+
 Alarm: TypeAlias = Literal["drift", "budget", "unwritable", "quarantined", "spent"]
 
 
-@dataclass(frozen=True, slots=True)
 class Decided:
     """A request was decided. The call that serves it comes next, unless a draft already does.
 
     Args:
         at: Seconds since the epoch.
+        facts: Or what makes them, for that takes longer than most observers do.
         recall_seconds: What looking up took; 0 where nothing was looked up.
         strategy_seconds: What choosing took, with the strategy's own calls.
+        decision_id: That of the facts, where these are still to be made.
     """
 
     name: ClassVar[str] = "decided"
-    at: float
-    facts: DecisionFacts
-    recall_seconds: float = 0.0
-    strategy_seconds: float = 0.0
+    __slots__ = ("_facts", "at", "decision_id", "recall_seconds", "strategy_seconds")
+
+    def __init__(
+        self,
+        at: float,
+        facts: DecisionFacts | Callable[[], DecisionFacts],
+        recall_seconds: float = 0.0,
+        strategy_seconds: float = 0.0,
+        decision_id: str = "",
+    ) -> None:
+        self.at, self._facts = at, facts
+        self.recall_seconds, self.strategy_seconds = recall_seconds, strategy_seconds
+        self.decision_id = decision_id or self.facts.decision_id
+
+    @property
+    def facts(self) -> DecisionFacts:
+        if not isinstance(self._facts, DecisionFacts):
+            self._facts = self._facts()
+        return self._facts
+
+    def __repr__(self) -> str:
+        times = f"recall_seconds={self.recall_seconds!r}, strategy_seconds={self.strategy_seconds!r}"
+        return f"Decided(at={self.at!r}, facts={self.facts!r}, {times})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Decided, (self.at, self.facts, self.recall_seconds, self.strategy_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +125,25 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A transaction of the memory brought in decisions and what was learned.
+
+    Args:
+        decisions: Their ids.
+        experiences, guides, trials: How many were written.
+        seconds: What the memory took.
+    """
+
+    name: ClassVar[str] = "stored"
+    at: float
+    decisions: tuple[str, ...]
+    experiences: int = 0
+    guides: int = 0
+    trials: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """A judged or served answer moved a policy's state, and that is stored.
 
@@ -128,8 +175,8 @@ class Alarmed:
     about: str = ""
 
 
-Event: TypeAlias = Decided | Called | Learned | Moved | Alarmed
-EVENTS: tuple[type[Event], ...] = (Decided, Called, Learned, Moved, Alarmed)
+Event: TypeAlias = Decided | Called | Learned | Stored | Moved | Alarmed
+EVENTS: tuple[type[Event], ...] = (Decided, Called, Learned, Stored, Moved, Alarmed)
 
 
 class HearsDecided(Protocol):
@@ -150,6 +197,12 @@ class HearsLearned(Protocol):
     def learned(self, event: Learned, /) -> object: ...
 
 
+class HearsStored(Protocol):
+    """An observer of what is written to the memory."""
+
+    def stored(self, event: Stored, /) -> object: ...
+
+
 class HearsMoved(Protocol):
     """An observer of moves of a policy's state."""
 
@@ -162,13 +215,16 @@ class HearsAlarmed(Protocol):
     def alarmed(self, event: Alarmed, /) -> object: ...
 
 
-Observer: TypeAlias = HearsDecided | HearsCalled | HearsLearned | HearsMoved | HearsAlarmed
+Observer: TypeAlias = HearsDecided | HearsCalled | HearsLearned | HearsStored | HearsMoved | HearsAlarmed
 
 
 def as_dict(event: Event) -> dict[str, Any]:
     """An event as JSON has it, with its name as `event`."""
+    if isinstance(event, Decided):
+        times = {"recall_seconds": event.recall_seconds, "strategy_seconds": event.strategy_seconds}
+        return {"event": event.name, "at": event.at, "facts": event.facts.as_dict(), **times}
     facts = asdict(event)
-    if isinstance(event, (Decided, Learned)):
+    if isinstance(event, Learned):
         facts["facts"] = event.facts.as_dict()
     return {"event": event.name, **facts}
 
@@ -187,10 +243,17 @@ class Observers:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._notices, self._clock = notices or Notices(), clock
+        self._all = tuple(observers)
         self._methods: dict[type[Event], list[tuple[str, Callable[[Any], object]]]] = {kind: [] for kind in EVENTS}
         for number, observer in enumerate(observers):
             for kind, method in _methods_of(observer).items():
                 self._methods[kind].append((f"observer:{number}:{kind.name}", method))
+
+    def attach(self, router: Router) -> None:
+        """Give `router` to those who ask for it. Never raises."""
+        for number, observer in enumerate(self._all):
+            if callable(attached := getattr(observer, "attached", None)):
+                self._guarded(f"observer:{number}:attached", "attached", attached, router)
 
     def hear(self, kind: type[Event]) -> bool:
         """Whether anybody does: an event that nobody hears need not be made."""
@@ -199,14 +262,21 @@ class Observers:
     def tell(self, event: Event) -> None:
         """Tell all who hear such events. Never raises."""
         for notice, method in self._methods[type(event)]:
-            try:
-                method(event)
-            except (KeyboardInterrupt, SystemExit):
-                raise  # a signal's, which happened to arrive here
-            except BaseException as error:
-                who = type(getattr(method, "__self__", method)).__name__
-                self._notices(notice, "Observer %s failed in `%s`; its later failures are not logged. %s", who,
-                              event.name, cause(error))  # fmt: skip
+            self._guarded(notice, event.name, method, event)
+
+    def _guarded(self, notice: str, name: str, method: Callable[[Any], object], given: object) -> None:
+        try:
+            method(given)
+        except (KeyboardInterrupt, SystemExit):
+            raise  # a signal's, which happened to arrive here
+        except BaseException as error:
+            who = type(getattr(method, "__self__", method)).__name__
+            self._notices(notice, "Observer %s failed in `%s`; its later failures are not logged. %s", who, name,
+                          cause(error))  # fmt: skip
+
+    def now(self) -> float:
+        """The time that events are told with."""
+        return self._clock()
 
     def alarm(self, kind: Alarm, namespace: str = "", about: str = "") -> None:
         """Tell of an alarm, as `tell` does."""
@@ -263,6 +333,9 @@ class JsonLines:
         self._write(event)
 
     def learned(self, event: Learned) -> None:
+        self._write(event)
+
+    def stored(self, event: Stored) -> None:
         self._write(event)
 
     def moved(self, event: Moved) -> None:

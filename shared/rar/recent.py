@@ -28,7 +28,8 @@ class Recent:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, decision: Decision) -> None:
+    def add(self, decision: Decision) -> Decision:
+        """Keep `decision`; returns what is kept of it."""
         decision = slim(decision)
         # Neighbours and guides are the memory's: its cache holds them anyway, but for long texts, which `slim` drops.
         vector = decision.request.embedding
@@ -38,6 +39,7 @@ class Recent:
             self._bytes += size
             while len(self._kept) > self._most or (self._bytes > self._most_bytes and len(self._kept) > 1):
                 self._bytes -= self._kept.popitem(last=False)[1][1]
+        return decision
 
     def get(self, decision_id: str) -> Decision | None:
         with self._lock:

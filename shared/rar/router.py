@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import random
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, partial
+from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -168,6 +171,7 @@ class Router:
         self._kept: KeptAnswers | None = None
         self._prepare(settings)
         _routers.add(self)
+        self._observers.attach(self)
 
     def _prepare(self, settings: RouterSettings) -> None:
         """Open the memory, and load what reads texts and prices, what learns and what recalls."""
@@ -204,11 +208,14 @@ class Router:
         self._failover = Failover(self.ledger, self.health, degrade=self.degrade)
         if self.memory is not None and self.embedder is not None:
             self._learn_from(self.memory, self.embedder, judges, settings)
-        floor = getattr(self.policy, "quality", None)
-        self._views = Views(self.memory, self.ledger, self._learning, self._recent, floor, settings.clock)
+        self._views = self._viewed_by(settings.clock)
         self._labelling = Labelling(self._pairs, self._corrections, self._learning, self._views.record, settings.clock)
         if (watch := getattr(self.memory, "watch", None)) is not None:
             watch(self._forget)
+
+    def _viewed_by(self, clock: Callable[[], float]) -> Views:
+        floor = partial(_floor_in, self._floors, getattr(self.policy, "quality", None))
+        return Views(self.memory, self.ledger, self._learning, self._recent, floor, clock, self._ceilings)
 
     def _learn_from(self, memory: Memory, embedder: CachedEmbedder, judges: Judge, settings: RouterSettings) -> None:
         self.ledger.seed(memory.spending())
@@ -421,22 +428,21 @@ class Router:
 
     def _decided(self, request: Request, choice: Choice, drafts: Drafts) -> Decision:
         choice = drafts.settle(choice, request)
-        floor = self._floors.get(request.namespace, getattr(self.policy, "quality", None))
         decision = Decision(
             drafts.decision_id,
             request,
             choice,
             self._clock(),
             drafts.count,
-            floor=floor,
+            floor=_floor_in(self._floors, getattr(self.policy, "quality", None), request.namespace),
             epoch=self._epoch(),
             key=self._sealing,
             meter=drafts.meter,
             calls=drafts.records,
         )
-        self._recent.add(decision)
+        kept = self._recent.add(decision)
         if self._observers.hear(Decided):
-            self._observers.tell(Decided(decision.at, facts_of(decision), *drafts.seconds()))
+            self._observers.tell(Decided(decision.at, partial(facts_of, kept), *drafts.seconds(), decision.id))
         return decision
 
     def _epoch(self) -> int | None:
@@ -728,6 +734,15 @@ class Router:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
+    def recent(self, decision_id: str) -> Decision | None:
+        """One of the last thousand decisions of this process, without its messages; None of any other."""
+        return self._recent.get(decision_id)
+
+    @cached_property
+    def policy_version(self) -> str:
+        """Changes with the settings of the policy and with this package."""
+        return _version_of(self.policy)
+
     def stats(self) -> RouterStats:
         """Counts, spending and net saving, of this router's memory and of what is not stored yet.
 
@@ -823,6 +838,15 @@ class Router:
 
     def _after_fork(self) -> None:
         self.ledger.after_fork()
+
+
+def _version_of(policy: Policy) -> str:
+    settings = f"{type(policy).__module__}.{type(policy).__qualname__} {shown(policy)}"
+    return f"{version('rar-llm')}+{hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()}"
+
+
+def _floor_in(floors: Mapping[str, float], usual: float | None, namespace: str | None) -> float | None:
+    return usual if namespace is None else floors.get(namespace, usual)
 
 
 def _to_send(messages: Any) -> tuple[Message, ...]:

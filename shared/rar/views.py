@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rar.ceilings import Ceilings
 from rar.errors import ConfigurationError, UnknownDecisionError
 from rar.facts import DecisionFacts, NeighbourFact, read_facts
 from rar.learning.floor import Held, all_held
@@ -15,6 +16,7 @@ from rar.learning.loop import LearningLoop
 from rar.learning.records import Served, record_of
 from rar.ledger import Ledger, Savings, merge, savings
 from rar.memory.base import DecisionRecord, Memory, MemoryStats, Spend
+from rar.namespaces import NamespaceStats, namespace_stats
 from rar.recent import Recent
 from rar.values import STRONG, Experience, Guide
 from rar.words import in_words
@@ -42,6 +44,11 @@ class RouterStats:
     lost: int = 0  # batches that could never be stored, or that were too many to keep
     quality: Mapping[str, Mapping[str, Held]] = field(default_factory=dict)
     """What audits say of what is served of late, by namespace, to new requests ("new") and to repeats ("again")."""
+    namespaces: Mapping[str, NamespaceStats] = field(default_factory=dict)
+    waited: float = 0.0  # seconds that the lesson which has waited longest has waited
+    behind: float = 0.0  # seconds that what the memory has not taken yet has waited
+    ceilings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """USD left under each spending ceiling, by its text and by namespace; `""` is all of them."""
 
     def as_dict(self) -> dict[str, Any]:
         facts = asdict(self)
@@ -55,15 +62,16 @@ class Views:
 
     Args:
         learning: None where there is no memory.
-        floor: The share of the strong model's quality to keep; None where the policy states none.
+        floor_of: Gives the share of the strong model's quality to keep in a namespace; None where none is stated.
     """
 
     memory: Memory | None
     ledger: Ledger
     learning: LearningLoop | None
     recent: Recent
-    floor: float | None
+    floor_of: Callable[[str | None], float | None]
     clock: Callable[[], float]
+    ceilings: Ceilings | None = None
 
     def stats(self) -> RouterStats:
         stored = self.memory.spending() if self.memory is not None else []
@@ -87,12 +95,33 @@ class Views:
             unstored=writer.waiting if writer else 0,
             lost=writer.lost if writer else 0,
             quality=self._quality(held.namespaces) if held is not None else {},
+            namespaces=self._namespaces(held.namespaces, spending) if held is not None else {},
+            waited=self.learning.age(self.clock()) if self.learning else 0.0,
+            behind=writer.behind if writer else 0.0,
+            ceilings=self._ceilings({spend.namespace for spend in spending}),
         )
 
     def _quality(self, namespaces: Sequence[str]) -> dict[str, dict[str, Held]]:
         assert self.memory is not None
         found = {name: all_held(partial(self.memory.policy_state, name)) for name in namespaces}
         return {name: kinds for name, kinds in found.items() if kinds}
+
+    def _namespaces(self, names: Sequence[str], spending: Sequence[Spend]) -> dict[str, NamespaceStats]:
+        assert self.memory is not None
+        spent: dict[str, list[Spend]] = {name: [] for name in names}
+        for spend in spending:
+            spent.setdefault(spend.namespace, []).append(spend)
+        now = self.clock()
+        return {
+            name: namespace_stats(self.memory, name, sums, self.ledger, self.floor_of(name), now)
+            for name, sums in spent.items()
+        }
+
+    def _ceilings(self, namespaces: Collection[str]) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for (ceiling, name), usd in (self.ceilings.left(namespaces) if self.ceilings else {}).items():
+            found.setdefault(ceiling, {})[name] = usd
+        return found
 
     def decisions(self, limit: int) -> list[dict[str, Any]]:
         return [dict(record.facts) for record in self.memory.decisions(limit=limit)] if self.memory is not None else []
@@ -107,8 +136,8 @@ class Views:
 
         if self.memory is None:
             raise ConfigurationError("This router has no memory to report on. Pass `memory=` to the router.")
-        prices, now = self.ledger.prices, self.clock()
-        return report(self.memory, namespace=namespace, days=days, prices=prices, quality=self.floor, now=now)
+        prices, now, floor = self.ledger.prices, self.clock(), self.floor_of(namespace)
+        return report(self.memory, namespace=namespace, days=days, prices=prices, quality=floor, now=now)
 
     def explain(self, decision_id: str) -> dict[str, Any]:
         """Why a decision was made and what was learned from it.

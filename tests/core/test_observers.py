@@ -16,7 +16,7 @@ import pytest
 from rar import Router, SQLiteMemory
 from rar.errors import ConfigurationError, MemoryFullError
 from rar.memory.base import ALARM, Batch, PolicyStep
-from rar.observers import EVENTS, Alarmed, Called, Decided, Event, JsonLines, Learned, Moved, Observers, as_dict
+from rar.observers import EVENTS, Alarmed, Called, Decided, Event, JsonLines, Learned, Moved, Observers, Stored, as_dict
 from rar.strategies import Cascade
 from rar.turn import Turn
 from rar.values import question
@@ -39,6 +39,9 @@ class Notebook:
         self.events.append(event)
 
     def learned(self, event: Learned) -> None:
+        self.events.append(event)
+
+    def stored(self, event: Stored) -> None:
         self.events.append(event)
 
     def moved(self, event: Moved) -> None:
@@ -80,7 +83,7 @@ def router(tmp_path: Path, notebook: Notebook) -> Any:
 def test_one_request_is_told_in_its_order(router: MakeRouter, notebook: Notebook) -> None:
     decision, _ = serve(router(), pair(), harbour(3))  # type: ignore[arg-type]
 
-    decided, served, *learning, learned, moved = notebook.events
+    decided, served, *learning, learned, stored, moved = notebook.events
     assert isinstance(decided, Decided) and decided.facts.decision_id == decision.id
     assert isinstance(served, Called)
     assert (served.purpose, served.model, served.model_id, served.decision_id) == (
@@ -90,6 +93,8 @@ def test_one_request_is_told_in_its_order(router: MakeRouter, notebook: Notebook
     assert {event.purpose for event in learning if isinstance(event, Called)} == {"shadow", "guide"}
     assert isinstance(learned, Learned) and learned.facts.learned is not None
     assert [attempt.ok for attempt in learned.facts.learned.attempts] == [False, True, True]
+    assert isinstance(stored, Stored) and stored.decisions == (decision.id,)
+    assert (stored.experiences, stored.guides, stored.trials) == (1, 1, 3) and stored.seconds > 0.0
     assert isinstance(moved, Moved) and moved.state.calls == 1
 
 
@@ -223,7 +228,7 @@ def test_no_event_holds_words_of_a_prompt_an_answer_or_a_guide(router: MakeRoute
     teach_harbours(asked, pair())  # type: ignore[arg-type]
 
     told = repr(notebook.events) + json.dumps([as_dict(event) for event in notebook.events])
-    assert set(notebook.names) == {"decided", "called", "learned", "moved"}
+    assert set(notebook.names) == {"decided", "called", "learned", "stored", "moved"}
     for words in ("harbour fee", "cargo", "tonnage", "port's rate"):
         assert words not in told
 
@@ -320,7 +325,7 @@ class TestJsonLines:
 
         found = self.lines(path)
         assert [line["event"] for line in found[:2]] == ["decided", "called"]
-        assert [line["event"] for line in found[-2:]] == ["learned", "moved"]
+        assert [line["event"] for line in found[-3:]] == ["learned", "stored", "moved"]
         assert found[0]["facts"]["decision_id"] == found[1]["decision_id"] == decision.id
         assert (found[1]["usage"]["input_tokens"], found[1]["usage"]["output_tokens"]) == (100, 20)
 
@@ -370,3 +375,43 @@ def test_a_request_that_nobody_can_learn_from_is_decided_all_the_same(router: Ma
     serve(router(learning="off"), pair(), question("7", learn=False))  # type: ignore[arg-type]
 
     assert notebook.names == ["decided", "called"]
+
+
+class Attached(Notebook):
+    def __init__(self) -> None:
+        super().__init__()
+        self.routers: list[Router] = []
+
+    def attached(self, router: Router) -> None:
+        assert not self.events
+        self.routers.append(router)
+
+
+def test_who_asks_for_it_is_given_the_router(router: MakeRouter) -> None:
+    observer = Attached()
+    made = [router(observers=[observer]), router(observers=[observer], memory=None)]
+
+    assert observer.routers == made
+    assert made[0].stats().spending == ()
+
+
+def test_who_fails_to_take_the_router_costs_nothing(router: MakeRouter, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Notebook):
+        def attached(self, router: Router) -> None:
+            raise OSError("no port")
+
+    asked = router(observers=[observer := Broken()])
+
+    assert "Broken failed in `attached`" in caplog.text
+    serve(asked, pair(), easy(3))  # type: ignore[arg-type]
+    assert observer.events
+
+
+def test_spending_alone_is_not_told_as_stored(router: MakeRouter, notebook: Notebook) -> None:
+    asked = router(learning="off")
+    decision, _ = serve(asked, pair(), easy(1))  # type: ignore[arg-type]
+    asked.flush()
+
+    assert [(event.decisions, event.experiences, event.trials) for event in notebook.of(Stored)] == [
+        ((decision.id,), 0, 0)
+    ]

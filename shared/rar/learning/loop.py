@@ -57,6 +57,11 @@ class LearningLoop:
     def learns(self) -> bool:
         return self.mode != "off" and not self.paused
 
+    def age(self, now: float) -> float:
+        """Seconds that the lesson which has waited longest has waited."""
+        oldest = self.worker.oldest
+        return 0.0 if oldest is None else max(now - oldest.decision.at, 0.0)
+
     def take(self, decision: Decision, reply: Reply, models: Models, costs: Mapping[str, Any]) -> None:
         """Keep a served decision, and have learned from it what there is to learn. Returns at once unless inline."""
         lesson = Lesson(decision, reply, models, costs)

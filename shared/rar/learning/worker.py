@@ -84,6 +84,12 @@ class Worker(Generic[T]):
         return len(self._items) + self._busy
 
     @property
+    def oldest(self) -> T | None:
+        """The item that has waited longest; None where none waits."""
+        with self._wake:
+            return self._items[0][0] if self._items else None
+
+    @property
     def _busy(self) -> int:
         return sum(began is not None for began in self._lanes.values())
 

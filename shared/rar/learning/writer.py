@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ from rar.memory.base import Batch, Memory, PolicyStep
 from rar.memory.forgetting import Gone
 from rar.naming import cause
 from rar.notices import Notices
-from rar.observers import Moved, Observers
+from rar.observers import Moved, Observers, Stored
 from rar.values import Experience, Guide
 
 logger = logging.getLogger("rar")
@@ -62,18 +63,27 @@ class Writer:
         self._waiting: deque[Batch] = deque()
         self._bytes = self.lost = self._lost_before = 0
         self.paused: str | None = None  # why nothing can be stored, in words
-        self._untold: deque[PolicyStep | MemoryStoreError] = deque()  # what observers are to hear when no lock is held
+        self._since: float | None = None  # when the oldest that waits came
+        # What observers are to hear when no lock is held.
+        self._untold: deque[PolicyStep | Stored | MemoryStoreError] = deque()
 
     @property
     def waiting(self) -> int:
         """Batches that are not stored yet."""
         return len(self._waiting)
 
+    @property
+    def behind(self) -> float:
+        """Seconds that what is not stored yet has waited."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
     def remember(self, batch: Batch) -> None:
         """Have `batch` written before long."""
         with self._queue:
             self._waiting.append(batch)
             self._bytes += _size(batch)
+            self._since = time.monotonic() if self._since is None else self._since
             while len(self._waiting) > self._limit or (self._bytes > self._limit_bytes and len(self._waiting) > 1):
                 self._bytes -= _size(self._waiting.popleft())
                 self.lost += 1
@@ -96,6 +106,9 @@ class Writer:
                 left = self._store(some)
                 self._put_back(left)
                 stored = not left
+            with self._queue:
+                if not self._waiting:
+                    self._since = None
             if stored and self.paused is not None:
                 self.paused = None
                 logger.info("The memory can be written again; what waited is stored, and learning goes on.")
@@ -103,7 +116,10 @@ class Writer:
             with suppress(IndexError):  # another thread's
                 self._tell(self._untold.popleft())
 
-    def _tell(self, what: PolicyStep | MemoryStoreError) -> None:
+    def _tell(self, what: PolicyStep | Stored | MemoryStoreError) -> None:
+        if isinstance(what, Stored):
+            self._observers.tell(what)
+            return
         if isinstance(what, MemoryStoreError):
             self._observers.alarm("unwritable", about=type(what).__name__)
             return
@@ -144,7 +160,7 @@ class Writer:
         """Write `batches`; return those that the memory cannot take now."""
         if not any(batches):
             return []
-        whole = sum(batches[1:], batches[0])
+        whole, began = sum(batches[1:], batches[0]), time.perf_counter()
         try:
             self._memory.write(whole)
         except MemoryStoreError as error:
@@ -154,6 +170,8 @@ class Writer:
             return self._without_culprit(batches, error)
         except Exception as error:
             return self._without_culprit(batches, error)
+        if self._observers.hear(Stored) and (whole.decisions or whole.experiences or whole.guides or whole.trials):
+            self._untold.append(_stored(whole, self._observers.now(), time.perf_counter() - began))
         if whole.steps and self._observers.hear(Moved):
             self._untold.extend(whole.steps)
         return []
@@ -182,6 +200,11 @@ class Writer:
             f"{self._limit:,}",
             error,
         )
+
+
+def _stored(batch: Batch, at: float, seconds: float) -> Stored:
+    ids = tuple(dict.fromkeys(record.id for record in batch.decisions))
+    return Stored(at, ids, len(batch.experiences), len(batch.guides), len(batch.trials), seconds)
 
 
 def _parts(batch: Batch) -> Iterator[tuple[object, ...]]:

@@ -1,0 +1,397 @@
+"""OpenTelemetry: what was decided on the framework's own span, memory spans, and results of judges as events.
+
+    from rar.integrations.otel import OpenTelemetry
+
+    RouterChatModel(..., observers=[OpenTelemetry()])
+
+Spans of models and chains are made by instrumentors, OpenInference's for example. This observer adds attributes to
+theirs. Memory operations and evaluations have the names of OpenTelemetry's GenAI conventions, and what is RAR's own
+begins with `rar.`. No text of a prompt is told, unless `questions=True` asks for it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rar.errors import MissingDependencyError
+from rar.integrations.aside import Aside
+from rar.integrations.watched import Watched
+from rar.observers import Called, Decided, Learned, Stored
+from rar.runs import current_run
+from rar.values import STRONG, Answer, Decision, Route
+
+try:
+    from opentelemetry import context as contexts
+    from opentelemetry import trace
+    from opentelemetry._logs import LogRecord, get_logger
+    from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind
+except ImportError as error:
+    raise MissingDependencyError("OpenTelemetry", "otel") from error
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.trace import TracerProvider
+
+    from rar.facts import AttemptFact, DecisionFacts
+    from rar.router import Router
+
+T = TypeVar("T")
+
+DECIDE = "rar.decide"  # the span of a decision where no framework's span is known
+SEARCH, UPSERT, CREATE = "search_memory", "upsert_memory", "create_memory"
+EVALUATION = "gen_ai.evaluation.result"
+SERVED = "rar.served"  # an event: what an answer cost, where its span had ended before that was known
+
+_SERVING = 1_000  # decisions whose answer is awaited
+_TRACED = 10_000  # decisions whose place in a trace is known to lessons
+_NANO = 1_000_000_000
+
+
+@dataclass(slots=True)
+class _Serving:
+    """A decision on its way to its answer."""
+
+    span: Span
+    router: Router
+    model: str
+    strong_id: str
+    more_usd: float | None = 0.0  # calls beside the one that serves
+    failed: list[str] = field(default_factory=list)
+
+
+class OpenTelemetry:
+    """An observer that writes to OpenTelemetry's traces and events. Routers and threads may share it.
+
+    Args:
+        tracer_provider, logger_provider: None: the global ones.
+        span: Gives the span that a decision is described on, for instrumentors other than OpenInference's. None: the
+            one that OpenInference's instrumentors made for the call, or a span `rar.decide` where there is none.
+        questions: Also tell the question, as `gen_ai.memory.query.text`.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        logger_provider: LoggerProvider | None = None,
+        span: Callable[[], Span | None] | None = None,
+        questions: bool = False,
+    ) -> None:
+        self._tracer = trace.get_tracer("rar", version("rar-llm"), tracer_provider)
+        self._logger = get_logger("rar", version("rar-llm"), logger_provider=logger_provider)
+        self._span, self._questions = span, questions
+        self._routers, self._aside = Watched(), Aside()
+        self._serving: OrderedDict[str, _Serving] = OrderedDict()
+        self._traced: OrderedDict[str, SpanContext] = OrderedDict()
+        self._guides: OrderedDict[str, str] = OrderedDict()  # that were written, by decision
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OpenTelemetry:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _with_global_providers, (self._questions,)  # others belong to their process
+
+    def attached(self, router: Router) -> None:
+        self._routers.add(router)
+
+    def flush(self) -> None:
+        """Hand all spans and events over now; they come a tenth of a second later else, and at the process's end."""
+        self._aside.flush()
+
+    # --- events of a router -----------------------------------------------------------------------------------------
+
+    def decided(self, event: Decided) -> None:
+        if contexts.get_value(_SUPPRESSED):
+            return
+        router, decision = self._routers.of(event.decision_id)
+        if router is None or decision is None:
+            return
+        now, strong_id = time.time_ns(), _id_of(STRONG, decision)
+        attributes = described(decision) | _expected(decision, strong_id, router)
+        found = self._current(decision)
+        chosen = now - round(event.strategy_seconds * _NANO)
+        began = chosen - round(event.recall_seconds * _NANO)
+        if found is None:
+            span = self._tracer.start_span(DECIDE, attributes=attributes, start_time=began)
+        else:
+            (span := found).set_attributes(attributes)
+        self._remember(decision, _Serving(span, router, decision.model, strong_id, _drafted(decision)))
+        if event.recall_seconds and router.memory is not None:
+            self._aside.put(self._searched, router.memory.where, decision, span, began, chosen)
+        if found is None:
+            span.end(now)
+
+    def called(self, event: Called) -> None:
+        if event.purpose not in ("serve", "draft") or event.decision_id not in self._serving:
+            return
+        serving = self._serving[event.decision_id]
+        if event.error is not None:
+            serving.failed.append(event.model)
+        elif event.purpose == "draft":
+            serving.more_usd = _sum(serving.more_usd, event.usd)
+        else:
+            self._serving.pop(event.decision_id, None)
+            if serving.span.is_recording():
+                serving.span.set_attributes(_served(event, serving))
+            else:
+                known = {"rar.decision_id": event.decision_id, "rar.model": event.model} | _served(event, serving)
+                self._tell(SERVED, serving.span.get_span_context(), known)
+
+    def learned(self, event: Learned) -> None:
+        facts = event.facts
+        found, place = facts.learned, self._traced.get(facts.decision_id)
+        if found is None:
+            return
+        if found.audit_agreed is not None:
+            self._evaluated(facts, place, facts.model, facts.guide_id, float(found.audit_agreed), served=True)
+        for attempt in found.attempts:
+            self._evaluated(
+                facts, place, attempt.model, attempt.guide_id, _score(attempt), judge=attempt.judge, ok=attempt.ok
+            )
+        if found.guide_written is not None:
+            _put(self._guides, facts.decision_id, found.guide_written, _SERVING)
+
+    def stored(self, event: Stored) -> None:
+        if not (event.experiences or event.guides or event.trials):
+            return
+        places = [place for id in event.decisions if (place := self._traced.get(id)) is not None]
+        router = next((one for id in event.decisions if (one := self._routers.of(id)[0]) is not None), None)
+        where = "" if router is None or router.memory is None else router.memory.where
+        now = time.time_ns()
+        began = now - round(event.seconds * _NANO)
+        for id in event.decisions:
+            guide = self._guides.pop(id, None)
+            if guide is not None:
+                self._wrote(CREATE, where, places, began, now, 1, guide)
+        if event.experiences or event.trials:
+            self._wrote(UPSERT, where, places, began, now, max(event.experiences, 1))
+
+    # --- spans and events -------------------------------------------------------------------------------------------
+
+    def _current(self, decision: Decision) -> Span | None:
+        """The span of the framework's call, as long as it records."""
+        if self._span is not None:
+            span = self._span()
+        else:
+            source = decision.request.source
+            span = _of_langchain() if source == "langchain" else _of_llama_index() if source == "llama_index" else None
+        return span if span is not None and span.is_recording() else None
+
+    def _remember(self, decision: Decision, serving: _Serving) -> None:
+        _put(self._traced, decision.id, serving.span.get_span_context(), _TRACED)
+        if not isinstance(decision.choice, Answer):  # else a draft is what is served
+            _put(self._serving, decision.id, serving, _SERVING)
+
+    def _searched(self, where: str, decision: Decision, parent: Span, began: int, ended: int) -> None:
+        attributes = _memory(SEARCH, where)
+        evidence = decision.request.evidence
+        if evidence is not None:
+            attributes["gen_ai.memory.record.count"] = len(evidence.matches) + len(evidence.guides)
+        if self._questions and decision.request.key is not None:
+            attributes["gen_ai.memory.query.text"] = decision.request.key
+        above = trace.set_span_in_context(parent)
+        self._tracer.start_span(SEARCH, above, _kind(where), attributes, start_time=began).end(ended)
+
+    def _wrote(
+        self, operation: str, where: str, places: list[SpanContext], began: int, ended: int, count: int, id: str = ""
+    ) -> None:
+        """A write: under the call that it is about, or linked to several."""
+        attributes = _memory(operation, where) | {"gen_ai.memory.record.count": count}
+        if id:
+            attributes["gen_ai.memory.record.id"] = id
+        above = _under(places[0]) if len(places) == 1 else contexts.Context()
+        links = [Link(place) for place in places] if len(places) > 1 else None
+        self._tracer.start_span(operation, above, _kind(where), attributes, links, began).end(ended)
+
+    def _evaluated(
+        self,
+        facts: DecisionFacts,
+        place: SpanContext | None,
+        model: str,
+        guide_id: str | None,
+        score: float,
+        *,
+        judge: str = "",
+        ok: bool | None = None,
+        served: bool = False,
+    ) -> None:
+        agrees = score >= 0.5 if ok is None else ok
+        attributes: dict[str, Any] = {
+            "gen_ai.evaluation.name": "agreement",
+            "gen_ai.evaluation.score.value": score,
+            "gen_ai.evaluation.score.label": "pass" if agrees else "fail",
+            "rar.decision_id": facts.decision_id,
+            "rar.namespace": facts.namespace,
+            "rar.model": model,
+            "rar.arm": _arm(model, guide_id),
+            "rar.evaluation.of": "served" if served else "shadow",
+        }
+        attributes |= {"rar.guide_id": guide_id} if guide_id else {}
+        attributes |= {"rar.judge": judge} if judge else {}
+        self._tell(EVALUATION, place, attributes)
+
+    def _tell(self, name: str, place: SpanContext | None, attributes: Mapping[str, Any]) -> None:
+        context = contexts.Context() if place is None else _under(place)
+        record = LogRecord(timestamp=time.time_ns(), context=context, event_name=name, attributes=attributes)
+        self._aside.put(self._logger.emit, record)
+
+
+def described(decision: Decision) -> dict[str, Any]:
+    """A decision as attributes of a span."""
+    choice, request, guide = decision.choice, decision.request, decision.guide
+    known: dict[str, Any] = {
+        "rar.decision_id": decision.id,
+        "rar.namespace": request.namespace,
+        "rar.task": request.task,
+        "rar.model": decision.model,
+        "rar.arm": _arm(decision.model, None if guide is None else guide.id),
+        "rar.reason": choice.reason,
+    }
+    optional = {
+        "rar.guide_id": None if guide is None else guide.id,
+        "rar.confidence": choice.confidence,
+        "rar.needed": choice.needed if isinstance(choice, Route) else None,
+        "rar.audit": True if isinstance(choice, Route) and choice.audit else None,
+        "rar.drafts": decision.drafts or None,
+        "rar.quality.floor": decision.floor,
+    }
+    return known | {name: value for name, value in optional.items() if value is not None}
+
+
+def _expected(decision: Decision, strong_id: str, router: Router) -> dict[str, Any]:
+    """What the call is expected to cost and to save, and the policy that chose it."""
+    namespace, model = decision.request.namespace, decision.model
+    strong = usd = router.ledger.expected_usd(namespace, model, _id_of(model, decision))
+    if model != STRONG:
+        strong = router.ledger.expected_usd(namespace, STRONG, strong_id)
+    known = {
+        "rar.policy": type(router.policy).__name__,
+        "rar.policy.version": router.policy_version,
+        "rar.cost.expected_usd": usd,
+        "rar.saving.expected_usd": None if usd is None or strong is None else strong - usd,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _served(event: Called, serving: _Serving) -> dict[str, Any]:
+    """What an answer cost and saved, and who gave it, where that is another model than was chosen."""
+    strong = serving.router.ledger.strong_usd(event, serving.strong_id)
+    spent = _sum(event.usd, serving.more_usd)
+    known: dict[str, Any] = {
+        "rar.cost.usd": spent,
+        "rar.cost.strong_usd": strong,
+        "rar.saving.usd": None if strong is None or spent is None else strong - spent,
+        "rar.failed_over": serving.failed or None,
+    }
+    if event.model != serving.model:
+        known |= {"rar.model": event.model, "rar.arm": event.model}
+        known["rar.failed_over"] = serving.failed or [serving.model]
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _memory(operation: str, where: str) -> dict[str, Any]:
+    known: dict[str, Any] = {"gen_ai.operation.name": operation}
+    return known | {"gen_ai.memory.store.id": where} if where else known
+
+
+def _kind(where: str) -> SpanKind:
+    """A memory that is a file is in this process; one with a server's address is not."""
+    return SpanKind.CLIENT if "://" in where and not where.startswith("sqlite:") else SpanKind.INTERNAL
+
+
+def _arm(model: str, guide_id: str | None) -> str:
+    return f"{model}+guide" if guide_id else model
+
+
+def _score(attempt: AttemptFact) -> float:
+    return float(attempt.ok) if attempt.gap is None else 1.0 - attempt.gap
+
+
+def _id_of(model: str, decision: Decision) -> str:
+    """The provider's name of a model; empty where nothing was looked up."""
+    evidence = decision.request.evidence
+    if evidence is None:
+        return ""
+    if model == STRONG:
+        return evidence.reference_id
+    standing = evidence.of(model)
+    return "" if standing is None else standing.model_id
+
+
+def _drafted(decision: Decision) -> float | None:
+    usd: float | None = 0.0
+    for call in decision.calls:
+        usd = _sum(usd, call.usd)
+    return usd
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
+
+
+def _put(kept: OrderedDict[str, T], id: str, value: T, most: int) -> None:
+    kept[id] = value
+    if len(kept) > most:
+        kept.popitem(last=False)
+
+
+def _under(place: SpanContext) -> contexts.Context:
+    return trace.set_span_in_context(NonRecordingSpan(place), contexts.Context())
+
+
+_SUPPRESSED: str = getattr(contexts, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+
+
+def _of_langchain() -> Span | None:
+    """The span of the run that the call is, or is part of."""
+    module: Any = sys.modules.get("openinference.instrumentation.langchain")
+    if module is None:
+        return None
+    run, instrumentor = current_run(), module.LangChainInstrumentor()
+    if getattr(instrumentor, "_tracer", None) is None:  # it would print that
+        return None
+    span: Span | None = module.get_current_span() if run is None else instrumentor.get_span(run)
+    return span
+
+
+def _of_llama_index() -> Span | None:
+    module: Any = sys.modules.get("openinference.instrumentation.llama_index")
+    span: Span | None = None if module is None else module.get_current_span()
+    return span
+
+
+def _with_global_providers(questions: bool) -> OpenTelemetry:
+    return OpenTelemetry(questions=questions)
+
+
+NAMES: Mapping[str, str] = {
+    "rar.decision_id": "the decision, as in `router.explain`",
+    "rar.namespace": "tenant or app",
+    "rar.task": "kind of work, in which form",
+    "rar.model": "who answers, by the name in the router",
+    "rar.arm": "the model, with `+guide` where it was given one",
+    "rar.guide_id": "the guide",
+    "rar.reason": "why, a code",
+    "rar.audit": "chance chose to check the cheaper model here",
+    "rar.drafts": "calls of a strategy before the decision",
+    "rar.confidence": "lower bound of the cheaper answer's quality",
+    "rar.needed": "what that was held against",
+    "rar.quality.floor": "the share of the strong model's quality to keep",
+    "rar.policy": "the policy's class",
+    "rar.policy.version": "changes with the policy's settings and with the package",
+    "rar.cost.expected_usd": "what the call was expected to cost",
+    "rar.saving.expected_usd": "what the strong model was expected to cost above that",
+    "rar.cost.usd": "what the answer cost, drafts and refused answers included",
+    "rar.cost.strong_usd": "what the strong model would have cost for the same tokens",
+    "rar.saving.usd": "the difference: net of drafts, before learning",
+    "rar.failed_over": "models that failed before",
+    "rar.evaluation.of": "`served`: the user's answer; `shadow`: one that nobody saw",
+    "rar.judge": "which judge compared",
+}
+"""What each attribute of RAR's own says."""
