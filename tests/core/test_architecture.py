@@ -68,8 +68,8 @@ def test_the_page_on_architecture_names_every_part_and_no_other() -> None:
     rows = [line.split("|")[1] for line in tables.splitlines() if line.startswith("| `")]
     named = {name.rpartition(".")[2] for row in rows for name in re.findall(r"`([\w.]+)`", row)}
     in_one_row = {
-        "cli", "dashboard", "demo", "embedding", "evaluation", "integrations", "local", "logs", "report", "routers", "server",
-        "strategies",
+        "cli", "dashboard", "demo", "embedding", "evaluation", "integrations", "local", "logs", "report", "routers",
+        "server", "strategies",
     }  # fmt: skip
     row_by_row = {"learning", "memory"}
     parts = [module.split(".")[1:] for module in MODULES if module.count(".")]
