@@ -13,10 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 from rar import FunctionModel, Router, open_memory
+from rar.cli.commands import app
 from rar.errors import (
     ConfigurationError,
     EmbedderMismatchError,
@@ -33,10 +36,12 @@ from rar.memory import Memory, postgres_store, postgres_writer
 from rar.memory.base import Batch, PolicyStep
 from rar.memory.following import Follower
 from rar.memory.postgres import PostgresMemory
+from rar.memory.postgres_address import address_from
 from rar.memory.postgres_connections import Connection
 from rar.values import question
 from tests.contract.memory import DIM, EAST, NORTH, MemoryContract, decision, experience, found, guide, spend, trial
 from tests.core.world import serve
+from tests.docs.blocks import ROOT, blocks
 from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -213,22 +218,46 @@ class TestSchema:
             assert memory.changes(memory.changes().cursor).deleted == ()
 
 
+def block(language: str) -> str:
+    """What docs/postgres.md says in that language."""
+    (found_,) = [one.code for one in blocks(ROOT / "docs" / "postgres.md") if one.language == language]
+    return found_
+
+
 class TestRoles:
-    def test_a_role_with_no_more_than_the_documented_rights_can_work(
-        self, postgres: PostgresServer, memory: PostgresMemory, url: str
-    ) -> None:
-        schema = schema_of(url)
-        postgres.run(
-            "CREATE ROLE app LOGIN",
-            f"GRANT USAGE ON SCHEMA {schema} TO app",
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO app",
-        )
-        with PostgresMemory(url.replace("postgres@", "app@")) as app:
-            TestPostgresMemory.fill(app, "default")
-            assert found(app) == ["default-a", "default-b"]
-            assert app.delete(namespace="default") == 3
+    def test_the_roles_of_the_page_are_enough(self, postgres: PostgresServer, tmp_path: Any) -> None:
+        postgres.run("CREATE DATABASE page")
+        postgres.run(*filter(str.strip, block("sql").split(";")), url=postgres.url("page"))
+        owner, app_ = (postgres.url("page", user) for user in ("rar_owner", "rar_app"))
+        with pytest.raises(ReadOnlyMemoryError):
+            PostgresMemory(app_)
+
+        done = CliRunner().invoke(app, ["memory", "upgrade", owner, "--create"])
+
+        assert (done.exit_code, done.output) == (0, f"postgresql://127.0.0.1:{postgres.port}/page is up to date.\n")
+        with PostgresMemory(app_) as memory:
+            TestPostgresMemory.fill(memory, "default")
+            assert found(memory) == ["default-a", "default-b"]
+            assert memory.delete(namespace="default") == 3
             with pytest.raises(ReadOnlyMemoryError, match="must be owner"):
-                app.ask(lambda connection: connection.raw.execute(f"DROP TABLE {schema}.meta"))
+                memory.ask(lambda connection: connection.raw.execute("DROP TABLE rar.meta"))
+
+    def test_the_services_of_the_page_start_in_their_order(self) -> None:
+        compose = yaml.safe_load(block("yaml"))
+        services = compose["services"]
+
+        assert all(
+            set(service["depends_on"]) <= services.keys() for service in services.values() if "depends_on" in service
+        )
+        assert services["db"]["healthcheck"]["test"][0] == "CMD"
+        assert services["app"]["depends_on"] == {"schema": {"condition": "service_completed_successfully"}}
+        assert {volume.partition(":")[0] for one in services.values() for volume in one.get("volumes", ())} == set(
+            compose["volumes"]
+        )
+        _, command, name, url, option = services["schema"]["command"]
+        assert (command, name, option) == ("memory", "upgrade", "--create")
+        assert url == services["app"]["environment"]["DATABASE_URL"]
+        assert address_from(url).schema == "rar"
 
     def test_a_role_that_may_only_read_reads(self, postgres: PostgresServer, memory: PostgresMemory, url: str) -> None:
         schema = schema_of(url)

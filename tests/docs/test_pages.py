@@ -29,6 +29,7 @@ tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else 
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+LANGUAGES = {"python", "bash", "text", "toml", "mermaid", "sql", "yaml"}
 RUN_ELSEWHERE = "test command"  # the README's own, which `.ci/run` takes from the page
 
 
@@ -137,7 +138,9 @@ def test_the_commands_of_a_page_run(name: str, surroundings: dict[str, str], fol
 def test_a_block_says_what_it_is_and_why_it_is_not_run(name: str) -> None:
     for block in blocks(page(name)):
         where = f"{name}:{block.line}"
-        assert block.language in {"python", "bash", "text", "toml", "mermaid"}, f"{where} is of no known language"
+        assert block.language in {"python", "bash", "text", "toml", "mermaid", "sql", "yaml"}, (
+            f"{where} is of no known language"
+        )
         if block.why_not_run is not None:
             assert len(block.why_not_run.split()) >= 3, f"{where} gives no reason"
         elif block.language == "bash" and RUN_ELSEWHERE not in block.note:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Annotated
 
 import typer
 
@@ -13,7 +14,10 @@ memory_app = typer.Typer(no_args_is_help=True, help="Memories as a whole: upgrad
 
 
 @memory_app.command()
-def upgrade(memory: Memory) -> None:
+def upgrade(
+    memory: Memory,
+    create: Annotated[bool, typer.Option("--create", help="Make it where there is none.")] = False,
+) -> None:
     """Bring a memory of an older version up to date. On a server, the role must own the schema."""
-    with closing(open_memory(memory, create=False)) as opened:
+    with closing(open_memory(memory, create=create)) as opened:
         typer.echo(f"{opened.where} is up to date.")

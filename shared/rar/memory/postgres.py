@@ -8,6 +8,7 @@ that are not in the cache.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import threading
@@ -57,6 +58,8 @@ from rar.memory.writing import write
 from rar.naming import shown
 from rar.options import named_arguments
 from rar.values import Experience, GuideMatch, GuideState, Match, Vector
+
+_LOG = logging.getLogger("rar")
 
 _Found = TypeVar("_Found")
 
@@ -129,6 +132,8 @@ class PostgresMemory(PostgresReads):
 
     def _find(self, read_only: bool) -> None:
         self.read_only = bring_up_to_date(self, **self._options) or read_only
+        if self.read_only and not read_only:
+            _LOG.warning("%s", ReadOnlyMemoryError(self.where, "it is opened for reading only"))
         found = self.ask(lambda connection: meta(connection, "identity", "dim", "epoch"))
         self.channel = f"rar_{found['identity']}"
         self.secret = hash_key(self, self._secret, may_write=not self.read_only)

@@ -204,7 +204,9 @@ def _migrate(connection: Connection) -> None:
     found = _version(connection) if there else None
     version = found[0] if found else 0
     if version == 0:
-        connection.run(f'CREATE SCHEMA IF NOT EXISTS "{connection.schema}"')
+        named = connection.run("SELECT FROM pg_namespace WHERE nspname = ?", [connection.schema]).fetchone()
+        if named is None:  # making one that is there takes a right that its owner need not have
+            connection.run(f'CREATE SCHEMA "{connection.schema}"')
     for migration in MIGRATIONS[version:]:
         for statement in migration:
             connection.run(statement.replace("ctext", 'text COLLATE "C"'))
