@@ -103,7 +103,8 @@ def _asking(url: str, seed: int, tell: Callable[[str], None]) -> Iterator[None]:
                 try:
                     answer = client.post(f"{url}/v1/chat/completions", json=body).json()
                     facts = answer["rar"]
-                    tell(f"{facts['model']:>6}  {facts['reason']:<16}  {" ".join(one.text.split())[:70]}")
+                    asked = " ".join(one.text.split())[:70]
+                    tell(f"{facts['model']:>6}  {facts['reason']:<16}  {asked}")
                 except (httpx.HTTPError, KeyError, ValueError) as error:
                     tell(f"No answer: {type(error).__name__}")
 
