@@ -143,9 +143,7 @@ class Router:
         settings = settings_of(type(self).__name__, given, options)
         self._config = {**given, **options}
         self.namespace, self.degrade, self.timeout = settings.namespace, settings.degrade, settings.timeout
-        self.policy = as_policy(
-            settings.policy, quality=settings.quality, audit_rate=settings.audit_rate, promise=settings.promise
-        )
+        self.policy = _policy(settings)
         self._floors = settings.floors or {}
         self._weak_id, self._strong_id = settings.weak_id, settings.strong_id
         self.strategy = _strategy(settings.strategy, self.policy)
@@ -863,6 +861,11 @@ def _models(weak: Any, strong: Any, others: Mapping[str, Any] | None) -> Models 
         if model is None:
             raise MissingModelError(role)
     return {WEAK: as_model(weak, WEAK), STRONG: as_model(strong, STRONG), **named_models(others, as_model)}
+
+
+def _policy(settings: RouterSettings) -> Policy:
+    told = {"quality": settings.quality, "audit_rate": settings.audit_rate, "promise": settings.promise}
+    return as_policy(settings.policy, **told)
 
 
 def _strategy(value: Any, policy: Policy) -> Strategy:

@@ -167,6 +167,20 @@ def test_feedback_demotes(served: Served) -> None:
     assert ask(served).rar["model"] == "strong"
 
 
+def test_metrics_are_scraped(serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("prometheus_client")
+    monkeypatch.setenv("KEY_A", "sk-a")
+    served = serve(keys=(Key("KEY_A"),))
+    with served.client("sk-a") as client:
+        client.chat.completions.create(model="rar", messages=ASKED)  # type: ignore[arg-type]
+
+    shown = httpx.get(f"{served.url}/metrics", headers={"Authorization": "Bearer sk-a"})
+
+    assert shown.headers["content-type"].startswith("text/plain")
+    assert "rar_decisions_total{" in shown.text
+    assert httpx.get(f"{served.url}/metrics").status_code == 401
+
+
 # ── what goes wrong ──
 
 

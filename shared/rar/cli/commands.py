@@ -301,9 +301,18 @@ def demo(
     tiny: Annotated[
         bool, typer.Option("--tiny", help="Use the smallest model as the weak one, for a quick look.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve the models, ask without end, and show it all in the browser.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Route a LangChain chain and a LlamaIndex query engine between two real local models that share one memory."""
+    if live:
+        from rar.demo.live import live as show_live  # noqa: PLC0415 - no other command needs it
+        from rar.demo.run import Settings  # noqa: PLC0415 - likewise
+
+        show_live(memory, settings=Settings(seed=seed), weak="tiny" if tiny else "weak", tell=typer.echo)
+        return
     from rar.demo.show import show_demo  # noqa: PLC0415 - no other command needs it
 
     if not show_demo(questions, memory, out, seed=seed, tiny=tiny, as_json=as_json):

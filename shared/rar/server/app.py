@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Final
 
 import httpx
@@ -53,6 +54,8 @@ def create_app(config: ServerConfig, router: Router | None = None) -> Starlette:
         Path("/v1/feedback", service.feedback, methods=["POST"]),
         Path("/healthz", service.health, methods=["GET"]),
     ]
+    if service.registry is not None:
+        paths.append(Path("/metrics", service.metrics, methods=["GET"]))
     handlers: Any = {Exception: _failed, Refused: _refused, 404: _no_path, 405: _no_path}
     app = Starlette(routes=paths, exception_handlers=handlers, lifespan=service.lifespan)
     app.state.service = service
@@ -65,7 +68,10 @@ class Service:
     def __init__(self, config: ServerConfig, router: Router | None = None) -> None:
         self.config, self._owns_router = config, router is None
         self.models = {role: UpstreamModel(role, upstream) for role, upstream in config.models.items()}
-        self.router = _router_of(config) if router is None else router
+        observers: tuple[Any, ...]
+        self.registry: Any
+        self.registry, observers = _watched() if router is None else (None, ())
+        self.router = _router_of(config, observers) if router is None else router
         self.router.pair(self.models)
         self.door, self.turns = Door(config), Turns()
         self._floors = {f"{_ROUTED}-{floor:g}": f"@{floor:g}" for floor in config.floors}
@@ -125,6 +131,13 @@ class Service:
 
     async def health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok", "serving": self.door.inside})
+
+    async def metrics(self, http: Request) -> Response:
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest  # noqa: PLC0415 - an extra
+
+        self.door.namespace_of(http)
+        # What is scraped is read from the memory.
+        return Response(await asyncio.to_thread(generate_latest, self.registry), media_type=CONTENT_TYPE_LATEST)
 
     # ── serving ──
 
@@ -275,8 +288,20 @@ async def _left(http: Request) -> None:
         pass
 
 
-def _router_of(config: ServerConfig) -> Router:
-    options = dict(config.router)
+def _watched() -> tuple[Any, tuple[Any, ...]]:
+    """A registry of metrics and the observer that fills it, where the extra `[prometheus]` is installed."""
+    if find_spec("prometheus_client") is None:
+        return None, ()
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415 - an extra
+
+    from rar.integrations.prometheus import Prometheus  # noqa: PLC0415 - likewise
+
+    registry = CollectorRegistry()
+    return registry, (Prometheus(registry),)
+
+
+def _router_of(config: ServerConfig, observers: Sequence[Any]) -> Router:
+    options: dict[str, Any] = {**config.router, "observers": observers}
     prices = {up.model: up.price for up in config.models.values() if up.price is not None}
     floors = {f"{ns}@{floor:g}": floor for ns in config.namespaces() for floor in config.floors}
     if prices:
