@@ -864,8 +864,9 @@ def _models(weak: Any, strong: Any, others: Mapping[str, Any] | None) -> Models 
 
 
 def _policy(settings: RouterSettings) -> Policy:
-    told = {"quality": settings.quality, "audit_rate": settings.audit_rate, "promise": settings.promise}
-    return as_policy(settings.policy, **told)
+    return as_policy(
+        settings.policy, quality=settings.quality, audit_rate=settings.audit_rate, promise=settings.promise
+    )
 
 
 def _strategy(value: Any, policy: Policy) -> Strategy:
