@@ -36,9 +36,9 @@ from rar.local.weights import local_model
 from rar.training import Example, examples
 from rar.values import question
 
-TRAIN, HELD_OUT, LONGEST = 64, 32, 360  # pairs, and characters of a recorded answer
+TRAIN, HELD_OUT, LONGEST = 64, 32, 300  # pairs, and characters of a recorded answer
 SYSTEM = "Solve the problem in one or two short sentences. Write the number last."
-ANSWER_TOKENS = 96
+ANSWER_TOKENS = 80
 
 
 def weak_model(server: LocalServer) -> FunctionModel:
@@ -68,14 +68,14 @@ def pairs() -> list[Example]:
         "prices": {"weak": (0.0, 0.0), "strong": (10.0, 30.0)}, "seed": 0, "store_answers": True,
     }  # fmt: skip
     memory = open_memory(":memory:")
-    with LocalServer("tiny") as server, Router(memory=memory, **options) as router:
+    with LocalServer("tiny", threads=1) as server, Router(memory=memory, **options) as router:
         models = {"weak": weak_model(server), "strong": strong}
         for place, text in enumerate(asked, 1):
             plain = question(text)
             request = replace(plain, messages=(Message("system", SYSTEM), *plain.messages))
             decision = router.decide(request, models)
             router.learn(decision, models[decision.model].call(decision.call), models)
-            if place % 16 == 0 and len(found := examples(memory, "dpo")) >= TRAIN + HELD_OUT:
+            if place % 8 == 0 and len(found := examples(memory, "dpo")) >= TRAIN + HELD_OUT:
                 break
     judged = len(list(memory.judged_answers()))
     print(f"{place} questions served, {judged} pairs of answers judged and kept, {len(found)} of them differ")
