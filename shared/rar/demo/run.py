@@ -126,7 +126,7 @@ def run(
         MissingDependencyError, WeightsError: Something of the extra `[demo]` is not installed.
         MemoryStoreError: The memory cannot be used.
     """
-    _check_installed()
+    check_installed()
     from rar.demo.apps import alone, document_index, routed  # noqa: PLC0415 - after the check: it imports both frameworks
 
     with ExitStack() as stack:
@@ -254,7 +254,8 @@ def _key(spend: Spend) -> tuple[str, str, str]:
     return spend.purpose, spend.role, spend.model_id
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Refuse to begin where something of the extra `[demo]` is missing."""
     for name in _NEEDED:
         try:
             found = find_spec(name)

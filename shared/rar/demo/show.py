@@ -12,6 +12,7 @@ from rich.text import Text
 from rar.cli.layout import Facts, show
 from rar.demo import report
 from rar.demo.run import Result, Served, Settings, run
+from rar.demo.strategies import STRATEGIES, Answered, line, show_one
 
 
 def show_demo(count: int, memory: Path, out: Path, *, seed: int, tiny: bool, as_json: bool) -> bool:
@@ -30,9 +31,36 @@ def show_demo(count: int, memory: Path, out: Path, *, seed: int, tiny: bool, as_
     return len(result.served) == count and result.check is not None
 
 
-def _watched(console: Console, count: int, memory: Path, settings: Settings, *, tiny: bool, quiet: bool) -> Result:
+def show_strategy(name: str, count: int, *, seed: int, tiny: bool, as_json: bool) -> None:
+    """Show one strategy: a line for each question, then its calls."""
+    console = Console(stderr=as_json)
+    with _progress(console) as progress:
+        task = progress.add_task("Starting", total=count)
+
+        def answered(entry: Answered) -> None:
+            progress.update(task, advance=1, description="Asking")
+            if not as_json:
+                console.print(line(int(progress.tasks[0].completed), entry, console.width))
+
+        def tell(what: str) -> None:
+            progress.update(task, description=what)
+
+        if name in STRATEGIES and not as_json:
+            console.print(Text(STRATEGIES[name].says, style="dim"))
+        found = show_one(name, count, seed=seed, weak="tiny" if tiny else "weak", tell=tell, show=answered)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))  # noqa: T201 - what was asked for
+    else:
+        show(Text(), *found.tables(), console=console)
+
+
+def _progress(console: Console) -> Progress:
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _watched(console: Console, count: int, memory: Path, settings: Settings, *, tiny: bool, quiet: bool) -> Result:
+    with _progress(console) as progress:
         task = progress.add_task("Starting", total=count)
 
         def answered(entry: Served) -> None:
