@@ -430,6 +430,17 @@ class GuideRefusedError(RarError, ValueError):
         )
 
 
+class LessonFailedError(RarError, RuntimeError):
+    """A call that a lesson needs failed before anything was learned. It can be studied again."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"The lesson was not learned: {self.problem}."
+
+
 class LessonFormatError(RarError, ValueError):
     """A lesson that waited for a worker cannot be read: another version wrote it, or something is wrong with it."""
 

@@ -115,9 +115,11 @@ class Packer:
             request.namespace, evidence.experience_id, evidence.context, arm.model, arm.guide.id if arm.guide else "",
             evidence.reference_id, stage_of(decision),
         )  # fmt: skip
+        effect, digest = effect_of(decision), keyed_digest(self.secret, "\0".join(("lesson", *about)))
         return PackedLesson(
-            effect=effect_of(decision),
-            about=keyed_digest(self.secret, "\0".join(("lesson", *about))),
+            effect=effect,
+            about=digest,
+            alone=digest if stage_of(decision) == "do" else effect,  # each answer that chance drew counts
             decision_id=decision.id,
             experience_id=evidence.experience_id,
             place=namespace_key(self.secret, request.namespace),

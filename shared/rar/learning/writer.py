@@ -200,6 +200,7 @@ def _size(batch: Batch) -> int:
     """About the bytes that `batch` takes."""
     held: tuple[Experience | Guide, ...] = (*batch.experiences, *batch.guides)
     texts, vectors = sum(len(one.text or "") for one in held), sum(one.embedding.nbytes for one in held)
+    texts += sum(len(one.text) for one in batch.deferred)
     texts += sum(len(one.prompt) + len(one.weak) + len(one.strong) for one in batch.judged)
     texts += sum(len(one.question) + len(one.text) for one in batch.cached)
     return texts + vectors + _SMALL * sum(len(part) for part in _parts(batch))
