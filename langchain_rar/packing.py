@@ -13,7 +13,7 @@ from langchain_rar.forms import PLAIN
 from langchain_rar.messages import to_engine
 from langchain_rar.ports import ARGUMENTS, FORM
 from rar.learning import packing
-from rar.learning.packing import Unpackable, as_json
+from rar.learning.packing import UnpackableError, as_json
 from rar.values import Request
 
 _BARE = (AIMessage, HumanMessage, SystemMessage)
@@ -30,7 +30,7 @@ class ChatNatives:
     def packed(self, request: Request) -> Any:
         arguments = dict(request.options.get(ARGUMENTS, {}))
         if request.options.get(FORM, PLAIN) is not PLAIN or not all(map(_is_native, request.messages)):
-            raise Unpackable
+            raise UnpackableError
         if not arguments and all(_is_bare(message.native) for message in request.messages):
             return None
         messages = [message_to_dict(message.native) for message in request.messages]

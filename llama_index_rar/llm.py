@@ -31,6 +31,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model
 from typing_extensions import Unpack
 
+from llama_index_rar import packing as packing  # noqa: PLC0414 - makes its messages known to lessons
 from llama_index_rar.authors import Audience
 from llama_index_rar.calls import Chat, Complete, Kind, Structured, Tools, can_call_tools
 from llama_index_rar.filled import Filled, wraps_prompts
@@ -44,7 +45,6 @@ from llama_index_rar.keys import (
     prompted,
 )
 from llama_index_rar.messages import model_name, to_engine
-from llama_index_rar import packing as packing  # noqa: PLC0414 - makes its messages known to lessons
 from llama_index_rar.options import RouterLLMOptions
 from llama_index_rar.ports import AUDIENCE, KIND, Port
 from llama_index_rar.rooms import UNLIMITED, room_for_prompt

@@ -15,7 +15,7 @@ from llama_index_rar.filled import wraps_prompts
 from llama_index_rar.messages import to_engine
 from llama_index_rar.ports import AUDIENCE, KIND
 from rar.learning import packing
-from rar.learning.packing import Unpackable, as_json
+from rar.learning.packing import UnpackableError, as_json
 from rar.values import Request
 
 _BARE = (MessageRole.ASSISTANT, MessageRole.SYSTEM, MessageRole.USER)
@@ -31,10 +31,10 @@ class LLMNatives:
     def packed(self, request: Request) -> Any:
         kind, messages = request.options.get(KIND), [message.native for message in request.messages]
         if type(kind) not in (Chat, Complete) or not all(isinstance(one, ChatMessage) for one in messages):
-            raise Unpackable
+            raise UnpackableError
         assert isinstance(kind, (Chat, Complete))
         if not _is_plain(kind, request.options.get(AUDIENCE)) or any(map(_is_signed, messages)):
-            raise Unpackable
+            raise UnpackableError
         if type(kind) is Chat and not kind.arguments and all(map(_is_bare, request.messages)):
             return None
         made: dict[str, Any] = {"kind": type(kind).__name__, "arguments": as_json(dict(kind.arguments))}

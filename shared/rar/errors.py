@@ -461,7 +461,7 @@ class OtherModelsError(RarError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"The lesson is about {self.wanted!r} as {self.role!r}, and the worker has {self.found or 'no such model'}. "
+            f"The lesson is about {self.wanted!r} as {self.role!r}, and the worker has {self.found or 'none'}. "
             "Give it the models of the processes that serve."
         )
 

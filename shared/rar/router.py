@@ -493,7 +493,8 @@ class Router:
         unpacked = unpack(lesson, {**models, **self._guide_writer})
         evidence = unpacked.decision.request.evidence
         assert evidence is not None
-        ids = {**{name: model.id for name, model in models.items()}, **dict(zip((WEAK, STRONG), self._pair(models)))}
+        ids = {name: model.id for name, model in models.items()}
+        ids[WEAK], ids[STRONG] = self._pair(models)
         wanted = {STRONG: evidence.reference_id, **{one.model: one.model_id for one in evidence.standings}}
         for role, id in wanted.items():
             if ids.get(role) != id:

@@ -39,7 +39,9 @@ PACKER = Packer(b"secret")
 
 
 def lesson(**changes: Any) -> Lesson:
-    neighbour = Experience("n1", "n", "answer", "a neighbour's text", "s", VECTOR, (Tally(None, "s", "l", 1, 0, True, 3.0),))
+    neighbour = Experience(
+        "n1", "n", "answer", "a neighbour's text", "s", VECTOR, (Tally(None, "s", "l", 1, 0, True, 3.0),)
+    )
     evidence = Evidence(
         "large-id", (Standing("weak", "small-id", prior=0.5, state=PolicyState(0.7), alike=Alike(0.9, 0.1, 0.2, 3)),),
         "e", matches=(Match(neighbour, 0.9),), guides=(GuideMatch(GUIDE, 0.8),), now=float("inf"),

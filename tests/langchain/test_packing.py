@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_rar.packing import ChatNatives
-from rar.learning.packing import NATIVES, Unpackable
+from rar.learning.packing import NATIVES, UnpackableError
 from rar.values import Request, Route
 from tests.langchain.conftest import MakeRouter
 
@@ -62,5 +62,5 @@ def test_calls_with_objects_of_the_process_stay_there(routed: MakeRouter) -> Non
     model = routed(lambda request: seen.append(request) or "weak")
     model.bind_tools([look]).invoke("Hi")
 
-    with pytest.raises(Unpackable):
+    with pytest.raises(UnpackableError):
         ChatNatives().packed(seen[0])

@@ -13,7 +13,7 @@ from llama_index.llms.openai_like import OpenAILike
 
 from llama_index_rar import RouterLLM
 from llama_index_rar.packing import LLMNatives
-from rar.learning.packing import NATIVES, Unpackable
+from rar.learning.packing import NATIVES, UnpackableError
 from tests.llama_index.conftest import Observer
 
 Make = Callable[..., RouterLLM]
@@ -38,7 +38,10 @@ def test_texts_alone_can_be_studied_with_any_frameworks_models(routed: Make, obs
 
 @pytest.mark.parametrize("image", [True, False])
 def test_messages_and_arguments_come_back_as_they_were(routed: Make, observer: Observer, image: bool) -> None:
-    blocks = [TextBlock(text="What is this?"), *([ImageBlock(image=b"png", image_mimetype="image/png")] if image else [])]
+    blocks = [
+        TextBlock(text="What is this?"),
+        *([ImageBlock(image=b"png", image_mimetype="image/png")] if image else []),
+    ]
     routed().chat([ChatMessage(role=MessageRole.USER, blocks=blocks)], temperature=0.25)
     request, natives = observer.last, LLMNatives()
 
@@ -61,5 +64,5 @@ def test_a_completion_comes_back_as_one(routed: Make, observer: Observer) -> Non
 def test_prompts_that_each_model_makes_for_itself_stay_in_the_process(routed: Make, observer: Observer) -> None:
     routed(system_prompt="You are a pirate.").predict(PromptTemplate("Question: {question}"), question="Who?")
 
-    with pytest.raises(Unpackable):
+    with pytest.raises(UnpackableError):
         LLMNatives().packed(observer.last)

@@ -31,7 +31,9 @@ def worker(
     ],
     lanes: Annotated[int, typer.Option(min=1, help="Lessons that are studied at once.")] = 4,
     once: Annotated[bool, typer.Option("--once", help="Stop when no lesson waits any more.")] = False,
-    grace: Annotated[float, typer.Option(help="Seconds that lessons under way have when the worker is stopped.")] = 60.0,
+    grace: Annotated[
+        float, typer.Option(help="Seconds that lessons under way have when the worker is stopped.")
+    ] = 60.0,
     stalled: Annotated[
         float, typer.Option(help="Seconds without a sign of life after which another worker counts as dead.")
     ] = 30.0,
@@ -60,21 +62,26 @@ def _taker(named: str, address: str) -> Taker:
             factory = getattr(factory, part)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"--models {named} cannot be imported: {error}.") from error
-    made = factory
+    made: Any = factory
     if inspect.isroutine(factory) or inspect.isclass(factory):
         takes_memory = "memory" in inspect.signature(factory).parameters
-        made = factory(memory=address) if takes_memory else factory()
+        make: Any = factory
+        made = make(memory=address) if takes_memory else make()
     taker = taker_of(made, address)
     with closing(open_memory(address, create=False)) as asked:
         if taker.router.memory is None or taker.router.memory.where != asked.where:
             found = taker.router.memory.where if taker.router.memory else "none"
-            raise ConfigurationError(f"The factory's router has the memory {found}, the worker is asked for {asked.where}.")
+            raise ConfigurationError(
+                f"The factory's router has the memory {found}, the worker is asked for {asked.where}."
+            )
     return taker
 
 
 def queue(
     memory: Address,
-    retry: Annotated[list[str] | None, typer.Option(metavar="ID", help="Try this dead lesson again. Repeatable.")] = None,
+    retry: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Try this dead lesson again. Repeatable.")
+    ] = None,
     drop: Annotated[list[str] | None, typer.Option(metavar="ID", help="Forget this dead lesson. Repeatable.")] = None,
     retry_all: Annotated[bool, typer.Option("--retry-all", help="Try all dead lessons again.")] = False,
     drop_all: Annotated[bool, typer.Option("--drop-all", help="Forget all dead lessons.")] = False,

@@ -21,6 +21,7 @@ from rar.learning.answers import judged_answers
 from rar.learning.floor import stands_for
 from rar.learning.guide_style import StyleChoice, style_for
 from rar.learning.guides import first_state
+from rar.learning.obstacles import asks, obstacle
 from rar.learning.pairs import Pairs, judged_pair
 from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, Policy
 from rar.learning.prospects import Scout, drawn_by_chance, from_model
@@ -425,36 +426,3 @@ def _is_gated(call: Call) -> bool:
 def _use(evidence: Evidence) -> str:
     """A request in its context of use."""
     return f"{evidence.experience_id}/{evidence.context}"
-
-
-def asks(decision: Decision) -> bool:
-    """Whether learning from a decision may ask models or the memory; else it takes no time and can be done at once."""
-    evidence = decision.request.evidence
-    reference = evidence is None or evidence.of(decision.model) is None
-    return reference or getattr(decision.choice, "audit", False)
-
-
-def obstacle(decision: Decision, reply: Reply) -> str | None:
-    """What keeps anything from being learned, a code of `rar.words.NOT_LEARNED`; None if nothing does.
-
-    A caller who forces the weak model may do so because the request must not reach the strong one.
-    """
-    request = decision.request
-    useless = reply.empty and (decision.model == STRONG or not request.learn)  # an empty weak answer can be audited
-    obstacles = {
-        "forced": request.force is not None,
-        "continued_turn": request.sticky is not None,
-        "no_key": request.key is None,
-        "call_failed": request.embedding is None,
-        "failed_over": bool(decision.failed),
-        "over_limit": decision.choice.reason == "over_limit",
-        "not_served": useless or not _is_compared(decision),
-        "asked_not_to": not request.learn,
-    }
-    return next((code for code, met in obstacles.items() if met), None)
-
-
-def _is_compared(decision: Decision) -> bool:
-    """Whether the model that answered is the reference, or is compared with it."""
-    evidence = decision.request.evidence
-    return decision.model == STRONG or (evidence is not None and evidence.of(decision.model) is not None)

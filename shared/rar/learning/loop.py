@@ -9,7 +9,8 @@ from typing import Any
 
 from rar.drive import Models
 from rar.learning.claims import Claim
-from rar.learning.learner import Learner, Lesson, asks, obstacle
+from rar.learning.learner import Learner, Lesson
+from rar.learning.obstacles import asks, obstacle
 from rar.learning.packing import Packer
 from rar.learning.records import Served
 from rar.learning.scores import Kind, LearnedScores, kinds_of

@@ -16,10 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from rar.drive import Models
-from rar.errors import LessonFormatError, RarError
+from rar.errors import LessonFormatError
 from rar.evidence import Alike, Evidence, Standing
 from rar.learning.labels import Correction
-from rar.learning.learner import Lesson, asks
+from rar.learning.learner import Lesson
+from rar.learning.obstacles import asks
 from rar.memory.base import PolicyState
 from rar.memory.forgetting import namespace_key
 from rar.memory.identity import keyed_digest
@@ -53,7 +54,7 @@ _KINDS: Mapping[str, type] = {
         Origin, PolicyState, Reply, Request, Route, Standing, Tally, ToolCall, Usage,
     )
 }  # fmt: skip
-# A user and a conversation are known by digests only, which the evidence holds; limits and meters are the process's own.
+# Users and conversations are known by digests only, which the evidence holds. Limits and meters are the process's.
 _LEFT_OUT: Mapping[type, frozenset[str]] = {
     Decision: frozenset({"key", "meter", "failed"}),
     Message: frozenset({"native"}),
@@ -62,7 +63,7 @@ _LEFT_OUT: Mapping[type, frozenset[str]] = {
 }
 
 
-class Unpackable(RarError):
+class UnpackableError(ValueError):
     """A value that no text stands for. Whoever packs goes without."""
 
 
@@ -73,7 +74,7 @@ class Natives(Protocol):
         """None where the roles and texts of the messages say all: any framework's models can answer those.
 
         Raises:
-            Unpackable: Something cannot be written down.
+            UnpackableError: Something cannot be written down.
         """
         ...
 
@@ -106,7 +107,7 @@ class Packer:
             native = _native(request)
             whole = {"format": FORMAT, "lesson": _written(lesson), "native": native}
             text = base64.b64encode(zlib.compress(json.dumps(whole).encode(), 1)).decode()
-        except (Unpackable, RecursionError, ValueError):
+        except (RecursionError, ValueError):
             return None
         if len(text) > LONGEST:
             return None
@@ -129,7 +130,7 @@ class Packer:
 
 
 def stage_of(decision: Decision) -> str:
-    """What is to be found out by a lesson: `"check"` of what was served, what was `"preferred"`, or what would `"do"`."""
+    """What a lesson is to find out: how good the answer was, how good the preferred one was, or what would do."""
     route = decision.choice
     if isinstance(route, Route) and route.check:
         return "check"
@@ -169,7 +170,7 @@ def _native(request: Request) -> Any:
     if natives is not None:
         return natives.packed(request)
     if request.options or any(message.native is not None for message in request.messages):
-        raise Unpackable
+        raise UnpackableError
     return None
 
 
@@ -198,15 +199,15 @@ def _value(value: Any) -> Any:
         return {"@": "list", "is": [_value(one) for one in value]}
     if isinstance(value, np.ndarray):
         if value.ndim != 1 or value.dtype != np.float32:
-            raise Unpackable
+            raise UnpackableError
         return {"@": "vector", "is": base64.b64encode(value.astype("<f4").tobytes()).decode()}
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
-            raise Unpackable
+            raise UnpackableError
         return {"@": "map", "is": {name: _value(one) for name, one in value.items()}}
     kind = type(value)
     if _KINDS.get(kind.__name__) is not kind:
-        raise Unpackable
+        raise UnpackableError
     names = [field.name for field in fields(value) if field.name not in _LEFT_OUT.get(kind, ())]
     return {"@": kind.__name__, "is": {name: _value(getattr(value, name)) for name in names}}
 
@@ -229,7 +230,7 @@ def _read(written: Any) -> Any:
         raise LessonFormatError(f"it holds a {kind!r}, which this package does not know")
     known = {field.name for field in fields(_KINDS[kind])}
     if not known.issuperset(inside):
-        raise LessonFormatError(f"its {kind} has {sorted(inside.keys() - known)[0]!r}, which this package does not know")
+        raise LessonFormatError(f"its {kind} has {min(inside.keys() - known)!r}, which this package does not know")
     return _KINDS[kind](**{name: _read(one) for name, one in inside.items()})
 
 
@@ -237,11 +238,11 @@ def as_json(value: Any) -> Any:
     """`value` if it is plain JSON, for what frameworks let be anything.
 
     Raises:
-        Unpackable: It is not.
+        UnpackableError: It is not.
     """
     try:
         if json.loads(json.dumps(value, allow_nan=False)) != value:
-            raise Unpackable
+            raise UnpackableError
     except (TypeError, ValueError, RecursionError):
-        raise Unpackable from None
+        raise UnpackableError from None
     return value

@@ -60,8 +60,8 @@ def taker_of(made: Any, address: str) -> Taker:
     if isinstance(made, Mapping) and {WEAK, STRONG} <= made.keys():
         others = {name: model for name, model in made.items() if name not in (WEAK, STRONG)}
         made = Router(made[WEAK], made[STRONG], models=others or None, memory=address, learning="queue")
-    router = made if isinstance(made, Router) else getattr(made, "router", None)
-    models = router.models if isinstance(made, Router) else getattr(made, "models", None)
+    router: Any = made if isinstance(made, Router) else getattr(made, "router", None)
+    models = getattr(made, "models", None)
     if not isinstance(router, Router) or models is None:
         raise ConfigurationError(
             f"A worker cannot use {shown(made)}. Have the factory return a RouterChatModel, a RouterLLM, a Router with "

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
+from typing import Any
 
 from rar.errors import DimensionError, MemoryStoreError, RecordError
 from rar.forking import Lock, in_forked_child
@@ -193,7 +194,9 @@ def _records(batch: Batch) -> Iterator[Batch]:
     for field in fields(batch):
         part = getattr(batch, field.name)
         if isinstance(part, tuple):
-            yield from (Batch(**{field.name: (record,)}, epoch=batch.epoch) for record in part)
+            for record in part:
+                one: dict[str, Any] = {field.name: (record,)}
+                yield Batch(**one, epoch=batch.epoch)
 
 
 def _size(batch: Batch) -> int:

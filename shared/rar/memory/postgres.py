@@ -40,8 +40,8 @@ from rar.memory.index_files import IndexFiles
 from rar.memory.loading import check_embedder, items_of
 from rar.memory.postgres_address import address_from
 from rar.memory.postgres_connections import Connection
-from rar.memory.postgres_listening import POLL, Listener
 from rar.memory.postgres_lessons import PostgresLessons
+from rar.memory.postgres_listening import POLL, Listener
 from rar.memory.postgres_rows import (
     Reads,
     header_of,

@@ -29,13 +29,15 @@ class PostgresLessons(PostgresReads):
 
     def claim(self, key: str, owner: str, seconds: float) -> bool:
         return self.transact(
-            lambda connection: connection.run(
-                f"INSERT INTO @claims VALUES (?, ?, {_NOW} + ?) ON CONFLICT (key) DO UPDATE "
-                f"SET owner = excluded.owner, until = excluded.until "
-                f"WHERE claims.owner = excluded.owner OR claims.until <= {_NOW} RETURNING key",
-                [sane(key), sane(owner), seconds],
-            ).fetchone()
-            is not None
+            lambda connection: (
+                connection.run(
+                    f"INSERT INTO @claims VALUES (?, ?, {_NOW} + ?) ON CONFLICT (key) DO UPDATE "
+                    f"SET owner = excluded.owner, until = excluded.until "
+                    f"WHERE claims.owner = excluded.owner OR claims.until <= {_NOW} RETURNING key",
+                    [sane(key), sane(owner), seconds],
+                ).fetchone()
+                is not None
+            )
         )
 
     def release(self, key: str, owner: str) -> None:

@@ -1,4 +1,4 @@
-"""The queue of lessons in PostgreSQL. `procrastinate` carries it: it takes jobs, keeps them apart and finds dead workers.
+"""The queue of lessons in PostgreSQL. `procrastinate` carries it: it hands out jobs and finds dead workers.
 
 A job names a lesson; the lesson itself is in a table of the memory, so that it goes with what is deleted, and no log of
 the queue can show it. Procrastinate's tables are in the memory's schema. It finds them by the search path.
@@ -137,7 +137,9 @@ class PostgresQueue:
         return [DeadLesson(*row) for row in rows]
 
     def retry(self, ids: Sequence[str] = ()) -> int:
-        return self._settle_dead("UPDATE @procrastinate_jobs SET status = 'todo', attempts = 0, scheduled_at = NULL", ids)
+        return self._settle_dead(
+            "UPDATE @procrastinate_jobs SET status = 'todo', attempts = 0, scheduled_at = NULL", ids
+        )
 
     def drop(self, ids: Sequence[str] = ()) -> int:
         def dropping(connection: Connection) -> int:
@@ -189,7 +191,7 @@ class _Work:
         self._server, self._study, self._retry, self._stalled = server, study, retry, stalled
         options = dict(server.address.options)
         name = server.address.schema.replace("\\", "\\\\").replace(" ", "\\ ")
-        options["options"] = f"{options.get('options', '')} -c search_path=\"{name}\"".strip()
+        options["options"] = f'{options.get("options", "")} -c search_path="{name}"'.strip()
         self._app = procrastinate.App(
             connector=procrastinate.PsycopgConnector(kwargs=options, min_size=1, max_size=4, timeout=10.0)
         )
