@@ -53,7 +53,7 @@ class PostgresQueue:
     def prepare(self) -> None:
         newest = _migrations()[-1][0]
         if self._applied() != newest:
-            self._server.transact(_install)
+            self._server.ask(_installed)
 
     def _applied(self) -> str | None:
         row = self._server.one("SELECT value FROM @meta WHERE key = ?", [_MARK])
@@ -300,6 +300,12 @@ def _migrations() -> list[tuple[str, str]]:
     """Procrastinate's, by name, in their order."""
     files = Path(schema.SchemaManager.get_migrations_path()).glob("*.sql")
     return sorted((file.name, file.read_text("utf-8")) for file in files)
+
+
+def _installed(connection: Connection) -> None:
+    # Not by `transact`, whose pipeline takes one statement at a time: procrastinate's files hold many.
+    with connection.raw.transaction():
+        _install(connection)
 
 
 def _install(connection: Connection) -> None:
