@@ -30,6 +30,8 @@ _KEPT = 8  # samplings whose copies of a child are kept
 class ChildModel:
     """One of the router's two models. Any thread may call it."""
 
+    source = "langchain"
+
     def __init__(self, role: str, child: Child) -> None:
         self.role, self._given = role, child
         self._samples: dict[tuple[Sampling, bool], Child] = {}

@@ -7,6 +7,7 @@ from typing import Any
 
 from langchain_core.prompt_values import PromptValue
 
+from langchain_rar import packing as packing  # noqa: PLC0414 - makes its messages known to lessons
 from langchain_rar.forms import Form, task_of_call
 from langchain_rar.messages import to_engine
 from langchain_rar.ports import ARGUMENTS, FORM

@@ -31,6 +31,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model
 from typing_extensions import Unpack
 
+from llama_index_rar import packing as packing  # noqa: PLC0414 - makes its messages known to lessons
 from llama_index_rar.authors import Audience
 from llama_index_rar.calls import Chat, Complete, Kind, Structured, Tools, can_call_tools
 from llama_index_rar.filled import Filled, wraps_prompts
@@ -343,7 +344,7 @@ class RouterLLM(FunctionCallingLLM):
     # --- making the call --------------------------------------------------------------------------------------------
 
     def _serving(self, request: Request) -> LLMServing:
-        models = self._models()
+        models = self.models()
         seen, counts_all = Seen.through(self.router), self.usage == "all"
         return LLMServing(self.router, request, models, self._child, seen, self.rate_limiter, counts_all)
 
@@ -360,7 +361,7 @@ class RouterLLM(FunctionCallingLLM):
             self._reporting[role] = known
         return known
 
-    def _models(self) -> dict[str, Port]:
+    def models(self) -> dict[str, Port]:
         """The engine's own access to the children."""
         return {role: self._port(role, child) for role, child in self._children.items()}
 

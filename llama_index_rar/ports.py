@@ -70,6 +70,8 @@ def sent(call: Call, child: LLM) -> list[ChatMessage]:
 class Port:
     """A child LLM as a `rar.drive.Model`: called in an empty context, seen by no callback, event or span handler."""
 
+    source = "llama_index"
+
     def __init__(self, child: LLM) -> None:
         self._child = child
         self._copies: dict[Sampling | None, LLM] = {}

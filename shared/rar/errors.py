@@ -430,6 +430,42 @@ class GuideRefusedError(RarError, ValueError):
         )
 
 
+class LessonFailedError(RarError, RuntimeError):
+    """A call that a lesson needs failed before anything was learned. It can be studied again."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"The lesson was not learned: {self.problem}."
+
+
+class LessonFormatError(RarError, ValueError):
+    """A lesson that waited for a worker cannot be read: another version wrote it, or something is wrong with it."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"The lesson cannot be studied here: {self.problem}. A worker of the version that wrote it can."
+
+
+class OtherModelsError(RarError, ValueError):
+    """A lesson is about models that the worker does not have."""
+
+    def __init__(self, role: str, wanted: str, found: str | None) -> None:
+        super().__init__(role, wanted, found)
+        self.role, self.wanted, self.found = role, wanted, found
+
+    def __str__(self) -> str:
+        return (
+            f"The lesson is about {self.wanted!r} as {self.role!r}, and the worker has {self.found or 'none'}. "
+            "Give it the models of the processes that serve."
+        )
+
+
 class ClosedError(RarError, RuntimeError):
     """The router or memory was closed before."""
 

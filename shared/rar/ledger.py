@@ -357,6 +357,14 @@ class Ledger:
             for spend in spending:
                 _put(self._known.setdefault(spend.namespace, {}), spend)
 
+    def seed_anew(self, spending: Iterable[Spend]) -> None:
+        """Go on from what all processes have stored, and what this one has not yet."""
+        with self._lock:
+            known: dict[str, dict[_Key, Spend]] = {}
+            for spend in (*spending, *self._pending.values()):
+                _put(known.setdefault(spend.namespace, {}), spend)
+            self._known = known
+
 
 def _less(usage: Usage, tokens: int) -> Usage:
     """`usage` without so many tokens of the input; those that were cached go last."""

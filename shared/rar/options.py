@@ -172,7 +172,8 @@ class RouterOptions(TypedDict, total=False):
             function of request, reference and candidate. A list of them: each is asked where those before cannot tell.
         embedder: None or `"minilm"`, `"hashing"`, an `Embedder`, a LangChain `Embeddings` or a LlamaIndex
             `BaseEmbedding`.
-        learning: `"background"`, `"inline"` (at once, in the caller's thread) or `"off"`.
+        learning: `"background"`, `"inline"` (at once, in the caller's thread), `"queue"` (by `rar worker`, which takes
+            lessons from a PostgreSQL memory) or `"off"`.
         namespace: Nothing learned crosses it. Wrappers may name another one for each call.
         audit_rate: Share of cheaper models' answers that are checked against the strong model. None: the policy's own.
         prices: USD per million input and output tokens, by model id or role. Models that are not named have the price

@@ -27,6 +27,7 @@ from rar.errors import (
     ClosedError,
     ConfigurationError,
     MissingModelError,
+    OtherModelsError,
     StrategyError,
     UnknownDecisionError,
     UnknownModelError,
@@ -44,6 +45,7 @@ from rar.learning.judges import Judge, as_judge
 from rar.learning.labels import Corrections
 from rar.learning.learner import LEARNING_TIMEOUT, Learner
 from rar.learning.loop import LearningLoop
+from rar.learning.packing import unpack
 from rar.learning.pairs import Pair, Pairs
 from rar.learning.paraphrase import stated_error
 from rar.learning.policy import Policy, as_policy
@@ -58,7 +60,9 @@ from rar.ledger import Ledger
 from rar.memory.base import DecisionRecord, Memory
 from rar.memory.forgetting import Gone
 from rar.memory.identity import experience_id
+from rar.memory.lessons import PackedLesson
 from rar.memory.opening import as_memory
+from rar.memory.queueing import queue_of
 from rar.metering import rules
 from rar.models import as_model, check_pair, named_models
 from rar.naming import cause, shown
@@ -234,6 +238,8 @@ class Router:
             guide_style=settings.guide_style, pairs=self._pairs,
         )  # fmt: skip
         read_only = settings.read_only or bool(getattr(memory, "read_only", False))
+        if settings.learning == "queue" and not read_only:
+            queue_of(memory).prepare()
         self._learning = LearningLoop(
             learner, Writer(memory, self.ledger, self._tell, self._observers), screen, scores,
             mode="off" if read_only else settings.learning, stores=not read_only,
@@ -474,6 +480,30 @@ class Router:
             self._learning.take(decision, reply, {**models, **self._guide_writer}, self.costs(decision, reply, models))
         except Exception as error:
             logger.error("A reply could not be learned from; serving goes on. %s", cause(error))  # noqa: TRY400
+
+    def study(self, lesson: PackedLesson, models: Models | None = None) -> None:
+        """Learn from what another process served with `learning="queue"`. `rar worker` calls it; again is no harm.
+
+        Raises:
+            LessonFailedError: A call failed before anything was learned: it is to be tried later.
+            LessonFormatError, OtherModelsError: This process cannot study it.
+            MemoryStoreError: What was learned could not be stored.
+        """
+        if self._closed or self._learning is None or self.memory is None:
+            raise ClosedError("router")
+        if self.memory.applied(lesson.effect):
+            return
+        models = self._models_of(models)
+        unpacked = unpack(lesson, {**models, **self._guide_writer})
+        evidence = unpacked.decision.request.evidence
+        assert evidence is not None
+        ids = {name: model.id for name, model in models.items()}
+        ids[WEAK], ids[STRONG] = self._pair(models)
+        wanted = {STRONG: evidence.reference_id, **{one.model: one.model_id for one in evidence.standings}}
+        for role, id in wanted.items():
+            if ids.get(role) != id:
+                raise OtherModelsError(role, id, ids.get(role))
+        self._learning.study_once(unpacked, lesson.effect)
 
     def refused(self, decision: Decision, reply: Reply) -> None:
         """Count a reply that was paid for and is not served, since it holds no answer. Never raises."""
@@ -820,6 +850,11 @@ class Router:
             ids.setdefault(name, model.id)
         one_each = {id: name for name, id in reversed(ids.items())}  # the first of each id
         return self._order(namespace, {name: id for name, id in ids.items() if one_each[id] == name})
+
+    @property
+    def models(self) -> Models | None:
+        """Those that the router was given, by role; None if each call brings its own."""
+        return self._models
 
     def _models_of(self, models: Models | None) -> Models:
         models = self._models if models is None else models

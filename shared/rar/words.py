@@ -91,6 +91,7 @@ NOT_LEARNED: Mapping[str, str] = {
     "off": "learning is off",
     "call_failed": "a call or look-up that learning needs failed",
     "waiting": "its lesson was still waiting when this was stored",
+    "elsewhere": "another lesson on the same request was waiting, or was being learned",
     "unstored": "nothing could be stored then",
     "dropped": "too many lessons were waiting, or the process ended before this one's turn",
     "not_served": "neither of the two models gave an answer that could be compared",

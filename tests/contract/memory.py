@@ -956,6 +956,53 @@ class MemoryContract:
         assert stats.namespaces == ("other",)
         assert memory.stats().experiences == 4
 
+    # ── what is done once ──
+
+    def test_a_batch_with_an_effect_is_written_once(self, memory: Memory) -> None:
+        batch = Batch((experience("a"),), trials=(trial("a"),), steps=(PolicyStep("default", 0.1),), effect="d/do")
+
+        assert not memory.applied("d/do")
+        for _ in range(2):
+            memory.write(batch)
+
+        assert memory.applied("d/do") and not memory.applied("d/check")
+        assert memory.stats().trials == 1
+        assert memory.policy_state("default").threshold == pytest.approx(0.6)
+
+    def test_an_effect_that_could_not_be_written_can_be_written_later(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"),)))
+        with pytest.raises(DimensionError):
+            memory.write(Batch((experience("b", np.ones(3, np.float32)),), effect="d/do"))
+
+        assert not memory.applied("d/do")
+        memory.write(Batch((experience("b"),), effect="d/do"))
+        assert memory.stats().experiences == 2
+
+    def test_an_effect_counts_also_where_nothing_else_is_written(self, memory: Memory) -> None:
+        memory.write(Batch(effect="d/do"))
+
+        assert memory.applied("d/do")
+
+    def test_of_threads_that_write_an_effect_at_once_one_does(self, memory: Memory) -> None:
+        memory.write(Batch((experience("a"),)))
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: memory.write(Batch(trials=(trial("a"),), effect="d/do")), range(8)))
+
+        assert memory.stats().trials == 1
+
+    def test_one_owner_at_a_time_has_a_claim(self, memory: Memory) -> None:
+        assert memory.claim("k", "one", 60.0) and memory.claim("k", "one", 60.0) and memory.claim("other", "two", 60.0)
+        assert not memory.claim("k", "two", 60.0)
+
+        memory.release("k", "two")
+        assert not memory.claim("k", "two", 60.0)
+        memory.release("k", "one")
+        assert memory.claim("k", "two", 60.0)
+
+    def test_a_claim_ends_with_its_time(self, memory: Memory) -> None:
+        assert memory.claim("k", "one", 0.0)
+        assert memory.claim("k", "two", 60.0)
+
     @staticmethod
     def fill(memory: Memory, namespace: str) -> None:
         """Two experiences, two policy states, and one each of guide, spending, decision, label and judged answers.

@@ -178,7 +178,10 @@ class TestOtherOptions:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"learning": "backgroud"}, "Did you mean 'background'? Use one of ['background', 'inline', 'off']."),
+            (
+                {"learning": "backgroud"},
+                "Did you mean 'background'? Use one of ['background', 'inline', 'off', 'queue'].",
+            ),
             ({"policy": "flor"}, "Did you mean 'floor'?"),
             ({"judge": "lettre"}, "Did you mean 'letter'?"),
             ({"embedder": "mini-lm"}, "Did you mean 'minilm'?"),

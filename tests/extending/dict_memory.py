@@ -59,6 +59,8 @@ class State:
     judged: dict[tuple[str, int], JudgedAnswers] = field(default_factory=dict)  # by decision and attempt
     cached: dict[tuple[str, str], CachedAnswer] = field(default_factory=dict)  # by namespace and key
     evicted: Counter[str] = field(default_factory=Counter)
+    effects: set[str] = field(default_factory=set)
+    claims: dict[str, tuple[str, float]] = field(default_factory=dict)  # owner, and until when
 
     def copied(self) -> State:
         return State(**{name: copy(value) for name, value in vars(self).items()})
@@ -115,6 +117,9 @@ class DictMemory(Memory):
 
     def write(self, batch: Batch) -> None:
         with self._next() as state:
+            if batch.effect in state.effects:
+                return
+            state.effects |= {batch.effect} - {""}
             if batch.epoch is not None:
                 gone = frozenset(key for key, epoch in state.forgotten.items() if epoch > batch.epoch)
                 batch = Gone(self._secret, gone).without(batch)
@@ -136,6 +141,22 @@ class DictMemory(Memory):
                 self._judged(state, judged)
             for answer in batch.cached:
                 self._cached(state, answer)
+
+    def applied(self, effect: str) -> bool:
+        return effect in self._now().effects
+
+    def claim(self, key: str, owner: str, seconds: float) -> bool:
+        with self._next() as state:
+            had, until = state.claims.get(key, (owner, 0.0))
+            if had != owner and until > time.time():
+                return False
+            state.claims[key] = owner, time.time() + seconds
+            return True
+
+    def release(self, key: str, owner: str) -> None:
+        with self._next() as state:
+            if state.claims.get(key, ("", 0.0))[0] == owner:
+                del state.claims[key]
 
     def _experience(self, state: State, new: Experience) -> None:
         self._check(state, new.embedding)

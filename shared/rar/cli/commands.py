@@ -38,6 +38,7 @@ from rar.cli.rollouts import rollout
 from rar.cli.serving import serve
 from rar.cli.strategies import strategy
 from rar.cli.watching import dashboard
+from rar.cli.workers import queue, worker
 from rar.errors import ConfigurationError, GuideRefusedError, RarError
 from rar.facts import read_facts
 from rar.guide_scan import guide_flaw
@@ -78,6 +79,8 @@ app.command()(serve)
 app.command()(dashboard)
 app.command()(rollout)
 app.command("plan")(plan_command)
+app.command()(worker)
+app.command()(queue)
 app.add_typer(eval_app, name="eval")
 app.add_typer(judge_app, name="judge")
 app.command("export")(exchange.export_memory)

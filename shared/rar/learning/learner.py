@@ -13,7 +13,7 @@ from typing import Any
 
 from rar.ceilings import Ceilings
 from rar.drive import Model, Models, drive
-from rar.errors import BudgetError
+from rar.errors import BudgetError, LessonFailedError
 from rar.evidence import Evidence
 from rar.facts import EvidenceFacts, LearnedFacts, facts_of, read_facts
 from rar.guide_form import style_of
@@ -21,6 +21,7 @@ from rar.learning.answers import judged_answers
 from rar.learning.floor import stands_for
 from rar.learning.guide_style import StyleChoice, style_for
 from rar.learning.guides import first_state
+from rar.learning.obstacles import asks, obstacle
 from rar.learning.pairs import Pairs, judged_pair
 from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, Policy
 from rar.learning.prospects import Scout, drawn_by_chance, from_model
@@ -116,15 +117,26 @@ class Learner:
     _waiting: set[str] = field(default_factory=set, init=False, repr=False)  # namespaces that spent their budget
     _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
-    def study(self, lesson: Lesson) -> Batch:
-        """Make the calls that this lesson is worth, and return all that is to be written about it."""
+    def study(self, lesson: Lesson, claim: Callable[[], bool] | None = None, *, again: bool = False) -> Batch:
+        """Make the calls that this lesson is worth, and return all that is to be written about it.
+
+        Args:
+            claim: Asked before models are tried on a request: false if another process is trying them on it.
+            again: The lesson can be studied again, so that nothing need be written where nothing was learned.
+
+        Raises:
+            LessonFailedError: A call failed before anything was learned, or another process has the request. Only with
+                `again`.
+        """
         decision = lesson.decision
         request, evidence = decision.request, decision.request.evidence
         code = obstacle(decision, lesson.reply)
         if code is not None or evidence is None or request.embedding is None:
             return lesson.left(code).batch(store_text=self.store_text)
         now, began = self.clock(), time.perf_counter()
-        found = self._climb(lesson, now)
+        found = self._climb(lesson, now, claim)
+        if again and found.not_learned in {"call_failed", "elsewhere"}:
+            raise LessonFailedError(found.stopped or found.not_learned) from found.error
         steps = self._steps(decision, evidence, found)
         self._tell(found, request.namespace)
         if self.pairs is not None and self.store_text and (pair := judged_pair(found, decision, lesson.reply)):
@@ -216,7 +228,7 @@ class Learner:
         judged = Judged(audited, {} if route.check else alone, found.reference)
         return tuple(self.policy.steps(decision.request.namespace, evidence, route, judged))
 
-    def _climb(self, lesson: Lesson, now: float) -> Findings:
+    def _climb(self, lesson: Lesson, now: float, claim: Callable[[], bool] | None) -> Findings:
         """What the ladder or the audit found, whichever is due; nothing if neither is."""
         decision = lesson.decision
         request, evidence = decision.request, decision.request.evidence
@@ -235,6 +247,12 @@ class Learner:
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
             if now - self._undecided.get(_use(evidence), -math.inf) < self.retry_after:
                 return Findings(stopped="no judge could tell when it was last tried", ended="undecided")
+            if claim is not None:
+                if not claim():
+                    return Findings(stopped="another process learns from the same request", ended="elsewhere")
+                models = self._models_due(evidence, now)  # what it learned before that
+                if not models:
+                    return Findings()
         ladder = self._writing(request)
         found = self._scout.look(request, evidence, alone=any(arm.guide is None for arm in drawn[:1]))
         guides, write = found.guides, found.worth_writing
@@ -408,36 +426,3 @@ def _is_gated(call: Call) -> bool:
 def _use(evidence: Evidence) -> str:
     """A request in its context of use."""
     return f"{evidence.experience_id}/{evidence.context}"
-
-
-def asks(decision: Decision) -> bool:
-    """Whether learning from a decision may ask models or the memory; else it takes no time and can be done at once."""
-    evidence = decision.request.evidence
-    reference = evidence is None or evidence.of(decision.model) is None
-    return reference or getattr(decision.choice, "audit", False)
-
-
-def obstacle(decision: Decision, reply: Reply) -> str | None:
-    """What keeps anything from being learned, a code of `rar.words.NOT_LEARNED`; None if nothing does.
-
-    A caller who forces the weak model may do so because the request must not reach the strong one.
-    """
-    request = decision.request
-    useless = reply.empty and (decision.model == STRONG or not request.learn)  # an empty weak answer can be audited
-    obstacles = {
-        "forced": request.force is not None,
-        "continued_turn": request.sticky is not None,
-        "no_key": request.key is None,
-        "call_failed": request.embedding is None,
-        "failed_over": bool(decision.failed),
-        "over_limit": decision.choice.reason == "over_limit",
-        "not_served": useless or not _is_compared(decision),
-        "asked_not_to": not request.learn,
-    }
-    return next((code for code, met in obstacles.items() if met), None)
-
-
-def _is_compared(decision: Decision) -> bool:
-    """Whether the model that answered is the reference, or is compared with it."""
-    evidence = decision.request.evidence
-    return decision.model == STRONG or (evidence is not None and evidence.of(decision.model) is not None)

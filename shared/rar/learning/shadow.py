@@ -62,6 +62,7 @@ class Findings:
         said: The judge's own reason, which may.
         ended: The same as a code of `rar.words.NOT_LEARNED`.
         usd: What its calls cost; None if a price is not known.
+        error: What the failed call raised.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -75,6 +76,7 @@ class Findings:
     said: str = ""
     ended: str | None = None
     usd: float | None = 0.0
+    error: BaseException | None = None
 
     @property
     def turned(self) -> list[Guide]:
@@ -90,7 +92,7 @@ class Findings:
 
     def fail(self, error: BaseException) -> None:
         """End the climb with a call that raised, whose message may quote the prompt."""
-        self.stopped = cause(error)
+        self.stopped, self.error = cause(error), error
         self.ended = "budget" if isinstance(error, BudgetError) else "call_failed"
 
     def give_up(self, verdict: Verdict) -> None:

@@ -19,8 +19,9 @@ from rar.naming import cause
 logger = logging.getLogger("rar")
 
 T = TypeVar("T")
-Mode: TypeAlias = Literal["background", "inline", "off"]
-MODES = ("background", "inline", "off")
+Mode: TypeAlias = Literal["background", "inline", "off", "queue"]
+MODES = ("background", "inline", "off", "queue")
+_OWN = ("background", "inline", "off")  # what becomes of a queue's lessons is for its workers to say
 
 STANDSTILL = 120.0  # seconds without progress after which `flush` waits no longer
 CLOSING = SECONDS  # that closing waits for what is unfinished; as long as the end of a process, for all workers
@@ -59,8 +60,8 @@ class Worker(Generic[T]):
         patience: float = 10.0,
         lanes: int = 4,
     ) -> None:
-        if mode not in MODES:
-            raise UnknownNameError("learning", mode, MODES)
+        if mode not in _OWN:
+            raise UnknownNameError("learning", mode, _OWN)
         self.mode, self.dropped = mode, 0
         self._handle, self._idle, self._drop, self._limit, self._interval = handle, idle, drop, limit, interval
         self._patience, self._most_lanes = patience, lanes

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
+from typing import Any
 
 from rar.errors import DimensionError, MemoryStoreError, RecordError
 from rar.forking import Lock, in_forked_child
@@ -216,13 +217,16 @@ def _records(batch: Batch) -> Iterator[Batch]:
     for field in fields(batch):
         part = getattr(batch, field.name)
         if isinstance(part, tuple):
-            yield from (Batch(**{field.name: (record,)}, epoch=batch.epoch) for record in part)
+            for record in part:
+                one: dict[str, Any] = {field.name: (record,)}
+                yield Batch(**one, epoch=batch.epoch)
 
 
 def _size(batch: Batch) -> int:
     """About the bytes that `batch` takes."""
     held: tuple[Experience | Guide, ...] = (*batch.experiences, *batch.guides)
     texts, vectors = sum(len(one.text or "") for one in held), sum(one.embedding.nbytes for one in held)
+    texts += sum(len(one.text) for one in batch.deferred)
     texts += sum(len(one.prompt) + len(one.weak) + len(one.strong) for one in batch.judged)
     texts += sum(len(one.question) + len(one.text) for one in batch.cached)
     return texts + vectors + _SMALL * sum(len(part) for part in _parts(batch))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from rar.memory.kept import CachedAnswer as CachedAnswer  # noqa: PLC0414 - records like those below
 from rar.memory.kept import JudgedAnswers as JudgedAnswers  # noqa: PLC0414
+from rar.memory.lessons import Once, PackedLesson
 from rar.memory.recalling import Query, Recalled, recalled
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Purpose, Trial, Vector
 
@@ -183,8 +184,11 @@ class Batch:
     """What one transaction writes, in this order. `a + b` joins two of one epoch.
 
     Args:
+        deferred: Lessons for workers, where the memory has a queue for them (`rar.memory.queueing`).
         epoch: The memory's `epoch` when this was decided; what was deleted since is not written again. None: written
             whatever was deleted.
+        effect: A name for what this batch does, which is done once: where a batch of the same name was written before,
+            nothing is. Such a batch is joined with no other.
     """
 
     experiences: tuple[Experience, ...] = ()
@@ -196,19 +200,23 @@ class Batch:
     labels: tuple[Label, ...] = ()
     judged: tuple[JudgedAnswers, ...] = ()
     cached: tuple[CachedAnswer, ...] = ()
+    deferred: tuple[PackedLesson, ...] = ()
     epoch: int | None = None
+    effect: str = ""
 
     def __add__(self, other: Batch) -> Batch:
+        if self.effect or other.effect:
+            raise ValueError("A batch with an effect is written by itself.")
         if self.epoch != other.epoch:
             raise ValueError(f"Batches of epochs {self.epoch} and {other.epoch} cannot be written at once.")
         both = {name: getattr(self, name) + getattr(other, name) for name in _RECORDS}
         return Batch(**both, epoch=self.epoch)
 
     def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in _RECORDS)
+        return bool(self.effect) or any(getattr(self, name) for name in _RECORDS)
 
 
-_RECORDS = tuple(field.name for field in fields(Batch) if field.name != "epoch")
+_RECORDS = tuple(field.name for field in fields(Batch) if field.name not in {"epoch", "effect"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +251,7 @@ class MemoryStats:
     not_learned: Mapping[str, int] = field(default_factory=dict)
 
 
-class Memory(Protocol):
+class Memory(Once, Protocol):
     """What was learned, found again by similarity. Threads share it, and so do processes where the backend can.
 
     Every method may be called from any thread. After `close` each raises `ClosedError`.
@@ -280,7 +288,7 @@ class Memory(Protocol):
         state; a trial of an unknown experience or guide is ignored. Spending and steps add up. A decision about a known
         experience is a use of it. Over its cap a namespace evicts its least useful experiences (old, never used,
         unverified first), which `stats` counts. `rar.memory.transitions` says what becomes of each record. Of a batch
-        with an `epoch`, what was deleted since is left out.
+        with an `epoch`, what was deleted since is left out. Of one with an `effect` that is known, nothing is written.
 
         Raises:
             DimensionError: An embedding has another length than this memory's.

@@ -39,6 +39,7 @@ class Gone:
             labels=tuple(one for one in batch.labels if not self(one.namespace, one.experience_id)),
             judged=tuple(one for one in batch.judged if self._keeps(one)),
             cached=tuple(one for one in batch.cached if self._keeps(one)),
+            deferred=tuple(one for one in batch.deferred if self.keys.isdisjoint((one.place, one.experience_id))),
         )
 
     def _keeps(self, one: JudgedAnswers | CachedAnswer) -> bool:

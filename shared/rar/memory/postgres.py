@@ -24,13 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rar.caching import cache_folder
-from rar.errors import (
-    ClosedError,
-    ConfigurationError,
-    DimensionError,
-    MemoryStoreError,
-    ReadOnlyMemoryError,
-)
+from rar.errors import ClosedError, ConfigurationError, DimensionError, MemoryStoreError, ReadOnlyMemoryError
 from rar.memory.base import Batch, CachedAnswer, Changes, PolicyState
 from rar.memory.cache import Cache
 from rar.memory.columns import CACHED, sane
@@ -41,14 +35,9 @@ from rar.memory.index_files import IndexFiles
 from rar.memory.loading import check_embedder, items_of
 from rar.memory.postgres_address import address_from
 from rar.memory.postgres_connections import Connection
+from rar.memory.postgres_lessons import PostgresLessons
 from rar.memory.postgres_listening import POLL, Listener
-from rar.memory.postgres_reads import PostgresReads
-from rar.memory.postgres_rows import (
-    Reads,
-    header_of,
-    mark_index,
-    meta,
-)
+from rar.memory.postgres_rows import Reads, header_of, mark_index, meta
 from rar.memory.postgres_schema import bring_up_to_date, hash_key
 from rar.memory.postgres_writer import Writer
 from rar.memory.recalling import Query, Recalled, put_together
@@ -76,7 +65,7 @@ _TOUCHED = (
 
 
 @named_arguments
-class PostgresMemory(PostgresReads):
+class PostgresMemory(PostgresLessons):
     """A memory in a PostgreSQL database, version 14 or newer, which any number of processes and machines may share.
 
     Args:
@@ -213,7 +202,15 @@ class PostgresMemory(PostgresReads):
     def write(self, batch: Batch) -> None:
         day = int(self._clock() // DAY)
         if batch or self._closed or self.read_only:
-            self._write(lambda writer: write(writer, writer.begin(batch), day=day, cap=self.cap))
+            self._write(lambda writer: self._written(writer, batch, day))
+
+    def _written(self, writer: Writer, batch: Batch, day: int) -> None:
+        left = writer.begin(batch)
+        if batch.effect and not writer.effect(sane(batch.effect)):
+            return
+        if left.deferred:
+            left = self.queue.defer(writer.connection, left)
+        write(writer, left, day=day, cap=self.cap)
 
     def set_guide_state(self, id: str, state: GuideState, *, anyway: bool = False) -> None:
         known = self.guide(id)

@@ -100,6 +100,17 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE @indexes (place ctext PRIMARY KEY, token text NOT NULL, at double precision NOT NULL)",
         "INSERT INTO @meta VALUES ('oldest', '1')",
     ),
+    (
+        "CREATE TABLE @effects (key ctext PRIMARY KEY, n bigint GENERATED ALWAYS AS IDENTITY)",
+        "CREATE INDEX effects_by_n ON @effects (n)",
+        "CREATE TABLE @claims (key ctext PRIMARY KEY, owner text NOT NULL, until double precision NOT NULL)",
+        "CREATE TABLE @lessons (effect ctext PRIMARY KEY, about text NOT NULL, alone text NOT NULL, "
+        "decision_id text NOT NULL, experience_id ctext NOT NULL, place ctext NOT NULL, source text NOT NULL, "
+        "at double precision NOT NULL, "
+        "error text, text text NOT NULL)",
+        "CREATE INDEX lessons_by_place ON @lessons (place)",
+        "CREATE INDEX lessons_by_experience ON @lessons (experience_id)",
+    ),
 )
 
 _STATE = (

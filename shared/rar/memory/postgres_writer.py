@@ -33,6 +33,7 @@ from rar.values import Experience, Guide, GuideState, Trial
 
 KEPT_DECISIONS = 50_000
 KEPT_LABELS = 10_000
+KEPT_EFFECTS = 1_000_000
 KEPT_EPOCHS = 100_000  # of deletions by people, over which nothing that was decided before is written
 _AT_ONCE = 500  # records of a load that are held before they are written
 
@@ -165,6 +166,14 @@ class Writer(Store):
         self.cached_answers.pop(key, None)
         self.cached_answers[key] = answer
 
+    def effect(self, key: str) -> bool:
+        """Note what this transaction does; whether it was not done before. Its lesson is learned by that."""
+        row = self.run("INSERT INTO @effects (key) VALUES (?) ON CONFLICT DO NOTHING RETURNING n", [key]).fetchone()
+        self.run("DELETE FROM @lessons WHERE effect = ?", [key])
+        if row is not None and row[0] % 1_000 == 0:
+            self.run("DELETE FROM @effects WHERE n <= ?", [row[0] - KEPT_EFFECTS])
+        return row is not None
+
     def put(self, item: Item) -> None:
         """Replace what has the id of `item` with it, counts and all."""
         if isinstance(item, Experience):
@@ -233,7 +242,7 @@ class Writer(Store):
         ids = list(ids)
         self.run("DELETE FROM @indexes")
         gone, keys = self.forget(ids), list(ids)
-        for table in ("decisions", "labels", "judged", "cached") if ids else ():
+        for table in ("decisions", "labels", "judged", "cached", "lessons") if ids else ():
             self.run(f"DELETE FROM @{table} WHERE experience_id = ANY(?)", [ids])
         if namespace is not None:
             for table in ("experiences", "guides"):
@@ -242,6 +251,7 @@ class Writer(Store):
             for table in ("policy", "spending", "decisions", "labels", "judged", "cached", "counters"):
                 self.run(f"DELETE FROM @{table} WHERE namespace = ?", [namespace])
             keys.append(namespace_key(self.secret, namespace))
+            self.run("DELETE FROM @lessons WHERE place = ?", keys[-1:])
         self._forgotten(keys)
         return gone
 

@@ -121,13 +121,26 @@ class SQLiteMemory(SQLiteAnswers):
 
     def write(self, batch: Batch) -> None:
         with self._transaction() as writer:
-            batch = writer.left(batch)
-            write(writer, batch, day=int(self._clock() // DAY), cap=self.cap)
+            if not batch.effect or writer.effect(sane(batch.effect)):
+                write(writer, writer.left(batch), day=int(self._clock() // DAY), cap=self.cap)
         if writer.epoch > self._epoch:
             with self._connection() as connection:
                 self._catch_up(connection)
         if self._unscrubbed:
             self._scrub(0.0)
+
+    def claim(self, key: str, owner: str, seconds: float) -> bool:
+        now = time.time()
+        with self._transaction() as writer:
+            return writer.claim(sane(key), sane(owner), now, now + seconds)
+
+    def release(self, key: str, owner: str) -> None:
+        with self._transaction() as writer:
+            writer.release(sane(key), sane(owner))
+
+    def applied(self, effect: str) -> bool:
+        with self._connection() as connection:
+            return connection.run("SELECT 1 FROM effects WHERE key = ?", [sane(effect)]).fetchone() is not None
 
     def set_guide_state(self, id: str, state: GuideState, *, anyway: bool = False) -> None:
         with self._transaction() as writer:

@@ -120,4 +120,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX cached_by_use ON cached (namespace, used_at)",
         "CREATE INDEX cached_by_experience ON cached (experience_id)",
     ),
+    (
+        "CREATE TABLE effects (n INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE)",
+        "CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
+    ),
 )

@@ -59,6 +59,7 @@ from rar.values import Experience, Guide, GuideState, Tally, Trial, Vector
 
 KEPT_DECISIONS = 50_000
 KEPT_LABELS = 10_000
+KEPT_EFFECTS = 1_000_000
 KEPT_DELETIONS = 1_000_000  # sequence numbers over which deletions are remembered for followers
 KEPT_EPOCHS = 100_000  # of deletions by people, over which nothing that was decided before is written
 
@@ -248,6 +249,19 @@ class Writer:
         row = self._run("SELECT keep_until FROM experiences WHERE id = ?", [record.experience_id]).fetchone()
         if row is not None and (until := used_until(row[0], record.at)) != row[0]:
             self._run("UPDATE experiences SET keep_until = ? WHERE id = ?", [until, record.experience_id])
+
+    def effect(self, key: str) -> bool:
+        """Note what this transaction does; whether it was not done before."""
+        new: bool = self._run("INSERT OR IGNORE INTO effects (key) VALUES (?)", [key]).rowcount > 0
+        self._run("DELETE FROM effects WHERE n <= (SELECT max(n) FROM effects) - ?", [KEPT_EFFECTS])
+        return new
+
+    def claim(self, key: str, owner: str, now: float, until: float) -> bool:
+        self._run("DELETE FROM claims WHERE until <= ? OR (key = ? AND owner = ?)", [now, key, owner])
+        return bool(self._run("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", [key, owner, until]).rowcount > 0)
+
+    def release(self, key: str, owner: str) -> None:
+        self._run("DELETE FROM claims WHERE key = ? AND owner = ?", [key, owner])
 
     def put(self, item: Item) -> None:
         """Replace what has the id of `item` with it, counts and all."""
