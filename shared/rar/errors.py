@@ -35,6 +35,7 @@
     │   ├── RecordError                      one record cannot be stored
     │   ├── SecretError                      the memory's key is kept elsewhere
     │   ├── DimensionError (ValueError)      an embedding has another length
+    │   ├── CopyError                        a copy differs from what it was made of
     │   └── ImportFormatError (ValueError)   a line of an export cannot be read
     ├── UnknownDecisionError (LookupError)   no decision of that id is known
     ├── UnknownGuideError (LookupError)      no guide of that id is known
@@ -386,6 +387,13 @@ class ImportFormatError(MemoryStoreError, ValueError):
 
     problem = "could not import"
     remedy = "Nothing was imported; mend or remove the line."
+
+
+class CopyError(MemoryStoreError):
+    """A copy does not hold what it is to be a copy of."""
+
+    problem = "is no copy"
+    remedy = "Copy again while nothing writes to either, or into an empty memory."
 
 
 class UnknownDecisionError(RarError, LookupError):

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 import rar
 from rar.cli import exchange, own_guides, routers, tables
 from rar.cli.arguments import AsJson, Namespace, Price, Read, ReadId
-from rar.cli.databases import memory_app
+from rar.cli.databases import copy, memory_app
 from rar.cli.evaluation import eval_app
 from rar.cli.judges import judge_app
 from rar.cli.layout import show
@@ -87,6 +87,7 @@ app.command("export")(exchange.export_memory)
 app.command("import")(exchange.import_memory)
 app.command()(exchange.delete)
 app.add_typer(memory_app, name="memory")
+app.command()(copy)
 app.command()(routers.fit)
 app.command()(routers.calibrate)
 app.command()(routers.push)

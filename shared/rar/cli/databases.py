@@ -1,4 +1,4 @@
-"""Commands for memories in databases: bringing their schema up to date."""
+"""Commands for memories as a whole: bringing them up to date, and copying them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from rar.cli.arguments import Memory
 from rar.memory import open_memory
+from rar.memory.copying import copy as copy_memory
 
 memory_app = typer.Typer(no_args_is_help=True, help="Memories as a whole: upgrade them.")
 
@@ -21,3 +22,14 @@ def upgrade(
     """Bring a memory of an older version up to date. On a server, the role must own the schema."""
     with closing(open_memory(memory, create=create)) as opened:
         typer.echo(f"{opened.where} is up to date.")
+
+
+def copy(
+    source: Memory,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="An empty memory, or a copy that was begun.")],
+) -> None:
+    """Copy a memory into another one, of another kind perhaps, and check the copy. Goes on where it was stopped."""
+    with closing(open_memory(source, create=False, read_only=True)) as old, closing(open_memory(target)) as new:
+        copied = copy_memory(old, new)
+        counts = ", ".join(f"{count} {kind}" for kind, count in copied.counts.items())
+        typer.echo(f"{new.where} is a copy: {counts or 'nothing'}. {copied.written} records were written.")

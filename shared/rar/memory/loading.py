@@ -13,12 +13,12 @@ from rar.values import Experience
 
 
 def items_of(
-    records: Iterable[Mapping[str, Any]], where: str, secret: bytes, bind: Callable[[Header], None]
+    records: Iterable[Mapping[str, Any]], where: str, secret: bytes | None, bind: Callable[[Header], None]
 ) -> Iterator[Item]:
     """What a memory has to put in, in this order. What names experiences comes last.
 
     Args:
-        where, secret: The memory's own.
+        where, secret: The memory's own. None: the export is of a memory with the same key, and its ids stay.
         bind: Binds the memory to the export's embedder, or raises; called once.
 
     Raises:
@@ -40,7 +40,7 @@ def items_of(
         if isinstance(item, KeptGuide | DecisionRecord | Label | JudgedAnswers):
             waiting.append(item)
             continue
-        if isinstance(item, Experience):
+        if isinstance(item, Experience) and secret is not None:
             old_id, item = item.id, rekeyed(item, secret)
             new_ids[old_id] = item.id
         yield item

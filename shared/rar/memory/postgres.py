@@ -15,8 +15,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
@@ -141,7 +142,7 @@ class PostgresMemory(PostgresLessons):
         self._follow_anew()
 
     def _follow_anew(self) -> None:
-        self._index = FaissIndex(self._news, self._files, self._newest_epoch)
+        self._index = FaissIndex(self._news, self._files, self.newest_epoch)
         self._cache = Cache(4)
         self._ahead: deque[str] | None = None  # ids of what is yet to be read; None: nobody has looked
         self._low = 0
@@ -247,24 +248,28 @@ class PostgresMemory(PostgresLessons):
         return self._epoch
 
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:
-        """As the protocol says; other writers wait meanwhile, for ten seconds at most. Never tried twice."""
-        records = iter(records)
+        """As the protocol says; other writers wait meanwhile, for ten seconds at most."""
+        return self._write(partial(self._put, records=iter(records), key=None))
 
-        def loading(writer: Writer) -> int:
-            writer.lock(None)
-            bound: list[Header] = []
+    def restore(self, records: Iterable[Mapping[str, Any]], key: bytes) -> int:
+        """As that of `SQLiteMemory`."""
+        count = self._write(partial(self._put, records=iter(records), key=key))
+        self.secret = key
+        return count
 
-            def bind(header: Header) -> None:
-                bound.append(writer.bind(header))
-                check_embedder(self.where, bound[0], header)
+    def _put(self, writer: Writer, *, records: Iterator[Mapping[str, Any]], key: bytes | None) -> int:
+        def bind(header: Header) -> None:
+            check_embedder(self.where, writer.bind(header), header)
 
-            count = 0
-            for count, item in enumerate(items_of(records, self.where, self.secret, bind), 1):  # noqa: B007 - counts
-                writer.put(item)
-            writer.tidy(self.cap)
-            return count
-
-        return self._write(loading)
+        writer.lock(None)
+        if key not in (None, self.secret):
+            writer.take_key(key, self._secret)
+        count = 0
+        items = items_of(records, self.where, self.secret if key is None else None, bind)
+        for count, item in enumerate(items, 1):  # noqa: B007 - it is counted
+            writer.put(item, as_it_is=key is not None)
+        writer.tidy(self.cap)
+        return count
 
     # ── reading ──
 
@@ -438,6 +443,3 @@ class PostgresMemory(PostgresLessons):
     def set_index_token(self, token: str, epoch: int) -> bool:
         """Mark the files of this machine's index, unless something was deleted since `epoch`."""
         return self.transact(lambda connection: mark_index(connection, self._place, token, epoch, self._clock()))
-
-    def _newest_epoch(self) -> int:
-        return int(self.ask(lambda connection: meta(connection, "epoch"))["epoch"])

@@ -150,7 +150,8 @@ class PostgresServer:
         self._forsaken = weakref.finalize(self, _close_all, self._idle)  # when nobody called `close`
         self._slots = threading.BoundedSemaphore(self._most)
         self._away_until = 0.0
-        self._away: str = ""
+        self._away = ""  # why the last attempt to connect failed
+        self._probing = threading.Lock()
 
     def _before_fork(self) -> None:
         _close_all(self._idle)
@@ -160,9 +161,17 @@ class PostgresServer:
         self._begin()
 
     def open(self) -> Connection:
-        """A new connection."""
-        if time.monotonic() < self._away_until:
+        """A new connection. Where the last attempt failed, one thread tries again and the others are refused."""
+        if not self._away:
+            return self._connect()
+        if time.monotonic() < self._away_until or not self._probing.acquire(blocking=False):
             raise UnreachableMemoryError(self.where, self._away)
+        try:
+            return self._connect()
+        finally:
+            self._probing.release()
+
+    def _connect(self) -> Connection:
         try:
             raw: psycopg.Connection[Any] = psycopg.connect(
                 **self.address.options, autocommit=True, prepare_threshold=None
@@ -171,6 +180,7 @@ class PostgresServer:
             self._away = self._words(error)
             self._away_until = time.monotonic() + AGAIN_AFTER
             raise UnreachableMemoryError(self.where, self._away) from None  # what libpq says may hold the user's name
+        self._away = ""
         adapt(raw)
         return Connection(raw, self.address.schema)
 

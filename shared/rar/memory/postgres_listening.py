@@ -52,7 +52,7 @@ class Listener:
         with suppress(OSError):
             os.write(self._waker, b"x")
         if self._thread is not threading.current_thread():
-            self._thread.join(POLL + _LONGEST)
+            self._thread.join(2.0 * POLL)  # it is a daemon: a server that does not answer holds nobody up
 
     def _listen(self) -> None:
         away = POLL

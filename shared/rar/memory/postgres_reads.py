@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from rar.memory.base import Changes, DecisionRecord, JudgedAnswers, Label, MemoryStats, Spend
 from rar.memory.columns import A_GUIDE, DECISION, JUDGED, LABEL, SPEND, WHOLE, to_experience, to_guide
 from rar.memory.postgres_connections import Connection, PostgresServer
-from rar.memory.postgres_rows import changes, records_of, scope, some_of, stats_of, tallies_of
+from rar.memory.postgres_rows import changes, meta, records_of, scope, some_of, stats_of, tallies_of
 from rar.memory.transitions import DAY, summed
 from rar.values import Experience, Guide, GuideState
 
@@ -78,6 +78,9 @@ class PostgresReads(PostgresServer):
         """As the protocol says: the memory as it was when the first record was taken."""
         with self.reading() as connection:
             yield from records_of(connection, namespace)
+
+    def newest_epoch(self) -> int:
+        return int(self.ask(lambda connection: meta(connection, "epoch"))["epoch"])
 
     def snapshot(self, body: Callable[[Connection], _Found]) -> _Found:
         def at_one_moment(connection: Connection) -> _Found:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import astuple
 from typing import Final
 
 from rar.errors import (
@@ -15,7 +14,7 @@ from rar.errors import (
 )
 from rar.memory.postgres_connections import Connection, PostgresServer
 from rar.memory.postgres_rows import meta
-from rar.memory.secrets import Lock, lock, unlock
+from rar.memory.secrets import LOCK, Lock, lock, unlock
 
 MARK: Final = "rar-memory"
 
@@ -176,20 +175,17 @@ def hash_key(server: PostgresServer, secret: bytes | None, *, may_write: bool) -
     return key
 
 
-_LOCK = ("secret_salt", "secret_locked", "secret_check")  # of the table `meta`
-
-
 def _locked(connection: Connection) -> Lock | None:
-    found = meta(connection, *_LOCK)
-    return Lock(*(bytes.fromhex(found[name]) for name in _LOCK)) if found else None
+    found = meta(connection, *LOCK)
+    return Lock(*(bytes.fromhex(found[name]) for name in LOCK)) if found else None
 
 
 def _lock(connection: Connection, secret: bytes) -> None:
     row = connection.run("SELECT value FROM @meta WHERE key = 'secret' FOR UPDATE").fetchone()
     if row is None or not row[0]:  # another process was first
         return
-    held = astuple(lock(bytes.fromhex(row[0]), secret))
-    connection.many("INSERT INTO @meta VALUES (?, ?)", [(k, v.hex()) for k, v in zip(_LOCK, held, strict=True)])
+    held = lock(bytes.fromhex(row[0]), secret).named()
+    connection.many("INSERT INTO @meta VALUES (?, ?)", [(name, value.hex()) for name, value in held.items()])
     connection.run("UPDATE @meta SET value = '' WHERE key = 'secret'")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from rar.errors import SecretError
 from rar.memory.base import CachedAnswer, DecisionRecord, JudgedAnswers, Label, PolicyState, PolicyStep, Spend
 from rar.memory.columns import (
     sane,
@@ -13,12 +14,14 @@ from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
 from rar.memory.forgetting import answers_key, namespace_key
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_store import Held, HeldGuide, Store
+from rar.memory.secrets import lock
 from rar.memory.transitions import (
     SPENT_ON,
     Paired,
     added,
     admitted,
     decided,
+    kept_guide,
     kept_until,
     moved,
     replaced,
@@ -174,8 +177,12 @@ class Writer(Store):
             self.run("DELETE FROM @effects WHERE n <= ?", [row[0] - KEPT_EFFECTS])
         return row is not None
 
-    def put(self, item: Item) -> None:
-        """Replace what has the id of `item` with it, counts and all."""
+    def put(self, item: Item, *, as_it_is: bool = False) -> None:
+        """Replace what has the id of `item` with it, counts and all.
+
+        Args:
+            as_it_is: Also a guide that somebody else's memory would have to prove again.
+        """
         if isinstance(item, Experience):
             self._loaded.append(item)
             if len(self._loaded) >= _AT_ONCE:
@@ -184,7 +191,7 @@ class Writer(Store):
         self._put_loaded()
         if isinstance(item, KeptGuide):
             self.run("DELETE FROM @guides WHERE id = ?", [item.guide.id])
-            self.guide(admitted(item, self._paired(item.guide).helped))
+            self.guide(kept_guide(item) if as_it_is else admitted(item, self._paired(item.guide).helped))
         elif isinstance(item, KeptPolicy):
             self.policies[sane(item.namespace), sane(item.model)] = item.state
             self.told = True
@@ -273,6 +280,15 @@ class Writer(Store):
         )
         self.run("DELETE FROM @forgotten WHERE epoch < ?", [self.epoch - KEPT_EPOCHS])
         self.told = True
+
+    def take_key(self, key: bytes, secret: bytes | None) -> None:
+        """Take the key of another memory; one that is not empty refuses. `secret` locks it, if it is kept elsewhere."""
+        for table in ("experiences", "guides", "policy", "spending", "decisions", "labels", "judged"):
+            if self.run(f"SELECT 1 FROM @{table} LIMIT 1").fetchone():
+                raise SecretError(self.where, "it is not empty, and has another key")
+        self.set("secret", "" if secret else key.hex())
+        for name, value in lock(key, secret).named().items() if secret else ():
+            self.set(name, value.hex())
 
     def tidy(self, cap: int) -> None:
         """Store all, and evict what is over the bounds."""

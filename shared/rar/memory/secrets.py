@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+LOCK: Final = ("secret_salt", "secret_locked", "secret_check")
 VARIABLE: Final = "RAR_SECRET"
 _LENGTH: Final = 32
 _ROUNDS: Final = 200_000  # about 0.1 s: what guessing a weak secret costs each time
@@ -26,6 +27,10 @@ class Lock:
     salt: bytes
     locked: bytes
     check: bytes
+
+    def named(self) -> dict[str, bytes]:
+        """What it holds, under the names by which a memory keeps it."""
+        return dict(zip(LOCK, (self.salt, self.locked, self.check), strict=True))
 
 
 def given(secret: str | bytes | None) -> bytes | None:

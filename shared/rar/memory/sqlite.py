@@ -44,7 +44,7 @@ from rar.memory.sqlite_answers import SQLiteAnswers
 from rar.memory.sqlite_export import records_of
 from rar.memory.sqlite_file import SCRUB
 from rar.memory.sqlite_rows import Connection, Reads, header_of, marks, meta, scope, snapshot, tallies_of
-from rar.memory.sqlite_writer import KEPT_DELETIONS
+from rar.memory.sqlite_writer import KEPT_DELETIONS, Writer
 from rar.memory.transitions import DAY, summed
 from rar.memory.writing import write
 from rar.naming import shown
@@ -168,15 +168,32 @@ class SQLiteMemory(SQLiteAnswers):
 
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:
         """As the protocol says; other writers wait meanwhile."""
-        count = 0
         with self._transaction() as writer:
-            items = items_of(
-                records, self.where, self.secret, lambda header: check_embedder(self.where, writer.bind(header), header)
-            )
-            for item in items:
-                writer.put(item)
-                count += 1
-            writer.tidy(self.cap)
+            return self._put(writer, records, self.secret)
+
+    def restore(self, records: Iterable[Mapping[str, Any]], key: bytes) -> int:
+        """Add an export of the memory whose key is `key`, as it is: ids, guides and counts stay what they are there.
+
+        An empty memory, which nobody else has opened, takes that key.
+
+        Raises:
+            SecretError: This memory is not empty, and has another key.
+        """
+        with self._transaction() as writer:
+            if key != self.secret:
+                writer.take_key(key, self._secret)
+            self.secret = key
+            return self._put(writer, records, None)
+
+    def _put(self, writer: Writer, records: Iterable[Mapping[str, Any]], secret: bytes | None) -> int:
+        count = 0
+
+        def bind(header: Header) -> None:
+            check_embedder(self.where, writer.bind(header), header)
+
+        for count, item in enumerate(items_of(records, self.where, secret, bind), 1):  # noqa: B007 - it is counted
+            writer.put(item, as_it_is=secret is None)
+        writer.tidy(self.cap)
         return count
 
     # ── reading ──

@@ -14,7 +14,6 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple
 from pathlib import Path
 
 from rar.errors import (
@@ -27,7 +26,7 @@ from rar.errors import (
 )
 from rar.forking import Gate, before_fork, in_forked_child
 from rar.memory.paths import path_of
-from rar.memory.secrets import Lock, given, lock, unlock
+from rar.memory.secrets import LOCK, Lock, given, lock, unlock
 from rar.memory.sqlite_file import SCRUB, close_all, connect, connect_to_read, fail, find, identity, scrub, use_wal
 from rar.memory.sqlite_rows import Connection, exclusive, meta
 from rar.memory.sqlite_schema import APPLICATION_ID, MIGRATIONS
@@ -168,8 +167,8 @@ class SQLiteFile:
         if self._secret is not None and not self.read_only and _held(connection) is None:
             with exclusive(connection):
                 if _held(connection) is None:  # another process may have been first
-                    held = astuple(lock(meta(connection, "secret"), self._secret))
-                    connection.executemany("INSERT INTO meta VALUES (?, ?)", zip(_LOCK, held, strict=True))
+                    held = lock(meta(connection, "secret"), self._secret).named()
+                    connection.executemany("INSERT INTO meta VALUES (?, ?)", held.items())
                     connection.execute("UPDATE meta SET value = x'' WHERE key = 'secret'")
             self._unscrubbed = not scrub(connection, SCRUB)
         held_now = _held(connection)
@@ -247,13 +246,10 @@ class SQLiteFile:
             self._writes += 1
 
 
-_LOCK = ("secret_salt", "secret_locked", "secret_check")  # of the table `meta`
-
-
 def _held(connection: Connection) -> Lock | None:
     """The file's key as a secret locks it; None where it lies open."""
-    found = connection.execute(f"SELECT key, value FROM meta WHERE key IN {_LOCK}").fetchall()
-    return Lock(*(dict(found)[name] for name in _LOCK)) if found else None
+    found = connection.execute(f"SELECT key, value FROM meta WHERE key IN {LOCK}").fetchall()
+    return Lock(*(dict(found)[name] for name in LOCK)) if found else None
 
 
 def _nothing() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rar.errors import DimensionError
+from rar.errors import DimensionError, SecretError
 from rar.memory import kept
 from rar.memory.base import (
     Batch,
@@ -37,6 +37,7 @@ from rar.memory.columns import (
 )
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
 from rar.memory.forgetting import Gone, answers_key, namespace_key
+from rar.memory.secrets import lock
 from rar.memory.sqlite_rows import Connection, header_of, meta
 from rar.memory.transitions import (
     SPENT_ON,
@@ -44,6 +45,7 @@ from rar.memory.transitions import (
     added,
     admitted,
     decided,
+    kept_guide,
     kept_until,
     merged,
     moved,
@@ -263,14 +265,18 @@ class Writer:
     def release(self, key: str, owner: str) -> None:
         self._run("DELETE FROM claims WHERE key = ? AND owner = ?", [key, owner])
 
-    def put(self, item: Item) -> None:
-        """Replace what has the id of `item` with it, counts and all."""
+    def put(self, item: Item, *, as_it_is: bool = False) -> None:
+        """Replace what has the id of `item` with it, counts and all.
+
+        Args:
+            as_it_is: Also a guide that somebody else's memory would have to prove again.
+        """
         if isinstance(item, Experience):
             self._run("DELETE FROM experiences WHERE id = ?", [item.id])
             self.experience(item)
         elif isinstance(item, KeptGuide):
             self._run("DELETE FROM guides WHERE id = ?", [item.guide.id])
-            self.guide(admitted(item, self._paired(item.guide).helped))
+            self.guide(kept_guide(item) if as_it_is else admitted(item, self._paired(item.guide).helped))
         elif isinstance(item, KeptPolicy):
             self.policy(item.namespace, item.model, item.state)
         elif isinstance(item, DaySpend):
@@ -322,6 +328,15 @@ class Writer:
         for key in keys:
             self._run("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", [key, self.epoch])
         self._run("DELETE FROM forgotten WHERE epoch < ?", [self.epoch - KEPT_EPOCHS])
+
+    def take_key(self, key: bytes, secret: bytes | None) -> None:
+        """Take the key of another memory; one that is not empty refuses. `secret` locks it, if it is kept elsewhere."""
+        for table in ("experiences", "guides", "policy", "spending", "decisions", "labels", "judged"):
+            if self._run(f"SELECT 1 FROM {table} LIMIT 1").fetchone():
+                raise SecretError(self._where, "it is not empty, and has another key")
+        self._run("UPDATE meta SET value = ? WHERE key = 'secret'", [b"" if secret else key])
+        for name, value in lock(key, secret).named().items() if secret else ():
+            self._run("INSERT OR REPLACE INTO meta VALUES (?, ?)", [name, value])
 
     def mark_index(self, token: str, epoch: int) -> bool:
         """Mark the files of the index, unless something was deleted since `epoch`; whether that was done."""

@@ -344,3 +344,8 @@ def admitted(kept: KeptGuide, others: int) -> Guide:
     else:
         state = "candidate" if guide.state == "active" and not pinned and others < PROMOTE_AT else guide.state
     return replace(guide, state=state, pinned=pinned, anyway=False)
+
+
+def kept_guide(kept: KeptGuide) -> Guide:
+    """A guide of a memory whose copy this is."""
+    return replace(kept.guide, pinned=kept.pinned)
