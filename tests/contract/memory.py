@@ -341,6 +341,14 @@ class MemoryContract:
 
         assert (memory.guide("g").state, memory.guide("h").state) == ("candidate", "active")
 
+    def test_a_failed_trial_counts_once_however_many_other_guides_worked(self, memory: Memory) -> None:
+        memory.write(Batch((experience("b"),), tuple(map(guide, "ghi"))))
+
+        others = (trial("b", guide_id="h"), trial("b", guide_id="i"))
+        memory.write(Batch(trials=(*others, *(trial("b", ok=False, guide_id="g") for _ in range(2)))))
+
+        assert memory.guide("g").state == "candidate"  # it takes three
+
     def test_guides_that_harm_are_retired(self, memory: Memory) -> None:
         memory.write(
             Batch(

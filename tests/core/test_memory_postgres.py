@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,14 +33,27 @@ from rar.errors import (
     UnreachableMemoryError,
     UnreadableAddressError,
 )
-from rar.memory import Memory, postgres_store, postgres_writer
+from rar.memory import Memory, SQLiteMemory, postgres_store, postgres_writer
 from rar.memory.base import Batch, PolicyStep
 from rar.memory.following import Follower
 from rar.memory.postgres import PostgresMemory
 from rar.memory.postgres_address import address_from
 from rar.memory.postgres_connections import Connection
 from rar.values import question
-from tests.contract.memory import DIM, EAST, NORTH, MemoryContract, decision, experience, found, guide, spend, trial
+from tests.contract.memory import (
+    DIM,
+    EAST,
+    NORTH,
+    MemoryContract,
+    decision,
+    experience,
+    found,
+    guide,
+    judged,
+    label,
+    spend,
+    trial,
+)
 from tests.core.world import serve
 from tests.docs.blocks import ROOT, blocks
 from tests.postgres_server import PostgresServer
@@ -559,3 +573,54 @@ class TestKeeping:
             memory.settle()
             memory.delete(ids=before)
             assert not set(before) & set(found(memory, limit=5))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_it_comes_to_what_a_file_comes_to(url: str, tmp_path: Any, seed: int) -> None:
+    """The same batches, drawn by chance, are written to both."""
+    chance = random.Random(seed)
+    ids, guides = [f"e{n}" for n in range(12)], [f"g{n}" for n in range(4)]
+    states: list[Any] = ["candidate", "active", "retired", "quarantined"]
+
+    def drawn() -> Batch:
+        def some(many: int) -> range:
+            return range(chance.randrange(many))
+
+        def a_trial(n: int) -> Any:
+            one = trial(
+                chance.choice(ids), ok=chance.random() < 0.6, guide_id=chance.choice([None, *guides]), at=float(n)
+            )
+            gap = chance.choice([None, 0.25])
+            return replace(one, gap=gap, context=chance.choice(["", "c"]), user=chance.choice(["", "u"]))
+
+        return Batch(
+            tuple(experience(chance.choice(ids), EAST, updated_at=chance.random()) for _ in some(4)),
+            tuple(guide(chance.choice(guides), origin=chance.choice(ids), text=f"{n}") for n in some(2)),
+            tuple(map(a_trial, some(8))),
+            tuple(
+                PolicyStep("default", chance.random() - 0.5, audit=True, surprise=chance.random() * 4 - 1, at=float(n))
+                for n in some(4)
+            ),
+            tuple(spend(0.5, model_id=chance.choice("ab")) for _ in some(4)),
+            tuple(decision(chance.choice("pqrs"), at=float(n), facts={"n": n}) for n in some(4)),
+            tuple(label(chance.choice("pqrs"), at=float(n)) for n in some(3)),
+            tuple(judged(chance.choice("pq"), at=float(n)) for n in some(3)),
+        )
+
+    with PostgresMemory(url, cap=9, clock=lambda: 5.0) as mine, SQLiteMemory(tmp_path / "rar.db", cap=9) as file:
+        file._clock = mine._clock
+        for turn in range(20):
+            batch = drawn()
+            for memory in (mine, file):
+                memory.write(batch)
+            if turn % 9 == 8:
+                doomed, pinned, state = chance.choice(ids), chance.choice(guides), chance.choice(states)
+                for memory in (mine, file):
+                    memory.delete(ids=[doomed])
+                    if memory.guide(pinned) is not None:
+                        memory.set_guide_state(pinned, state)
+
+        assert sorted(map(str, mine.export())) == sorted(map(str, file.export()))
+        assert mine.stats() == file.stats()
+        near = [one.search(EAST, namespace="default", task="answer", limit=20) for one in (mine, file)]
+        assert near[0] == near[1]

@@ -1,9 +1,10 @@
-"""What a write transaction of the PostgreSQL memory does.: the rules are those of `rar.memory.transitions`."""
+"""What a write transaction of the PostgreSQL memory does: the rules are those of `rar.memory.transitions`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rar.errors import SecretError
 from rar.memory.base import CachedAnswer, DecisionRecord, JudgedAnswers, Label, PolicyState, PolicyStep, Spend
@@ -144,7 +145,8 @@ class Writer(Store):
 
     def decision(self, record: DecisionRecord) -> None:
         """Insert, or replace: what a lesson found comes later than the decision."""
-        self.decisions[sane(record.id)] = record
+        known = self.decisions.get(sane(record.id), record)
+        self.decisions[sane(record.id)] = replace(record, namespace=known.namespace, at=known.at)
 
     def used(self, record: DecisionRecord) -> None:
         held = self.experiences.get(sane(record.experience_id)) if went_by(record) else None

@@ -159,14 +159,15 @@ class Writer:
     def _paired(self, guide: Guide) -> Paired:
         """What a guide came to on requests other than its own, beside the model alone."""
         count = (
-            "SELECT count(DISTINCT CASE WHEN g.ok > 0 AND coalesce(a.last_ok, 0) = 0 THEN g.experience_id END), "
-            "total(g.last_ok AND NOT a.last_ok), total(NOT g.last_ok AND a.last_ok AND o.guide_id IS NULL), "
-            "total(NOT g.last_ok AND NOT a.last_ok AND o.guide_id IS NULL), "
-            "total(CASE WHEN a.guide_id IS NULL THEN g.bad END) FROM tallies AS g LEFT JOIN tallies AS a ON "
-            "a.experience_id = g.experience_id AND a.guide_id = '' AND a.weak_id = g.weak_id AND "
-            "a.strong_id = g.strong_id LEFT JOIN tallies AS o ON NOT g.last_ok AND "
-            "o.experience_id = g.experience_id AND o.guide_id NOT IN ('', g.guide_id) AND o.weak_id = g.weak_id AND "
-            "o.strong_id = g.strong_id AND o.last_ok WHERE g.guide_id = ? AND g.guide_id != '' AND g.experience_id != ?"
+            "SELECT count(DISTINCT CASE WHEN ok > 0 AND coalesce(alone, 0) = 0 THEN experience_id END), "
+            "total(last_ok AND NOT alone), total(NOT last_ok AND alone AND NOT by_another), "
+            "total(NOT last_ok AND NOT alone AND NOT by_another), total(CASE WHEN alone IS NULL THEN bad END) FROM "
+            "(SELECT g.experience_id, g.ok, g.bad, g.last_ok, a.last_ok AS alone, EXISTS (SELECT 1 FROM tallies AS o "
+            "WHERE o.experience_id = g.experience_id AND o.guide_id NOT IN ('', g.guide_id) AND "
+            "o.weak_id = g.weak_id AND o.strong_id = g.strong_id AND o.last_ok) AS by_another FROM tallies AS g "
+            "LEFT JOIN tallies AS a ON a.experience_id = g.experience_id AND a.guide_id = '' AND "
+            "a.weak_id = g.weak_id AND a.strong_id = g.strong_id "
+            "WHERE g.guide_id = ? AND g.guide_id != '' AND g.experience_id != ?)"
         )
         return Paired(*map(int, self._run(count, [guide.id, guide.origin]).fetchone()))
 
