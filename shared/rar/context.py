@@ -94,6 +94,11 @@ def context_of(messages: Sequence[Message], question: str, source: str, attachme
     return Context("system", "", whole) if any(system) else PLAIN
 
 
+def gives_orders(text: str) -> bool:
+    """Whether a text orders what is to be answered, as a question that is asked for its answer seldom does."""
+    return _ORDERS.search(text) is not None
+
+
 def user_label(secret: bytes, user: str | None) -> str:
     """A keyed digest by which a user is known; empty where none is given."""
     return "" if user is None else keyed_digest(secret, f"user\0{user}")[:_DIGEST]

@@ -224,14 +224,17 @@ def test_what_cannot_work_is_refused() -> None:
 # --- in both frameworks ---------------------------------------------------------------------------------------------
 
 
-async def test_langchain_hits_in_every_mode_whatever_arguments_tell_apart(fake_openai: FakeOpenAI) -> None:
+@pytest.mark.parametrize("memory", [None, ":memory:"])
+async def test_langchain_hits_in_every_mode_whatever_arguments_tell_apart(
+    fake_openai: FakeOpenAI, memory: str | None
+) -> None:
     from langchain_openai import ChatOpenAI
 
     small, large = (
         ChatOpenAI(model=name, base_url=fake_openai.url, api_key="sk-none", max_retries=0)  # type: ignore[arg-type]
         for name in ("small", "large")
     )
-    model = RouterChatModel(small, large, strategy=Cached("weak"), memory=None)
+    model = RouterChatModel(small, large, strategy=Cached("weak"), memory=memory, embedder="hashing", audit_rate=0.0)
     fake_openai.script("small", Scripted("far"))
     texts = ["".join(chunk.text for chunk in model.stream("How far?")), model.invoke("How far?").text]
     texts += [(await model.ainvoke("How far?")).text, "".join([c.text async for c in model.astream("How far?")])]
@@ -245,14 +248,15 @@ async def test_langchain_hits_in_every_mode_whatever_arguments_tell_apart(fake_o
     assert len(fake_openai.calls()) == 2
 
 
-async def test_llama_index_hits_in_every_mode(fake_openai: FakeOpenAI) -> None:
+@pytest.mark.parametrize("memory", [None, ":memory:"])
+async def test_llama_index_hits_in_every_mode(fake_openai: FakeOpenAI, memory: str | None) -> None:
     from llama_index.llms.openai_like import OpenAILike
 
     small, large = (
         OpenAILike(model=name, api_base=fake_openai.url, api_key="sk-none", is_chat_model=True, max_retries=0)
         for name in ("small", "large")
     )
-    llm = RouterLLM(small, large, strategy=Cached("weak"), memory=None)
+    llm = RouterLLM(small, large, strategy=Cached("weak"), memory=memory, embedder="hashing", audit_rate=0.0)
     fake_openai.script("small", Scripted("far"))
     texts = [list(llm.stream_complete("How far?"))[-1].text, llm.complete("How far?").text]
     texts += [(await llm.acomplete("How far?")).text]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from rar.answers import said
+from rar.context import gives_orders
 from rar.errors import ConfigurationError
 from rar.keeping import KeptAnswers
 from rar.keys import has_form
@@ -167,7 +168,9 @@ class Cached:
         may_be = (
             one
             for one in near
-            if difference(own, words_of(one.question)) is not None and _times(request.key) == _times(one.question)
+            if difference(own, words_of(one.question)) is not None
+            and _times(request.key) == _times(one.question)
+            and not gives_orders(one.question)  # its answer is whatever somebody wanted others to read
         )
         return _Looked(kept, None, tuple(may_be))
 
