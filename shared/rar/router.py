@@ -475,6 +475,8 @@ class Router:
                 self._called(decision, decision.call, reply)
             if isinstance(self.strategy, HearsServed) and not self._closed:
                 self.strategy.served(decision, reply)
+            if decision.request.kept is not None:  # lessons may wait, and be sent elsewhere
+                decision = replace(decision, request=replace(decision.request, kept=None))
             if self._closed or self._learning is None or not self._learning.stores:
                 return
             self._learning.take(decision, reply, {**models, **self._guide_writer}, self.costs(decision, reply, models))
