@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 import rar
 from rar import Router, open_memory
-from rar.errors import AddressError, MissingMemoryError, ReadOnlyMemoryError
+from rar.errors import AddressError, MissingDependencyError, MissingMemoryError, ReadOnlyMemoryError
 from rar.memory import Memory, opening
 from rar.memory.base import Batch
 from tests.contract.memory import experience
@@ -83,6 +84,13 @@ def test_the_schemes_that_exist_are_named_for_one_that_does_not(monkeypatch: pyt
     assert opened == [("redis://host/1", {"create": False, "read_only": False})]
     with pytest.raises(AddressError, match=r"sqlite://, .*redis://"):
         open_memory("mysql://host")
+
+
+def test_the_extra_of_a_server_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    with pytest.raises(MissingDependencyError, match=r"rar-llm\[postgres\]"):
+        open_memory("postgresql://me:hunter2@host/db")
 
 
 def test_the_command_line_knows_no_backend() -> None:
