@@ -100,7 +100,6 @@ class Evidence:
         user: Label of the user who asks; empty where none is known.
         matches: Nearest first.
         guides: Servable guides, nearest first.
-        guidable: Whether guides may be written here, so that those of a kind that has none are worth looking for.
         state: Of the namespace: its threshold, the calls that this rests on, and the mean quality of the reference
             model's own answers (1 where judges only compare and nobody graded any).
         again: The threshold of requests that were seen before.
@@ -117,7 +116,6 @@ class Evidence:
     user: str = ""
     matches: tuple[Match, ...] = ()
     guides: tuple[GuideMatch, ...] = ()
-    guidable: bool = False
     state: PolicyState = field(default_factory=PolicyState)
     again: PolicyState = field(default_factory=PolicyState)
     start: float = 0.5

@@ -16,7 +16,8 @@ from rar.learning.guides import (
     parse_guide,
 )
 from rar.memory.exchange import KeptGuide
-from rar.memory.transitions import Paired, admitted, next_state
+from rar.memory.pairing import Paired
+from rar.memory.transitions import admitted, next_state
 from rar.values import GuideState, Message, Reply, Request, question
 from tests.contract.memory import guide
 

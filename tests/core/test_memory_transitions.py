@@ -8,11 +8,11 @@ import pytest
 
 from rar.memory import transitions
 from rar.memory.base import PolicyState, PolicyStep, Spend
+from rar.memory.pairing import Paired
 from rar.memory.transitions import (
     DAY,
     MONTH,
     MOST,
-    Paired,
     added,
     decided,
     kept_until,

@@ -398,18 +398,6 @@ def test_audits_of_answers_with_guides_correct_those_alone() -> None:
     assert of_guides is not None and of_guides.residual == pytest.approx(0.7)
 
 
-def test_what_guides_may_be_worth_is_looked_for_where_the_model_alone_loses_much() -> None:
-    half = [match(tally(ok=n % 2, bad=1 - n % 2), id=str(n)) for n in range(4)]
-    tried = [match(tally(ok=n % 2, bad=1 - n % 2), tally("g", bad=1, ok=0), id=str(n)) for n in range(4)]
-
-    def chance(*matches: Match, guidable: bool = True) -> float:
-        known = replace(evidence(*matches, threshold=0.1, audits=400), guidable=guidable)
-        return FloorPolicy().choose(known).chance
-
-    assert chance(*half) == FloorPolicy().exploring
-    assert chance(*half, guidable=False) == chance(*tried) == FloorPolicy().audit_rate
-
-
 def test_the_static_router_decides_for_the_paper_policy_where_memory_is_silent() -> None:
     assert PaperPolicy().choose(evidence(prior=0.9)).model == WEAK
     assert PaperPolicy().choose(evidence(prior=0.1)).model == STRONG
