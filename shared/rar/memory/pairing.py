@@ -13,8 +13,9 @@ import numpy.typing as npt
 from rar.values import Guide, Tally, Vector
 
 USELESS: Final = 5  # requests without helping once from which a guide is given up
-TELLING: Final = 14.0  # requests by which a guide must have shown that it helps
-DOUBT: Final = 5.0  # harm done beyond help that is laid to chance at first, and ever less of it up to then
+HARMS: Final = 4  # the same, of those on which the model alone works
+TELLING: Final = 30.0  # requests of its kind by which a guide must have shown that it helps
+DOUBT: Final = 8.0  # harm done beyond help that is laid to chance at first, and ever less of it up to then
 GAIN: Final = 0.1  # of those on which it could: what it must have helped on more than it did harm
 LATEST: Final = 64  # requests that a guide was tried on last, which are looked at
 ABROAD: Final = 0.5  # of the share on which a guide works: where it works less often, it is not for what is there
@@ -58,7 +59,7 @@ class Paired:
     def hopeless(self) -> bool:
         """Whether it was tried often enough to say that it does not do better: the shorter, the less is asked of it."""
         doubt = max(DOUBT * (1.0 - self.telling / TELLING), 0.0)
-        useless = self.telling >= USELESS and not self.gained
+        useless = not self.gained and (self.telling >= USELESS or self.lost >= HARMS)
         return useless or self.gained - self.lost <= GAIN * self.telling - doubt
 
 

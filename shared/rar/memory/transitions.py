@@ -5,6 +5,8 @@ A backend reads what it holds, passes it here with what arrives, and stores what
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any, Final, TypeAlias
@@ -22,6 +24,8 @@ DAY: Final = 86_400.0
 MONTH: Final = 30 * DAY  # by which each trial, up to two, has a record kept longer
 MOST: Final = 2**48  # of a day's calls or tokens: many such days still add up to what 64 bits can hold
 PROMOTE_AT: Final = 2  # other requests than its own on which a candidate must have helped to become active
+OF_ONE_KIND: Final = 0.85  # cosine of what guides were written for, from which it is one kind
+SAYS_THE_SAME: Final = 0.92  # share of words in common from which guides say the same
 RETIRE_AT: Final = 3  # harmful trials without which no guide is retired soon
 AUDITS_KEPT: Final = 600  # that a mean of what audits found goes back
 CALLS_KEPT: Final = 500  # that means over served answers go back
@@ -125,6 +129,30 @@ def replaced_guide(known: Guide, new: Guide) -> Guide:
         embedding=new.embedding,
         state=known.state if known.pinned else new.state,
     )
+
+
+def double_of(guide: Guide, known: Iterable[Guide]) -> Guide | None:
+    """The oldest other guide that says nearly the same for the same kind of request, if there is one.
+
+    A double is retired, and its trials count for that one: two records of one text would each be too short.
+    """
+    words, numbers = _said(guide)
+    for other in sorted(known, key=lambda one: one.created_at):
+        if other.id == guide.id or other.created_at > guide.created_at:
+            continue
+        kind = (other.namespace, other.task, other.style) == (guide.namespace, guide.task, guide.style)
+        if not kind or float(other.embedding @ guide.embedding) < OF_ONE_KIND:
+            continue
+        others, theirs = _said(other)
+        if numbers == theirs and (words & others).total() >= SAYS_THE_SAME * (words | others).total():
+            return other
+    return None
+
+
+def _said(guide: Guide) -> tuple[Counter[str], Counter[str]]:
+    """A guide's words, and the numbers among them: by one number another thing is said."""
+    words = Counter(re.findall(r"\w+", guide.text.casefold()))
+    return words, Counter({word: count for word, count in words.items() if word.isdecimal()})
 
 
 def tried(guide: Guide, *, ok: bool, own: bool, paired: Paired) -> Guide:
