@@ -373,6 +373,17 @@ def test_the_request_that_a_guide_was_written_for_proves_nothing() -> None:
     assert policy.expected.trials(Standing(WEAK, "small"), written, evidence(own)) == (0.0, 0.0)
 
 
+def test_what_is_nearest_tells_which_guide_is_for_a_request_unless_all_trials_came_to_the_same() -> None:
+    standing, expected = Standing(WEAK, "small"), FloorPolicy().expected
+    here = [match(tally("g", ok=0, bad=1), similarity=0.97, id=str(n)) for n in range(2)]
+    other_kind = [match(tally("g", ok=1), similarity=0.8, id=f"o{n}") for n in range(6)]
+
+    gaps, trials = expected.trials(standing, guide(), evidence(*here, *other_kind))
+    assert gaps / trials > 0.9
+    assert trials < 3.0
+    assert expected.trials(standing, guide(), evidence(*other_kind)) == (0.0, pytest.approx(6 * 0.9))
+
+
 def test_a_guess_with_a_guide_is_audited_by_serving_the_strong_answer_unless_the_guide_is_young() -> None:
     near = [match(tally(ok=0, bad=1), tally("g", ok=1), id=str(n)) for n in range(8)]
 

@@ -13,6 +13,7 @@ from rar.values import Experience, Guide, GuideMatch, Tally
 RECORD = 3.0  # trials nearby, by how near they are, from which a guide has a record there
 OF_A_KIND = 0.3  # weight of a request that is near enough to be of the same kind
 TRIED_NEARBY = 1.0  # trials nearby and its origin, by how near they are, without which a guide is not served
+ALL_ALIKE = 0.01  # of trials that came to something else, below which all are taken to be of one kind
 CLOSEST = 0.03  # 1 less the cosine of requests that are as near as can be told
 TRIED = 24  # trials by which it is known whether a guide helps
 ELSEWHERE = 12  # trials that a guide's whole record counts for at most, where it has none
@@ -68,19 +69,25 @@ class Expectation:
     def trials(self, standing: Standing, guide: Guide, evidence: Evidence) -> tuple[float, float]:
         """What a model's trials with a guide came to nearby, but for the request that it was written for.
 
-        Kinds of requests that need guides of their own may be very alike. So what is nearest counts most here.
+        Kinds of requests that need guides of their own may be very alike. So what is nearest counts most, unless all
+        came to the same.
 
         Returns:
             Sums of gaps and of trials, weighted by how near they are.
         """
         others = [match.similarity for match in evidence.matches if not match.same]
         nearest = max(others, default=1.0)
-        return self._nearby(
-            standing,
-            evidence,
-            lambda one, tally: tally.guide_id == guide.id and one.id != guide.origin,
-            lambda similarity: (_apart(nearest) / _apart(similarity)) ** 2 if similarity < nearest else 1.0,
-        )
+
+        def of_guide(one: Experience, tally: Tally) -> bool:
+            return tally.guide_id == guide.id and one.id != guide.origin
+
+        def closeness(similarity: float) -> float:
+            return (_apart(nearest) / _apart(similarity)) ** 2 if similarity < nearest else 1.0
+
+        gaps, trials = self._nearby(standing, evidence, of_guide)
+        if min(gaps, trials - gaps) < ALL_ALIKE * trials:
+            return gaps, trials  # nothing says that another kind begins here
+        return self._nearby(standing, evidence, of_guide, closeness)
 
     def knows(self, standing: Standing, entry: GuideMatch, evidence: Evidence) -> bool:
         """Whether a guide is for such requests: it was tried on some, or written for one, or a person says so."""
