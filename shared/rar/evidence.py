@@ -44,6 +44,7 @@ class Standing:
         model_id: The provider's name, under which its verdicts are kept.
         cost: What its call is expected to cost more than the cheapest model's, as a share of what the reference's does:
             0 for the cheapest, below 1 for every other that saves anything.
+        price: What its call is expected to cost, as a share of what the reference's does; 0 where it is not known.
         prior: The static router's chance that it is good enough; None without one.
         prior_gap: How much better the static router expects the reference answer to be; None without one.
         learned: The gap that the score learned from this memory, or before that a fitted static router, expects; None
@@ -77,6 +78,7 @@ class Standing:
     alike: Alike | None = None
     correction: Correction = NONE
     guided: Standing | None = None
+    price: float = 0.0
 
     @property
     def helped(self) -> Standing:
@@ -100,7 +102,6 @@ class Evidence:
         user: Label of the user who asks; empty where none is known.
         matches: Nearest first.
         guides: Servable guides, nearest first.
-        guidable: Whether guides may be written here, so that those of a kind that has none are worth looking for.
         state: Of the namespace: its threshold, the calls that this rests on, and the mean quality of the reference
             model's own answers (1 where judges only compare and nobody graded any).
         again: The threshold of requests that were seen before.
@@ -117,7 +118,6 @@ class Evidence:
     user: str = ""
     matches: tuple[Match, ...] = ()
     guides: tuple[GuideMatch, ...] = ()
-    guidable: bool = False
     state: PolicyState = field(default_factory=PolicyState)
     again: PolicyState = field(default_factory=PolicyState)
     start: float = 0.5

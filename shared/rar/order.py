@@ -70,8 +70,14 @@ def standings(costs: Mapping[str, float], ids: Mapping[str, str]) -> tuple[Stand
     names = [name for name in names if name == WEAK or costs[name] <= costs[STRONG]]
     least = min(costs[name] for name in names)
     span = costs[STRONG] - least
+    whole = costs[STRONG]
     return tuple(
-        Standing(name, ids[name], min(max((costs[name] - least) / span, 0.0), 1.0) if span > 0.0 else 0.0)
+        Standing(
+            name,
+            ids[name],
+            min(max((costs[name] - least) / span, 0.0), 1.0) if span > 0.0 else 0.0,
+            price=costs[name] / whole if whole > 0.0 else 0.0,
+        )
         for name in names
     )
 

@@ -106,7 +106,6 @@ class Recall:
         same: Cosine from which a request may count as one seen before, if nothing else tells them apart.
         near: Cosine from which an older guide is looked at.
         limit: Neighbours that are looked at.
-        guidable: Whether guides may be written.
         corrections: What people said of the judge.
     """
 
@@ -121,7 +120,6 @@ class Recall:
     same: float
     near: float
     limit: int
-    guidable: bool
     corrections: Corrections
     observers: Observers = field(default_factory=Observers)
     _changes: set[tuple[str, str, float]] = field(default_factory=set, init=False, repr=False)
@@ -181,7 +179,7 @@ class Recall:
         tried = tried_on(matches, self.near)
         guides = [entry for entry in found.guides if entry.similarity >= self.near or entry.guide.id in tried]
         servable = tuple(self.screen.servable(guides))
-        return replace(evidence, matches=tuple(matches), guides=servable, guidable=self.guidable)
+        return replace(evidence, matches=tuple(matches), guides=servable)
 
     def _matches(self, request: Request, key: str, found: Recalled) -> list[Match]:
         """The request itself and its neighbours; which of them is the same request is known by its words."""

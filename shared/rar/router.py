@@ -248,7 +248,7 @@ class Router:
         self._memory_recall = Recall(
             memory, embedder, screen, scores, self._prior, self._tell, self._learning.ready,
             follows_verdicts(self.strategy, self.policy), settings.same, settings.near, settings.limit,
-            writes_guides, corrections, self._observers,
+            corrections, self._observers,
         )  # fmt: skip
         if isinstance(self.strategy, LooksUp) and settings.store_text:
             remember = None if read_only else self._learning.remember

@@ -8,7 +8,8 @@ import pytest
 
 from rar import Router, SQLiteMemory
 from rar.errors import ConfigurationError
-from rar.values import Call, question
+from rar.memory.base import Batch
+from rar.values import Call, Experience, Guide, Tally, question
 from tests.core.world import GUIDES, Scripted, harbour, kind_of, orchard, pair, serve, strong_answer, truth, user_text
 
 EXAMPLES = {
@@ -100,3 +101,25 @@ def test_worked_examples_are_asked_for_and_kept_as_such(style: str) -> None:
 def test_an_unknown_style_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="example"):
         router(guide_style="poem")
+
+
+def test_what_says_the_same_as_a_known_guide_counts_for_that_one() -> None:
+    with router(clock=lambda: 30.0) as made:
+        memory, embedder = made.memory, made.embedder
+        assert memory is not None and embedder is not None
+        asked = [one.key or "" for one in map(harbour, (3, *range(10, 30)))]
+        origin, *vectors = embedder.embed(asked)
+        known = Guide("known", "default", "answer", GUIDES["harbour"], origin, "big-1", "long gone", "active", 20)
+        failed = tuple(Tally(id, "small-1", "big-1", 0, 1, last_ok=False, at=0.0) for id in (None, "known"))
+        seen = [
+            Experience(key, "default", "answer", key, key, vector, failed, created_at=float(at))
+            for at, (key, vector) in enumerate(zip(asked[1:], vectors, strict=True))
+        ]
+        memory.write(Batch(experiences=tuple(seen), guides=(known,)))
+        serve(made, pair(), harbour(3))
+        by_id = {guide.id: guide for guide in memory.guides()}
+
+    kept = by_id.pop("known")
+    (double,) = by_id.values()
+    assert (kept.state, kept.helpful) == ("active", 22)
+    assert (double.state, double.text) == ("retired", kept.text)

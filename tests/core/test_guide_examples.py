@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rar.guide_form import Form, form_of, style_of
@@ -152,3 +154,10 @@ def test_what_a_kind_of_question_shows_counts_more_than_what_all_show() -> None:
 
     assert better_style([tried("example", 0, 8), tried("steps", 8, 0)], whole) == "steps"
     assert better_style([], whole) == "example"
+
+
+def test_one_that_failed_on_its_own_request_speaks_against_its_style() -> None:
+    lost = replace(tried("steps", 0, 0), state="retired")
+
+    assert better_style([], [*FEW, lost]) == "example"
+    assert better_style([], [*FEW, replace(lost, pinned=True)]) == "steps"  # a person's taste says nothing of it

@@ -16,7 +16,8 @@ from rar.learning.guides import (
     parse_guide,
 )
 from rar.memory.exchange import KeptGuide
-from rar.memory.transitions import Paired, admitted, next_state
+from rar.memory.pairing import Paired
+from rar.memory.transitions import admitted, next_state
 from rar.values import GuideState, Message, Reply, Request, question
 from tests.contract.memory import guide
 
@@ -164,9 +165,11 @@ def test_a_guide_moves_by_its_trials(
         (Paired(gained=0, missed=4), "active"),
         (Paired(gained=0, missed=5), "retired"),
         (Paired(gained=0, lost=4), "retired"),
-        (Paired(gained=6, lost=6), "retired"),
+        (Paired(gained=6, lost=6), "active"),  # too early to tell
+        (Paired(gained=12, lost=12), "retired"),
+        (Paired(gained=2, lost=9), "retired"),
         (Paired(gained=3, lost=2, missed=3), "active"),
-        (Paired(gained=9, lost=8, missed=8), "retired"),
+        (Paired(gained=9, lost=8, missed=13), "retired"),
     ],
 )
 def test_a_guide_stays_that_does_better_than_the_model_alone(paired: Paired, expected: GuideState) -> None:

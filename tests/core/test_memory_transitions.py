@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from rar.memory import transitions
 from rar.memory.base import PolicyState, PolicyStep, Spend
+from rar.memory.pairing import Paired
 from rar.memory.transitions import (
     DAY,
     MONTH,
     MOST,
-    Paired,
     added,
     decided,
+    double_of,
     kept_until,
     merged,
     moved,
@@ -137,3 +139,37 @@ def test_losses_shares_and_spreads_are_means_of_late() -> None:
     assert (state.lost, state.share, state.spread) == (
         pytest.approx(0.05, abs=0.01), pytest.approx(0.25, abs=0.02), pytest.approx(0.25, abs=0.02)
     )  # fmt: skip
+
+
+STEPS = """\
+Use when: a share of a number is asked for.
+1. Divide the share by 100.
+2. Multiply the number by it.
+Avoid: haste."""
+
+
+@pytest.mark.parametrize(
+    ("changed", "doubles"),
+    [
+        ({}, True),
+        ({"text": STEPS.replace("haste", "Haste")}, True),
+        ({"text": STEPS.replace("Divide", "Please divide")}, True),
+        ({"text": STEPS.replace("100", "1000")}, False),
+        ({"text": STEPS.replace("Multiply the number by it", "Add what is left over to it")}, False),
+        ({"embedding": NORTH}, False),
+        ({"task": "other"}, False),
+        ({"namespace": "other"}, False),
+        ({"created_at": 9.0}, False),
+    ],
+)
+def test_a_guide_doubles_an_older_one_of_its_kind_that_says_the_same(changed: dict[str, Any], doubles: bool) -> None:
+    new = guide("new", text=STEPS, created_at=5.0)
+    old = replace(guide("old", text=STEPS, created_at=1.0), **changed)
+
+    assert double_of(new, [new, old]) == (old if doubles else None)
+
+
+def test_the_oldest_of_several_is_doubled() -> None:
+    new, first, second = (guide(str(at), text=STEPS, created_at=at) for at in (5.0, 1.0, 2.0))
+
+    assert double_of(new, [second, first]) == first

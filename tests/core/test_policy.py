@@ -373,6 +373,17 @@ def test_the_request_that_a_guide_was_written_for_proves_nothing() -> None:
     assert policy.expected.trials(Standing(WEAK, "small"), written, evidence(own)) == (0.0, 0.0)
 
 
+def test_what_is_nearest_tells_which_guide_is_for_a_request_unless_all_trials_came_to_the_same() -> None:
+    standing, expected = Standing(WEAK, "small"), FloorPolicy().expected
+    here = [match(tally("g", ok=0, bad=1), similarity=0.97, id=str(n)) for n in range(2)]
+    other_kind = [match(tally("g", ok=1), similarity=0.8, id=f"o{n}") for n in range(6)]
+
+    gaps, trials = expected.trials(standing, guide(), evidence(*here, *other_kind))
+    assert gaps / trials > 0.9
+    assert trials < 3.0
+    assert expected.trials(standing, guide(), evidence(*other_kind)) == (0.0, pytest.approx(6 * 0.9))
+
+
 def test_a_guess_with_a_guide_is_audited_by_serving_the_strong_answer_unless_the_guide_is_young() -> None:
     near = [match(tally(ok=0, bad=1), tally("g", ok=1), id=str(n)) for n in range(8)]
 
@@ -396,18 +407,6 @@ def test_audits_of_answers_with_guides_correct_those_alone() -> None:
     assert own.delta == pytest.approx(rate * (0.3 - 0.13 - 0.05))
     assert alone.delta == pytest.approx(rate * (0.3 - 0.05))
     assert of_guides is not None and of_guides.residual == pytest.approx(0.7)
-
-
-def test_what_guides_may_be_worth_is_looked_for_where_the_model_alone_loses_much() -> None:
-    half = [match(tally(ok=n % 2, bad=1 - n % 2), id=str(n)) for n in range(4)]
-    tried = [match(tally(ok=n % 2, bad=1 - n % 2), tally("g", bad=1, ok=0), id=str(n)) for n in range(4)]
-
-    def chance(*matches: Match, guidable: bool = True) -> float:
-        known = replace(evidence(*matches, threshold=0.1, audits=400), guidable=guidable)
-        return FloorPolicy().choose(known).chance
-
-    assert chance(*half) == FloorPolicy().exploring
-    assert chance(*half, guidable=False) == chance(*tried) == FloorPolicy().audit_rate
 
 
 def test_the_static_router_decides_for_the_paper_policy_where_memory_is_silent() -> None:

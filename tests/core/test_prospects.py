@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from rar.evidence import Evidence, Standing
 from rar.learning.expected import Expectation
 from rar.learning.policy import FloorPolicy
-from rar.learning.prospects import Prospects, Scout, drawn_by_chance
+from rar.learning.prospects import Prospects, Scout, drawn_by_chance, weight_of
+from rar.learning.shadow import Attempt, Findings
 from rar.memory import SQLiteMemory
 from rar.memory.base import Batch
 from rar.values import STRONG, WEAK, Arm, Experience, Guide, GuideState, Match, Request, Route, Tally, Vector, question
@@ -143,3 +145,40 @@ def test_what_chance_chose_is_judged_with_all_that_costs_less() -> None:
     assert drawn_by_chance(Route(STRONG, instead_of=Arm(WEAK)), known) == [Arm(WEAK)]
     assert drawn_by_chance(Route(STRONG, instead_of=Arm("mid")), known) == [Arm("mid"), Arm(WEAK)]
     assert drawn_by_chance(Route(STRONG, instead_of=Arm(WEAK, helped)), known) == [Arm(WEAK, helped), Arm(WEAK)]
+
+
+class TestDearTrials:
+    """The dearer calls of the weak model are, the fewer guides are tried where it works alone, each for the more."""
+
+    def look(self, memory: SQLiteMemory, price: float, chance: float) -> Prospects:
+        memory.write(Batch(guides=(guide("g"),)))
+        known = Evidence("big", (Standing(WEAK, "small", price=price),), start=0.5, now=10.0, chance=chance)
+        return Scout(memory, None, near=0.5, tries=3, expected=EXPECTED).look(ASKED, known, alone=False)
+
+    @pytest.mark.parametrize(("price", "share"), [(0.0, 1.0), (0.1, 1.0), (0.4, 0.5), (1.0, 0.2)])
+    def test_chance_decides_by_their_price(self, memory: SQLiteMemory, price: float, share: float) -> None:
+        drawn = [self.look(memory, price, (n + 0.5) / 100.0) for n in range(100)]
+
+        assert sum(one.fair != () for one in drawn) == round(100 * share)
+        assert {one.stands for one in drawn} == {1.0 / share}
+        assert all(ids(one.guides) == ["g"] for one in drawn)  # in search of one that works, guides are tried anyway
+
+    @pytest.mark.parametrize(("alone", "weight"), [(True, 4.0), (False, 1.0)])
+    def test_a_trial_stands_for_those_that_were_passed_over(self, alone: bool, weight: float) -> None:
+        by_guide, plain = attempt(guide("g"), ok=True), attempt(None, ok=alone)
+        found = Findings([plain, by_guide], stands=4.0)
+
+        assert weight_of(by_guide, found, Route(STRONG)) == weight
+        assert weight_of(plain, found, Route(STRONG)) == 1.0
+
+    def test_what_an_audit_preferred_was_tried_for_itself(self) -> None:
+        helped = guide("g")
+        by_guide, plain = attempt(helped, ok=True, drawn=True), attempt(None, ok=True, drawn=True)
+        found, audit = Findings([by_guide, plain], stands=4.0), Route(STRONG, chance=0.5)
+
+        assert weight_of(by_guide, found, replace(audit, instead_of=Arm(WEAK, helped))) == 2.0
+        assert weight_of(by_guide, found, replace(audit, instead_of=Arm(WEAK))) == 8.0
+
+
+def attempt(guide: Guide | None, *, ok: bool, drawn: bool = False) -> Attempt:
+    return Attempt(WEAK, guide, ok, "exact", drawn=drawn)

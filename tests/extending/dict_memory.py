@@ -33,6 +33,7 @@ from rar.memory.base import (
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy, to_record
 from rar.memory.forgetting import Forget, Gone, answers_key, namespace_key
 from rar.memory.loading import items_of
+from rar.memory.pairing import Paired, paired
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Tally, Trial, Vector
 
 NO_VECTOR: Vector = np.empty(0, np.float32)
@@ -472,10 +473,10 @@ def _key(tally: Tally) -> tuple[str, str, str]:
     return tally.guide_id or "", tally.weak_id, tally.strong_id
 
 
-def _paired(state: State, guide: Guide) -> rules.Paired:
+def _paired(state: State, guide: Guide) -> Paired:
     """What a guide came to on requests other than its own, beside the same model alone."""
     others = [one for one in state.experiences.values() if one.id != guide.origin]
-    return rules.paired(guide.id, (one.tallies for one in others))
+    return paired(guide, ((one.embedding, one.tallies) for one in others))
 
 
 def _cosine(one: Vector, other: Vector) -> float:

@@ -45,6 +45,7 @@ from rar.guide_scan import guide_flaw
 from rar.learning.screen import quarantine
 from rar.ledger import savings
 from rar.memory.base import whole_state
+from rar.memory.transitions import double_of
 from rar.report import check_out, report
 from rar.report.money import priced
 from rar.values import Guide, GuideState
@@ -152,10 +153,12 @@ def show_guide(which: ReadId, as_json: AsJson = False) -> None:
     with reading(memory) as opened:
         guide = find_guide(opened, id)
         origin = opened.experience(guide.origin)
+        same = double_of(guide, opened.guides(namespace=guide.namespace)) if guide.state == "retired" else None
     if as_json:
-        _print_json(_guide_facts(guide) | {"origin_text": origin.text if origin else None})
+        facts = {"origin_text": origin.text if origin else None, "says_the_same_as": same.id if same else None}
+        _print_json(_guide_facts(guide) | facts)
     else:
-        show(*tables.guide(guide, origin.text if origin else None))
+        show(*tables.guide(guide, origin.text if origin else None, same))
 
 
 @guides_app.command("retire")

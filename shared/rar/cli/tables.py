@@ -154,8 +154,12 @@ def guides(found: Sequence[Guide]) -> Grid:
     return Grid(count(len(found), "guide"), columns, rows)
 
 
-def guide(found: Guide, origin: str | None) -> list[Any]:
-    """One guide, whole, with the text of the request that it was written for."""
+def guide(found: Guide, origin: str | None, same: Guide | None) -> list[Any]:
+    """One guide, whole, with the text of the request that it was written for.
+
+    Args:
+        same: An older guide that says nearly the same.
+    """
     about = {
         "guide": found.id,
         "namespace": line(f"{found.namespace}, task {found.task}"),
@@ -163,6 +167,8 @@ def guide(found: Guide, origin: str | None) -> list[Any]:
         "written": f"{when(found.created_at)} by {line(found.author)}, as {_STYLES[found.style]}",
         "written for": paragraph(origin or ("a request that is not kept" if found.origin else "what a person named")),
     }
+    if same is not None:
+        about["says the same as"] = f"{same.id}, which its trials count for"
     return [Facts(about), Text(paragraph(found.text))]
 
 

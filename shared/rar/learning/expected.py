@@ -13,6 +13,8 @@ from rar.values import Experience, Guide, GuideMatch, Tally
 RECORD = 3.0  # trials nearby, by how near they are, from which a guide has a record there
 OF_A_KIND = 0.3  # weight of a request that is near enough to be of the same kind
 TRIED_NEARBY = 1.0  # trials nearby and its origin, by how near they are, without which a guide is not served
+ALL_ALIKE = 0.01  # of trials that came to something else, below which all are taken to be of one kind
+CLOSEST = 0.03  # 1 less the cosine of requests that are as near as can be told
 TRIED = 24  # trials by which it is known whether a guide helps
 ELSEWHERE = 12  # trials that a guide's whole record counts for at most, where it has none
 SCORED = 6.0  # trials that the score of guided answers counts for at most: guides differ by kind more than by question
@@ -67,12 +69,25 @@ class Expectation:
     def trials(self, standing: Standing, guide: Guide, evidence: Evidence) -> tuple[float, float]:
         """What a model's trials with a guide came to nearby, but for the request that it was written for.
 
+        Kinds of requests that need guides of their own may be very alike. So what is nearest counts most, unless all
+        came to the same.
+
         Returns:
             Sums of gaps and of trials, weighted by how near they are.
         """
-        return self._nearby(
-            standing, evidence, lambda one, tally: tally.guide_id == guide.id and one.id != guide.origin
-        )
+        others = [match.similarity for match in evidence.matches if not match.same]
+        nearest = max(others, default=1.0)
+
+        def of_guide(one: Experience, tally: Tally) -> bool:
+            return tally.guide_id == guide.id and one.id != guide.origin
+
+        def closeness(similarity: float) -> float:
+            return (_apart(nearest) / _apart(similarity)) ** 2 if similarity < nearest else 1.0
+
+        gaps, trials = self._nearby(standing, evidence, of_guide)
+        if min(gaps, trials - gaps) < ALL_ALIKE * trials:
+            return gaps, trials  # nothing says that another kind begins here
+        return self._nearby(standing, evidence, of_guide, closeness)
 
     def knows(self, standing: Standing, entry: GuideMatch, evidence: Evidence) -> bool:
         """Whether a guide is for such requests: it was tried on some, or written for one, or a person says so."""
@@ -84,12 +99,6 @@ class Expectation:
         """The mean gap of a model alone that trials nearby showed; 0 where there are few."""
         gaps, trials = self._nearby(standing, evidence, _alone)
         return gaps / trials if trials >= RECORD else 0.0
-
-    def explored(self, evidence: Evidence) -> bool:
-        """Whether it is known of requests like this one what guides do for the cheapest model, or none is to be had."""
-        cheapest = evidence.standings[0]
-        failed, _ = self._nearby(cheapest, evidence, _alone)
-        return self._nearby(cheapest, evidence, _guided)[1] >= RECORD or failed >= 2.0 * RECORD
 
     def nearby(self, evidence: Evidence) -> float:
         """How many requests like this one are known, by how near they are."""
@@ -111,13 +120,17 @@ class Expectation:
         return min(max((similarity - low) / (high - low), 0.0), 1.0)
 
     def _nearby(
-        self, standing: Standing, evidence: Evidence, counts: Callable[[Experience, Tally], bool]
+        self,
+        standing: Standing,
+        evidence: Evidence,
+        counts: Callable[[Experience, Tally], bool],
+        closeness: Callable[[float], float] = lambda _: 1.0,
     ) -> tuple[float, float]:
         """Weighted sum of a model's gaps seen nearby in the trials that count, and of the weights."""
         sums: dict[str, tuple[float, float, float]] = {}
         pair = (standing.model_id, evidence.reference_id)
         for match in evidence.matches:
-            weight = self._weight(match.similarity)
+            weight = self._weight(match.similarity) * closeness(match.similarity)
             if not weight:
                 break  # nearest first: the rest is no nearer
             for tally in match.experience.tallies:
@@ -148,5 +161,5 @@ def _without(guide: Guide) -> Callable[[Experience, Tally], bool]:
     return counts
 
 
-def _guided(_: Experience, tally: Tally) -> bool:
-    return tally.guide_id is not None
+def _apart(similarity: float) -> float:
+    return max(1.0 - similarity, CLOSEST)

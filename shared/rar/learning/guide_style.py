@@ -49,7 +49,14 @@ def better_style(kind: Sequence[Guide], whole: Sequence[Guide]) -> GuideStyle:
 
 
 def _rate(style: GuideStyle, guides: Sequence[Guide], expected: float, weight: float) -> float:
-    """How often guides of a style helped, shrunk towards what was expected."""
-    helpful = sum(guide.helpful for guide in guides if guide.style == style)
-    harmful = sum(guide.harmful for guide in guides if guide.style == style)
+    """How often guides of a style helped, shrunk towards what was expected. That one failed at once is a trial, too."""
+    own = [guide for guide in guides if guide.style == style]
+    helpful = sum(guide.helpful for guide in own)
+    harmful = sum(
+        guide.harmful or int(guide.state == "retired" and not (guide.helpful or guide.pinned)) for guide in own
+    )
     return (helpful + weight * expected) / (helpful + harmful + weight)
+
+
+def _failed_at_once(guide: Guide) -> bool:
+    return guide.state == "retired" and not (guide.helpful or guide.pinned)

@@ -18,13 +18,12 @@ from rar.evidence import Evidence
 from rar.facts import EvidenceFacts, LearnedFacts, facts_of, read_facts
 from rar.guide_form import style_of
 from rar.learning.answers import judged_answers
-from rar.learning.floor import stands_for
 from rar.learning.guide_style import StyleChoice, style_for
 from rar.learning.guides import first_state
 from rar.learning.obstacles import asks, obstacle
 from rar.learning.pairs import Pairs, judged_pair
 from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, Policy
-from rar.learning.prospects import Scout, drawn_by_chance, from_model
+from rar.learning.prospects import SAMPLED, Scout, drawn_by_chance, from_model, weight_of
 from rar.learning.records import Served, learned_facts, record_of
 from rar.learning.scores import Kind, kinds_of
 from rar.learning.screen import Screen
@@ -33,6 +32,7 @@ from rar.learning.verdicts import due, works_in
 from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, JudgedAnswers, Memory, PolicyStep
 from rar.memory.identity import keyed_digest
+from rar.memory.transitions import double_of
 from rar.notices import Notices
 from rar.observers import Learned, Observers
 from rar.sameness import signature
@@ -262,6 +262,7 @@ class Learner:
             else ladder.steps(request, lesson.reply, guides, models=models, drawn=drawn, fair=found.fair, write=write)
         )
         findings = self._drive(steps, lesson.models, decision)
+        findings.stands = found.stands
         if findings.ended == "undecided":
             if len(self._undecided) >= _UNDECIDED:
                 self._undecided.pop(next(iter(self._undecided)))
@@ -317,22 +318,24 @@ class Learner:
         self, found: Findings, decision: Decision, evidence: Evidence, now: float, author: str
     ) -> tuple[tuple[Guide, ...], tuple[Trial, ...]]:
         draft = self._draft(found, decision, evidence, now, author)
+        double = None if draft is None else self._double(draft)
+        if draft is not None and double is not None:
+            draft = replace(draft, state="retired")
         trials = []
-        # What was judged by chance stands for the likes of it that were not.
-        weight = stands_for(decision.choice) if isinstance(decision.choice, Route) else 1.0
         # Alone first: by that it is told whether a guide made a difference.
         for attempt in sorted(found.attempts, key=lambda one: one.guide is not None):
             guide_id = attempt.guide.id if attempt.guide else None
             if guide_id == DRAFT:
                 if draft is None:
                     continue  # an attempt with a guide that was thrown away proves nothing
-                guide_id = draft.id
+                guide_id = (double or draft).id
             standing = evidence.of(attempt.model)
             assert standing is not None  # none but those were tried
             trials.append(
                 Trial(
                     evidence.experience_id, guide_id, standing.model_id, evidence.reference_id, attempt.ok, now,
-                    attempt.gap, weight if attempt.drawn else 1.0, context=evidence.context, user=evidence.user,
+                    attempt.gap, weight_of(attempt, found, decision.choice),
+                    context=evidence.context, user=evidence.user,
                 )
             )  # fmt: skip
         return () if draft is None else (draft,), tuple(trials)
@@ -352,6 +355,15 @@ class Learner:
             uuid.uuid4().hex, request.namespace, request.task, text, request.embedding,
             author or evidence.reference_id, evidence.experience_id, state, created_at=now, style=style_of(text),
         )  # fmt: skip
+
+    def _double(self, draft: Guide) -> Guide | None:
+        """The guide in use or on trial that says nearly the same as one just written."""
+        if draft.state == "retired":
+            return None
+        found = self.memory.search_guides(
+            draft.embedding, namespace=draft.namespace, task=draft.task, limit=SAMPLED, states=("active", "candidate")
+        )
+        return double_of(draft, [entry.guide for entry in found])
 
     def _experience(self, decision: Decision, now: float) -> Experience:
         request = decision.request

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from rar.errors import ConfigurationError, UnknownNameError
 from rar.evidence import Evidence, Standing
-from rar.learning.expected import Expectation, is_tried
+from rar.learning.expected import Expectation
 from rar.learning.floor import INERTIA, INERTIA_AGAIN, loss, repeated, slack, stands_for, state_of_route, unrest_again
 from rar.learning.labels import NONE
 from rar.learning.verdicts import Verdict, paraphrased, refuted, verdict
@@ -55,7 +55,6 @@ class Policy(Protocol):
 # the strong model was preferred, of which less was expected anyway; and the usual variance of each.
 WORSE_SERVED, WORSE_SHADOW = (0.25, 0.2), (0.15, 0.25)
 LEAD = 0.02  # by which more is expected of an answer with a guide, which is longer to read, than of one without
-CLEARLY = 0.25  # by which less is expected to be lost with a guide that surely helps
 YOUNG = 8  # trials up to which each new request that a guide is used on is checked, unless a person approved it
 BELIEVED = 4  # trials of other contexts at most that make audits fewer: an eighth of what is borrowed stays checked
 SETTLED = 300  # calls before which what was expected was a guess
@@ -139,8 +138,6 @@ class FloorPolicy:
         borrowed: Chance that a verdict of one trial is audited that was found in another context of use than the one
             at hand. Of up to four trials it is that part: what messages brought about is checked within a few requests.
         wary: What more confidence is needed just before the alarm that a model changed.
-        exploring: Chance that a guess is audited where it is not known yet what a guide is worth, or, if the model
-            alone loses more than the floor allows, where none was tried: what fails is then tried with one.
         calmest: Share of the audits that is kept however little the judged gaps scatter: what changes must be noticed.
         promise: The chance with which the quality over any 1,000 served calls is at least the floor, from the first
             audit on. None: it is the floor on average.
@@ -159,7 +156,6 @@ class FloorPolicy:
     borrowed: float = 0.5
     calmest: float = 0.2
     promise: float | None = None
-    exploring: float = 0.4
 
     def __post_init__(self) -> None:
         CHECKS["quality"]("quality", self.quality)
@@ -216,22 +212,7 @@ class FloorPolicy:
         often = self._often(standing, evidence)
         if often and route.guide is not None and not route.guide.approved and _tried(route.guide) < YOUNG:
             return _checked(route, evidence, 1.0)
-        if often and self._unexplored(route, evidence):
-            often = max(often, self.exploring)
         return _probed(route, evidence, min(often, 1.0))
-
-    def _unexplored(self, route: Route, evidence: Evidence) -> bool:
-        """Whether it is not known yet what the likeliest guide is worth, or any, where one would be of use."""
-        cheapest = evidence.standings[0]
-        if not evidence.guidable or route.model != cheapest.model:
-            return False
-        if route.guide is not None:
-            gained = self.expected.alone(cheapest, evidence)[0] - (route.expected or 0.0)
-            return gained < CLEARLY and not route.guide.approved and not is_tried(route.guide)
-        if evidence.guides:
-            best = max(evidence.guides, key=lambda entry: self.expected.with_guide(cheapest, entry, evidence)[1])
-            return not best.guide.approved and not is_tried(best.guide)
-        return (route.expected or 0.0) > 1.0 - self.floor_of(evidence) and not self.expected.explored(evidence)
 
     def _often(self, standing: Standing, evidence: Evidence) -> float:
         """The chance with which a guess about a model is audited: less, the more it was, and the less its gaps scatter.

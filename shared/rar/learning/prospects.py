@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from rar.evidence import Evidence, Standing
 from rar.learning.expected import RECORD, Expectation, is_tried
+from rar.learning.floor import MOST_STANDS, stands_for
 from rar.learning.screen import Screen
+from rar.learning.shadow import Attempt, Findings
 from rar.memory.base import Memory
 from rar.memory.recalling import tried_on
 from rar.values import Arm, Choice, Guide, GuideMatch, Request, Route
@@ -17,6 +19,7 @@ BETTER = 0.02  # by which a guide that works is better than the model alone
 HOPED = 3.0  # requests that are expected of a kind before anything is known
 OF_A_KIND = 2  # requests that make a kind, and on which a guide was tried that is one for it
 FOREIGN = 0.25  # by which a guide is worse on a kind that it is not for
+CHEAP = 0.2  # share of a call of the reference up to which trials of guides cost next to nothing
 LEAST = 0.05  # that is taken to be worth a call of the strong model, however high the threshold
 
 
@@ -27,11 +30,13 @@ class Prospects:
     Args:
         guides: Known guides in which one that works is looked for, the likeliest first.
         fair: Those of them that are tried whatever works.
+        stands: How many requests this one stands for if the model alone works on it: guides were tried by chance.
         worth_writing: Whether a new one is expected to save more than it costs.
     """
 
     guides: tuple[Guide, ...] = ()
     fair: tuple[Guide, ...] = ()
+    stands: float = 1.0
     worth_writing: bool = True
 
 
@@ -72,9 +77,11 @@ class Scout:
         works = bool(live) and one.has_record(live[0].guide) and one.promises(live[0].guide)
         live = [entry for entry in live if not one.is_foreign(entry.guide, RECORD / 3.0 if works else RECORD)]
         untried = [entry for entry in live[1:] if not (is_tried(entry.guide) if works else one.has_record(entry.guide))]
+        chance = one.trying()
         return Prospects(
             tuple(entry.guide for entry in live[: self.tries]),
-            tuple(entry.guide for entry in (*live[:1], *untried[:1])),
+            tuple(entry.guide for entry in (*live[:1], *untried[:1])) if evidence.chance < chance else (),
+            1.0 / chance,
             not any(one.promises(entry.guide) for entry in live) and one.pays(len(near), found, alone=alone),
         )
 
@@ -122,6 +129,13 @@ class _Kind:
         gaps, trials = self.expected.trials(self.model, guide, self.evidence)
         alone, _ = self.expected.alone(self.model, self.evidence)
         return trials < RECORD or gaps / trials < alone - BETTER
+
+    def trying(self) -> float:
+        """The chance that guides are tried though the model alone works: less, the dearer its calls are.
+
+        Where it does not work they are tried in any case, in search of one that does.
+        """
+        return min(CHEAP / self.model.price, 1.0) if self.model.price > CHEAP else 1.0
 
     def pays(self, lost: int, sample: Sequence[GuideMatch], *, alone: bool) -> bool:
         """Whether what a new guide would save is expected to exceed its price, which is a call of the strong model.
@@ -174,3 +188,14 @@ def from_model(model: str, evidence: Evidence) -> list[str]:
     """A model and those that cost more; all of them, for the reference."""
     names = [one.model for one in evidence.standings]
     return names[names.index(model) :] if model in names else names
+
+
+def weight_of(attempt: Attempt, found: Findings, choice: Choice) -> float:
+    """How many requests an attempt stands for: what chance had judged stands for the likes of it that were not."""
+    if not isinstance(choice, Route):
+        return 1.0
+    weight = stands_for(choice) if attempt.drawn else 1.0
+    alone = any(one.ok for one in found.attempts if one.guide is None and one.model == attempt.model)
+    if attempt.guide is None or attempt.arm == (choice.instead_of or choice.arm) or not alone:
+        return weight
+    return min(weight * found.stands, MOST_STANDS)

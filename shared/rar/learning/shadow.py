@@ -63,6 +63,7 @@ class Findings:
         ended: The same as a code of `rar.words.NOT_LEARNED`.
         usd: What its calls cost; None if a price is not known.
         error: What the failed call raised.
+        stands: Requests that this one stands for where a guide was tried though the model alone works.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -77,6 +78,7 @@ class Findings:
     ended: str | None = None
     usd: float | None = 0.0
     error: BaseException | None = None
+    stands: float = 1.0
 
     @property
     def turned(self) -> list[Guide]:

@@ -8,17 +8,16 @@ from dataclasses import replace
 
 from rar.errors import SecretError
 from rar.memory.base import CachedAnswer, DecisionRecord, JudgedAnswers, Label, PolicyState, PolicyStep, Spend
-from rar.memory.columns import (
-    sane,
-)
+from rar.memory.columns import WHOLE, sane, to_experience
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
 from rar.memory.forgetting import answers_key, namespace_key
+from rar.memory.pairing import LATEST, Paired, paired
 from rar.memory.postgres_connections import Connection
+from rar.memory.postgres_rows import tallies_of
 from rar.memory.postgres_store import Held, HeldGuide, Store
 from rar.memory.secrets import lock
 from rar.memory.transitions import (
     SPENT_ON,
-    Paired,
     added,
     admitted,
     decided,
@@ -109,21 +108,14 @@ class Writer(Store):
     def _paired(self, guide: Guide) -> Paired:
         """What a guide came to on requests other than its own, beside the model alone."""
         self.store_records()
-        row = self.run(
-            "SELECT count(DISTINCT CASE WHEN ok > 0 AND NOT coalesce(alone, false) THEN experience_id END), "
-            "count(*) FILTER (WHERE last_ok AND NOT alone), "
-            "count(*) FILTER (WHERE NOT last_ok AND alone AND NOT by_another), "
-            "count(*) FILTER (WHERE NOT last_ok AND NOT alone AND NOT by_another), "
-            "coalesce(sum(bad) FILTER (WHERE alone IS NULL), 0)::bigint FROM "
-            "(SELECT g.experience_id, g.ok, g.bad, g.last_ok, a.last_ok AS alone, EXISTS (SELECT FROM @tallies AS o "
-            "WHERE o.experience_id = g.experience_id AND o.guide_id NOT IN ('', g.guide_id) "
-            "AND o.weak_id = g.weak_id AND o.strong_id = g.strong_id AND o.last_ok) AS by_another "
-            "FROM @tallies AS g LEFT JOIN @tallies AS a ON a.experience_id = g.experience_id AND a.guide_id = '' "
-            "AND a.weak_id = g.weak_id AND a.strong_id = g.strong_id "
-            "WHERE g.guide_id = ? AND g.guide_id <> '' AND g.experience_id <> ?) AS tried",
-            [guide.id, guide.origin],
-        ).fetchone()
-        return Paired(*row) if row else Paired()
+        tried = (
+            "SELECT experience_id FROM @tallies WHERE guide_id = ? AND guide_id <> '' AND experience_id <> ? "
+            f"GROUP BY experience_id ORDER BY max(at) DESC, experience_id LIMIT {LATEST}"
+        )
+        ids = [id for (id,) in self.run(tried, [guide.id, guide.origin]).fetchall()]
+        tallies = tallies_of(self.connection, ids)
+        rows = self.run(f"SELECT {WHOLE} FROM @experiences WHERE id = ANY(?)", [ids], binary=True).fetchall()
+        return paired(guide, [(one.embedding, tallies[one.id]) for one in map(to_experience, rows)])
 
     def pin(self, id: str, state: GuideState, *, anyway: bool = False) -> bool:
         """Set a guide's state as a person decided; whether there is such a guide."""

@@ -37,11 +37,11 @@ from rar.memory.columns import (
 )
 from rar.memory.exchange import DaySpend, Header, Item, KeptGuide, KeptPolicy
 from rar.memory.forgetting import Gone, answers_key, namespace_key
+from rar.memory.pairing import LATEST, Paired, paired
 from rar.memory.secrets import lock
-from rar.memory.sqlite_rows import Connection, header_of, meta
+from rar.memory.sqlite_rows import Connection, by_id, header_of, meta, tallies_of
 from rar.memory.transitions import (
     SPENT_ON,
-    Paired,
     added,
     admitted,
     decided,
@@ -70,7 +70,7 @@ class Writer:
     """One write transaction: it reads what is there, and stores what `rar.memory.transitions` says that it becomes."""
 
     def __init__(self, connection: Connection, where: str, secret: bytes) -> None:
-        self._run = connection.run
+        self._connection, self._run = connection, connection.run
         self._where, self._secret = where, secret
         self._seq: int = meta(connection, "seq")
         self._bound = header_of(connection)
@@ -158,18 +158,14 @@ class Writer:
 
     def _paired(self, guide: Guide) -> Paired:
         """What a guide came to on requests other than its own, beside the model alone."""
-        count = (
-            "SELECT count(DISTINCT CASE WHEN ok > 0 AND coalesce(alone, 0) = 0 THEN experience_id END), "
-            "total(last_ok AND NOT alone), total(NOT last_ok AND alone AND NOT by_another), "
-            "total(NOT last_ok AND NOT alone AND NOT by_another), total(CASE WHEN alone IS NULL THEN bad END) FROM "
-            "(SELECT g.experience_id, g.ok, g.bad, g.last_ok, a.last_ok AS alone, EXISTS (SELECT 1 FROM tallies AS o "
-            "WHERE o.experience_id = g.experience_id AND o.guide_id NOT IN ('', g.guide_id) AND "
-            "o.weak_id = g.weak_id AND o.strong_id = g.strong_id AND o.last_ok) AS by_another FROM tallies AS g "
-            "LEFT JOIN tallies AS a ON a.experience_id = g.experience_id AND a.guide_id = '' AND "
-            "a.weak_id = g.weak_id AND a.strong_id = g.strong_id "
-            "WHERE g.guide_id = ? AND g.guide_id != '' AND g.experience_id != ?)"
+        tried = (
+            "SELECT experience_id FROM tallies WHERE guide_id = ? AND guide_id != '' AND experience_id != ? "
+            f"GROUP BY experience_id ORDER BY max(at) DESC, experience_id LIMIT {LATEST}"
         )
-        return Paired(*map(int, self._run(count, [guide.id, guide.origin]).fetchone()))
+        ids = [id for (id,) in self._run(tried, [guide.id, guide.origin]).fetchall()]
+        tallies = tallies_of(self._connection, ids)
+        vectors = by_id(self._connection, "SELECT id, embedding FROM experiences WHERE id", ids)
+        return paired(guide, [(np.frombuffer(blob, "<f4"), tallies[id]) for id, blob in vectors])
 
     def pin(self, id: str, state: GuideState, *, anyway: bool = False) -> bool:
         """Set a guide's state as a person decided; whether there is such a guide."""

@@ -5,9 +5,10 @@ A backend reads what it holds, passes it here with what arrives, and stores what
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from typing import Any, Final, TypeAlias
 
 from rar.guide_scan import guide_flaw
@@ -15,6 +16,7 @@ from rar.memory.base import ALARM, DecisionRecord, JudgedAnswers, Label, PolicyS
 from rar.memory.exchange import KeptGuide
 from rar.memory.identity import experience_id, keyed_digest
 from rar.memory.origins import imported, joined, shortened
+from rar.memory.pairing import Paired
 from rar.sameness import signature
 from rar.values import Experience, Guide, GuideState, Origin, Tally, Trial
 
@@ -22,11 +24,9 @@ DAY: Final = 86_400.0
 MONTH: Final = 30 * DAY  # by which each trial, up to two, has a record kept longer
 MOST: Final = 2**48  # of a day's calls or tokens: many such days still add up to what 64 bits can hold
 PROMOTE_AT: Final = 2  # other requests than its own on which a candidate must have helped to become active
+OF_ONE_KIND: Final = 0.85  # cosine of what guides were written for, from which it is one kind
+SAYS_THE_SAME: Final = 0.92  # share of words in common from which guides say the same
 RETIRE_AT: Final = 3  # harmful trials without which no guide is retired soon
-USELESS: Final = 5  # the same without helping once
-TELLING: Final = 12.5  # requests by which a guide must have shown that it helps
-DOUBT: Final = 5.0  # harm done beyond help that is laid to chance at first, and ever less of it up to then
-GAIN: Final = 0.1  # of those on which it could: what it must have helped on more than it did harm
 AUDITS_KEPT: Final = 600  # that a mean of what audits found goes back
 CALLS_KEPT: Final = 500  # that means over served answers go back
 LOW: Final = 0.1  # which quantile of confidences a threshold stays above, and by how much one moves it
@@ -131,62 +131,28 @@ def replaced_guide(known: Guide, new: Guide) -> Guide:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Paired:
-    """What a guide came to on requests other than its own, beside the same model alone.
+def double_of(guide: Guide, known: Iterable[Guide]) -> Guide | None:
+    """The oldest other guide that says nearly the same for the same kind of request, if there is one.
 
-    Args:
-        helped: Requests on which it worked and the model alone is not known to.
-        gained: Those on which the model alone is known not to.
-        lost: Requests on which the model alone worked, and not with the guide.
-        missed: Requests on which neither did. Those of both on which another guide worked are for that one.
-        failed: Trials in which it did not work where the model alone was not tried.
+    A double is retired, and its trials count for that one: two records of one text would each be too short.
     """
-
-    helped: int = 0
-    gained: int = 0
-    lost: int = 0
-    missed: int = 0
-    failed: int = 0
-
-    @property
-    def telling(self) -> int:
-        """Requests on which a guide could show what it is worth."""
-        return self.gained + self.lost + self.missed
-
-    @property
-    def better(self) -> bool:
-        """Whether it did better than the model alone."""
-        return self.gained - self.lost > GAIN * self.telling
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether it was tried often enough to say that it does not do better: the shorter, the less is asked of it."""
-        doubt = max(DOUBT * (1.0 - self.telling / TELLING), 0.0)
-        useless = self.telling >= USELESS and not self.gained
-        return useless or self.gained - self.lost <= GAIN * self.telling - doubt
+    words, numbers = _said(guide)
+    for other in sorted(known, key=lambda one: one.created_at):
+        if other.id == guide.id or other.created_at > guide.created_at:
+            continue
+        kind = (other.namespace, other.task, other.style) == (guide.namespace, guide.task, guide.style)
+        if not kind or float(other.embedding @ guide.embedding) < OF_ONE_KIND:
+            continue
+        others, theirs = _said(other)
+        if numbers == theirs and (words & others).total() >= SAYS_THE_SAME * (words | others).total():
+            return other
+    return None
 
 
-def paired(guide_id: str, tallies: Iterable[Sequence[Tally]]) -> Paired:
-    """The pairs of a guide among the tallies of requests other than its own; a backend may count them itself."""
-    helped, counts = 0, Counter[str]()
-    for of_request in tallies:
-        helps = False
-        for one in of_request:
-            if one.guide_id != guide_id:
-                continue
-            pair = [other for other in of_request if (other.weak_id, other.strong_id) == (one.weak_id, one.strong_id)]
-            alone = next((other for other in pair if other.guide_id is None), None)
-            by_another = any(other.guide_id not in (None, guide_id) and other.last_ok for other in pair)
-            helps = helps or (one.ok > 0 and not (alone is not None and alone.last_ok))
-            if alone is None:
-                counts["failed"] += one.bad
-            elif one.last_ok:
-                counts["gained"] += not alone.last_ok
-            elif not by_another:
-                counts["lost" if alone.last_ok else "missed"] += 1
-        helped += helps
-    return Paired(helped, counts["gained"], counts["lost"], counts["missed"], counts["failed"])
+def _said(guide: Guide) -> tuple[Counter[str], Counter[str]]:
+    """A guide's words, and the numbers among them: by one number another thing is said."""
+    words = Counter(re.findall(r"\w+", guide.text.casefold()))
+    return words, Counter({word: count for word, count in words.items() if word.isdecimal()})
 
 
 def tried(guide: Guide, *, ok: bool, own: bool, paired: Paired) -> Guide:
