@@ -21,6 +21,8 @@ from rar.values import Message, Reply, Request, question
 from tests.contract.memory import judged, label
 from tests.core.world import Scripted, easy, harbour, pair, serve, teach_harbours, truth, user_text
 from tests.extending.dict_memory import DictMemory
+from tests.fake_openai import FakeOpenAI
+from tests.fake_openai import Reply as Scripted_
 
 
 def ask(text: str) -> str:
@@ -267,6 +269,57 @@ def test_only_one_models_answers_may_be_wanted(memory: Memory) -> None:
     assert one["prompt"][0]["content"] == "Why?"
     with pytest.raises(UnknownNameError, match="ppo"):
         examples(memory, "ppo")  # type: ignore[arg-type]
+
+
+# --- in both frameworks ----------------------------------------------------------------------------------------------
+
+IMAGE = "data:image/png;base64,iVBORw0KGgo="
+
+
+def test_langchain_keeps_conversations_in_text(fake_openai: FakeOpenAI, memory: Memory) -> None:
+    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+    from langchain_openai import ChatOpenAI
+
+    from langchain_rar import RouterChatModel
+
+    fake_openai.script("small", Scripted_("France"))
+    fake_openai.script("large", Scripted_("Italy"))
+    usual: Any = {"base_url": fake_openai.url, "api_key": "none", "max_retries": 0}
+    model = RouterChatModel(
+        ChatOpenAI(model="small", **usual), ChatOpenAI(model="large", **usual), memory=memory, embedder="hashing",
+        learning="inline", learning_budget=None, judge="exact", guides=False, store_answers=True,
+    )  # fmt: skip
+    earlier = [HumanMessage("Where is Rome?"), AIMessage([{"type": "text", "text": "In Italy."}])]
+    model.invoke([SystemMessage("Be brief."), *earlier, HumanMessage("In which country is Turin?")])
+    picture = [{"type": "text", "text": "Which country is this?"}, {"type": "image_url", "image_url": {"url": IMAGE}}]
+    model.invoke([HumanMessage(picture)])
+
+    (pair,) = examples(memory, "dpo")
+    assert [message["role"] for message in pair["prompt"]] == ["system", "user", "assistant", "user"]
+    assert pair["prompt"][2]["content"] == "In Italy."
+    assert (said(pair, "chosen"), said(pair, "rejected")) == ("Italy", "France")
+
+
+def test_llama_index_keeps_conversations_in_text(fake_openai: FakeOpenAI, memory: Memory) -> None:
+    from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
+    from llama_index.llms.openai_like import OpenAILike
+
+    from llama_index_rar import RouterLLM
+
+    fake_openai.script("small", Scripted_("France"))
+    fake_openai.script("large", Scripted_("Italy"))
+    usual: Any = {"api_base": fake_openai.url, "api_key": "none", "is_chat_model": True, "max_retries": 0}
+    llm = RouterLLM(
+        OpenAILike(model="small", **usual), OpenAILike(model="large", **usual), memory=memory, embedder="hashing",
+        learning="inline", learning_budget=None, judge="exact", guides=False, store_answers=True,
+    )  # fmt: skip
+    llm.chat([ChatMessage("Be brief.", role="system"), ChatMessage("In which country is Turin?", role="user")])
+    picture = [TextBlock(text="Which country is this?"), ImageBlock(url=IMAGE)]
+    llm.chat([ChatMessage(picture, role="user")])
+
+    (pair,) = examples(memory, "dpo")
+    assert [message["content"] for message in pair["prompt"]] == ["Be brief.", "In which country is Turin?"]
+    assert (said(pair, "chosen"), said(pair, "rejected")) == ("Italy", "France")
 
 
 # --- on the command line ----------------------------------------------------------------------------------------------

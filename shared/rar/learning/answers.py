@@ -12,6 +12,8 @@ from rar.learning.shadow import DRAFT, Findings
 from rar.memory.kept import LONGEST, JudgedAnswers
 from rar.values import Decision, Message, Reply, Request
 
+# Thinking of earlier turns is no part of a message's text, and is left out of the prompt.
+_TEXTS = frozenset({"text", "thinking", "redacted_thinking", "reasoning"})
 Clean: TypeAlias = Callable[[str], str | None]
 
 
@@ -81,4 +83,4 @@ def _is_text(message: Message) -> bool:
 
 def _is_text_part(part: Any) -> bool:
     kind = part.get("type") if isinstance(part, Mapping) else getattr(part, "block_type", None)
-    return isinstance(part, str) or kind == "text"
+    return isinstance(part, str) or kind in _TEXTS
