@@ -18,6 +18,7 @@ from rar.evidence import Evidence
 from rar.facts import EvidenceFacts, LearnedFacts, facts_of, read_facts
 from rar.guide_form import style_of
 from rar.learning.answers import judged_answers
+from rar.learning.drafting import with_drafts
 from rar.learning.guide_style import StyleChoice, style_for
 from rar.learning.guides import first_state
 from rar.learning.obstacles import asks, obstacle
@@ -95,6 +96,7 @@ class Learner:
         observers: Told of calls and of what was learned, the ledger among them.
         ceilings: What learning and serving may cost together.
         pairs: Holds what was judged for people to grade; None: nothing is held.
+        drafts: Whether drafts are scored here, so that a score of them is fitted.
     """
 
     memory: Memory
@@ -114,6 +116,7 @@ class Learner:
     ceilings: Ceilings | None = None
     guide_style: StyleChoice = "steps"
     pairs: Pairs | None = None
+    drafts: bool = False
     _waiting: set[str] = field(default_factory=set, init=False, repr=False)  # namespaces that spent their budget
     _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
@@ -174,7 +177,8 @@ class Learner:
         helped = {trial.weak_id for trial in batch.trials if trial.guide_id is not None}
         # Where a cheaper model will do, a dearer one's score takes that for an example.
         alone = {kind for id, kind in known.items() if id in tried or any(tried.get(other) for other in kind.cheaper)}
-        return alone | {kind.with_guides for id, kind in known.items() if id in helped}
+        drafted = {kind.with_drafts for id, kind in known.items() if self.drafts and id in tried}
+        return alone | drafted | {kind.with_guides for id, kind in known.items() if id in helped}
 
     def _turned(self, found: Findings) -> tuple[Guide, ...]:
         """The guides to be quarantined for what the weak model said by them."""
@@ -207,9 +211,10 @@ class Learner:
             )
 
     def _steps(self, decision: Decision, evidence: Evidence, found: Findings) -> tuple[PolicyStep, ...]:
-        if not isinstance(decision.choice, Route):
+        route = decision.route
+        if route is None:
             return ()
-        route = decision.choice
+        evidence = with_drafts(evidence, route)
         # What a dearer model is tried on for the failure of all others is harder than the rest, and no sample of it.
         first = evidence.standings[0].model if evidence.standings else ""
         alone = {
@@ -235,13 +240,13 @@ class Learner:
         assert evidence is not None and request.embedding is not None
         if not asks(decision):
             return Findings()
-        route = decision.choice
+        route, drafts = decision.choice, decision.drafts
         drawn = drawn_by_chance(route, evidence)
         checks = isinstance(route, Route) and route.check
-        if checks or drawn:
-            models = from_model(decision.model, evidence)
-        else:
-            models = self._models_due(evidence, now)
+        models = from_model(decision.model, evidence) if checks or drawn else self._models_due(evidence, now)
+        if isinstance(route, Route) and route.spares:
+            models = [model for model in models if any(draft.model == model for draft in drafts)]
+        if not (checks or drawn):
             if not models:
                 return Findings()
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
@@ -259,8 +264,11 @@ class Learner:
         steps = (
             ladder.audit(request, lesson.reply, decision.guide, guides, models=models, write=write)
             if checks
-            else ladder.steps(request, lesson.reply, guides, models=models, drawn=drawn, fair=found.fair, write=write)
-        )
+            else ladder.steps(
+                request, lesson.reply, guides, models=models, drawn=drawn, fair=found.fair, write=write,
+                drafts=drafts,
+            )
+        )  # fmt: skip
         findings = self._drive(steps, lesson.models, decision)
         findings.stands = found.stands
         if findings.ended == "undecided":
@@ -392,9 +400,9 @@ class Learner:
             context=evidence.context, user=evidence.user,
         )  # fmt: skip
         steps: tuple[PolicyStep, ...] = ()
-        if decision is not None and decision.request.evidence is not None and isinstance(decision.choice, Route):
-            judged = Judged(0.0 if good else 1.0)
-            steps = tuple(self.policy.steps(record.namespace, decision.request.evidence, decision.choice, judged))
+        if decision is not None and decision.request.evidence is not None and decision.route is not None:
+            judged, evidence_of = Judged(0.0 if good else 1.0), with_drafts(decision.request.evidence, decision.route)
+            steps = tuple(self.policy.steps(record.namespace, evidence_of, decision.route, judged))
         experiences = (self._experience(decision, now),) if decision and decision.request.embedding is not None else ()
         epoch = decision.epoch if decision is not None else None
         return Batch(experiences=experiences, trials=(trial,), steps=steps, epoch=epoch)
