@@ -18,8 +18,8 @@ FOLDS = 5
 LEAST = 15  # rows below which none are left out: what is expected is near the mean then
 ENOUGH = 4_000  # rows left out that tell a slope well; more would make large fits slow
 TAKEN = 300.0  # rows that speak for believing each part as it is, beside those that were left out
-# The same where a part may have been found by luck: fewer rows speak for it, and it is believed at the lower end of what
-# rows left out allow, in standard errors.
+# The same where a part may have been found by luck: fewer rows speak for it, and it is believed at the lower end of
+# what rows left out allow, in standard errors.
 TAKEN_WARILY, WARY = 60.0, 1.2
 _SWEEPS = 50
 _TOLERANCE = 0.01  # of a solution: a slope needs no more

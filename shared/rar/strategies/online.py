@@ -38,7 +38,7 @@ def _drafted(
             continue
         if (guess.instead_of or guess.arm).model != standing.model and not drafting.worth_asking(standing, evidence):
             continue
-        (reply,) = yield from ask_all([Call(standing.model, request)])
+        (reply,) = yield from ask_all([Call(standing.model, request, purpose="draft")])
         if not isinstance(reply, Reply) or reply.empty:
             failed = True
             continue
