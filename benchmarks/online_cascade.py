@@ -1,7 +1,7 @@
 """A cascade that learns in production beside RAR's routing: every question once, from a cold start, in one process.
 
-Weak answers are drafts that are looked at, and rejected ones are judged by the strong answer that is served instead. All
-calls are charged at list prices by recorded or estimated tokens: drafts, trials, audits. The judge grades recorded
+Weak answers are drafts that are looked at, and rejected ones are judged by the strong answer that is served instead.
+All calls are charged at list prices by recorded or estimated tokens: drafts, trials, audits. The judge grades recorded
 answers, and sees those of models that were called. Quality is the share of the strong model's.
 
     RAR_DATA=... python benchmarks/online_cascade.py [--data gsm8k mmlu_pro] [--shuffles 5] [--quality 0.95]

@@ -373,7 +373,7 @@ class Decision:
         return self.choice.model if isinstance(self.choice, Route) else self.choice.reply.model
 
     @property
-    def drafts(self) -> list[Reply]:
+    def drafted(self) -> list[Reply]:
         """What cheaper models said before one was routed to, where that is to be judged."""
         return [draft.reply for draft in self.choice.drafts] if isinstance(self.choice, Route) else []
 

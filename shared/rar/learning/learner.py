@@ -96,7 +96,7 @@ class Learner:
         observers: Told of calls and of what was learned, the ledger among them.
         ceilings: What learning and serving may cost together.
         pairs: Holds what was judged for people to grade; None: nothing is held.
-        drafts: Whether drafts are scored here, so that a score of them is fitted.
+        drafts: Whether a score of drafts is fitted.
     """
 
     memory: Memory
@@ -177,8 +177,8 @@ class Learner:
         helped = {trial.weak_id for trial in batch.trials if trial.guide_id is not None}
         # Where a cheaper model will do, a dearer one's score takes that for an example.
         alone = {kind for id, kind in known.items() if id in tried or any(tried.get(other) for other in kind.cheaper)}
-        drafted = {kind.with_drafts for id, kind in known.items() if self.drafts and id in tried}
-        return alone | drafted | {kind.with_guides for id, kind in known.items() if id in helped}
+        alone |= {kind.with_drafts for id, kind in known.items() if self.drafts and id in tried}
+        return alone | {kind.with_guides for id, kind in known.items() if id in helped}
 
     def _turned(self, found: Findings) -> tuple[Guide, ...]:
         """The guides to be quarantined for what the weak model said by them."""
@@ -211,8 +211,7 @@ class Learner:
             )
 
     def _steps(self, decision: Decision, evidence: Evidence, found: Findings) -> tuple[PolicyStep, ...]:
-        route = decision.route
-        if route is None:
+        if (route := decision.route) is None:
             return ()
         evidence = with_drafts(evidence, route)
         # What a dearer model is tried on for the failure of all others is harder than the rest, and no sample of it.
@@ -240,7 +239,7 @@ class Learner:
         assert evidence is not None and request.embedding is not None
         if not asks(decision):
             return Findings()
-        route, drafts = decision.choice, decision.drafts
+        route, drafts = decision.choice, decision.drafted
         drawn = drawn_by_chance(route, evidence)
         checks = isinstance(route, Route) and route.check
         models = from_model(decision.model, evidence) if checks or drawn else self._models_due(evidence, now)
@@ -265,8 +264,8 @@ class Learner:
             ladder.audit(request, lesson.reply, decision.guide, guides, models=models, write=write)
             if checks
             else ladder.steps(
-                request, lesson.reply, guides, models=models, drawn=drawn, fair=found.fair, write=write,
-                drafts=drafts,
+                request, lesson.reply, guides,
+                models=models, drawn=drawn, fair=found.fair, write=write, drafts=drafts,
             )
         )  # fmt: skip
         findings = self._drive(steps, lesson.models, decision)
@@ -401,8 +400,8 @@ class Learner:
         )  # fmt: skip
         steps: tuple[PolicyStep, ...] = ()
         if decision is not None and decision.request.evidence is not None and decision.route is not None:
-            judged, evidence_of = Judged(0.0 if good else 1.0), with_drafts(decision.request.evidence, decision.route)
-            steps = tuple(self.policy.steps(record.namespace, evidence_of, decision.route, judged))
+            known = with_drafts(decision.request.evidence, decision.route)
+            steps = tuple(self.policy.steps(record.namespace, known, decision.route, Judged(0.0 if good else 1.0)))
         experiences = (self._experience(decision, now),) if decision and decision.request.embedding is not None else ()
         epoch = decision.epoch if decision is not None else None
         return Batch(experiences=experiences, trials=(trial,), steps=steps, epoch=epoch)
