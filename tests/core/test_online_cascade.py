@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from rar.evidence import Evidence, Expected, Standing
 from rar.facts import attempts_of
 from rar.learning.crossfit import belief
 from rar.learning.drafting import Drafting, with_drafts
+from rar.learning.learner import Lesson
+from rar.learning.packing import Packer, unpack
 from rar.learning.policy import FloorPolicy
 from rar.learning.signs import SIZE, signs_of
 from rar.memory.base import PolicyState
@@ -295,3 +298,15 @@ def test_a_kept_decision_holds_no_text_of_a_draft() -> None:
 
         assert kept is not None
         assert [one.reply.text for one in kept.drafts] == [""]
+
+
+def test_a_lesson_with_drafts_can_be_studied_by_another_process() -> None:
+    packer = Packer(b"secret")
+    found = Route("strong", None, "drafts_rejected", 0.5, drafts=(draft(0.4),), spares=True)
+    decision = Decision("d", replace(question("2 + 2?"), evidence=evidence()), found, 0.0)
+
+    packed = packer.pack(Lesson(decision, Reply("strong", "4"), pair()))
+
+    assert packed is not None
+    (back,) = unpack(packed, pair()).decision.choice.drafts  # type: ignore[union-attr]
+    assert (back.reply.text, back.expected) == ("4", draft(0.4).expected)

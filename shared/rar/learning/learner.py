@@ -239,13 +239,13 @@ class Learner:
         assert evidence is not None and request.embedding is not None
         if not asks(decision):
             return Findings()
-        route, drafts = decision.choice, decision.drafted
+        route = decision.choice
         drawn = drawn_by_chance(route, evidence)
         checks = isinstance(route, Route) and route.check
-        models = from_model(decision.model, evidence) if checks or drawn else self._models_due(evidence, now)
-        if isinstance(route, Route) and route.spares:
-            models = [model for model in models if any(draft.model == model for draft in drafts)]
-        if not (checks or drawn):
+        if checks or drawn:
+            models = _not_spared(from_model(decision.model, evidence), decision)
+        else:
+            models = _not_spared(self._models_due(evidence, now), decision)
             if not models:
                 return Findings()
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
@@ -254,7 +254,7 @@ class Learner:
             if claim is not None:
                 if not claim():
                     return Findings(stopped="another process learns from the same request", ended="elsewhere")
-                models = self._models_due(evidence, now)  # what it learned before that
+                models = _not_spared(self._models_due(evidence, now), decision)  # what it learned before that
                 if not models:
                     return Findings()
         ladder = self._writing(request)
@@ -265,7 +265,7 @@ class Learner:
             if checks
             else ladder.steps(
                 request, lesson.reply, guides,
-                models=models, drawn=drawn, fair=found.fair, write=write, drafts=drafts,
+                models=models, drawn=drawn, fair=found.fair, write=write, drafts=decision.drafted,
             )
         )  # fmt: skip
         findings = self._drive(steps, lesson.models, decision)
@@ -440,6 +440,13 @@ def _is_gated(call: Call) -> bool:
     if call.model in (STRONG, GUIDE_MODEL):
         return call.purpose in ("guide", "audit")
     return call.purpose in ("shadow", "audit")
+
+
+def _not_spared(models: list[str], decision: Decision) -> list[str]:
+    """Those of `models` of which a trial may be made: where that is not worth its price, such as drafted before."""
+    if not isinstance(decision.choice, Route) or not decision.choice.spares:
+        return models
+    return [model for model in models if any(draft.model == model for draft in decision.drafted)]
 
 
 def _use(evidence: Evidence) -> str:
