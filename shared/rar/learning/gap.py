@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -116,13 +116,8 @@ def fit(
         signs: Of the drafts whose gaps these are, shape `(n, rar.learning.signs.SIZE)`; None: requests alone count.
     """
     penalty = 5.0 + len(texts) / 1_000.0 if penalty is None else penalty
-    given = np.zeros(len(texts)) if priors is None else priors
-    features = Features.of(texts, embeddings)
-    columns, starts = features(texts, embeddings, given), features.starts
-    scale = None if signs is None else Scale.of(signs)
-    if scale is not None and signs is not None:
-        starts = (*starts, columns.shape[1])
-        columns = np.concatenate([columns, scale(signs)], 1)
+    given, features = np.zeros(len(texts)) if priors is None else priors, Features.of(texts, embeddings)
+    columns, starts, scale = _with_signs(features(texts, embeddings, given), features.starts, signs)
     design = Design.of(texts, columns)
     spread = scatter(gaps, weights, unlike(embeddings, weights))
     gaps = gaps - trust * given
@@ -136,11 +131,24 @@ def fit(
     mean += seen / support * found.level
     believed, company = (solved * found.factors).astype(np.float32), Company.of(embeddings)
     idf, words, dense = design.idf.astype(np.float32), believed[:BUCKETS], believed[BUCKETS:]
-    own = solved * found.hoped
-    reach = 0.0 if scale is None else float(np.std(columns[:, starts[-1] :] @ own[BUCKETS + starts[-1] :]))
-    return GapModel(
-        len(texts), support, mean, idf, words, features, dense, found.curve, company, trust, spread, scale, reach
-    )
+    fitted = GapModel(len(texts), support, mean, idf, words, features, dense, found.curve, company, trust, spread)
+    hoped = (solved * found.hoped)[BUCKETS:]
+    return fitted if scale is None else _reaching(fitted, scale, columns, hoped, starts[-1])
+
+
+def _with_signs(
+    columns: npt.NDArray[np.float32], starts: tuple[int, ...], signs: Array | None
+) -> tuple[npt.NDArray[np.float32], tuple[int, ...], Scale | None]:
+    """The columns of a fit with those of signs, which are a part of their own, and how signs are scaled."""
+    if signs is None:
+        return columns, starts, None
+    scale = Scale.of(signs)
+    return np.concatenate([columns, scale(signs)], 1), (*starts, columns.shape[1]), scale
+
+
+def _reaching(fitted: GapModel, scale: Scale, columns: npt.NDArray[np.float32], weights: Array, start: int) -> GapModel:
+    """The model that knows signs, whose columns begin at `start`, and by how much those move what is expected."""
+    return replace(fitted, scale=scale, reach=float(np.std(columns[:, start:] @ weights[start:])))
 
 
 def unlike(embeddings: Vector, weights: Array) -> float:

@@ -260,14 +260,12 @@ class Learner:
         ladder = self._writing(request)
         found = self._scout.look(request, evidence, alone=any(arm.guide is None for arm in drawn[:1]))
         guides, write = found.guides, found.worth_writing
+        rest: dict[str, Any] = {"drawn": drawn, "fair": found.fair, "drafts": decision.drafted}
         steps = (
             ladder.audit(request, lesson.reply, decision.guide, guides, models=models, write=write)
             if checks
-            else ladder.steps(
-                request, lesson.reply, guides,
-                models=models, drawn=drawn, fair=found.fair, write=write, drafts=decision.drafted,
-            )
-        )  # fmt: skip
+            else ladder.steps(request, lesson.reply, guides, models=models, write=write, **rest)
+        )
         findings = self._drive(steps, lesson.models, decision)
         findings.stands = found.stands
         if findings.ended == "undecided":
