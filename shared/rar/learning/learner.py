@@ -24,7 +24,7 @@ from rar.learning.guides import first_state
 from rar.learning.obstacles import asks, obstacle
 from rar.learning.pairs import Pairs, judged_pair
 from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, Policy
-from rar.learning.prospects import SAMPLED, Scout, drawn_by_chance, from_model, weight_of
+from rar.learning.prospects import SAMPLED, Scout, drawn_by_chance, from_model, not_spared, weight_of
 from rar.learning.records import Served, learned_facts, record_of
 from rar.learning.scores import Kind, kinds_of
 from rar.learning.screen import Screen
@@ -243,9 +243,9 @@ class Learner:
         drawn = drawn_by_chance(route, evidence)
         checks = isinstance(route, Route) and route.check
         if checks or drawn:
-            models = _not_spared(from_model(decision.model, evidence), decision)
+            models = not_spared(from_model(decision.model, evidence), decision)
         else:
-            models = _not_spared(self._models_due(evidence, now), decision)
+            models = not_spared(self._models_due(evidence, now), decision)
             if not models:
                 return Findings()
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
@@ -254,7 +254,7 @@ class Learner:
             if claim is not None:
                 if not claim():
                     return Findings(stopped="another process learns from the same request", ended="elsewhere")
-                models = _not_spared(self._models_due(evidence, now), decision)  # what it learned before that
+                models = not_spared(self._models_due(evidence, now), decision)  # what it learned before that
                 if not models:
                     return Findings()
         ladder = self._writing(request)
@@ -438,13 +438,6 @@ def _is_gated(call: Call) -> bool:
     if call.model in (STRONG, GUIDE_MODEL):
         return call.purpose in ("guide", "audit")
     return call.purpose in ("shadow", "audit")
-
-
-def _not_spared(models: list[str], decision: Decision) -> list[str]:
-    """Those of `models` of which a trial may be made: where that is not worth its price, such as drafted before."""
-    if not isinstance(decision.choice, Route) or not decision.choice.spares:
-        return models
-    return [model for model in models if any(draft.model == model for draft in decision.drafted)]
 
 
 def _use(evidence: Evidence) -> str:
