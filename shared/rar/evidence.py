@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from rar.learning.labels import NONE, Correction
 from rar.memory.base import PolicyState
@@ -36,6 +38,36 @@ class Alike:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What a learned score says of one request, and what it rests on.
+
+    Args:
+        gap: The expected gap, with what a fit to so few requests is too hopeful by.
+        unsure: Its standard error, larger the less familiar the request is.
+        scatter: Variance of the gaps that it was fitted to.
+        examples: How many there were.
+    """
+
+    gap: float
+    unsure: float
+    scatter: float
+    examples: int
+
+
+class DraftScore(Protocol):
+    """What is expected of a model's answer to one request, once there is a draft of it."""
+
+    @property
+    def reach(self) -> float:
+        """By how much a draft moves what was expected of the request alone: a standard deviation of gaps."""
+        ...
+
+    def expect(self, signs: Sequence[float]) -> Expected:
+        """By the signs of the draft (`rar.learning.signs`)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What is known of one model, against the reference model.
 
@@ -60,6 +92,7 @@ class Standing:
         alike: A question in other words whose verdict may be taken over; None where there is none.
         guided: The same of its answers with guides, whose score and audits are their own; None: nothing is known.
         correction: What people found the judge's gaps to be wrong by.
+        drafts: Tells what is to be expected of a draft; None where too little is known, or nobody asks for drafts.
     """
 
     model: str
@@ -79,6 +112,11 @@ class Standing:
     correction: Correction = NONE
     guided: Standing | None = None
     price: float = 0.0
+    drafts: DraftScore | None = None
+
+    def expecting(self, found: Expected) -> Standing:
+        """The same with what a learned score expects."""
+        return replace(self, learned=found.gap, unsure=found.unsure, scatter=found.scatter, examples=found.examples)
 
     @property
     def helped(self) -> Standing:
@@ -109,6 +147,7 @@ class Evidence:
         floor: The share of the reference model's quality to keep in this namespace; None: the policy's own.
         draw: Uniform in [0, 1), decides whether an answer is audited; 1 where none may be.
         chance: Uniform in [0, 1), for what a strategy leaves to chance.
+        policy: The router's, for strategies that keep its floor.
     """
 
     reference_id: str
@@ -125,6 +164,7 @@ class Evidence:
     draw: float = 1.0
     chance: float = 0.0
     now: float = 0.0
+    policy: Any = field(default=None, compare=False, repr=False)
 
     @property
     def changed(self) -> float:

@@ -84,7 +84,10 @@ class EvidenceFacts:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFact:
-    """One try of a cheaper model, and what the judge said of it; `drawn` if chance chose that it was made."""
+    """One try of a cheaper model, and what the judge said of it; `drawn` if chance chose that it was made.
+
+    `signs` are those of the answer (`rar.learning.signs`): numbers, which quote nothing; empty in older records.
+    """
 
     model: str = ""  # its name; older versions tried one model alone
     guide_id: str | None = None
@@ -92,6 +95,7 @@ class AttemptFact:
     judge: str = ""
     gap: float | None = None  # of a judge that grades
     drawn: bool = False
+    signs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +282,15 @@ def read_facts(stored: Mapping[str, Any]) -> DecisionFacts:
     )
 
 
+def attempts_of(stored: Mapping[str, Any], model_id: str, reference_id: str) -> tuple[AttemptFact, ...]:
+    """The judged attempts that a stored record holds of one model against the reference, and nothing else of it."""
+    learned, models = stored.get("learned"), _names(stored.get("models")) or {}
+    if not isinstance(learned, Mapping) or models.get("strong") != reference_id:
+        return ()
+    found: tuple[AttemptFact, ...] = _read_attempts(learned.get("attempts")) or ()
+    return tuple(attempt for attempt in found if models.get(attempt.model) == model_id)
+
+
 def _read(kind: Any, stored: Mapping[str, Any]) -> Any:
     return kind(**_given(kind, stored))
 
@@ -312,6 +325,11 @@ def _texts(value: Any) -> tuple[str, ...] | None:
     return tuple(map(str, value)) if isinstance(value, (list, tuple)) else None
 
 
+def _numbers(value: Any) -> tuple[float, ...] | None:
+    known = isinstance(value, (list, tuple)) and all(_number(one) is not None for one in value)
+    return tuple(map(float, value)) if known else None
+
+
 def _two(value: Any) -> tuple[str, str] | None:
     return (str(value[0]), str(value[1])) if isinstance(value, (list, tuple)) and len(value) == 2 else None
 
@@ -331,6 +349,7 @@ def _many(kind: Any, needed: str) -> Callable[[Any], tuple[Any, ...] | None]:
 
 
 _read_calls = _many(CallFact, "model")
+_read_attempts = _many(AttemptFact, "ok")
 _READERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
     CostFacts: {
         "usd": _number, "strong_usd": _number, "input_tokens": _count, "output_tokens": _count, "estimated": _flag,
@@ -343,9 +362,10 @@ _READERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
     GuideFact: {"guide_id": _text, "similarity": _number},
     AttemptFact: {
         "model": _text, "guide_id": _text, "ok": _flag, "judge": _text, "gap": _number, "drawn": _flag,
+        "signs": _numbers,
     },
     LearnedFacts: {
-        "attempts": _many(AttemptFact, "ok"), "audit_agreed": _flag, "guide_written": _text, "guide_refused": _text,
+        "attempts": _read_attempts, "audit_agreed": _flag, "guide_written": _text, "guide_refused": _text,
         "stopped": _text, "usd": _number,
     },
     EvidenceFacts: {

@@ -32,8 +32,7 @@ from rar.naming import cause
 from rar.notices import Notices
 from rar.observers import Observers
 from rar.sameness import signature
-from rar.strategies import RAR
-from rar.strategy import Strategy, innermost
+from rar.strategy import Strategy, keeps_floor
 from rar.values import WEAK, Match, Request, Vector
 
 SAY_WHICH = (
@@ -107,6 +106,7 @@ class Recall:
         near: Cosine from which an older guide is looked at.
         limit: Neighbours that are looked at.
         corrections: What people said of the judge.
+        drafts: Whether the strategy looks at drafts by what was learned of them.
     """
 
     memory: Memory
@@ -122,6 +122,7 @@ class Recall:
     limit: int
     corrections: Corrections
     observers: Observers = field(default_factory=Observers)
+    drafts: bool = False
     _changes: set[tuple[str, str, float]] = field(default_factory=set, init=False, repr=False)
 
     def __call__(self, request: Request, key: str, evidence: Evidence) -> Request:
@@ -245,6 +246,8 @@ class Recall:
             if evidence.guides:
                 helped = self._with_score(one.helped, kind.with_guides, key, embedding, None)
                 one = replace(one, guided=helped)
+            if self.drafts and self.ready(kind.with_drafts):
+                one = replace(one, drafts=self.scores.drafts(kind.with_drafts, key, embedding, prior))
             standings[at] = one
         return replace(evidence, standings=tuple(standings))
 
@@ -263,7 +266,7 @@ class Recall:
         found = self.scores.expect(kind, key, embedding, prior) if self.ready(kind) else None
         if found is None:
             return standing
-        return replace(standing, learned=found.gap, unsure=found.unsure, scatter=found.scatter, examples=found.examples)
+        return standing.expecting(found)
 
 
 def _states_of(evidence: Evidence) -> tuple[str, ...]:
@@ -275,9 +278,7 @@ def _states_of(evidence: Evidence) -> tuple[str, ...]:
 def follows_verdicts(strategy: object, policy: Policy) -> Callable[[Match, Evidence], bool] | None:
     """Whether a remembered request's own verdict is all that a decision looks at, as `Recall.decides`."""
     if not (
-        isinstance(strategy, Strategy)
-        and isinstance(innermost(strategy), RAR)
-        and isinstance(policy, (FloorPolicy, PaperPolicy))
+        isinstance(strategy, Strategy) and keeps_floor(strategy) and isinstance(policy, (FloorPolicy, PaperPolicy))
     ):
         return None
     anywhere = isinstance(policy, PaperPolicy)

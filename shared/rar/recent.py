@@ -9,7 +9,7 @@ from dataclasses import replace
 from rar.evidence import Evidence
 from rar.forking import Lock
 from rar.memory.forgetting import Gone
-from rar.values import Answer, Decision, Failure
+from rar.values import Answer, Decision, Failure, Reply, Route
 
 MOST = 1_000
 MOST_BYTES = 16 * 2**20
@@ -64,12 +64,25 @@ def slim(decision: Decision) -> Decision:
     """The decision with what is kept of it, or learned from a word on it."""
     choice = decision.choice
     if isinstance(choice, Answer):
-        choice = replace(choice, reply=replace(choice.reply, text="", tool_calls=(), native=None), draft=None)
+        by = None if choice.by is None else _without_texts(choice.by)
+        choice = replace(choice, reply=_without_text(choice.reply), draft=None, by=by)
+    else:
+        choice = _without_texts(choice)
     # An error holds the frames that it came through, and all that is in them.
     failed = tuple(Failure(failure.model, RuntimeError(type(failure.error).__name__)) for failure in decision.failed)
     evidence = _without_long_texts(decision.request.evidence)
     request = replace(decision.request, messages=(), options={}, evidence=evidence, kept=None)
     return replace(decision, request=request, choice=choice, failed=failed, meter=None)
+
+
+def _without_texts(route: Route) -> Route:
+    if not route.drafts:
+        return route
+    return replace(route, drafts=tuple(replace(draft, reply=_without_text(draft.reply)) for draft in route.drafts))
+
+
+def _without_text(reply: Reply) -> Reply:
+    return replace(reply, text="", tool_calls=(), native=None, logprobs=None)
 
 
 def _without_long_texts(evidence: Evidence | None) -> Evidence | None:

@@ -206,7 +206,9 @@ class Steering:
         if self._bucket(request) < self.stage(request.namespace).share:
             return choice
         if not isinstance(choice, Route):
-            return Route(STRONG, reason=REASON)
+            if choice.by is None:
+                return Route(STRONG, reason=REASON)
+            choice = choice.by  # the draft is judged by the strong answer
         tried = chance < self.rollout.looks and request.learn
         return replace(
             choice, model=STRONG, guide=None, messages=None, reason=REASON, check=False,

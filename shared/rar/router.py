@@ -80,7 +80,7 @@ from rar.rollout import Steering
 from rar.routers import as_static_router
 from rar.stamps import is_sealed, sealing_key
 from rar.strategies import RAR
-from rar.strategy import HearsServed, Outcome, Strategy, as_strategy, check_models, innermost
+from rar.strategy import HearsServed, Outcome, Strategy, as_strategy, check_models, drafters, keeps_floor
 from rar.values import (
     GUIDE_MODEL,
     STRONG,
@@ -151,8 +151,9 @@ class Router:
         self._floors = settings.floors or {}
         self._weak_id, self._strong_id = settings.weak_id, settings.strong_id
         self.strategy = _strategy(settings.strategy, self.policy)
-        # Whether the strategy chooses among all models by what is learned of them.
-        self._chooses = isinstance(innermost(self.strategy), RAR)
+        # Whether the strategy chooses by what is learned of models: of all, or of those whose drafts it looks at.
+        self._chooses = keeps_floor(self.strategy)
+        self._drafters = drafters(self.strategy)
         self._models = _models(weak, strong, models)
         if self._models is not None:
             self.pair(self._models)
@@ -235,7 +236,7 @@ class Router:
             self._redaction.clean if settings.redact is not None else None, settings.clock, notices=self._tell,
             screen=screen, observers=self._observers, ceilings=self._ceilings,
             timeout=LEARNING_TIMEOUT if settings.timeout is None else settings.timeout,
-            guide_style=settings.guide_style, pairs=self._pairs,
+            guide_style=settings.guide_style, pairs=self._pairs, drafts=bool(self._drafters),
         )  # fmt: skip
         read_only = settings.read_only or bool(getattr(memory, "read_only", False))
         if settings.learning == "queue" and not read_only:
@@ -248,7 +249,7 @@ class Router:
         self._memory_recall = Recall(
             memory, embedder, screen, scores, self._prior, self._tell, self._learning.ready,
             follows_verdicts(self.strategy, self.policy), settings.same, settings.near, settings.limit,
-            corrections, self._observers,
+            corrections, self._observers, bool(self._drafters),
         )  # fmt: skip
         if isinstance(self.strategy, LooksUp) and settings.store_text:
             remember = None if read_only else self._learning.remember
@@ -378,7 +379,7 @@ class Router:
         standings = self._standings(request.namespace, models)
         evidence = Evidence(
             self._pair(models)[1], standings, start=self.policy.start, floor=self._floors.get(request.namespace),
-            chance=self._chance.random(), now=self._clock(),
+            chance=self._chance.random(), now=self._clock(), policy=self.policy,
         )  # fmt: skip
         learns = request.learn and self._learning is not None and self._learning.learns
         if learns and self.ledger.may_learn(request.namespace, "audit", STRONG, now=evidence.now):
@@ -843,8 +844,10 @@ class Router:
 
         Other models than the weak one take part where the strategy chooses by what is learned.
         """
-        if not self._chooses or len(models) == 2:
+        if not self._chooses or (len(models) == 2 and not self._drafters):
             return (Standing(WEAK, self._pair(models)[0]),)
+        if self._drafters:
+            models = {name: model for name, model in models.items() if name in (*self._drafters, WEAK, STRONG)}
         ids = dict(zip((WEAK, STRONG), self._pair(models), strict=True))
         for name, model in models.items():
             if name not in ids and model.id in ids.values():

@@ -73,6 +73,16 @@ def innermost(strategy: Strategy) -> Strategy:
     return strategy
 
 
+def keeps_floor(strategy: Strategy) -> bool:
+    """Whether the router's policy decides by what was learned: RAR, or a cascade whose drafts are scored so."""
+    return bool(getattr(innermost(strategy), "keeps_floor", False))
+
+
+def drafters(strategy: Strategy) -> tuple[str, ...]:
+    """The models whose drafts a strategy looks at by what was learned of them."""
+    return tuple(getattr(innermost(strategy), "drafters", ()))
+
+
 def check_models(strategy: object, known: Collection[str]) -> None:
     """Refuse a strategy whose `models` are not all known, where it lists them; or `asks`, where that lists more.
 

@@ -22,7 +22,7 @@ from rar.sampling import Sampling as Sampling  # noqa: PLC0414
 from rar.stamps import seal
 
 if TYPE_CHECKING:
-    from rar.evidence import Evidence
+    from rar.evidence import Evidence, Expected
     from rar.limits import Limits
     from rar.metering import Meter
 
@@ -259,6 +259,18 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A reply that a strategy looked at, of a model that is compared with the reference.
+
+    Args:
+        expected: What was expected of it then; None while nothing was learned of drafts.
+    """
+
+    reply: Reply
+    expected: Expected | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A strategy's decision to pass the call on to `model`, which is not asked yet. So its answer can stream.
 
@@ -275,6 +287,8 @@ class Route:
         messages: Sent instead of the request's, whose tools, schema and other options stay. What is learned is about
             the request.
         then: Names of the models that are tried if it fails, in this order, before those that are tried anyway.
+        drafts: What cheaper models said before: they are judged by the answer, and need not be tried once more.
+        spares: It is not worth the price of a trial, so that none is made of any model.
     """
 
     model: str
@@ -291,6 +305,8 @@ class Route:
     again: bool = False
     messages: tuple[Message, ...] | None = field(default=None, repr=False)
     then: tuple[str, ...] = ()
+    drafts: tuple[Draft, ...] = field(default=(), repr=False)
+    spares: bool = False
 
     @property
     def arm(self) -> Arm:
@@ -308,12 +324,19 @@ class Answer:
 
     Args:
         draft: The reply of a model that `reply` was made from, where it is not given as it is.
+        by: What its model is taken to be routed to by, where the router's policy is to go on from that.
     """
 
     reply: Reply
     reason: str = ""
     confidence: float | None = None
     draft: Reply | None = field(default=None, repr=False)
+    by: Route | None = field(default=None, repr=False)
+
+    @property
+    def needed(self) -> float | None:
+        """What `confidence` was held against; None where nothing was."""
+        return None if self.by is None else self.by.needed
 
 
 Choice: TypeAlias = Route | Answer
@@ -348,6 +371,16 @@ class Decision:
     @property
     def model(self) -> str:
         return self.choice.model if isinstance(self.choice, Route) else self.choice.reply.model
+
+    @property
+    def drafted(self) -> list[Reply]:
+        """What cheaper models said before one was routed to, where that is to be judged."""
+        return [draft.reply for draft in self.choice.drafts] if isinstance(self.choice, Route) else []
+
+    @property
+    def route(self) -> Route | None:
+        """What was decided as policies see it; None for an answer that follows none."""
+        return self.choice if isinstance(self.choice, Route) else self.choice.by
 
     @property
     def guide(self) -> Guide | None:

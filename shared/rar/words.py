@@ -19,7 +19,7 @@ Reason: TypeAlias = Literal[
     "majority", "split_vote", "no_votes", "step_by_step", "drafts_failed", "blended", "best_of_n", "no_ranking",
     "one_draft", "fused", "no_cascade", "expert", "unsure", "thoughts", "no_search", "no_solution", "drafts_agree",
     "drafts_differ", "worth_asking", "best_draft", "approximated", "abstained", "cached", "cached_near",
-    "not_cached", "rollout",
+    "not_cached", "rollout", "no_draft",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -47,6 +47,7 @@ REASONS: Mapping[Reason, str] = {
     "function": "The strategy's function chose the {model} model",
     "draft_accepted": "A draft of the {model} model was accepted",
     "drafts_rejected": "No draft was accepted, so the {model} model answers",
+    "no_draft": "A draft would hardly be good enough to be worth its price, so the {model} model answers",
     "majority": "Most drafts of the {model} model say the same",
     "split_vote": "The drafts are of too many minds, so the {model} model answers",
     "no_votes": "No draft says anything that can be compared, so the {model} model answers",
@@ -99,6 +100,11 @@ NOT_LEARNED: Mapping[str, str] = {
 """What each code of `not_learned` means."""
 
 
+_HELD = {  # against a threshold
+    "likely_weak", "likely_guided", "below_threshold", "audit", "draft_accepted", "drafts_rejected", "no_draft",
+}  # fmt: skip
+
+
 def why(
     reason: str,
     model: str,
@@ -135,7 +141,7 @@ def _numbers(reason: str, confidence: float | None, needed: float | None, simila
         return ""
     if reason.startswith("static_"):
         return f": a chance of {_percent(confidence)} that it is good enough"
-    if needed is None or reason not in {"likely_weak", "likely_guided", "below_threshold", "audit"}:
+    if needed is None or reason not in _HELD:
         return ""
     expected, asked = _told_apart(confidence, needed)
     return f": at least {expected} of the strong model's quality is expected, and {asked} is needed"

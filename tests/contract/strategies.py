@@ -90,6 +90,7 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "Experts, none sure": lambda: Experts({"brief": "Be brief.", "careful": ("coder", "")}, selector(), 1.0),
     "Cascade": lambda: Cascade(lambda request, draft: True, ["weak", "coder", "strong"]),
     "Cascade, fitted": lambda: Cascade(learned(), ["weak", "coder", "strong"]),
+    "Cascade, learned": lambda: Cascade("learned", ["weak", "coder", "strong"]),
     "Cascade, nothing accepted": lambda: Cascade(lambda request, draft: False, ["weak", "coder", "strong"]),
     "CascadeRouting": lambda: routing(20.0),
     "CascadeRouting, at little cost": lambda: routing(4.0),

@@ -13,12 +13,12 @@ import pytest
 from rar import FunctionModel, Router
 from rar.errors import ConfigurationError, NotFittedError, RouterFileError, TrainingDataError
 from rar.evaluation import read_outcomes
+from rar.looks import sums as sums_in
 from rar.outcomes import Outcomes, Replies
 from rar.routers import LengthRouter, saving
 from rar.strategies import Cascade, CascadeSearch, LearnedScorer
 from rar.strategies.candidates import Candidates, Trials, candidates, quantiles
 from rar.strategies.reply_words import ReplyWords
-from rar.strategies.reply_words import sums as sums_in
 from rar.strategies.search import best_within, cheapest_that_keeps, zero_router
 from rar.values import Message, Reply, Request, question
 from tests.core.sums import sums

@@ -35,7 +35,9 @@ STORED: dict[str, Any] = {
     "trusted_since": 0.0, "neighbours": [{"experience_id": "e1", "similarity": 0.8, "same": False}],
     "guides": [{"guide_id": "g1", "similarity": 0.8}],
     "learned": {
-        "attempts": [{"model": "weak", "guide_id": None, "ok": True, "judge": "letter", "gap": None, "drawn": False}],
+        "attempts": [
+            {"model": "weak", "guide_id": None, "ok": True, "judge": "letter", "gap": None, "drawn": False, "signs": []}
+        ],
         "audit_agreed": True, "guide_written": None, "guide_refused": None, "stopped": None, "usd": 0.002,
     },
 }  # fmt: skip

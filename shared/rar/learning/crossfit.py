@@ -18,6 +18,9 @@ FOLDS = 5
 LEAST = 15  # rows below which none are left out: what is expected is near the mean then
 ENOUGH = 4_000  # rows left out that tell a slope well; more would make large fits slow
 TAKEN = 300.0  # rows that speak for believing each part as it is, beside those that were left out
+# The same where a part may have been found by luck: fewer rows speak for it, and it is believed at the lower end of
+# what rows left out allow, in standard errors.
+TAKEN_WARILY, WARY = 60.0, 1.2
 _SWEEPS = 50
 _TOLERANCE = 0.01  # of a solution: a slope needs no more
 
@@ -55,11 +58,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a fit's weights are multiplied by, what curve its sums follow, and what is missing at the mean."""
+    """What a fit's weights are multiplied by, what curve its sums follow, and what is missing at the mean.
 
-    factors: Array = field(repr=False)  # shape (columns,)
+    Args:
+        factors: Shape `(columns,)`.
+        hoped: The same without being wary.
+    """
+
+    factors: Array = field(repr=False)
     curve: Curve
     level: float
+    hoped: Array = field(repr=False)
 
 
 def calibration(
@@ -70,23 +79,29 @@ def calibration(
     penalty: float,
     starts: Sequence[int],
     solved: Array,
+    *,
+    wary: bool = False,
 ) -> Calibration:
     """The calibration of `solved`, which fits all rows, by fits that leave some out.
 
     Args:
         pulls: The weights in those fits.
         starts: As of `Design.parts`.
+        wary: As for `belief`.
     """
     if len(target) < LEAST:
         level = float(np.average(target - design.times(solved), weights=weights))
-        return Calibration(np.ones(design.columns), Curve(np.zeros(1), np.zeros(1)), level)
+        ones = np.ones(design.columns)
+        return Calibration(ones, Curve(np.zeros(1), np.zeros(1)), level, ones)
     rows, parts = left_out(design, target, pulls, penalty, starts)
     target, weights = target[rows], weights[rows]
-    factors = belief(parts, target, pulls[rows])
+    hoped = belief(parts, target, pulls[rows])
+    factors = belief(parts, target, pulls[rows], wary=True) if wary else hoped
     expected = parts @ factors
     level = float(np.average(target - expected, weights=weights))
     sizes = np.diff([0, *(len(design.idf) + at for at in starts), design.columns])
-    return Calibration(np.repeat(factors, sizes), Curve.of(expected, target - level, weights), level)
+    curve = Curve.of(expected, target - level, weights)
+    return Calibration(np.repeat(factors, sizes), curve, level, np.repeat(hoped, sizes))
 
 
 def left_out(
@@ -109,17 +124,26 @@ def left_out(
     return np.concatenate(rows), np.concatenate(found)
 
 
-def belief(parts: Array, target: Array, weights: Array) -> Array:
-    """The factor of each part, at least 0, with which their sum comes nearest to `target`; 1 while rows are few."""
+def belief(parts: Array, target: Array, weights: Array, *, wary: bool = False) -> Array:
+    """The factor of each part, at least 0, with which their sum comes nearest to `target`; 1 while rows are few.
+
+    Args:
+        wary: Take the lower end of what each factor may be, so that nothing is hoped for that luck may have brought.
+    """
     weighted = parts * weights[:, None]
     matrix, right = parts.T @ weighted, weighted.T @ target
-    taken = np.diag(matrix) * TAKEN / max(float(weights.sum()), 1.0) + 1e-12
+    total = max(float(weights.sum()), 1.0)
+    taken = np.diag(matrix) * (TAKEN_WARILY if wary else TAKEN) / total + 1e-12
     matrix, right = matrix + np.diag(taken), right + taken
     factors = np.ones(len(right))
     for _ in range(_SWEEPS):  # coordinate descent: the problem is convex
         for k in range(len(factors)):
             factors[k] = max(0.0, factors[k] + (right[k] - matrix[k] @ factors) / matrix[k, k])
-    return factors
+    if not wary:
+        return factors
+    left = float(np.average((target - parts @ factors) ** 2, weights=weights))
+    errors = np.sqrt(left * float(weights @ weights) / total / np.diag(matrix))
+    return np.maximum(factors - WARY * errors, 0.0)
 
 
 def _rising(values: Array, weights: Array) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from rar.evidence import USUAL_SCATTER
 from rar.learning.company import Company
 from rar.learning.crossfit import Curve, calibration
 from rar.learning.features import Features
+from rar.learning.signs import Scale
 from rar.linear import BUCKETS, Array, Design, ridge, terms
 from rar.values import Vector
 
@@ -52,6 +53,7 @@ class GapModel:
 
     Immutable: any thread may ask it. `examples` is how many requests it was fitted to, `support` how many of equal
     weight would say as much, `trust` which share of the prior it started from, `scatter` the variance of the gaps.
+    `reach` is by how much the signs of drafts move what is expected, a standard deviation; 0 where it knows none.
     """
 
     examples: int
@@ -65,11 +67,22 @@ class GapModel:
     company: Company = field(repr=False)
     trust: float = 0.0
     scatter: float = 0.25
+    scale: Scale | None = field(default=None, repr=False)  # of signs; None: of requests alone
+    reach: float = 0.0
 
-    def expect(self, text: str | None, embedding: Vector, prior: float | None = None) -> Guess:
-        """The expected gap of one request; texts that are not stored count by their embedding alone."""
+    def expect(
+        self, text: str | None, embedding: Vector, prior: float | None = None, signs: Sequence[float] | None = None
+    ) -> Guess:
+        """The expected gap of one request; texts that are not stored count by their embedding alone.
+
+        Args:
+            signs: Of the draft at hand (`rar.learning.signs`), where it was fitted to such; None: usual ones.
+        """
         given = prior or 0.0
-        more = float(self.features([text], embedding[None], np.array([given]))[0] @ self.dense)
+        columns = self.features([text], embedding[None], np.array([given]))[0]
+        more = float(columns @ self.dense[: len(columns)])
+        if self.scale is not None and signs is not None:
+            more += float(self.scale(np.asarray(signs, np.float64)) @ self.dense[len(columns) :])
         if text is not None:
             places, counts = terms(text)
             values = counts * self.idf[places]
@@ -90,6 +103,7 @@ def fit(
     *,
     trust: float = 0.0,
     penalty: float | None = None,
+    signs: Array | None = None,
 ) -> GapModel:
     """Fit by conjugate gradients on the weighted normal equations.
 
@@ -99,11 +113,12 @@ def fit(
         priors: The gaps that a static router expects, shape `(n,)`: how far it is trusted is learned with the rest,
             starting from `trust`.
         penalty: Of squared weights; None: 5, and one for each 1,000 requests.
+        signs: Of the drafts whose gaps these are, shape `(n, rar.learning.signs.SIZE)`; None: requests alone count.
     """
     penalty = 5.0 + len(texts) / 1_000.0 if penalty is None else penalty
-    given = np.zeros(len(texts)) if priors is None else priors
-    features = Features.of(texts, embeddings)
-    design = Design.of(texts, features(texts, embeddings, given))
+    given, features = np.zeros(len(texts)) if priors is None else priors, Features.of(texts, embeddings)
+    columns, starts, scale = _with_signs(features(texts, embeddings, given), features.starts, signs)
+    design = Design.of(texts, columns)
     spread = scatter(gaps, weights, unlike(embeddings, weights))
     gaps = gaps - trust * given
     seen = float(weights.sum() ** 2 / (weights @ weights))
@@ -111,12 +126,29 @@ def fit(
     mean = seen / support * float(np.average(gaps, weights=weights))
     pulls = np.minimum(weights, _MOST_PULL)
     solved = ridge(design, gaps - mean, pulls, penalty)
-    found = calibration(design, gaps - mean, weights, pulls, penalty, features.starts, solved)
+    found = calibration(design, gaps - mean, weights, pulls, penalty, starts, solved, wary=scale is not None)
     # The penalty leaves the level a little off, and at the level the threshold is steered.
     mean += seen / support * found.level
     believed, company = (solved * found.factors).astype(np.float32), Company.of(embeddings)
     idf, words, dense = design.idf.astype(np.float32), believed[:BUCKETS], believed[BUCKETS:]
-    return GapModel(len(texts), support, mean, idf, words, features, dense, found.curve, company, trust, spread)
+    fitted = GapModel(len(texts), support, mean, idf, words, features, dense, found.curve, company, trust, spread)
+    hoped = (solved * found.hoped)[BUCKETS:]
+    return fitted if scale is None else _reaching(fitted, scale, columns, hoped, starts[-1])
+
+
+def _with_signs(
+    columns: npt.NDArray[np.float32], starts: tuple[int, ...], signs: Array | None
+) -> tuple[npt.NDArray[np.float32], tuple[int, ...], Scale | None]:
+    """The columns of a fit with those of signs, which are a part of their own, and how signs are scaled."""
+    if signs is None:
+        return columns, starts, None
+    scale = Scale.of(signs)
+    return np.concatenate([columns, scale(signs)], 1), (*starts, columns.shape[1]), scale
+
+
+def _reaching(fitted: GapModel, scale: Scale, columns: npt.NDArray[np.float32], weights: Array, start: int) -> GapModel:
+    """The model that knows signs, whose columns begin at `start`, and by how much those move what is expected."""
+    return replace(fitted, scale=scale, reach=float(np.std(columns[:, start:] @ weights[start:])))
 
 
 def unlike(embeddings: Vector, weights: Array) -> float:

@@ -18,12 +18,13 @@ from rar.evidence import Evidence
 from rar.facts import EvidenceFacts, LearnedFacts, facts_of, read_facts
 from rar.guide_form import style_of
 from rar.learning.answers import judged_answers
+from rar.learning.drafting import with_drafts
 from rar.learning.guide_style import StyleChoice, style_for
 from rar.learning.guides import first_state
 from rar.learning.obstacles import asks, obstacle
 from rar.learning.pairs import Pairs, judged_pair
 from rar.learning.policy import FloorPolicy, Judged, PaperPolicy, Policy
-from rar.learning.prospects import SAMPLED, Scout, drawn_by_chance, from_model, weight_of
+from rar.learning.prospects import SAMPLED, Scout, drawn_by_chance, from_model, not_spared, weight_of
 from rar.learning.records import Served, learned_facts, record_of
 from rar.learning.scores import Kind, kinds_of
 from rar.learning.screen import Screen
@@ -95,6 +96,7 @@ class Learner:
         observers: Told of calls and of what was learned, the ledger among them.
         ceilings: What learning and serving may cost together.
         pairs: Holds what was judged for people to grade; None: nothing is held.
+        drafts: Whether a score of drafts is fitted.
     """
 
     memory: Memory
@@ -114,6 +116,7 @@ class Learner:
     ceilings: Ceilings | None = None
     guide_style: StyleChoice = "steps"
     pairs: Pairs | None = None
+    drafts: bool = False
     _waiting: set[str] = field(default_factory=set, init=False, repr=False)  # namespaces that spent their budget
     _undecided: dict[str, float] = field(default_factory=dict, init=False, repr=False)  # experience id -> when
 
@@ -174,6 +177,7 @@ class Learner:
         helped = {trial.weak_id for trial in batch.trials if trial.guide_id is not None}
         # Where a cheaper model will do, a dearer one's score takes that for an example.
         alone = {kind for id, kind in known.items() if id in tried or any(tried.get(other) for other in kind.cheaper)}
+        alone |= {kind.with_drafts for id, kind in known.items() if self.drafts and id in tried}
         return alone | {kind.with_guides for id, kind in known.items() if id in helped}
 
     def _turned(self, found: Findings) -> tuple[Guide, ...]:
@@ -207,9 +211,9 @@ class Learner:
             )
 
     def _steps(self, decision: Decision, evidence: Evidence, found: Findings) -> tuple[PolicyStep, ...]:
-        if not isinstance(decision.choice, Route):
+        if (route := decision.route) is None:
             return ()
-        route = decision.choice
+        evidence = with_drafts(evidence, route)
         # What a dearer model is tried on for the failure of all others is harder than the rest, and no sample of it.
         first = evidence.standings[0].model if evidence.standings else ""
         alone = {
@@ -239,9 +243,9 @@ class Learner:
         drawn = drawn_by_chance(route, evidence)
         checks = isinstance(route, Route) and route.check
         if checks or drawn:
-            models = from_model(decision.model, evidence)
+            models = not_spared(from_model(decision.model, evidence), decision)
         else:
-            models = self._models_due(evidence, now)
+            models = not_spared(self._models_due(evidence, now), decision)
             if not models:
                 return Findings()
             # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
@@ -250,16 +254,17 @@ class Learner:
             if claim is not None:
                 if not claim():
                     return Findings(stopped="another process learns from the same request", ended="elsewhere")
-                models = self._models_due(evidence, now)  # what it learned before that
+                models = not_spared(self._models_due(evidence, now), decision)  # what it learned before that
                 if not models:
                     return Findings()
         ladder = self._writing(request)
         found = self._scout.look(request, evidence, alone=any(arm.guide is None for arm in drawn[:1]))
         guides, write = found.guides, found.worth_writing
+        rest: dict[str, Any] = {"drawn": drawn, "fair": found.fair, "drafts": decision.drafted}
         steps = (
             ladder.audit(request, lesson.reply, decision.guide, guides, models=models, write=write)
             if checks
-            else ladder.steps(request, lesson.reply, guides, models=models, drawn=drawn, fair=found.fair, write=write)
+            else ladder.steps(request, lesson.reply, guides, models=models, write=write, **rest)
         )
         findings = self._drive(steps, lesson.models, decision)
         findings.stands = found.stands
@@ -392,9 +397,9 @@ class Learner:
             context=evidence.context, user=evidence.user,
         )  # fmt: skip
         steps: tuple[PolicyStep, ...] = ()
-        if decision is not None and decision.request.evidence is not None and isinstance(decision.choice, Route):
-            judged = Judged(0.0 if good else 1.0)
-            steps = tuple(self.policy.steps(record.namespace, decision.request.evidence, decision.choice, judged))
+        if decision is not None and decision.request.evidence is not None and decision.route is not None:
+            known = with_drafts(decision.request.evidence, decision.route)
+            steps = tuple(self.policy.steps(record.namespace, known, decision.route, Judged(0.0 if good else 1.0)))
         experiences = (self._experience(decision, now),) if decision and decision.request.embedding is not None else ()
         epoch = decision.epoch if decision is not None else None
         return Batch(experiences=experiences, trials=(trial,), steps=steps, epoch=epoch)

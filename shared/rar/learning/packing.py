@@ -17,7 +17,7 @@ import numpy as np
 
 from rar.drive import Models
 from rar.errors import LessonFormatError
-from rar.evidence import Alike, Evidence, Standing
+from rar.evidence import Alike, Evidence, Expected, Standing
 from rar.learning.labels import Correction
 from rar.learning.learner import Lesson
 from rar.learning.obstacles import asks
@@ -30,6 +30,7 @@ from rar.values import (
     Answer,
     Arm,
     Decision,
+    Draft,
     Experience,
     Guide,
     GuideMatch,
@@ -50,13 +51,15 @@ LONGEST = 2**20  # bytes of a lesson's text, packed; longer ones are learned whe
 _KINDS: Mapping[str, type] = {
     kind.__name__: kind
     for kind in (
-        Alike, Answer, Arm, CallRecord, Correction, Decision, Evidence, Experience, Guide, GuideMatch, Match, Message,
-        Origin, PolicyState, Reply, Request, Route, Standing, Tally, ToolCall, Usage,
+        Alike, Answer, Arm, CallRecord, Correction, Decision, Draft, Evidence, Expected, Experience, Guide, GuideMatch,
+        Match, Message, Origin, PolicyState, Reply, Request, Route, Standing, Tally, ToolCall, Usage,
     )
 }  # fmt: skip
 # Users and conversations are known by digests only, which the evidence holds. Limits and meters are the process's.
 _LEFT_OUT: Mapping[type, frozenset[str]] = {
     Decision: frozenset({"key", "meter", "failed"}),
+    Evidence: frozenset({"policy"}),  # the worker has its own
+    Standing: frozenset({"drafts"}),
     Message: frozenset({"native"}),
     Reply: frozenset({"native"}),
     Request: frozenset({"context", "user", "thread", "limits", "options", "sticky"}),

@@ -209,12 +209,12 @@ class FloorPolicy:
         standing = evidence.of_arm(route.arm)
         if standing is None:
             return route
-        often = self._often(standing, evidence)
+        often = self.often(standing, evidence)
         if often and route.guide is not None and not route.guide.approved and _tried(route.guide) < YOUNG:
             return _checked(route, evidence, 1.0)
         return _probed(route, evidence, min(often, 1.0))
 
-    def _often(self, standing: Standing, evidence: Evidence) -> float:
+    def often(self, standing: Standing, evidence: Evidence) -> float:
         """The chance with which a guess about a model is audited: less, the more it was, and the less its gaps scatter.
 
         The error of a mean of judged gaps goes with their variance, by which as many fewer will do. It is held against

@@ -12,7 +12,7 @@ from rar.learning.screen import Screen
 from rar.learning.shadow import Attempt, Findings
 from rar.memory.base import Memory
 from rar.memory.recalling import tried_on
-from rar.values import Arm, Choice, Guide, GuideMatch, Request, Route
+from rar.values import Arm, Choice, Decision, Guide, GuideMatch, Request, Route
 
 SAMPLED = 32  # guides, the nearest, by which it is told how much guides are used here
 BETTER = 0.02  # by which a guide that works is better than the model alone
@@ -199,3 +199,10 @@ def weight_of(attempt: Attempt, found: Findings, choice: Choice) -> float:
     if attempt.guide is None or attempt.arm == (choice.instead_of or choice.arm) or not alone:
         return weight
     return min(weight * found.stands, MOST_STANDS)
+
+
+def not_spared(models: list[str], decision: Decision) -> list[str]:
+    """Those of `models` of which a trial may be made: where that is not worth its price, such as drafted before."""
+    if not isinstance(decision.choice, Route) or not decision.choice.spares:
+        return models
+    return [model for model in models if any(draft.model == model for draft in decision.drafted)]

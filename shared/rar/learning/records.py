@@ -60,6 +60,7 @@ def learned_facts(found: Findings, written: tuple[Guide, ...], *, store_text: bo
                 attempt.judge,
                 attempt.gap,
                 attempt.drawn,
+                attempt.signs,
             )
             for attempt in found.attempts
         ),

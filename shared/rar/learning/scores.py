@@ -9,13 +9,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rar.evidence import Evidence, unrest
+from rar.evidence import Evidence, Expected, unrest
+from rar.facts import attempts_of
 from rar.forking import NUMERIC, Lock
 from rar.keys import is_long, offers_tools
-from rar.learning.gap import GapModel, fit, scatter, unlike
+from rar.learning.gap import GapModel, Guess, fit, scatter, unlike
 from rar.learning.origins import shares
 from rar.learning.paraphrase import Bound, Judged, learn
 from rar.learning.prior import Prior
+from rar.learning.signs import SIZE, Signs
 from rar.learning.verdicts import of_pair, works
 from rar.linear import Array
 from rar.memory.base import Memory
@@ -53,6 +55,7 @@ class Kind:
         cheaper: Ids of the models that are tried before this one, and if they will do, instead of it.
         compared: Whether the static router, if there is one, compares this model with the reference.
         guided: With the guides that are in use or on trial, instead of alone.
+        drafted: Of answers that can be looked at before they are served.
     """
 
     namespace: str
@@ -63,10 +66,15 @@ class Kind:
     cheaper: tuple[str, ...] = field(default=(), compare=False)
     compared: bool = True
     guided: bool = False
+    drafted: bool = False
 
     @property
     def with_guides(self) -> Kind:
         return replace(self, cheaper=(), compared=False, guided=True)
+
+    @property
+    def with_drafts(self) -> Kind:
+        return replace(self, cheaper=(), drafted=True)
 
 
 def kinds_of(namespace: str, task: str, evidence: Evidence) -> list[Kind]:
@@ -79,20 +87,21 @@ def kinds_of(namespace: str, task: str, evidence: Evidence) -> list[Kind]:
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """What a score says of one request, and what it rests on.
+class Drafted:
+    """The score of a model's drafts, asked about one request."""
 
-    Args:
-        gap: The expected gap, with what a fit to so few requests is too hopeful by.
-        unsure: Its standard error, larger the less familiar the request is.
-        scatter: Variance of the gaps that it was fitted to.
-        examples: How many there were.
-    """
+    model: GapModel = field(repr=False)
+    text: str
+    embedding: Vector = field(repr=False)
+    prior: float | None
 
-    gap: float
-    unsure: float
-    scatter: float
-    examples: int
+    @property
+    def reach(self) -> float:
+        return self.model.reach
+
+    def expect(self, signs: Sequence[float]) -> Expected:
+        with NUMERIC:
+            return _expected(self.model, self.model.expect(self.text, self.embedding, self.prior, signs))
 
 
 class LearnedScores:
@@ -120,9 +129,12 @@ class LearnedScores:
         if model is None:
             return None
         with NUMERIC:
-            guess = model.expect(text, embedding, prior)
-            gap = guess.gap + doubt(model.support, model.scatter)
-            return Expected(gap, guess.unsure, model.scatter, model.examples)
+            return _expected(model, model.expect(text, embedding, prior))
+
+    def drafts(self, kind: Kind, text: str, embedding: Vector, prior: float | None) -> Drafted | None:
+        """The score of drafts of `kind`, which says so; None while too little is known of them."""
+        model = self._models.get(kind)
+        return None if model is None else Drafted(model, text, embedding, prior)
 
     def bound(self, kind: Kind) -> Bound | None:
         """Where verdicts may be taken over from questions in other words; None while that is not known."""
@@ -152,6 +164,11 @@ class LearnedScores:
     def _fit(self, kind: Kind) -> GapModel | None:
         found = self._memory.experiences(namespace=kind.namespace, task=kind.task, limit=MOST)
         rows = self._guided_rows(found, kind) if kind.guided else _rows(found, kind)
+        signs = None
+        if kind.drafted:
+            known = self._signs(kind)
+            rows = [row for row in rows if row.experience.id in known]
+            signs = np.array([known[row.experience.id] for row in rows]).reshape(-1, SIZE)
         judged = [row for row in rows if row.judged]
         if len(judged) < len(rows):
             # Of requests that a cheaper model answered, only those count that this model would have been tried on.
@@ -175,11 +192,22 @@ class LearnedScores:
             asked = [text or "" for text in texts]
             priors = self._prior.gaps(self._prior.scores(asked, embeddings))
             trust = float(self._prior.rows > 0 and kind.compared)
-        return fit(texts, embeddings, gaps, weights, priors, trust=trust)
+        return fit(texts, embeddings, gaps, weights, priors, trust=trust, signs=signs)
+
+    def _signs(self, kind: Kind) -> dict[str, Signs]:
+        """The signs of judged attempts alone, by experience; of several the newest."""
+        found: dict[str, Signs] = {}
+        for record in self._memory.decisions(namespace=kind.namespace, since=kind.since, limit=MOST):
+            if record.experience_id in found:
+                continue
+            for attempt in attempts_of(record.facts, kind.model_id, kind.reference_id):
+                if attempt.guide_id is None and len(attempt.signs) == SIZE:
+                    found[record.experience_id] = attempt.signs
+        return found
 
     def _bound(self, kind: Kind, rows: Sequence[_Row], embeddings: Vector, weights: Array) -> None:
         """Learn where verdicts may be taken over. Little words say which tool is called, and with which arguments."""
-        if kind.guided or not self._paraphrase or offers_tools(kind.task):
+        if kind.guided or kind.drafted or not self._paraphrase or offers_tools(kind.task):
             return
         known = [at for at, row in enumerate(rows) if row.judged]
         judged = [
@@ -214,6 +242,12 @@ class LearnedScores:
             )
             for one, tallies in fair
         ]
+
+
+def _expected(model: GapModel, guess: Guess) -> Expected:
+    # A fit to drafts is wary itself: no more than luck allows is expected of what they look like.
+    hopeful = doubt(model.support, model.scatter) if model.scale is None else 0.0
+    return Expected(guess.gap + hopeful, guess.unsure, model.scatter, model.examples)
 
 
 def _nearby(experience: Experience, tried: Sequence[tuple[Experience, Tally]]) -> float:

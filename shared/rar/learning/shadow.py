@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rar.errors import BudgetError
@@ -10,6 +10,7 @@ from rar.guarding import PASSED_ON
 from rar.guide_form import style_of
 from rar.learning.guides import GuideCheck, check_guide, guide_request, parse_guide
 from rar.learning.judges import Judge, Verdict
+from rar.learning.signs import Signs, signs_of
 from rar.naming import cause
 from rar.sampling import FRESH, Sampling
 from rar.strategy import Steps, ask
@@ -25,6 +26,7 @@ class Attempt:
     Args:
         drawn: Chance had it made, whatever had worked before.
         reply: What was answered.
+        signs: Of what was answered alone (`rar.learning.signs`).
     """
 
     model: str
@@ -35,6 +37,7 @@ class Attempt:
     harmful: bool = False  # it would have had the user give, pay, call or visit something (`Verdict.harmful`)
     drawn: bool = False
     reply: Reply | None = field(default=None, compare=False, repr=False)
+    signs: Signs = field(default=(), compare=False, repr=False)
 
     @property
     def arm(self) -> Arm:
@@ -64,6 +67,7 @@ class Findings:
         usd: What its calls cost; None if a price is not known.
         error: What the failed call raised.
         stands: Requests that this one stands for where a guide was tried though the model alone works.
+        drafts: By model, what each alone said before.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -79,6 +83,7 @@ class Findings:
     usd: float | None = 0.0
     error: BaseException | None = None
     stands: float = 1.0
+    drafts: Mapping[str, Reply] = field(default_factory=dict, repr=False)
 
     @property
     def turned(self) -> list[Guide]:
@@ -91,6 +96,11 @@ class Findings:
     def not_learned(self) -> str | None:
         """The code of why nothing at all was learned; None if something was."""
         return None if self.attempts else self.ended
+
+    def before(self, model: str) -> list[Reply]:
+        """The drafts that were made before a model's own."""
+        drafted = list(self.drafts)
+        return [self.drafts[name] for name in drafted[: drafted.index(model)]] if model in self.drafts else []
 
     def fail(self, error: BaseException) -> None:
         """End the climb with a call that raised, whose message may quote the prompt."""
@@ -141,6 +151,7 @@ class Ladder:
         drawn: Sequence[Arm] = (),
         fair: Sequence[Guide] = (),
         write: bool = True,
+        drafts: Sequence[Reply] = (),
     ) -> Steps[Findings]:
         """Climb for a request that the reference model answered with `reference`.
 
@@ -149,8 +160,9 @@ class Ladder:
             drawn: What is judged by chance, whatever works; the first of them as the audit that was due.
             fair: Guides that are tried on the cheapest model whatever works.
             write: Whether a guide for this kind of request would be worth its price.
+            drafts: What models alone said before: they are not asked once more.
         """
-        found = Findings()
+        found = Findings(drafts={draft.model: draft for draft in drafts})
         climb = self._climb(found, request, reference, models, guides, drawn, fair, write)
         return (yield from self._guarded(found, climb))
 
@@ -198,7 +210,8 @@ class Ladder:
             found.give_up(verdict)
             return
         found.served, found.reference, found.answer = verdict, verdict.reference, reference
-        found.attempts.append(_attempt(served, guide, verdict, drawn=True))
+        signs = signs_of(request, served) if guide is None else ()
+        found.attempts.append(_attempt(served, guide, verdict, signs, drawn=True))
         if not verdict.agrees:
             tried = {(served.model, guide.id if guide else None)}
             yield from self._try_all(found, request, reference, models, guides, tried, write)
@@ -277,13 +290,16 @@ class Ladder:
         sampling: Sampling | None = None,
         drawn: bool = False,
     ) -> Steps[bool | None]:
-        candidate = yield from ask(model, request, guide=guide, purpose=purpose, sampling=sampling)
+        candidate = found.drafts.get(model) if guide is None and sampling is None else None
+        if candidate is None:
+            candidate = yield from ask(model, request, guide=guide, purpose=purpose, sampling=sampling)
         verdict = yield from self._judge(request, reference, candidate)
         if verdict.agrees is None:
             found.give_up(verdict)
         else:
             found.reference = verdict.reference
-            found.attempts.append(_attempt(candidate, guide, verdict, drawn=drawn))
+            signs = signs_of(request, candidate, found.before(model)) if guide is None else ()
+            found.attempts.append(_attempt(candidate, guide, verdict, signs, drawn=drawn))
         return verdict.agrees
 
     def _judge(self, request: Request, reference: Reply, candidate: Reply) -> Steps[Verdict]:
@@ -298,9 +314,9 @@ def _key(arm: Arm) -> tuple[str, str | None]:
     return arm.model, arm.guide.id if arm.guide else None
 
 
-def _attempt(reply: Reply, guide: Guide | None, verdict: Verdict, *, drawn: bool) -> Attempt:
+def _attempt(reply: Reply, guide: Guide | None, verdict: Verdict, signs: Signs, *, drawn: bool) -> Attempt:
     assert verdict.agrees is not None  # what no judge could tell is no attempt
-    return Attempt(reply.model, guide, verdict.agrees, verdict.judge, verdict.gap, verdict.harmful, drawn, reply)
+    return Attempt(reply.model, guide, verdict.agrees, verdict.judge, verdict.gap, verdict.harmful, drawn, reply, signs)
 
 
 def _draft(request: Request, text: str) -> Guide:

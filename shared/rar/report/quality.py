@@ -18,13 +18,17 @@ _KIND = {
     "memory_guided": SEEN,
     "memory_paraphrase": ALONE,
     "likely_weak": ALONE,
+    "draft_accepted": ALONE,
     "static_weak": ALONE,
     AUDIT: ALONE,
     "likely_guided": GUIDED,
 }
 _DECIDED_STRONG = frozenset(
-    {"no_evidence", "below_threshold", "memory_strong", "memory_unsure", "static_strong", "rollout", AUDIT}
-)
+    {
+        "no_evidence", "below_threshold", "memory_strong", "memory_unsure", "static_strong", "rollout",
+        "drafts_rejected", "no_draft", AUDIT,
+    }
+)  # fmt: skip
 _AUDITS_A_WINDOW, _MOST_WINDOWS = 20, 10
 
 

@@ -14,6 +14,7 @@ from typing_extensions import Self
 from rar.answers import Extractor, as_extractor, shown
 from rar.errors import ConfigurationError, RouterFileError
 from rar.linear import Array
+from rar.looks import same
 from rar.naming import shown as named
 from rar.options import POSITIVE, Number
 from rar.outcomes import Outcomes
@@ -21,7 +22,7 @@ from rar.routers import saving
 from rar.routers.base import Progress
 from rar.strategies.reply_words import ReplyWords
 from rar.strategies.routing_states import Rule, Signs, State, Weights, estimated, fitted, spreads, weight_for
-from rar.strategies.scorer import LearnedScorer, all_same, answers_of, same, target_of, words_out_of_fold
+from rar.strategies.scorer import LearnedScorer, all_same, answers_of, target_of, words_out_of_fold
 from rar.strategies.search import zero_router
 from rar.strategy import Steps, ask_all
 from rar.values import Answer, Call, Choice, Reply, Request, Route, as_text

@@ -21,6 +21,10 @@ class RAR:
 
     __repr__ = fields_repr
 
+    @property
+    def keeps_floor(self) -> bool:
+        return True
+
     def __post_init__(self) -> None:
         if not isinstance(self.policy, Policy) or isinstance(self.policy, type):
             raise ConfigurationError(

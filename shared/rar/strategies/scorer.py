@@ -17,6 +17,7 @@ from typing_extensions import Self
 from rar.answers import Extractor, as_extractor, shown
 from rar.errors import ConfigurationError, NotFittedError, RouterFileError, TrainingDataError
 from rar.linear import Array, logistic, sigmoid
+from rar.looks import same
 from rar.naming import shown as named
 from rar.options import POSITIVE, Number, named_arguments
 from rar.outcomes import LEAST, Outcomes
@@ -289,17 +290,6 @@ def all_same(said: Sequence[Sequence[Hashable]]) -> Array:
             found[:, one, other] = [same(a, b) for a, b in zip(said[one], said[other], strict=True)]
             found[:, other, one] = found[:, one, other]
     return found
-
-
-def same(one: Hashable, other: Hashable) -> float:
-    """Whether two replies say the same. Free text in other words may: of that it cannot be told."""
-    if one is None or other is None:
-        return 0.0
-    return 1.0 if one == other else 0.0 if _is_free(one) and _is_free(other) else -1.0
-
-
-def _is_free(said: Hashable) -> bool:
-    return isinstance(said, tuple) and said[0] == "text"
 
 
 def _logprobs(outcomes: Outcomes) -> Array:
