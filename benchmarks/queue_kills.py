@@ -129,6 +129,7 @@ def report(address: str, folder: Path, killed: Counter[str]) -> None:
     with open_memory(address) as memory:  # type: ignore[attr-defined]
         known = {one.text: one for one in memory.experiences(namespace="default", task="answer", limit=1_000_000)}
         state, dead = memory.queue.state(), memory.queue.dead()
+        decided = {one.facts.get("question"): one for one in memory.decisions(limit=1_000_000)}
     trials = Counter({text: sum(tally.ok + tally.bad for tally in one.tallies) for text, one in known.items()})
     lines = [line.split(" ", 1) for log in folder.glob("*.log") for line in log.read_text("utf-8").splitlines()]
     stored = {text for what, text in lines if what == "stored"}
@@ -141,6 +142,9 @@ def report(address: str, folder: Path, killed: Counter[str]) -> None:
     print(f"model calls         {sum(calls.values())}, of which {again} again for a lesson whose worker was killed")
     print(f"lessons interrupted {sum(calls.values()) - done} after their call; calls beyond them: "
           f"{max(again - (sum(calls.values()) - done), 0)}")  # fmt: skip
+    for text in sorted(stored - known.keys()):
+        facts = decided[text].facts if text in decided else {}
+        print(f"lost                {facts.get('model')} {facts.get('reason')} {facts.get('not_learned')}")
     for error in sorted({one.error for one in dead}):
         print(f"given up            {error}")
     print(f"left in the queue   {state.waiting} waiting, {state.running} running, {state.dead} given up")

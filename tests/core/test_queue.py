@@ -106,18 +106,6 @@ def test_of_the_same_request_one_lesson_waits_and_the_next_decisions_say_so(make
     assert [server.memory.decision(one.id).facts["not_learned"] for one in decisions] == ["waiting", *["elsewhere"] * 2]
 
 
-def test_a_lesson_that_waits_already_costs_only_itself(make: Make) -> None:
-    server = make()
-    lessons = [PackedLesson(f"{n}/do", "a", alone, f"{n}", "e", "p", "", "text") for n, alone in enumerate("aab")]
-
-    def deferring(connection: Any) -> list[bool]:
-        connection.run("SELECT set_config('search_path', quote_ident(?), true)", [connection.schema])
-        return [server.memory.queue._deferred(connection, lesson) for lesson in lessons]
-
-    assert server.memory.transact(deferring) == [True, False, True]
-    assert server.memory.queue.state().waiting == 2
-
-
 def test_an_effect_is_written_once_however_often_a_lesson_is_studied(make: Make) -> None:
     server, worker = make(), make()
     serve(server, pair(), easy(5))
