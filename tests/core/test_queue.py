@@ -17,6 +17,8 @@ pytest.importorskip("psycopg", reason="psycopg is not installed")
 pytest.importorskip("procrastinate", reason="procrastinate is not installed")
 
 from rar.errors import ConfigurationError, LessonFailedError, LessonFormatError, OtherModelsError
+from rar.learning.claims import Claim
+from rar.learning.packing import unpack
 from rar.learning.taking import FIRST, MOST, Taker, retry_after, taker_of
 from rar.memory.base import Batch
 from rar.memory.lessons import PackedLesson
@@ -104,18 +106,6 @@ def test_of_the_same_request_one_lesson_waits_and_the_next_decisions_say_so(make
     assert [server.memory.decision(one.id).facts["not_learned"] for one in decisions] == ["waiting", *["elsewhere"] * 2]
 
 
-def test_a_lesson_that_waits_already_costs_only_itself(make: Make) -> None:
-    server = make()
-    lessons = [PackedLesson(f"{n}/do", "a", alone, f"{n}", "e", "p", "", "text") for n, alone in enumerate("aab")]
-
-    def deferring(connection: Any) -> list[bool]:
-        connection.run("SELECT set_config('search_path', quote_ident(?), true)", [connection.schema])
-        return [server.memory.queue._deferred(connection, lesson) for lesson in lessons]
-
-    assert server.memory.transact(deferring) == [True, False, True]
-    assert server.memory.queue.state().waiting == 2
-
-
 def test_an_effect_is_written_once_however_often_a_lesson_is_studied(make: Make) -> None:
     server, worker = make(), make()
     serve(server, pair(), easy(5))
@@ -196,6 +186,22 @@ def test_the_lessons_of_a_dead_worker_are_given_to_another(make: Make) -> None:
     worker.memory.queue.work(watch, retry_after, sources=(), lanes=1, wait=True, grace=5.0, stalled=1.0)
 
     assert ended.is_set() and server.memory.stats().trials == 1 and server.memory.queue.state().running == 0
+
+
+def test_a_lesson_that_comes_again_has_what_its_dead_worker_claimed(make: Make) -> None:
+    server, worker, models = make(), make(), pair()
+    serve(server, models, easy(5))
+    server.flush()
+    lessons: list[PackedLesson] = []
+    worker.memory.queue.work(lessons.append, retry_after, sources=(), lanes=1, wait=False, grace=1.0, stalled=30.0)
+    decision = unpack(lessons[0], models).decision
+    assert Claim(worker.memory, decision, lessons[0].effect)()  # and the worker dies
+
+    with pytest.raises(LessonFailedError, match="another process"):
+        worker.study(replace(lessons[0], effect="another/do"), models)
+    worker.study(lessons[0], models)
+
+    assert worker.memory.stats().trials == 1
 
 
 def test_what_is_deleted_waits_no_more(make: Make) -> None:

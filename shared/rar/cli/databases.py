@@ -10,6 +10,7 @@ import typer
 from rar.cli.arguments import Memory
 from rar.memory import open_memory
 from rar.memory.copying import copy as copy_memory
+from rar.memory.queueing import queue_of
 
 memory_app = typer.Typer(no_args_is_help=True, help="Memories as a whole: upgrade them.")
 
@@ -18,9 +19,12 @@ memory_app = typer.Typer(no_args_is_help=True, help="Memories as a whole: upgrad
 def upgrade(
     memory: Memory,
     create: Annotated[bool, typer.Option("--create", help="Make it where there is none.")] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Make the tables for learning by workers, too.")] = False,
 ) -> None:
     """Bring a memory of an older version up to date. On a server, the role must own the schema."""
     with closing(open_memory(memory, create=create)) as opened:
+        if queue:
+            queue_of(opened).prepare()
         typer.echo(f"{opened.where} is up to date.")
 
 

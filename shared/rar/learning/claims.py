@@ -19,14 +19,17 @@ class Claim:
     """A request in its context of use, taken when a lesson is about to try models on it. Use as a context manager.
 
     Trouble of the memory's, and a memory that cannot be shared, leave the lesson to go on.
+
+    Args:
+        owner: Who takes it: a lesson that comes again has what the process took that died of it. None: a new one.
     """
 
-    def __init__(self, memory: Memory, decision: Decision) -> None:
+    def __init__(self, memory: Memory, decision: Decision, owner: str | None = None) -> None:
         evidence = decision.request.evidence
         about = ("", "") if evidence is None else (evidence.experience_id, evidence.context)
         self._memory, self._taken = memory, False
         self._key = keyed_digest(memory.secret, "\0".join(("claim", decision.request.namespace, *about)))
-        self._owner = new_id()
+        self._owner = new_id() if owner is None else owner
 
     def __call__(self) -> bool:
         """Take it; whether no other process has it."""

@@ -166,7 +166,7 @@ class LearningLoop:
         """
         self.screen.write()
         self.seed_anew()
-        with Claim(self.learner.memory, lesson.decision) as claim:
+        with Claim(self.learner.memory, lesson.decision, effect) as claim:
             try:
                 batch = self.learner.study(lesson, claim, again=True)
                 self.learner.memory.write(replace(batch, effect=effect))

@@ -65,18 +65,25 @@ class PostgresQueue:
         Of a request that another lesson waits for, or is about, none is added. Its decision says so.
         """
         _find_tables(connection)
+        keys = sorted({lesson.alone for lesson in batch.deferred})
+        # No savepoint: in a pipeline psycopg would take it for a transaction of its own, and commit the job too early.
+        connection.run(
+            "SELECT count(pg_advisory_xact_lock(hashtextextended(key, 0))) FROM unnest(?::text[]) AS key", [keys]
+        )
         known = {
             name
             for (name,) in connection.run(
                 "SELECT queueing_lock FROM @procrastinate_jobs WHERE queueing_lock = ANY(?) "
                 "AND status IN ('todo', 'doing')",
-                [[lesson.alone for lesson in batch.deferred]],
+                [keys],
             )
         }
         elsewhere = set()
         for lesson in batch.deferred:
-            if lesson.alone in known or not self._deferred(connection, lesson):
+            if lesson.alone in known:
                 elsewhere.add(lesson.decision_id)
+            else:
+                self._defer(connection, lesson)
             known.add(lesson.alone)
         records = tuple(
             replace(one, facts={**one.facts, "not_learned": "elsewhere"}) if one.id in elsewhere else one
@@ -84,23 +91,18 @@ class PostgresQueue:
         )
         return replace(batch, decisions=records)
 
-    def _deferred(self, connection: Connection, lesson: PackedLesson) -> bool:
+    def _defer(self, connection: Connection, lesson: PackedLesson) -> None:
         job = jobs.Job(
             queue=_queue_of(lesson.source), task_name=_TASK, lock=lesson.about, queueing_lock=lesson.alone,
             task_kwargs={"effect": lesson.effect},
         )  # fmt: skip
-        try:
-            with connection.raw.transaction():  # a savepoint: one that waits already costs itself alone
-                self._sync.job_manager.defer_job(job, connection=connection.raw)
-        except exceptions.AlreadyEnqueued:
-            return False
+        self._sync.job_manager.defer_job(job, connection=connection.raw)
         values = [getattr(lesson, name) for name in _COLUMNS]
         connection.run(
             f"INSERT INTO @lessons ({', '.join(_COLUMNS)}, at) VALUES ({', '.join('?' * len(values))}, {_NOW}) "
             "ON CONFLICT DO NOTHING",
             values,
         )
-        return True
 
     @cached_property
     def _sync(self) -> procrastinate.App:
@@ -199,6 +201,7 @@ class _Work:
 
     async def run(self, sources: Sequence[str], lanes: int, *, wait: bool, grace: float) -> None:
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what fails is said by us, and kept
+        asyncio.get_running_loop().set_exception_handler(_said)
         async with self._app.open_async():
             working = asyncio.ensure_future(
                 self._app.run_worker_async(
@@ -269,6 +272,12 @@ class _Later(retry.BaseRetryStrategy):  # type: ignore[misc]
     def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> retry.RetryDecision | None:
         seconds = self._after(exception, job.attempts)
         return None if seconds is None else retry.RetryDecision(retry_in={"milliseconds": int(seconds * 1_000)})
+
+
+def _said(_: Any, context: dict[str, Any]) -> None:
+    """Log what no caller hears of, such as a job that was given to others meanwhile: it is theirs then."""
+    error = context.get("exception")
+    logger.info("A lesson's job was not ended here. %s", cause(error) if error is not None else context["message"])
 
 
 def _when_told(stop: Callable[[], None]) -> None:
