@@ -12,6 +12,8 @@ from rar.strategies.cascade_routing import CascadeRouting
 from rar.strategies.chain_of_thought import ChainOfThought
 from rar.strategies.experts import Experts
 from rar.strategies.fused import Fused
+from rar.strategies.levels import Classifier, LabelledTexts, TextClassifier
+from rar.strategies.multi_level import MultiLevel
 from rar.strategies.pair_ranker import Pair, PairRanker
 from rar.strategies.rar import RAR
 from rar.strategies.scorer import LearnedScorer, Scorer
@@ -34,17 +36,21 @@ __all__ = [
     "CascadeRouting",
     "CascadeSearch",
     "ChainOfThought",
+    "Classifier",
     "Experts",
     "FoundCascade",
     "Frontier",
     "Fused",
+    "LabelledTexts",
     "LearnedScorer",
+    "MultiLevel",
     "Pair",
     "PairRanker",
     "PromptTask",
     "Scorer",
     "SelfConsistency",
     "Task",
+    "TextClassifier",
     "Threshold",
     "TreeOfThoughts",
 ]
