@@ -310,6 +310,14 @@ def test_what_a_chat_model_says_is_worth_what_it_was_worth() -> None:
     assert softmax(level.logits(np.array([0, 1, -1])))[:, 0] == pytest.approx([0.9, 0.5, 0.5], abs=0.02)
 
 
+def test_the_answer_of_a_model_that_is_mostly_wrong_is_not_turned_round() -> None:
+    said, right = np.array([0] * 50 + [1] * 50), np.array([1] * 40 + [0] * 10 + [1] * 50)
+    chances = softmax(ChatLevel.fit("weak", said, right, 2, None).logits(np.array([0])))[0]
+
+    assert chances.argmax() == 0
+    assert chances.max() < 0.51
+
+
 def test_an_ensemble_is_used_where_it_is_surely_better() -> None:
     """Two levels that are often unsure about different texts, and confident where they are right."""
     rng = np.random.default_rng(0)

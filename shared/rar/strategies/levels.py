@@ -142,7 +142,7 @@ class ChatLevel:
         return self.line is not None
 
     def logits(self, said: Places, logprobs: Sequence[float | None] | None = None) -> Array:
-        """Of the labels that it said, shape `(n, k)`; all alike where it said none."""
+        """Of the labels that it said, shape `(n, k)`; all alike where it said none, or is rather wrong than right."""
         count = len(self.truth)
         chances = np.where((said >= 0)[:, None], self.truth[said], 1.0 / count)
         if self.line is not None and logprobs is not None:
@@ -151,6 +151,10 @@ class ChatLevel:
                     right = float(sigmoid(np.array(self.line[0] + self.line[1] * logprob)))
                     rest = np.delete(self.truth[place], place)
                     chances[row] = np.insert((1.0 - right) * rest / rest.sum(), place, right)
+        # Whoever is mostly wrong knows nothing: the answer that it gave is not turned into another one.
+        lost = np.flatnonzero((said >= 0) & (chances.argmax(1) != said))
+        chances[lost] = 1.0 / count
+        chances[lost, said[lost]] += _LEAST_CHANCE
         return np.log(np.maximum(chances, _LEAST_CHANCE))
 
 

@@ -245,6 +245,9 @@ class MultiLevel:
 
     def _answer(self, found: FittedLevels, visits: Sequence[_Visit]) -> Answer:
         chances = self._mixed(found, visits)
+        last = visits[-1].draft
+        if last is not None and not found.ensemble:
+            return Answer(last, "label", float(chances.max()))
         label = int(chances.argmax())
         said = (visit.draft for visit in reversed(visits) if visit.draft is not None)
         draft = next((one for one in said if places_of(found.labels, [one.text])[0] == label), None)
