@@ -87,6 +87,7 @@ REASONS: Mapping[Reason, str] = {
 NOT_LEARNED: Mapping[str, str] = {
     "no_key": "no question was found in the prompt",
     "asked_not_to": "the call was marked as not to be learned from",
+    "joined": "it was answered in one call with other questions",
     "forced": "the model was not for the router to choose",
     "continued_turn": "it continues a turn, and depends on more than the question",
     "failed_over": "a model failed, and an outage says nothing about quality",
