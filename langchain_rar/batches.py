@@ -50,8 +50,9 @@ class Batches(OlderWays):
         """Answer several inputs.
 
         Args:
-            concatenate: Questions that may share a call, up to 32; None: one. Those with tools, a schema, images, a conversation
-                or another system message are asked alone, and so are those whose answer cannot be told apart.
+            concatenate: Questions that may share a call, up to 32; None: one. Those with tools, a schema, images, a
+                conversation or another system message are asked alone, and so are those whose answer cannot be told
+                apart.
         """
         _SIZE(CONCATENATE, concatenate)
         if concatenate in (None, 1) or len(inputs) < 2:

@@ -11,6 +11,7 @@ from rar.strategies.cascade import Cascade
 from rar.strategies.cascade_routing import CascadeRouting
 from rar.strategies.chain_of_thought import ChainOfThought
 from rar.strategies.experts import Experts
+from rar.strategies.few_shot import FewShot, PromptSelector
 from rar.strategies.fused import Fused
 from rar.strategies.levels import Classifier, LabelledTexts, TextClassifier
 from rar.strategies.multi_level import MultiLevel
@@ -38,6 +39,7 @@ __all__ = [
     "ChainOfThought",
     "Classifier",
     "Experts",
+    "FewShot",
     "FoundCascade",
     "Frontier",
     "Fused",
@@ -46,6 +48,7 @@ __all__ = [
     "MultiLevel",
     "Pair",
     "PairRanker",
+    "PromptSelector",
     "PromptTask",
     "Scorer",
     "SelfConsistency",
