@@ -20,7 +20,7 @@ from rar.options import COUNT, Number
 _SIZE = Number(1, MOST, whole=True)
 
 
-class Batches(FunctionCallingLLM):
+class SeveralCalls(FunctionCallingLLM):
     """The ways in which an LLM takes several inputs. LlamaIndex has none of its own."""
 
     def complete_all(

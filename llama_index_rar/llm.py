@@ -33,7 +33,7 @@ from typing_extensions import Unpack
 
 from llama_index_rar import packing as packing  # noqa: PLC0414 - makes its messages known to lessons
 from llama_index_rar.authors import Audience
-from llama_index_rar.batches import Batches
+from llama_index_rar.batches import SeveralCalls
 from llama_index_rar.calls import Chat, Complete, Kind, Structured, Tools, can_call_tools
 from llama_index_rar.filled import Filled, wraps_prompts
 from llama_index_rar.keys import (
@@ -63,7 +63,7 @@ from rar.wrapping import namespace_of, router_of, router_options
 
 
 @shows_options
-class RouterLLM(Batches):
+class RouterLLM(SeveralCalls):
     """Sends each call to `weak` or `strong`, and learns which is good enough.
 
     The decision is in `additional_kwargs["rar"]` of every response, whole or streamed. Steer one call by keyword
