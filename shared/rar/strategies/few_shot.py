@@ -151,14 +151,7 @@ class PromptSelector:
         COUNT("max_asked", max_asked)
         if max_tokens is not None:
             COUNT("max_tokens", max_tokens)
-        if not pairs or not questions:
-            raise TrainingDataError(f"There are {len(pairs)} examples and {len(questions)} questions to choose by.")
-        most = (len(pairs) * (len(pairs) + 1) // 2 + 2 * len(pairs) + 2) * len(questions)
-        if most > max_asked:
-            raise TrainingDataError(
-                f"{len(pairs)} examples and {len(questions)} questions may take {most:,} questions to ask, and "
-                f"max_asked is {max_asked:,}. Pass fewer of either, or a higher max_asked."
-            )
+        _check_size(len(pairs), len(questions), max_asked)
         search = _Search(pairs, questions, ask, score)
         chosen = search.without_idle(search.greedy(max_tokens, within), within)
         every = tuple(range(len(pairs)))
@@ -264,6 +257,18 @@ def checked(examples: Sequence[Example]) -> list[Example]:
         if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
             raise ConfigurationError(f"examples={shown(examples)} are no pairs of a question and an answer.")
     return [(question, answer) for question, answer in examples]
+
+
+def _check_size(pairs: int, questions: int, max_asked: int) -> None:
+    """Refuse what is too little to choose from or by, and what may take more than `max_asked` questions."""
+    if not pairs or not questions:
+        raise TrainingDataError(f"There are {pairs} examples and {questions} questions to choose by.")
+    most = (pairs * (pairs + 1) // 2 + 2 * pairs + 2) * questions
+    if most > max_asked:
+        raise TrainingDataError(
+            f"{pairs} examples and {questions} questions may take {most:,} questions to ask, and max_asked is "
+            f"{max_asked:,}. Pass fewer of either, or a higher max_asked."
+        )
 
 
 def _is_the_question(call: Call, request: Request) -> bool:
