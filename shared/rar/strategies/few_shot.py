@@ -139,9 +139,7 @@ class PromptSelector:
             ask: Answers questions with examples before each, as the model will be.
             max_tokens: Of the examples together; None: as many as it takes.
             within: Score that may be lost against all examples.
-            score: Of an answer, beside the right one.
-            max_asked: Questions that may be asked. They are at most the number of `dev`, times half the square of the
-                number of `examples`, and twice that number more.
+            max_asked: Questions that may be asked; half the square of the number of examples for each of `dev`.
 
         Raises:
             TrainingDataError: There are no examples or no questions, or more would have to be asked.
@@ -149,8 +147,7 @@ class PromptSelector:
         pairs, questions = checked(examples), checked(dev)
         Number(0.0, 1.0)("within", within)
         COUNT("max_asked", max_asked)
-        if max_tokens is not None:
-            COUNT("max_tokens", max_tokens)
+        Number(1, whole=True, optional=True)("max_tokens", max_tokens)
         _check_size(len(pairs), len(questions), max_asked)
         search = _Search(pairs, questions, ask, score)
         chosen = search.without_idle(search.greedy(max_tokens, within), within)
