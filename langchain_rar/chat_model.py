@@ -22,9 +22,10 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, 
 from typing_extensions import Self, Unpack
 
 from langchain_rar._version import __version__
+from langchain_rar.batches import CONCATENATE, Batches
 from langchain_rar.children import Child, NamedModel, as_child, bare, inheriting, provider, shared_profile
 from langchain_rar.forms import PLAIN, BoundTools, Form, Schema
-from langchain_rar.generations import OlderWays, configs, result
+from langchain_rar.generations import configs, result
 from langchain_rar.keys import QueryExtractor, find_key, recorder
 from langchain_rar.options import RouterChatModelOptions
 from langchain_rar.ports import ChildModel
@@ -45,7 +46,7 @@ _INHERITED = ("cache", "disable_streaming", "output_version", "rate_limiter", "s
 
 
 @shows_options
-class RouterChatModel(OlderWays):
+class RouterChatModel(Batches):
     """A chat model that sends each call to a weak model where that is known to be good enough, else to a strong one.
 
     It may replace any chat model: tools, structured output, streaming and agents work as they do with its models. The
@@ -278,6 +279,7 @@ class RouterChatModel(OlderWays):
     ) -> Request:
         """A call in the engine's words."""
         arguments = without_overrides({**self._standing(stop), **kwargs})
+        arguments.pop(CONCATENATE, None)  # a chain that binds it may be invoked with one input, too
         if isinstance(tools := arguments.get("tools"), BoundTools):
             form = tools
             del arguments["tools"]

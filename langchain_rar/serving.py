@@ -70,16 +70,17 @@ class ChatServing:
 
     # --- the four modes ---------------------------------------------------------------------------------------------
 
-    def invoke(self) -> Any:
+    def invoke(self, decision: Decision | None = None) -> Any:
+        """The answer whole. A `decision` that was made already is served."""
         with self.running() as run:
-            turn = self.begun(run)
+            turn = self.begun(run) if decision is None else Turn(self.router, decision)
             run.output, message = self.finished(turn, turn.whole(run.target))
             self.learn(turn.decision, message)
         return run.output
 
-    async def ainvoke(self) -> Any:
+    async def ainvoke(self, decision: Decision | None = None) -> Any:
         async with self.arunning() as run:
-            turn = await self.abegun(run)
+            turn = await self.abegun(run) if decision is None else Turn(self.router, decision)
             run.output, message = self.finished(turn, await turn.awhole(run.target))
             await self.alearn(turn.decision, message)
         return run.output

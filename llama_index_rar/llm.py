@@ -33,6 +33,7 @@ from typing_extensions import Unpack
 
 from llama_index_rar import packing as packing  # noqa: PLC0414 - makes its messages known to lessons
 from llama_index_rar.authors import Audience
+from llama_index_rar.batches import SeveralCalls
 from llama_index_rar.calls import Chat, Complete, Kind, Structured, Tools, can_call_tools
 from llama_index_rar.filled import Filled, wraps_prompts
 from llama_index_rar.keys import (
@@ -62,7 +63,7 @@ from rar.wrapping import namespace_of, router_of, router_options
 
 
 @shows_options
-class RouterLLM(FunctionCallingLLM):
+class RouterLLM(SeveralCalls):
     """Sends each call to `weak` or `strong`, and learns which is good enough.
 
     The decision is in `additional_kwargs["rar"]` of every response, whole or streamed. Steer one call by keyword
@@ -342,6 +343,11 @@ class RouterLLM(FunctionCallingLLM):
         return STRONG if STRONG in able else able[0]
 
     # --- making the call --------------------------------------------------------------------------------------------
+
+    def serving_of(self, asked: str | Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> LLMServing:
+        if isinstance(asked, str):
+            return self._serving(self._completion_request(asked, False, kwargs))
+        return self._serving(self._chat_request(asked, kwargs))
 
     def _serving(self, request: Request) -> LLMServing:
         models = self.models()

@@ -74,19 +74,20 @@ class LLMServing:
 
     # --- the four modes ---------------------------------------------------------------------------------------------
 
-    def call(self) -> Any:
-        if self.limiter is not None:
+    def call(self, decision: Decision | None = None) -> Any:
+        """The answer whole. A `decision` that was made already is served."""
+        if self.limiter is not None and not isinstance(getattr(decision, "choice", None), Answer):
             self.limiter.acquire()
-        turn = Turn(self.router, self.router.decide(self.request, self.models))
+        turn = Turn(self.router, decision or self.router.decide(self.request, self.models))
         result = turn.whole(self.target)
         decision, reply = self.served(turn.decision, result)
         self.learn(decision, reply)
         return self.stamped(result, decision, reply)
 
-    async def acall(self) -> Any:
-        if self.limiter is not None:
+    async def acall(self, decision: Decision | None = None) -> Any:
+        if self.limiter is not None and not isinstance(getattr(decision, "choice", None), Answer):
             await self.limiter.async_acquire()
-        turn = Turn(self.router, await self.router.adecide(self.request, self.models))
+        turn = Turn(self.router, decision or await self.router.adecide(self.request, self.models))
         result = await turn.awhole(self.target)
         decision, reply = self.served(turn.decision, result)
         await self.alearn(decision, reply)

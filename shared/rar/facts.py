@@ -121,6 +121,7 @@ class DecisionFacts:
         quality: The quality floor; None where the policy has none.
         not_learned: Why nothing was learned, a code of `rar.words.NOT_LEARNED`.
         question: None where no text is kept.
+        joined: Requests that one call answered together; None: it was asked alone.
         calls: Those before the answer; once that is whole, all of them.
         costs: None until the answer is whole.
         evidence: None where nothing was looked up.
@@ -147,6 +148,7 @@ class DecisionFacts:
     quality: float | None = None
     not_learned: str | None = None
     question: str | None = None
+    joined: int | None = None
     costs: CostFacts | None = None
     evidence: EvidenceFacts | None = None
     learned: LearnedFacts | None = None
@@ -169,7 +171,7 @@ _STAMPED = (
     "decision_id", "model", "reason", "why", "guide_id", "confidence", "similarity", "key_source", "drafts",
 )  # fmt: skip
 _STORED = ("namespace", "task", "at", "audit", "needed", "quality")
-_IF_KNOWN = ("not_learned", "question")
+_IF_KNOWN = ("not_learned", "question", "joined")
 
 
 def stamp_of(decision: Decision) -> dict[str, Any]:
@@ -195,6 +197,7 @@ def stamp_of(decision: Decision) -> dict[str, Any]:
         "drafts": decision.drafts,
         "failed_over": [failure.model for failure in decision.failed],
         "calls": [call.as_dict() for call in decision.calls],
+        **({} if decision.joined is None else {"joined": decision.joined}),
     }
 
 
@@ -379,7 +382,7 @@ _READERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
         "decision_id": _text, "model": _text, "reason": _text, "why": _text, "guide_id": _text, "confidence": _number,
         "similarity": _number, "key_source": _text, "drafts": _count, "failed_over": _texts, "calls": _read_calls,
         "namespace": _text, "task": _text, "at": _number, "audit": _flag, "needed": _number, "quality": _number,
-        "not_learned": _text, "question": _text,
+        "not_learned": _text, "question": _text, "joined": _count,
     },
 }  # fmt: skip
 _KINDS = (DecisionFacts, CostFacts, EvidenceFacts)  # whose fields lie side by side in the stored form

@@ -517,6 +517,25 @@ class Router:
         except Exception as error:
             logger.error("What a refused reply cost could not be counted; serving goes on. %s", cause(error))  # noqa: TRY400
 
+    def joined(self, decision: Decision, share: Reply, count: int, *, answered: bool) -> Decision:
+        """Count a request's share of a call that `count` requests were joined into, and return its decision with it.
+
+        Nothing is learned from an answer to several questions: it may be worse than one that was asked for alone.
+
+        Args:
+            answered: False: the call gave no answer to this request, which is to be asked alone.
+        """
+        call = replace(decision.call, purpose="serve" if answered else "draft")
+        self._called(decision, call, share)
+        record = self.ledger.record(call, share)
+        if not answered:
+            return replace(decision, calls=(*decision.calls, replace(record, failed=True)))
+        choice = Answer(share, decision.choice.reason, decision.choice.confidence)
+        request = replace(decision.request, learn=False)
+        after = replace(decision, request=request, choice=choice, calls=(*decision.calls, record), joined=count)
+        self._recent.add(after)  # a word on it teaches nothing either
+        return after
+
     def unpaid(self, decision: Decision) -> None:
         """Note that an answer came from a cache, so that no ceiling waits for its cost."""
         if self._ceilings is not None:

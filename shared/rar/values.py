@@ -353,6 +353,7 @@ class Decision:
         seconds: How long the call that serves took, once it is over; of a stream, its reader's time is part of it.
         meter: What the request has used; None where nothing limits it.
         calls: All that were made so far: by the strategy, and those for serving that failed or were refused.
+        joined: Requests that one call answered together; None: this one was asked alone.
     """
 
     id: str
@@ -367,6 +368,7 @@ class Decision:
     seconds: float | None = field(default=None, compare=False)
     meter: Meter | None = field(default=None, compare=False, repr=False)
     calls: tuple[CallRecord, ...] = field(default=(), compare=False)
+    joined: int | None = None
 
     @property
     def model(self) -> str:

@@ -20,6 +20,7 @@ Reason: TypeAlias = Literal[
     "one_draft", "fused", "no_cascade", "expert", "unsure", "thoughts", "no_search", "no_solution", "drafts_agree",
     "drafts_differ", "worth_asking", "best_draft", "approximated", "abstained", "cached", "cached_near",
     "not_cached", "rollout", "no_draft",
+    "label", "last_level", "no_label", "no_labels", "few_shot",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -59,6 +60,11 @@ REASONS: Mapping[Reason, str] = {
     "not_cached": "No answer to this request is kept, so the {model} model answers",
     "approximated": "A local classifier is sure of the answer, so no model was asked",
     "abstained": "The local classifier is not sure, so the {model} model answers",
+    "label": "A level is sure enough of its label",
+    "last_level": "No smaller level is sure of the label, so the {model} model answers",
+    "no_label": "The {model} model answers with none of the labels",
+    "no_labels": "It does not ask for one of the labels, so the {model} model answers",
+    "few_shot": "The {model} model is shown examples first",
     "worth_asking": "The {model} model is expected to be worth its price here",
     "best_draft": "No other model is worth asking, and the {model} model's draft is the likeliest to be good",
     "drafts_agree": "The {model} model's draft agrees with that of another",
@@ -82,6 +88,7 @@ REASONS: Mapping[Reason, str] = {
 NOT_LEARNED: Mapping[str, str] = {
     "no_key": "no question was found in the prompt",
     "asked_not_to": "the call was marked as not to be learned from",
+    "joined": "it was answered in one call with other questions",
     "forced": "the model was not for the router to choose",
     "continued_turn": "it continues a turn, and depends on more than the question",
     "failed_over": "a model failed, and an outage says nothing about quality",

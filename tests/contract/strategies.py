@@ -33,10 +33,14 @@ from rar.strategies import (
     CascadeRouting,
     ChainOfThought,
     Experts,
+    FewShot,
     Fused,
+    LabelledTexts,
     LearnedScorer,
+    MultiLevel,
     PromptTask,
     SelfConsistency,
+    TextClassifier,
     Threshold,
     TreeOfThoughts,
 )
@@ -71,6 +75,17 @@ def routing(budget: float) -> CascadeRouting:
     return CascadeRouting.fit(sums(120), budget=budget, names=names)
 
 
+@cache
+def levels(*names: str) -> MultiLevel:
+    """Chat models behind a classifier of moods that has not heard of sums. The last one is always right."""
+    moods, labels = ["Gold rises", "Gold falls", "Silver climbs", "Silver sinks"] * 10, ["up", "down"] * 20
+    often = ["down" if n % 4 == 1 else "up" for n in range(40)]  # its "up" is not to be trusted
+    answers = {name: labels if name == names[-1] else often for name in names}
+    val = LabelledTexts(["multiply 6 by 7", "multiply 2 by 9"] * 20, labels, answers)
+    costs = [1.0, *(10.0**n for n in range(1, len(names) + 1))]
+    return MultiLevel([TextClassifier.fit(moods, labels), *names], costs=costs).fit(val)
+
+
 STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "RAR": RAR,
     "AgreementCascade": lambda: AgreementCascade(["weak", "coder"]),
@@ -83,6 +98,10 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "Cached": lambda: Cached("weak"),
     "Cached, RAR": Cached,
     "BestOfN": lambda: BestOfN(Longest(), "coder", 3),
+    "MultiLevel": lambda: levels("coder"),
+    "MultiLevel, of two models": lambda: levels("weak", "strong"),
+    "FewShot": lambda: FewShot([("add 2 and 2", "4")]),
+    "FewShot, a vote": lambda: FewShot([("add 2 and 2", "4")], SelfConsistency("weak")),
     "Fused": lambda: Fused(["weak", "coder"]),
     "Fused, in rounds": lambda: Fused(["weak", "coder"], Longest(), rounds=2),
     "Fused, the best draft": lambda: Fused(["weak", "coder", "strong"], Longest(), fuser=None),

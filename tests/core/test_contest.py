@@ -47,7 +47,7 @@ def run(*args: object, code: int = 0) -> str:
 COLUMNS = ("--weak", "small", "--model", "middle", "--strong", "large", "--embedder", "hashing")
 
 
-@pytest.mark.parametrize("name", sorted(MAKERS.keys() - {"self-consistency"}))
+@pytest.mark.parametrize("name", sorted(MAKERS.keys() - {"multi-level", "self-consistency"}))
 def test_a_strategy_is_held_against_single_models_rar_and_bounds(name: str, data: Outcomes) -> None:
     found = contest(name, data, budget=8.0)
     by_name = {one.name: one for one in found.contenders}
@@ -59,6 +59,24 @@ def test_a_strategy_is_held_against_single_models_rar_and_bounds(name: str, data
     assert by_name["oracle"].quality == max(one.quality for one in found.contenders)
     assert by_name["Zero router, of the same cost"].cost == by_name[name].cost
     assert 0.0 < by_name[name].cost < 25.0
+
+
+def test_levels_are_held_against_others_where_answers_are_labels(data: Outcomes) -> None:
+    with pytest.raises(ConfigurationError, match="a few labels"):
+        contest("multi-level", data)
+    assert data.replies is not None
+    with pytest.raises(ConfigurationError, match="none were recorded"):
+        contest("multi-level", replace(data, replies=None))
+    labels = np.array(["even" if row % 2 else "odd" for row in range(len(data))])
+    other = np.where(labels == "even", "odd", "even")
+    right = np.ones_like(data.scores)
+    right[::3, 0] = 0.0  # the small model is wrong where it is unsure
+    texts = np.where(right > 0.0, labels[:, None], other[:, None])
+    sure = np.where(np.arange(len(data)) % 3 == 0, -3.0, -0.01)[:, None].repeat(len(data.models), 1)
+    found = contest("multi-level", replace(data, scores=right, replies=Replies(texts, logprobs=sure)))
+
+    assert found.contenders[0].quality >= 0.95
+    assert found.contenders[0].cost < found.contenders[4].cost
 
 
 def test_all_drafts_are_charged(data: Outcomes) -> None:

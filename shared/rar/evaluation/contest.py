@@ -26,6 +26,8 @@ from rar.strategies import (
     Blended,
     Cascade,
     CascadeRouting,
+    LabelledTexts,
+    MultiLevel,
     SelfConsistency,
     Threshold,
 )
@@ -73,6 +75,29 @@ def _cascade_routing(seen: Outcomes, goal: Goal) -> Strategy:
     return CascadeRouting.fit(seen, budget=goal.budget)
 
 
+def _multi_level(seen: Outcomes, goal: Goal) -> Strategy:
+    """Of the recorded models alone: what a local classifier would say was not recorded."""
+    texts = seen.replies.texts if seen.replies is not None else None
+    if texts is None:
+        raise ConfigurationError("multi-level reads answers, and none were recorded.")
+    said = texts if texts.ndim == 2 else texts[:, :, 0]
+    right = seen.scores >= 1.0
+    rows = np.flatnonzero(right.any(1))  # of the others nobody knows the label
+    labels = [str(said[row, right[row].argmax()]).strip() for row in rows]
+    if len(set(labels)) > len(labels) / 5:
+        raise ConfigurationError(f"multi-level chooses among a few labels, and there are {len(set(labels))} answers.")
+    logprobs = None if seen.replies is None else seen.replies.logprobs
+    sure = {}
+    for at, role in enumerate(seen.roles):
+        known = None if logprobs is None else (logprobs if logprobs.ndim == 2 else logprobs[:, :, 0])[rows, at]
+        if known is not None and np.isfinite(known).all():
+            sure[role] = known.tolist()
+    answers = {role: [str(text) for text in said[rows, at]] for at, role in enumerate(seen.roles)}
+    val = LabelledTexts([seen.texts[row] for row in rows], labels, answers, sure)
+    accuracy = float(right[rows, -1].mean())
+    return MultiLevel(seen.roles, goal.keep * accuracy, costs=seen.call_costs.mean(0).tolist()).fit(val)
+
+
 def _self_consistency(seen: Outcomes, _: Goal) -> Strategy:
     if seen.replies is None or seen.replies.texts is None or seen.replies.texts.ndim < 3:
         raise ConfigurationError("self-consistency takes several recorded samples of each answer, and there is one.")
@@ -94,6 +119,7 @@ MAKERS: Mapping[str, Make] = {
     "blended": lambda seen, _: Blended(seen.roles),
     "cascade": lambda seen, goal: Cascade.fit(seen, **goal.asked),
     "cascade-routing": _cascade_routing,
+    "multi-level": _multi_level,
     "self-consistency": _self_consistency,
     "threshold": _threshold,
 }

@@ -20,6 +20,7 @@ def obstacle(decision: Decision, reply: Reply) -> str | None:
     request = decision.request
     useless = reply.empty and (decision.model == STRONG or not request.learn)  # an empty weak answer can be audited
     obstacles = {
+        "joined": decision.joined is not None,
         "forced": request.force is not None,
         "continued_turn": request.sticky is not None,
         "no_key": request.key is None,

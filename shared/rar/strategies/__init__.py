@@ -11,7 +11,10 @@ from rar.strategies.cascade import Cascade
 from rar.strategies.cascade_routing import CascadeRouting
 from rar.strategies.chain_of_thought import ChainOfThought
 from rar.strategies.experts import Experts
+from rar.strategies.few_shot import FewShot, PromptSelector
 from rar.strategies.fused import Fused
+from rar.strategies.levels import Classifier, LabelledTexts, TextClassifier
+from rar.strategies.multi_level import MultiLevel
 from rar.strategies.pair_ranker import Pair, PairRanker
 from rar.strategies.rar import RAR
 from rar.strategies.scorer import LearnedScorer, Scorer
@@ -34,17 +37,23 @@ __all__ = [
     "CascadeRouting",
     "CascadeSearch",
     "ChainOfThought",
+    "Classifier",
     "Experts",
+    "FewShot",
     "FoundCascade",
     "Frontier",
     "Fused",
+    "LabelledTexts",
     "LearnedScorer",
+    "MultiLevel",
     "Pair",
     "PairRanker",
+    "PromptSelector",
     "PromptTask",
     "Scorer",
     "SelfConsistency",
     "Task",
+    "TextClassifier",
     "Threshold",
     "TreeOfThoughts",
 ]
