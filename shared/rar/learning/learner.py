@@ -41,19 +41,7 @@ from rar.sizes import size_of
 from rar.strategy import Outcome, Steps
 from rar.timeouts import within
 from rar.tokens import sent
-from rar.values import (
-    GUIDE_MODEL,
-    STRONG,
-    Call,
-    Decision,
-    Experience,
-    Failure,
-    Guide,
-    Reply,
-    Request,
-    Route,
-    Trial,
-)
+from rar.values import GUIDE_MODEL, STRONG, Call, Decision, Experience, Failure, Guide, Reply, Request, Route, Trial
 
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
 _OPTIONS = 50  # parts of a call's options and reply that are weighed
@@ -242,21 +230,11 @@ class Learner:
         route = decision.choice
         drawn = drawn_by_chance(route, evidence)
         checks = isinstance(route, Route) and route.check
-        if checks or drawn:
-            models = not_spared(from_model(decision.model, evidence), decision)
-        else:
-            models = not_spared(self._models_due(evidence, now), decision)
-            if not models:
-                return Findings()
-            # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
-            if now - self._undecided.get(_use(evidence), -math.inf) < self.retry_after:
-                return Findings(stopped="no judge could tell when it was last tried", ended="undecided")
-            if claim is not None:
-                if not claim():
-                    return Findings(stopped="another process learns from the same request", ended="elsewhere")
-                models = not_spared(self._models_due(evidence, now), decision)  # what it learned before that
-                if not models:
-                    return Findings()
+        models = not_spared(from_model(decision.model, evidence), decision)
+        if not checks and not drawn:
+            if isinstance(due := self._due(decision, evidence, now, claim), Findings):
+                return due
+            models = due
         ladder = self._writing(request)
         found = self._scout.look(request, evidence, alone=any(arm.guide is None for arm in drawn[:1]))
         guides, write = found.guides, found.worth_writing
@@ -273,6 +251,22 @@ class Learner:
                 self._undecided.pop(next(iter(self._undecided)))
             self._undecided[_use(evidence)] = now
         return findings
+
+    def _due(
+        self, decision: Decision, evidence: Evidence, now: float, claim: Callable[[], bool] | None
+    ) -> list[str] | Findings:
+        """The models that are due to be tried where chance chose nothing, or why none is."""
+        models = not_spared(self._models_due(evidence, now), decision)
+        if not models:
+            return Findings()
+        # What no judge could decide leaves no trial, and must not be paid for each time that it is asked again.
+        if now - self._undecided.get(_use(evidence), -math.inf) < self.retry_after:
+            return Findings(stopped="no judge could tell when it was last tried", ended="undecided")
+        if claim is None:
+            return models
+        if not claim():
+            return Findings(stopped="another process learns from the same request", ended="elsewhere")
+        return not_spared(self._models_due(evidence, now), decision) or Findings()  # what was learned before that
 
     @cached_property
     def _scout(self) -> Scout:
