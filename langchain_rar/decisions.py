@@ -85,7 +85,7 @@ class RARDecisionModel(BaseDecisionModel):
         models: Mapping[str, Child | str] | None = None,
         **options: Unpack[RouterChatModelOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(model="rar")
         self._planner = RouterChatModel(weak, strong, models=models, **options)
         strategy = innermost(self.router.strategy)
         if not isinstance(strategy, (RAR, Threshold)):
