@@ -90,10 +90,9 @@ class PaperPolicy:
 
     def choose(self, evidence: Evidence) -> Route:
         for match in evidence.matches:
-            if match.same or match.similarity >= self.similarity:
-                found = verdict(match, evidence, anywhere=True)
-                if found is not None:
-                    return _checked(found.route, evidence, self.audit_rate)
+            near = match.same or match.similarity >= self.similarity
+            if near and (found := verdict(match, evidence, anywhere=True)) is not None:
+                return _checked(found.route, evidence, self.audit_rate)
         return _checked(_static(evidence, self.cutoff), evidence, self.audit_rate)
 
     def steps(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> Sequence[PolicyStep]:
@@ -167,6 +166,9 @@ class FloorPolicy:
         return Expectation(self.caution, self.near, self.prior_weight)
 
     def choose(self, evidence: Evidence) -> Route:
+        if (saving := evidence.saving) is None:
+            return Route(STRONG, None, "cached_prefix")
+        evidence = saving
         hopeless: set[str] = set()
         for match in evidence.matches:
             if match.same:
