@@ -90,9 +90,10 @@ class PaperPolicy:
 
     def choose(self, evidence: Evidence) -> Route:
         for match in evidence.matches:
-            near = match.same or match.similarity >= self.similarity
-            if near and (found := verdict(match, evidence, anywhere=True)) is not None:
-                return _checked(found.route, evidence, self.audit_rate)
+            if match.same or match.similarity >= self.similarity:
+                found = verdict(match, evidence, anywhere=True)
+                if found is not None:
+                    return _checked(found.route, evidence, self.audit_rate)
         return _checked(_static(evidence, self.cutoff), evidence, self.audit_rate)
 
     def steps(self, namespace: str, evidence: Evidence, route: Route, judged: Judged) -> Sequence[PolicyStep]:
