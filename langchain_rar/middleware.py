@@ -78,12 +78,12 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
         if self._failures.has_backup(request):
             return handler(request)
         serving = self._serving(request)
-        drafting = serving.drafting(_callbacks(get_callback_manager_for_config))
+        drafting = serving.drafting(callbacks_of(get_callback_manager_for_config))
         turn = Turn(self.router, self.router.decide(serving.request, drafting))
         with self._failures.noting(request):
-            response = turn.whole(partial(_AgentTarget, serving, request, handler))
-        serving.learn(turn.decision, _answer(response))
-        return _finished(response, serving, turn.decision)
+            response = turn.whole(partial(AgentTarget, serving, request, handler))
+        serving.learn(turn.decision, answer_of(response))
+        return finished(response, serving, turn.decision)
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
@@ -91,21 +91,26 @@ class RARMiddleware(AgentMiddleware[Any, Any, Any]):
         if self._failures.has_backup(request):
             return await handler(request)
         serving = self._serving(request)
-        drafting = serving.drafting(_callbacks(get_async_callback_manager_for_config))
+        drafting = serving.drafting(callbacks_of(get_async_callback_manager_for_config))
         turn = Turn(self.router, await self.router.adecide(serving.request, drafting))
         with self._failures.noting(request):
-            response = await turn.awhole(partial(_AgentTarget, serving, request, handler))
-        await serving.alearn(turn.decision, _answer(response))
-        return _finished(response, serving, turn.decision)
+            response = await turn.awhole(partial(AgentTarget, serving, request, handler))
+        await serving.alearn(turn.decision, answer_of(response))
+        return finished(response, serving, turn.decision)
 
     def _serving(self, request: ModelRequest[Any]) -> ChatServing:
-        system = [] if request.system_message is None else [request.system_message]
-        settings = request.model_settings
-        arguments = dict(settings)
-        if request.tools or request.response_format is not None:
-            arguments = {"tools": AgentForm(request.tools, request.tool_choice, request.response_format, settings)}
-        prompt = ChatPromptValue(messages=[*system, *request.messages])
-        return self._planner.serving(prompt, ensure_config(), arguments)
+        return serving_of(self._planner, request)
+
+
+def serving_of(planner: RouterChatModel, request: ModelRequest[Any]) -> ChatServing:
+    """A model call of an agent, as one that the planner would serve."""
+    system = [] if request.system_message is None else [request.system_message]
+    settings = request.model_settings
+    arguments = dict(settings)
+    if request.tools or request.response_format is not None:
+        arguments = {"tools": AgentForm(request.tools, request.tool_choice, request.response_format, settings)}
+    prompt = ChatPromptValue(messages=[*system, *request.messages])
+    return planner.serving(prompt, ensure_config(), arguments)
 
 
 class _Failures:
@@ -136,12 +141,12 @@ class _Failures:
         return failed is not None and failed.state is request.state and failed.model is not request.model
 
 
-def _callbacks(manager: Callable[[RunnableConfig], BaseCallbackManager]) -> Callable[[str], BaseCallbackManager]:
+def callbacks_of(manager: Callable[[RunnableConfig], BaseCallbackManager]) -> Callable[[str], BaseCallbackManager]:
     """What makes the callbacks of a draft: they belong to the node of the agent."""
     return lambda _: manager(ensure_config())
 
 
-class _AgentTarget(Target):
+class AgentTarget(Target):
     """What the middleware stands around, asked for the chosen model's answer."""
 
     def __init__(
@@ -153,7 +158,11 @@ class _AgentTarget(Target):
     ) -> None:
         super().__init__(attempt)
         self.serving, self.handler = serving, handler
-        self.routed = _routed(request, serving, attempt.decision)
+        self.routed = self.sent(request)
+
+    def sent(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+        """The agent's request, to the decision's model and with its guide."""
+        return _routed(request, self.serving, self.decision)
 
     def call(self) -> Any:
         return self.handler(self.routed)
@@ -163,13 +172,13 @@ class _AgentTarget(Target):
 
     def flaw(self, output: ModelResponse[Any]) -> Exception | None:
         """As of any answer; a structured response without text is none."""
-        answer = _answer(output)
+        answer = answer_of(output)
         if output.structured_response is not None or answer is None:
             return None
         return self.serving.flaw(self.decision, answer)
 
     def reply(self, output: ModelResponse[Any]) -> Reply | None:
-        answer = _answer(output)
+        answer = answer_of(output)
         return None if answer is None else self.serving.reply(self.decision, answer)
 
 
@@ -178,18 +187,23 @@ def _routed(request: ModelRequest[Any], serving: ChatServing, decision: Decision
     model: Any = chosen.child
     if isinstance(decision.choice, Answer):
         model = playback(message_of(decision.choice.reply), chosen.child)
-    messages: list[Any] = chosen.messages(decision.call)
+    return with_messages(request, serving, decision).override(model=model)
+
+
+def with_messages(request: ModelRequest[Any], serving: ChatServing, decision: Decision) -> ModelRequest[Any]:
+    """The request with what the decision's model is sent, a guide among it."""
+    messages: list[Any] = serving.models[decision.model].messages(decision.call)
     if messages and isinstance(messages[0], SystemMessage):
-        return request.override(model=model, system_message=messages[0], messages=messages[1:])
-    return request.override(model=model, system_message=None, messages=messages)
+        return request.override(system_message=messages[0], messages=messages[1:])
+    return request.override(system_message=None, messages=messages)
 
 
-def _answer(response: ModelResponse[Any]) -> AIMessage | None:
+def answer_of(response: ModelResponse[Any]) -> AIMessage | None:
     return next((message for message in reversed(response.result) if isinstance(message, AIMessage)), None)
 
 
-def _finished(response: ModelResponse[Any], serving: ChatServing, decision: Decision) -> ModelResponse[Any]:
-    answer = _answer(response)
+def finished(response: ModelResponse[Any], serving: ChatServing, decision: Decision) -> ModelResponse[Any]:
+    answer = answer_of(response)
     facts = serving.facts(decision, answer)
     result: list[BaseMessage] = [
         serving.shown(stamped(message, facts), decision) if message is answer else message

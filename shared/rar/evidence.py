@@ -75,7 +75,9 @@ class Standing:
         model: Its name among the router's models, for example `"weak"`.
         model_id: The provider's name, under which its verdicts are kept.
         cost: What its call is expected to cost more than the cheapest model's, as a share of what the reference's does:
-            0 for the cheapest, below 1 for every other that saves anything.
+            0 for the cheapest, below 1 for every other that saves anything. `switch` is part of it.
+        switch: What this request costs there more because another model has the conversation cached
+            (`rar.prefixes`); negative where it has it cached itself.
         price: What its call is expected to cost, as a share of what the reference's does; 0 where it is not known.
         prior: The static router's chance that it is good enough; None without one.
         prior_gap: How much better the static router expects the reference answer to be; None without one.
@@ -98,6 +100,7 @@ class Standing:
     model: str
     model_id: str
     cost: float = 0.0
+    switch: float = 0.0
     prior: float | None = None
     prior_gap: float | None = None
     learned: float | None = None
@@ -117,6 +120,11 @@ class Standing:
     def expecting(self, found: Expected) -> Standing:
         """The same with what a learned score expects."""
         return replace(self, learned=found.gap, unsure=found.unsure, scatter=found.scatter, examples=found.examples)
+
+    @property
+    def saves(self) -> bool:
+        """Whether it costs less than the reference, with the conversation that has to be read anew."""
+        return self.switch <= 0.0 or self.cost < 1.0
 
     @property
     def helped(self) -> Standing:
@@ -148,6 +156,7 @@ class Evidence:
         draw: Uniform in [0, 1), decides whether an answer is audited; 1 where none may be.
         chance: Uniform in [0, 1), for what a strategy leaves to chance.
         policy: The router's, for strategies that keep its floor.
+        prefix: Tokens of the request that the reference would have cached, had it answered the calls before.
     """
 
     reference_id: str
@@ -165,6 +174,15 @@ class Evidence:
     chance: float = 0.0
     now: float = 0.0
     policy: Any = field(default=None, compare=False, repr=False)
+    prefix: int = 0
+
+    @property
+    def saving(self) -> Evidence | None:
+        """The evidence of the models that save something here; None where a switch to any costs more than it saves."""
+        if all(standing.saves for standing in self.standings):
+            return self
+        standings = tuple(standing for standing in self.standings if standing.saves)
+        return replace(self, standings=standings) if standings else None
 
     @property
     def changed(self) -> float:

@@ -239,6 +239,7 @@ class Ledger:
         asked = _less(usage, added_by(call, usage))
         strong = usd if asked == usage else self.prices.usd(call.model, reply.model_id, asked)
         if call.model != STRONG and not reply.cached:
+            asked = _with_prefix(asked, call.request)
             ids = (*strong_ids, self._strong_id(call.request.namespace))
             prices = (self.prices.usd(STRONG, id, asked) for id in ids)
             strong = next((price for price in prices if price is not None), None)
@@ -372,6 +373,12 @@ def _less(usage: Usage, tokens: int) -> Usage:
         return usage
     left = usage.input_tokens - tokens
     return replace(usage, input_tokens=left, cached_tokens=min(usage.cached_tokens, left))
+
+
+def _with_prefix(usage: Usage, request: Request) -> Usage:
+    """`usage` as the strong model's, which would have cached what it had read in the calls before."""
+    prefix = 0 if request.evidence is None else min(request.evidence.prefix, usage.input_tokens)
+    return replace(usage, cached_tokens=max(usage.cached_tokens, prefix))
 
 
 def _put(sums: dict[_Key, Spend], spend: Spend) -> None:

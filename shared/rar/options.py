@@ -176,8 +176,8 @@ class RouterOptions(TypedDict, total=False):
             lessons from a PostgreSQL memory) or `"off"`.
         namespace: Nothing learned crosses it. Wrappers may name another one for each call.
         audit_rate: Share of cheaper models' answers that are checked against the strong model. None: the policy's own.
-        prices: USD per million input and output tokens, by model id or role. Models that are not named have the price
-            that `genai-prices` knows, if any.
+        prices: USD per million input and output tokens, and of cached input tokens if there is a third number, by model
+            id or role. Models that are not named have the price that `genai-prices` knows, if any.
         seed: Makes audits repeatable.
         weak_id, strong_id: Take the place of the models' own ids, under which verdicts are kept.
         degrade: Let a cheaper model answer when the strong one fails.

@@ -20,34 +20,36 @@ class Prices:
     """USD of a call: what the user gave (by model id or by role), else `genai-prices` where it knows the model.
 
     Args:
-        given: `{"gpt-4o": (2.5, 10.0)}` or `{"weak": …, "strong": …}`: USD per million input and output tokens.
+        given: `{"gpt-4o": (2.5, 10.0)}` or `{"weak": …, "strong": …}`: USD per million input and output tokens. A third
+            number is the price of cached input tokens, which is the input's otherwise.
     """
 
     def __init__(self, given: Mapping[str, Sequence[float]] | None = None) -> None:
-        self._given: Mapping[str, Price] = {}
+        self._given: Mapping[str, Rates] = {}
         self.update(given or {})
 
     def update(self, given: Mapping[str, Sequence[float]]) -> None:
         """Set prices, by model id or role, from now on. Any thread may call it; others stay as they are.
 
         Raises:
-            ConfigurationError: One is no pair of numbers of at least 0. Nothing was changed.
+            ConfigurationError: One is not two or three numbers of at least 0. Nothing was changed.
         """
         prices = dict(self._given)
         for name, price in given.items():
             try:
-                into, out = (float(usd) for usd in price)
+                into, out, *cached = (float(usd) for usd in price)
+                rates = Rates(into, out, *(cached or [into]))
             except (TypeError, ValueError):
                 raise ConfigurationError(
                     f"prices[{shown(name)}]={shown(price)} is no pair. Give USD per million input and output tokens: "
                     "(0.15, 0.6)."
                 ) from None
-            if isinstance(price, (str, bytes)) or not (0.0 <= into < math.inf and 0.0 <= out < math.inf):
+            if isinstance(price, (str, bytes)) or not all(0.0 <= usd < math.inf for usd in rates):
                 raise ConfigurationError(
                     f"prices[{shown(name)}]={shown(price)} is negative or not a number. Give USD per million input and "
                     "output tokens: (0.15, 0.6)."
                 )
-            prices[name] = (into, out)
+            prices[name] = rates
         self._given = prices
 
     def of(self, role: str, model_id: str) -> Price | None:
@@ -58,7 +60,7 @@ class Prices:
     def rates(self, role: str, model_id: str) -> Rates | None:
         """`of`, with the price of cached tokens, which is the input's where no other is public."""
         given = self._given.get(model_id) or self._given.get(role)
-        return _public_price(model_id) if given is None else Rates(*given, given[0])
+        return _public_price(model_id) if given is None else given
 
     def usd(self, role: str, model_id: str, used: Usage | Spend) -> float | None:
         """What tokens cost; None if their price is unknown."""

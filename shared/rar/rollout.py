@@ -35,6 +35,7 @@ _DECIDED: Final = frozenset(
     {
         "memory_weak", "memory_guided", "memory_paraphrase", "likely_weak", "likely_guided", "static_weak",
         "no_evidence", "below_threshold", "memory_strong", "memory_unsure", "static_strong", "audit", REASON,
+        "cached_prefix",
     }
 )  # fmt: skip
 _WANTED: Final = frozenset({"audit", "memory_unsure", REASON})  # of strong answers: a cheaper one was preferred

@@ -72,6 +72,7 @@ from rar.options import RouterOptions, RouterSettings, settings_of, shows_option
 from rar.order import CostOrder
 from rar.own_guides import GuideShelf, OwnGuide, OwnState
 from rar.parts import Ahead, Blocking, Driven, Parts, arun, run
+from rar.prefixes import Prefixes
 from rar.prices import Prices
 from rar.recall import SAY_WHICH, Recall, embedded, follows_verdicts, with_prior
 from rar.recent import Recent
@@ -207,7 +208,7 @@ class Router:
         self._observers = Observers((*counts, *steering, *settings.observers), self._tell, settings.clock)
         if self._ceilings is not None:
             self._ceilings.begin(self._observers)
-        self._order = CostOrder(self.ledger)
+        self._order, self._prefixes = CostOrder(self.ledger), Prefixes(self.ledger)
         self._failover = Failover(self.ledger, self.health, degrade=self.degrade)
         if self.memory is not None and self.embedder is not None:
             self._learn_from(self.memory, self.embedder, judges, settings)
@@ -381,6 +382,8 @@ class Router:
             self._pair(models)[1], standings, start=self.policy.start, floor=self._floors.get(request.namespace),
             chance=self._chance.random(), now=self._clock(), policy=self.policy,
         )  # fmt: skip
+        ids = {name: model.id for name, model in models.items()}
+        evidence = self._prefixes.charged(evidence, Call(STRONG, request), ids)
         learns = request.learn and self._learning is not None and self._learning.learns
         if learns and self.ledger.may_learn(request.namespace, "audit", STRONG, now=evidence.now):
             evidence = replace(evidence, draw=self._random.random())
@@ -474,6 +477,7 @@ class Router:
             self.health.answered(decision.model)
             if not isinstance(decision.choice, Answer):  # an accepted draft was counted when it was made
                 self._called(decision, decision.call, reply)
+                self._prefixes.served(decision, reply, models[decision.model].id, self._clock())
             if isinstance(self.strategy, HearsServed) and not self._closed:
                 self.strategy.served(decision, reply)
             if decision.request.kept is not None:  # lessons may wait, and be sent elsewhere
@@ -719,7 +723,8 @@ class Router:
         """Say what models cost from now on, by model id or role; models are put in their new order within 20 calls.
 
         Raises:
-            ConfigurationError: A price is no pair of USD per million input and output tokens. Nothing was changed.
+            ConfigurationError: A price is not USD per million input, output and perhaps cached input tokens. Nothing
+                was changed.
         """
         self.ledger.prices.update(prices)
 

@@ -91,8 +91,13 @@ def sent(call: Call) -> int:
     return _length(messages_of(call))
 
 
+def message_length(message: Message) -> int:
+    """About how many tokens a message is."""
+    return _PER_MESSAGE + estimate(message.text + message.suffix)
+
+
 def _length(messages: Iterable[Message]) -> int:
-    return sum(_PER_MESSAGE + estimate(message.text + message.suffix) for message in messages)
+    return sum(map(message_length, messages))
 
 
 def _believable(usage: Usage) -> Usage:

@@ -19,8 +19,8 @@ Reason: TypeAlias = Literal[
     "majority", "split_vote", "no_votes", "step_by_step", "drafts_failed", "blended", "best_of_n", "no_ranking",
     "one_draft", "fused", "no_cascade", "expert", "unsure", "thoughts", "no_search", "no_solution", "drafts_agree",
     "drafts_differ", "worth_asking", "best_draft", "approximated", "abstained", "cached", "cached_near",
-    "not_cached", "rollout", "no_draft",
-    "label", "last_level", "no_label", "no_labels", "few_shot",
+    "not_cached", "rollout", "no_draft", "label", "last_level", "no_label",
+    "no_labels", "few_shot", "cached_prefix",
 ]  # fmt: skip
 """Why a call was routed as it was, where the package decided; strategies of one's own may give other reasons."""
 
@@ -38,6 +38,8 @@ REASONS: Mapping[Reason, str] = {
     "likely_weak": "Similar questions went well with the {model} model",
     "likely_guided": "Similar questions went well with the {model} model and this guide",
     "below_threshold": "No cheaper model is known to be good enough for such questions",
+    "cached_prefix": "The strong model's provider has this conversation cached, and for a cheaper one to read it would "
+    "cost more",
     "audit": "A cheaper model is likely good enough, and the strong one answers to check it",
     "static_weak": "Nothing like it was judged yet, and the static router prefers the weak model",
     "static_strong": "Nothing like it was judged yet, and the static router prefers the strong model",

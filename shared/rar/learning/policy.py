@@ -167,6 +167,9 @@ class FloorPolicy:
         return Expectation(self.caution, self.near, self.prior_weight)
 
     def choose(self, evidence: Evidence) -> Route:
+        if (saving := evidence.saving) is None:
+            return Route(STRONG, None, "cached_prefix")
+        evidence = saving
         hopeless: set[str] = set()
         for match in evidence.matches:
             if match.same:

@@ -26,7 +26,7 @@ _KIND = {
 _DECIDED_STRONG = frozenset(
     {
         "no_evidence", "below_threshold", "memory_strong", "memory_unsure", "static_strong", "rollout",
-        "drafts_rejected", "no_draft", AUDIT,
+        "drafts_rejected", "no_draft", "cached_prefix", AUDIT,
     }
 )  # fmt: skip
 _AUDITS_A_WINDOW, _MOST_WINDOWS = 20, 10
