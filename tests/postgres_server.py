@@ -54,7 +54,7 @@ class PostgresServer:
     def _reachable(self, programs: Path) -> Path:
         """Programs that the server's user may run: a copy where a folder above them is root's alone."""
         try:
-            self._run("initdb", "--version")
+            subprocess.run([programs / "initdb", "--version"], check=True, stdout=subprocess.DEVNULL, **self._user)
         except PermissionError:
             self._copy = Path(tempfile.mkdtemp(prefix="rar-pg-programs-"))
             self._copy.chmod(0o755)

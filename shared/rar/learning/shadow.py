@@ -81,7 +81,7 @@ class Findings:
     said: str = ""
     ended: str | None = None
     usd: float | None = 0.0
-    error: BaseException | None = None
+    error: BaseException | None = field(default=None, repr=False)
     stands: float = 1.0
     drafts: Mapping[str, Reply] = field(default_factory=dict, repr=False)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class PackedLesson:
-    """A lesson that any process with the right models can study (`rar.learning.packing`).
+    """A lesson that any process with the right models can study (the learning side packs it).
 
     Args:
         effect: Names what will be written of it (`Batch.effect`).
