@@ -33,6 +33,7 @@ from starlette.routing import Route
 
 QUESTIONS = 200  # that are asked again and again, as users do
 ROUNDS = 3
+KEY = "sk-of-this-benchmark-alone"
 
 
 # ── the endpoint ──
@@ -110,7 +111,7 @@ def litellm_config(folder: Path, upstream: str) -> Path:
     file = folder / "litellm.yaml"
     file.write_text(
         "model_list:\n  - model_name: rar\n    litellm_params:\n      model: openai/strong-1\n"
-        f"      api_base: {upstream}\n      api_key: none\n",
+        f"      api_base: {upstream}\n      api_key: none\ngeneral_settings:\n  master_key: {KEY}\n",
         encoding="utf-8",
     )
     return file
@@ -128,7 +129,7 @@ async def latencies(url: str, rate: float, seconds: float, seed: int) -> list[fl
     """Milliseconds that each request took."""
     chance, taken = random.Random(seed), []
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
-    async with httpx.AsyncClient(timeout=60, limits=limits, headers={"Authorization": "Bearer none"}) as client:
+    async with httpx.AsyncClient(timeout=60, limits=limits, headers={"Authorization": f"Bearer {KEY}"}) as client:
 
         async def one(n: int) -> None:
             begun = time.perf_counter()
