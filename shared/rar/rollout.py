@@ -23,6 +23,7 @@ from rar.memory.identity import keyed_digest
 from rar.naming import shown
 from rar.options import COUNT, SHARE
 from rar.values import STRONG, Choice, Request, Route
+from rar.words import AUDIT, DECIDED_CHEAPER, DECIDED_STRONG
 
 if TYPE_CHECKING:
     from rar.observers import Learned
@@ -30,15 +31,10 @@ if TYPE_CHECKING:
 REASON: Final = "rollout"
 STATE: Final = "#rollout"  # under which the share is kept among a namespace's policy states
 _FOLLOWED: Final = 2.0  # seconds after which a share that another process set is seen
+_NAMESPACES: Final = 10_000  # whose stages are kept in mind
 _MOST: Final = 5_000  # decisions that a stage is judged by
-_DECIDED: Final = frozenset(
-    {
-        "memory_weak", "memory_guided", "memory_paraphrase", "likely_weak", "likely_guided", "static_weak",
-        "no_evidence", "below_threshold", "memory_strong", "memory_unsure", "static_strong", "audit", REASON,
-        "cached_prefix",
-    }
-)  # fmt: skip
-_WANTED: Final = frozenset({"audit", "memory_unsure", REASON})  # of strong answers: a cheaper one was preferred
+_DECIDED: Final = DECIDED_CHEAPER | DECIDED_STRONG
+_WANTED: Final = frozenset({AUDIT, "memory_unsure", REASON})  # of strong answers: a cheaper one was preferred
 
 Verdict: TypeAlias = Literal["promote", "stay", "back"]
 
@@ -186,25 +182,29 @@ class Steering:
         self._lessons: dict[str, int] = defaultdict(int)
         self._lock = threading.Lock()
 
-    def stage(self, namespace: str) -> Stage:
-        """Where a namespace stands, as of some seconds ago at most."""
-        now = time.monotonic()
+    def stage(self, namespace: str) -> Stage | None:
+        """Where a namespace stands; None where `follow` is to look first."""
         known = self._known.get(namespace)
-        if known is None or now - known[0] > _FOLLOWED:
-            if len(self._known) > 10_000:
-                self._known.clear()
-            known = self._known[namespace] = now, stage_in(self._memory, namespace, self.rollout)
-        return known[1]
+        return None if known is None or time.monotonic() - known[0] > _FOLLOWED else known[1]
 
-    def admitted(self, request: Request, choice: Choice, chance: float) -> Choice:
+    def follow(self, namespace: str) -> Stage:
+        """Look in the memory where a namespace stands."""
+        if len(self._known) > _NAMESPACES:
+            self._known.clear()
+        stage = stage_in(self._memory, namespace, self.rollout)
+        self._known[namespace] = time.monotonic(), stage
+        return stage
+
+    def admitted(self, request: Request, stage: Stage, choice: Choice, chance: float) -> Choice:
         """The choice, or the strong model's answer where the request's conversation has no part in the rollout yet.
 
         Args:
+            stage: Of the request's namespace.
             chance: A random number from 0 to 1, which decides whether what is held back is tried.
         """
         if isinstance(choice, Route) and choice.model == STRONG:
             return choice
-        if self._bucket(request) < self.stage(request.namespace).share:
+        if self._bucket(request) < stage.share:
             return choice
         if not isinstance(choice, Route):
             if choice.by is None:

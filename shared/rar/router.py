@@ -304,7 +304,7 @@ class Router:
                 found = yield Driven(self.strategy.steps(request), models, drafts.observe, drafts.meter)
                 choice = self._checked(found, models)
                 if self._rollout is not None:
-                    choice = self._rollout.admitted(request, choice, self._random.random())
+                    choice = yield from self._let_in(request, choice, self._rollout)
             except PASSED_ON:
                 raise
             except BudgetExceededError:  # a strategy that does not look at why its draft failed
@@ -312,6 +312,12 @@ class Router:
             except BaseException as error:
                 choice = self._degraded("strategy", error)
         return self._decided(request, choice, drafts)
+
+    def _let_in(self, request: Request, choice: Choice, rollout: Steering) -> Parts[Choice]:
+        stage = rollout.stage(request.namespace)
+        if stage is None:
+            stage = yield Blocking(rollout.follow, (request.namespace,))
+        return rollout.admitted(request, stage, choice, self._random.random())
 
     def failover(self, decision: Decision, error: Exception) -> Decision:
         """The decision to try next after `error`, before any token was passed on.

@@ -26,6 +26,20 @@ Reason: TypeAlias = Literal[
 
 AUDIT: Final[Reason] = "audit"
 
+# What a policy decides by what it knows: for a cheaper model, and for the strong one.
+DECIDED_CHEAPER: Final = frozenset(
+    {
+        "memory_weak", "memory_guided", "memory_paraphrase", "likely_weak", "likely_guided", "draft_accepted",
+        "static_weak",
+    }
+)  # fmt: skip
+DECIDED_STRONG: Final = frozenset(
+    {
+        "no_evidence", "below_threshold", "memory_strong", "memory_unsure", "static_strong", "rollout",
+        "drafts_rejected", "no_draft", "cached_prefix", AUDIT,
+    }
+)  # fmt: skip
+
 REASONS: Mapping[Reason, str] = {
     "no_messages": "There was nothing to answer, so the strong model was asked as it is",
     "no_evidence": "Nothing like this question is known yet, so the strong model answers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from rar.cli.commands import app
 from rar.errors import ConfigurationError
 from rar.facts import AttemptFact, DecisionFacts, LearnedFacts
 from rar.memory import open_memory
-from rar.rollout import move, seen_of, stage_in, verdict
+from rar.report import quality
+from rar.rollout import STATE, move, seen_of, stage_in, verdict
 from rar.values import question
+from rar.words import AUDIT, DECIDED_CHEAPER, DECIDED_STRONG
 from tests.core.world import Scripted, easy, pair, serve
 
 QUICK = Rollout(stages=(0.0, 0.5, 1.0), audits=15, looks=1.0)
@@ -95,6 +98,25 @@ def test_no_answer_of_a_strategy_slips_through(tmp_path: Path) -> None:
     assert (decision.model, decision.choice.reason) == ("strong", "rollout")
 
 
+async def test_an_event_loop_does_not_wait_for_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    with router(tmp_path / "rar.db") as asked:
+        memory, models = asked.memory, pair()
+        assert memory is not None
+        known = memory.policy_state
+
+        def looking(namespace: str, model: str = "") -> Any:
+            looked.extend([threading.get_ident()] if model == STATE else [])
+            return known(namespace, model)
+
+        monkeypatch.setattr(memory, "policy_state", looking)
+        for n in range(3):
+            await asked.adecide(easy(n), models)
+
+    assert len(looked) == 1  # and is kept for some seconds
+    assert threading.get_ident() not in looked
+
+
 def test_who_forces_a_model_gets_it(tmp_path: Path) -> None:
     models = pair()
     with router(tmp_path / "rar.db") as asked:
@@ -127,6 +149,12 @@ def test_the_quality_is_that_of_all_if_all_had_a_part() -> None:
     assert seen.quality.value == pytest.approx(0.95)
     assert seen.quality.low < 0.95 < seen.quality.high
     assert seen_of([]).quality is None
+
+
+def test_the_report_and_the_rollout_speak_of_the_same_decisions() -> None:
+    assert set(quality._KIND) - {AUDIT} == DECIDED_CHEAPER
+    assert seen_of([facts("weak", reason) for reason in DECIDED_CHEAPER]).decided == len(DECIDED_CHEAPER)
+    assert seen_of([facts("strong", reason) for reason in DECIDED_STRONG]).decided == len(DECIDED_STRONG)
 
 
 def test_grades_count_as_what_they_say() -> None:

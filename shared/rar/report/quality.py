@@ -9,7 +9,7 @@ from itertools import pairwise
 from rar.intervals import Share, mixed, wilson
 from rar.report.served import Served
 from rar.values import STRONG
-from rar.words import AUDIT
+from rar.words import AUDIT, DECIDED_STRONG
 
 SEEN, ALONE, GUIDED = "asked before", "new, weak alone", "new, with a guide"
 # Audits are drawn more seldom of questions that were asked before, so that kinds of weak answers are estimated apart.
@@ -23,12 +23,6 @@ _KIND = {
     AUDIT: ALONE,
     "likely_guided": GUIDED,
 }
-_DECIDED_STRONG = frozenset(
-    {
-        "no_evidence", "below_threshold", "memory_strong", "memory_unsure", "static_strong", "rollout",
-        "drafts_rejected", "no_draft", "cached_prefix", AUDIT,
-    }
-)  # fmt: skip
 _AUDITS_A_WINDOW, _MOST_WINDOWS = 20, 10
 
 
@@ -101,7 +95,7 @@ def quality_of(calls: Sequence[Served], floor: float | None, *, graded: bool = F
 
 
 def _is_decided(call: Served) -> bool:
-    return call.reason in (_DECIDED_STRONG if call.model == STRONG else _KIND)
+    return call.reason in (DECIDED_STRONG if call.model == STRONG else _KIND)
 
 
 def _kinds(calls: Sequence[Served]) -> tuple[Checked, ...]:
