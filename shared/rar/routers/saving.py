@@ -169,6 +169,22 @@ def read(folder: Path, *, kind: str = "router") -> Saved:
         raise RouterFileError(str(folder), f"{ABOUT} lacks {error}; {AGAIN}") from error
 
 
+def read_known(folder: Path, *, kind: str, name: str, what: str = "") -> Saved:
+    """`read` of a folder that must hold what is called `name`.
+
+    Args:
+        what: What it is one of, for the error.
+
+    Raises:
+        RouterFileError: As `read`, or it holds another one.
+    """
+    saved = read(folder, kind=kind)
+    if saved.router != name:
+        other = f"a {saved.router!r}{what and ' '}{what}"
+        raise RouterFileError(saved.where, f"it is {other}, which this version does not know")
+    return saved
+
+
 @contextmanager
 def blamed(saved: Saved) -> Iterator[None]:
     """What a damaged file makes constructors and array look-ups raise, said as what it is."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
-from rar.errors import ConfigurationError, NotFittedError, RouterFileError, TrainingDataError
+from rar.errors import ConfigurationError, NotFittedError, TrainingDataError
 from rar.linear import Array, logistic, sigmoid
 from rar.naming import shown
 from rar.options import SHARE, Number, named_arguments
@@ -118,9 +118,7 @@ class AnswerSelector:
         Raises:
             RouterFileError: It is missing, damaged, of a newer version, or something else.
         """
-        saved = saving.read(Path(folder), kind=_KIND)
-        if saved.router != "logistic":
-            raise RouterFileError(str(folder), f"it is a {saved.router!r} selector, which this version does not know")
+        saved = saving.read_known(Path(folder), kind=_KIND, name="logistic", what="selector")
         with saving.blamed(saved):
             selector = cls(**saved.config)
             selector.experts, selector.facts = tuple(saved.about["experts"]), saved.about["facts"]

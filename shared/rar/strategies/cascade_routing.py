@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import Self
 
 from rar.answers import Extractor, as_extractor, shown
-from rar.errors import ConfigurationError, RouterFileError
+from rar.errors import ConfigurationError
 from rar.linear import Array
 from rar.looks import same
 from rar.naming import shown as named
@@ -193,9 +193,7 @@ class CascadeRouting:
         Raises:
             RouterFileError: It is missing, damaged, of a newer version, or something else.
         """
-        saved = saving.read(Path(folder), kind=KIND)
-        if saved.router != "cascade_routing":
-            raise RouterFileError(saved.where, f"it is a {saved.router!r}, which this version does not know")
+        saved = saving.read_known(Path(folder), kind=KIND, name="cascade_routing")
         with saving.blamed(saved):
             models = tuple(saved.about["models"])
             rule = Rule(

@@ -14,7 +14,7 @@ import numpy as np
 from typing_extensions import Self
 
 from rar.answers import words_of
-from rar.errors import ConfigurationError, RouterFileError, TrainingDataError
+from rar.errors import ConfigurationError, TrainingDataError
 from rar.estimates import Interval, bootstrap
 from rar.keys import has_form
 from rar.linear import Array
@@ -175,9 +175,7 @@ class PromptSelector:
         Raises:
             RouterFileError: It is missing, damaged, of a newer version, or something else.
         """
-        saved = saving.read(Path(folder), kind=KIND)
-        if saved.router != KIND:
-            raise RouterFileError(saved.where, f"it is a {saved.router!r}, which this version does not know")
+        saved = saving.read_known(Path(folder), kind=KIND, name=KIND)
         with saving.blamed(saved):
             facts = saved.about
             return cls(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
-from rar.errors import ConfigurationError, NotFittedError, RouterFileError
+from rar.errors import ConfigurationError, NotFittedError
 from rar.keys import has_form
 from rar.linear import Array, sigmoid, softmax
 from rar.naming import shown
@@ -287,9 +287,7 @@ class MultiLevel:
         Raises:
             RouterFileError: It is missing, damaged, of a newer version, or something else.
         """
-        saved = saving.read(Path(folder), kind=KIND)
-        if saved.router != KIND:
-            raise RouterFileError(saved.where, f"it is a {saved.router!r}, which this version does not know")
+        saved = saving.read_known(Path(folder), kind=KIND, name=KIND)
         with saving.blamed(saved):
             about, levels, chats = saved.about, list[Any](), dict[int, ChatLevel]()
             for at, level in enumerate(about["levels"]):

@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import Self
 
 from rar.answers import question_of, shown
-from rar.errors import ConfigurationError, NotFittedError, RouterFileError, TrainingDataError
+from rar.errors import ConfigurationError, NotFittedError, TrainingDataError
 from rar.linear import Array
 from rar.options import Name, Number, named_arguments
 from rar.outcomes import LEAST, Outcomes
@@ -147,9 +147,7 @@ class PairRanker:
         Raises:
             RouterFileError: It is missing, damaged, of a newer version, or something else.
         """
-        saved = saving.read(Path(folder), kind=_KIND)
-        if saved.router != _NAME:
-            raise RouterFileError(str(folder), f"it is a {saved.router!r} ranker, which this version does not know")
+        saved = saving.read_known(Path(folder), kind=_KIND, name=_NAME, what="ranker")
         with saving.blamed(saved):
             ranker = cls(**saved.config)
             ranker._merits, ranker.facts = Merits.of_arrays(saved.arrays), saved.about["facts"]
