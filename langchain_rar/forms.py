@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from langchain_rar.children import Binding, Child, map_models
 from langchain_rar.raw import WithRaw
 from rar.errors import ConfigurationError
-from rar.keys import task_of, with_work
+from rar.keys import named_tool, task_of, with_work
 
 _KEPT = 16
 _TOOL_ARGUMENTS = ("tools", "tool_choice", "functions", "function_call")
@@ -91,7 +91,7 @@ class BoundTools(list[dict[str, Any]]):
     ) -> None:
         super().__init__(_shown(tool) for tool in tools)
         self.originals, self.tool_choice, self.options = tools, tool_choice, dict(options or {})
-        self.task = task_of(tools=[_named(tool) for tool in self], schema=format_of(self.options))
+        self.task = task_of(tools=[named_tool(tool) for tool in self], schema=format_of(self.options))
         self._kept = _Kept()
 
     def serving(self, child: Child, arguments: Mapping[str, Any]) -> Child:
@@ -128,7 +128,7 @@ class Schema:
 
     def __init__(self, schema: Any, include_raw: bool, options: Mapping[str, Any]) -> None:
         self.schema, self.include_raw, self.options = schema, include_raw, dict(options)
-        tools = [_named(_shown(tool)) for tool in self.options.get("tools") or ()]
+        tools = [named_tool(_shown(tool)) for tool in self.options.get("tools") or ()]
         self.task = task_of(tools=tools, schema=_schema_shown(schema))
         self._served, self._asked = _Kept(), _Kept()
 
@@ -227,15 +227,10 @@ def _shown(tool: Any) -> dict[str, Any]:
     return convert_to_openai_tool(tool)
 
 
-def _named(tool: Mapping[str, Any]) -> Any:
-    function = tool.get("function")
-    return {name: function.get(name) for name in ("name", "parameters")} if isinstance(function, Mapping) else tool
-
-
 def _schema_shown(schema: Any) -> Any:
     """What tells a schema from others, in any process."""
     try:
-        return _named(convert_to_openai_tool(schema))
+        return named_tool(convert_to_openai_tool(schema))
     except Exception:
         return schema if isinstance(schema, dict) else _json_schema(schema)
 
@@ -262,7 +257,7 @@ def task_of_call(form: Form, arguments: Mapping[str, Any], work: str) -> str:
     With tools to use, a model is an agent, whatever else its long instructions speak of, and its tools tell its task.
     """
     tools = [] if form is not PLAIN else [*(arguments.get("tools") or ()), *(arguments.get("functions") or ())]
-    own = task_of(tools=[_named(_known(tool)) for tool in tools], schema=format_of(arguments))
+    own = task_of(tools=[named_tool(_known(tool)) for tool in tools], schema=format_of(arguments))
     task = form.task if own == "answer" else with_work(own, form.task)
     return task if task.startswith("tools:") else with_work(task, work)
 

@@ -214,6 +214,12 @@ def task_of(*, tools: Sequence[Any] = (), schema: Any = None, work: str = "answe
     return with_work("/".join(parts) or "answer", work)
 
 
+def named_tool(tool: Any) -> Any:
+    """What tells a tool in OpenAI's form from others: its name and parameters; any other form is itself."""
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    return {name: function.get(name) for name in ("name", "parameters")} if isinstance(function, Mapping) else tool
+
+
 def with_work(form: str, work: str) -> str:
     """The task of some work whose result has a form: `"answer"`, `"rephrase"`, `"rephrase/schema:<hash>"`."""
     if work == "answer":

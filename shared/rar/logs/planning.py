@@ -99,8 +99,7 @@ def asked_of(model: Model, rows: Sequence[Recorded], progress: Progress | None =
 
     def one(row: Recorded) -> Reply | None:
         sent = tuple(Message(_role(message["role"]), message["content"], dict(message)) for message in row.messages)
-        native = [dict(message) for message in row.messages]
-        request = Request(sent, row.text, "given", options={"body": {"messages": native}})
+        request = Request(sent, row.text, "given")
         try:
             return model.call(Call(WEAK, request, purpose="draft"))
         except Exception:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from rar.endings import finish_of, logprobs_of
 from rar.followups import digest
 from rar.injection import messages_of
-from rar.keys import Key, arguments_of, known_question, last_question, task_of, with_work
+from rar.keys import Key, arguments_of, known_question, last_question, named_tool, task_of, with_work
 from rar.overrides import Overrides
 from rar.sampling import Sampling, accepted
 from rar.tokens import reported
@@ -99,13 +99,8 @@ def _task_of(body: Json, work: str) -> str:
     wanted = body.get("response_format")
     schema = None if wanted is None or wanted == {"type": "text"} else wanted
     offered = [*(body.get("tools") or ()), *(body.get("functions") or ())]
-    task = task_of(tools=[_named(tool) for tool in offered], schema=schema)
+    task = task_of(tools=[named_tool(tool) for tool in offered], schema=schema)
     return task if task.startswith("tools:") else with_work(task, work)
-
-
-def _named(tool: Any) -> Any:
-    function = tool.get("function") if isinstance(tool, Mapping) else None
-    return {name: function.get(name) for name in ("name", "parameters")} if isinstance(function, Mapping) else tool
 
 
 def _name(value: Any) -> str | None:
