@@ -152,7 +152,7 @@ def test_a_block_says_what_it_is_and_why_it_is_not_run(name: str) -> None:
 def test_few_blocks_are_not_run() -> None:
     all_blocks = [block for page in PAGES for block in blocks(page) if block.language in {"python", "bash"}]
 
-    assert sum(block.why_not_run is not None for block in all_blocks) <= 0.06 * len(all_blocks)
+    assert sum(block.why_not_run is not None for block in all_blocks) <= 5 < len(all_blocks)
 
 
 def installs() -> list[tuple[str, str]]:
