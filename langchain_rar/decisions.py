@@ -35,7 +35,9 @@ try:
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
     from langchain_core.decisions import BaseDecisionModel, Choice, ChoiceAnswer, ClassifierResponse, Question, State
 except ImportError as error:
-    raise MissingDependencyError("A langchain with ModelRouterMiddleware, which came with 1.5,", "agents") from error
+    raise MissingDependencyError(
+        "A langchain with ModelRouterMiddleware (1.5, which needs Python 3.11)", "agents"
+    ) from error
 
 from langchain_rar.middleware import AgentTarget, answer_of, finished, serving_of, with_messages
 

@@ -53,7 +53,11 @@ def test_every_public_name_has_an_entry_in_the_reference(package: str) -> None:
     assert names <= documented()
 
 
-def test_every_entry_of_the_reference_exists() -> None:
-    for entry in documented():
-        module, _, name = entry.rpartition(".")
-        assert hasattr(importlib.import_module(module), name), entry
+@pytest.mark.parametrize("module", sorted({entry.rpartition(".")[0] for entry in documented()}))
+def test_every_entry_of_the_reference_exists(module: str) -> None:
+    if module == "langchain_rar.decisions":
+        pytest.importorskip("langchain_core.decisions", reason="this LangChain has no decision models")
+    found = importlib.import_module(module)
+
+    names = [name for entry in documented() for of, _, name in [entry.rpartition(".")] if of == module]
+    assert [name for name in names if not hasattr(found, name)] == []
