@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import rar.router
+import rar.deciding
 from tests.fake_openai import FakeOpenAI
 from tests.postgres_server import PostgresServer, running
 
@@ -18,7 +18,7 @@ def same_draws() -> Iterator[None]:
     """Routers without a seed draw the same audits in every run, so that no test fails by chance."""
     with pytest.MonkeyPatch.context() as patch:
         seeded = SimpleNamespace(Random=lambda seed=None: random.Random(0 if seed is None else seed))
-        patch.setattr(rar.router, "random", seeded)
+        patch.setattr(rar.deciding, "random", seeded)
         yield
 
 

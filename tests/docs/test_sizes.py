@@ -16,7 +16,7 @@ MODULES = sorted(
 
 LONGER_MODULES = {
     "shared/rar/errors.py": "one tree of exceptions, drawn and documented in one place",
-    "shared/rar/router.py": "parts of it are being moved out",
+    "shared/rar/router.py": "the public face of the engine; half of it documents arguments and errors",
     "shared/rar/templates.py": "a table of the prompts that frameworks ship",
 }
 LONGER_FUNCTIONS = {
