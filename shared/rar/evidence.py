@@ -157,6 +157,7 @@ class Evidence:
         chance: Uniform in [0, 1), for what a strategy leaves to chance.
         policy: The router's, for strategies that keep its floor.
         prefix: Tokens of the request that the reference would have cached, had it answered the calls before.
+        missed: Those of them that it has not cached, since other models answered.
     """
 
     reference_id: str
@@ -175,6 +176,7 @@ class Evidence:
     now: float = 0.0
     policy: Any = field(default=None, compare=False, repr=False)
     prefix: int = 0
+    missed: int = 0
 
     @property
     def saving(self) -> Evidence | None:

@@ -1,15 +1,15 @@
-"""The ledger: tokens and USD by purpose and model, and what routing saved net.
+"""The ledger: tokens and USD by purpose and model.
 
-What the learning budget goes by, `rar.accounts` says.
+What the learning budget goes by, `rar.accounts` says; what routing saved net, `rar.savings`.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
 
 from rar.accounts import SERVING, account, charged, nominal_prices
 from rar.limits import label_of
@@ -17,37 +17,15 @@ from rar.memory.base import Spend
 from rar.notices import Notices
 from rar.observers import Called
 from rar.options import check_options
-from rar.prices import Prices, Rates
+from rar.prices import Prices
+from rar.savings import Key, put
 from rar.tokens import added_by, counted
 from rar.typical import Tokens, Typical
 from rar.values import STRONG, Call, CallRecord, Failure, Purpose, Reply, Request, Usage
 
-_Key: TypeAlias = tuple[str, str, str, str]  # namespace, purpose, role, model
-
 _GUIDE_ANSWERS = 5.0  # before a first guide was paid for, it is taken to cost as much as so many answers
 _USUAL_TOKENS = (300.0, 100.0)  # of a call where none was made yet
 _ROUNDING = 1e-9  # of a call: a fifth of five is one
-
-
-@dataclass(frozen=True, slots=True)
-class Savings:
-    """What was spent against sending every served call to the strong model.
-
-    `always_strong_usd` prices the tokens of weak answers as the strong model's; `net_usd` is that less all that was
-    really spent, learning and drafts that were not accepted included. All are None unless every call could be priced.
-    """
-
-    served: int
-    served_strong: int
-    strong_calls: int  # serving, drafts, guides, judging and audits
-    spent_usd: float | None
-    learning_usd: float | None
-    always_strong_usd: float | None
-    net_usd: float | None
-
-    @property
-    def net_share(self) -> float | None:
-        return self.net_usd / self.always_strong_usd if self.net_usd is not None and self.always_strong_usd else None
 
 
 class Ledger:
@@ -79,8 +57,8 @@ class Ledger:
         self._share, self._judge_share, self._usd_per_day = budget_share, judge_share, usd_per_day
         self._notices = notices or Notices()
         self._lock = threading.Lock()
-        self._pending: dict[_Key, Spend] = {}
-        self._known: dict[str, dict[_Key, Spend]] = {}  # by namespace, with what earlier processes spent
+        self._pending: dict[Key, Spend] = {}
+        self._known: dict[str, dict[Key, Spend]] = {}  # by namespace, with what earlier processes spent
         self._today = (0, 0.0)
         self.calls = 0  # that were counted in this process
         self._typical = Typical()
@@ -98,16 +76,18 @@ class Ledger:
         now: float = 0.0,
         calls: int = 1,
         usd: float | None = None,
+        prefix_tokens: int = 0,
     ) -> None:
         """Count one call, or with `calls=0` what belongs to one that is counted already.
 
         Args:
             usd: What the provider says that it cost; None: what its tokens cost by their prices.
+            prefix_tokens: As in `Spend`.
         """
         usd = self.prices.usd(role, model_id, usage) if usd is None else usd
         spend = Spend(
             namespace, purpose, role, model_id, calls, usage.input_tokens, usage.output_tokens, usd or 0.0,
-            calls * (usd is None), calls * usage.estimated, usage.cached_tokens,
+            calls * (usd is None), calls * usage.estimated, usage.cached_tokens, prefix_tokens,
         )  # fmt: skip
         with self._lock:
             self._count(spend, now)
@@ -131,9 +111,9 @@ class Ledger:
         purpose, role = spend.purpose, spend.role
         if whole := spend.calls * (spend.input_tokens + spend.output_tokens) > 0:  # an answer made of drafts has none
             self._typical.add(role, spend.model_id, purpose, spend.input_tokens, spend.output_tokens)
-        _put(self._pending, spend)
+        put(self._pending, spend)
         known = self._known.setdefault(spend.namespace, {})
-        _put(known, spend)
+        put(known, spend)
         cost = charged(spend, self.prices, nominal_prices(known.values(), self.prices))
         if purpose in SERVING:
             if role == STRONG and whole:
@@ -238,11 +218,12 @@ class Ledger:
         usd = self._cost_of(call, reply, usage)
         asked = _less(usage, added_by(call, usage))
         strong = usd if asked == usage else self.prices.usd(call.model, reply.model_id, asked)
+        unread = 0 if reply.cached else _unread(call, asked)
         if call.model != STRONG and not reply.cached:
-            asked = _with_prefix(asked, call.request)
             ids = (*strong_ids, self._strong_id(call.request.namespace))
-            prices = (self.prices.usd(STRONG, id, asked) for id in ids)
-            strong = next((price for price in prices if price is not None), None)
+            strong = self._as_strong(asked, unread, ids)
+        elif strong is not None:
+            strong -= self._spared(unread, reply.model_id)
         return {
             "usd": usd,
             "strong_usd": strong,
@@ -257,11 +238,22 @@ class Ledger:
 
         None where no price is known.
         """
-        if event.usage is None or event.cached or (event.model == STRONG and not event.added_tokens):
+        if event.usage is None or event.cached:
             return event.usd
+        if event.model == STRONG and not event.added_tokens:
+            return None if event.usd is None else event.usd - self._spared(event.prefix_tokens, event.model_id)
         asked = _less(event.usage, event.added_tokens)
-        known = (self.prices.usd(STRONG, id, asked) for id in (strong_id, self._strong_id(event.namespace)))
-        return next((usd for usd in known if usd is not None), None)
+        return self._as_strong(asked, event.prefix_tokens, (strong_id, self._strong_id(event.namespace)))
+
+    def _as_strong(self, usage: Usage, unread: int, ids: Iterable[str]) -> float | None:
+        """What `usage` would have cost by the strong model; `unread` tokens more would have been cached."""
+        known = (self.prices.rates(STRONG, id) for id in ids)
+        rates = next((one for one in known if one is not None), None)
+        return None if rates is None else rates.usd(usage) - rates.spared(unread)
+
+    def _spared(self, unread: int, model_id: str) -> float:
+        rates = self.prices.rates(STRONG, model_id) if unread else None
+        return 0.0 if rates is None else rates.spared(unread)
 
     def record(self, call: Call, outcome: Reply | Failure) -> CallRecord:
         """What is said of a call on a decision."""
@@ -301,7 +293,9 @@ class Ledger:
             more_usd = event.usd * self._share_of(more, event)
         own_usd = event.usd if more_usd is None or event.usd is None else event.usd - more_usd
         place = event.model, event.model_id
-        self.add(event.namespace, event.purpose, *place, asked, now=event.at, usd=own_usd)
+        self.add(
+            event.namespace, event.purpose, *place, asked, now=event.at, usd=own_usd, prefix_tokens=event.prefix_tokens
+        )
         if event.added_tokens:  # nobody would have paid for it without the strategy
             self.add(event.namespace, "draft", *place, more, now=event.at, calls=0, usd=more_usd)
 
@@ -328,17 +322,19 @@ class Ledger:
             )  # fmt: skip
         usage = counted(call, outcome)
         usd = self._cost_of(call, outcome, usage)
-        added = added_by(call, usage) if call.purpose == "serve" and not outcome.cached else 0
+        counts = call.purpose == "serve" and not outcome.cached
+        added = added_by(call, usage) if counts else 0
         return Called(
             at, namespace, call.purpose, call.model, outcome.model_id, decision_id, usage, usd, seconds,
             cached=outcome.cached, added_tokens=added, thread=label_of(request.thread),
+            prefix_tokens=_unread(call, _less(usage, added)) if counts else 0,
         )  # fmt: skip
 
     def restore(self, spent: Iterable[Spend]) -> None:
         """Take back what could not be persisted."""
         with self._lock:
             for spend in spent:
-                _put(self._pending, spend)
+                put(self._pending, spend)
 
     def forget(self, gone: Callable[[str], bool]) -> None:
         """Drop the sums of namespaces that were deleted."""
@@ -356,14 +352,14 @@ class Ledger:
         """Begin with what earlier processes earned and spent, so that the budget outlives them."""
         with self._lock:
             for spend in spending:
-                _put(self._known.setdefault(spend.namespace, {}), spend)
+                put(self._known.setdefault(spend.namespace, {}), spend)
 
     def seed_anew(self, spending: Iterable[Spend]) -> None:
         """Go on from what all processes have stored, and what this one has not yet."""
         with self._lock:
-            known: dict[str, dict[_Key, Spend]] = {}
+            known: dict[str, dict[Key, Spend]] = {}
             for spend in (*spending, *self._pending.values()):
-                _put(known.setdefault(spend.namespace, {}), spend)
+                put(known.setdefault(spend.namespace, {}), spend)
             self._known = known
 
 
@@ -375,67 +371,12 @@ def _less(usage: Usage, tokens: int) -> Usage:
     return replace(usage, input_tokens=left, cached_tokens=min(usage.cached_tokens, left))
 
 
-def _with_prefix(usage: Usage, request: Request) -> Usage:
-    """`usage` as the strong model's, which would have cached what it had read in the calls before."""
-    prefix = 0 if request.evidence is None else min(request.evidence.prefix, usage.input_tokens)
-    return replace(usage, cached_tokens=max(usage.cached_tokens, prefix))
-
-
-def _put(sums: dict[_Key, Spend], spend: Spend) -> None:
-    """Add `spend` to the sum that it belongs to."""
-    key = (spend.namespace, spend.purpose, spend.role, spend.model_id)
-    known = sums.get(key)
-    sums[key] = spend if known is None else _plus(known, spend)
-
-
-def _plus(one: Spend, other: Spend) -> Spend:
-    return Spend(
-        one.namespace,
-        one.purpose,
-        one.role,
-        one.model_id,
-        one.calls + other.calls,
-        one.input_tokens + other.input_tokens,
-        one.output_tokens + other.output_tokens,
-        one.usd + other.usd,
-        one.unpriced + other.unpriced,
-        one.estimated + other.estimated,
-        one.cached_tokens + other.cached_tokens,
-    )
-
-
-def merge(*spending: Iterable[Spend]) -> list[Spend]:
-    """Sums by namespace, purpose, role and model."""
-    sums: dict[_Key, Spend] = {}
-    for part in spending:
-        for spend in part:
-            _put(sums, spend)
-    return [sums[key] for key in sorted(sums)]
-
-
-def savings(spending: Sequence[Spend], prices: Prices) -> Savings:
-    """The net saving of `spending` against always-strong, priced as the strong model that served most."""
-    serve = [spend for spend in spending if spend.purpose == "serve"]
-    strong = [spend for spend in spending if spend.role == STRONG]
-    served_strong = sum(spend.calls for spend in serve if spend.role == STRONG)
-    usual = max(strong, key=lambda spend: spend.calls, default=None)
-    rates = prices.rates(STRONG, usual.model_id if usual else "")
-    priced = rates is not None and not any(spend.unpriced for spend in spending)
-    spent = sum(spend.usd for spend in spending)
-    always = 0.0 if rates is None else always_strong(spending, rates)
-    return Savings(
-        served=sum(spend.calls for spend in serve),
-        served_strong=served_strong,
-        strong_calls=sum(spend.calls for spend in strong),
-        spent_usd=spent if priced else None,
-        learning_usd=sum(spend.usd for spend in spending if spend.purpose not in SERVING) if priced else None,
-        always_strong_usd=always if priced else None,
-        net_usd=always - spent if priced else None,
-    )
-
-
-def always_strong(spending: Iterable[Spend], rates: Rates) -> float:
-    """USD that the strong model would have cost for all that was served."""
-    return sum(
-        spend.usd if spend.role == STRONG else rates.usd(spend) for spend in spending if spend.purpose == "serve"
-    )
+def _unread(call: Call, usage: Usage) -> int:
+    """Tokens of the input that the strong model alone would have had cached, and that were not."""
+    evidence = call.request.evidence
+    if evidence is None:
+        return 0
+    uncached = usage.input_tokens - usage.cached_tokens
+    if call.model == STRONG:
+        return min(evidence.missed, uncached)
+    return max(min(evidence.prefix, usage.input_tokens) - usage.cached_tokens, 0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rar.ledger import Ledger, Savings, savings
+from rar.ledger import Ledger
 from rar.memory.base import ALARM, Memory, PolicyState, Spend
+from rar.savings import Savings, savings
 from rar.values import GUIDE_MODEL, STRONG
 
 

@@ -95,6 +95,8 @@ class Called:
         error: Type of what was raised; None where it answered.
         cached: It came from a cache, and cost nothing.
         added_tokens: Those of the input that a strategy added to what the user sent.
+        prefix_tokens: Those of the input that the strong model's provider would have had cached besides, had that model
+            answered the calls before.
         thread: Label of the conversation, from which nobody learns its id; empty where none is known.
     """
 
@@ -112,6 +114,7 @@ class Called:
     cached: bool = False
     added_tokens: int = 0
     thread: str = ""
+    prefix_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

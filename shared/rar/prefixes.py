@@ -102,7 +102,9 @@ class Prefixes:
             offers[name] = offer
         costs = switching(offers, STRONG)
         standings = tuple(_charged(one, costs.get(one.model, 0.0)) for one in evidence.standings)
-        return replace(evidence, standings=standings, prefix=self._warm(beginnings, ids.values(), evidence.now))
+        prefix = self._warm(beginnings, ids.values(), evidence.now)
+        missed = prefix - self._warm(beginnings, [reference], evidence.now)
+        return replace(evidence, standings=standings, prefix=prefix, missed=missed)
 
     def _offer(self, call: Call, model_id: str, length: int, warm: int) -> Offer | None:
         rates = self._ledger.prices.rates(call.model, model_id)

@@ -76,8 +76,11 @@ class Rates(NamedTuple):
     cached: float
 
     def usd(self, used: Usage | Spend) -> float:
-        cheaper = used.cached_tokens * (self.into - self.cached)
-        return (self.into * used.input_tokens + self.out * used.output_tokens - cheaper) / 1e6
+        return (self.into * used.input_tokens + self.out * used.output_tokens) / 1e6 - self.spared(used.cached_tokens)
+
+    def spared(self, cached_tokens: int) -> float:
+        """What so many tokens of the input cost less, since they are cached."""
+        return cached_tokens * (self.into - self.cached) / 1e6
 
 
 @lru_cache(maxsize=1_000)

@@ -14,10 +14,11 @@ from rar.learning.floor import Held, all_held
 from rar.learning.labels import Audited, JudgeStats, correction, errors, kept, reference_quality
 from rar.learning.loop import LearningLoop
 from rar.learning.records import Served, record_of
-from rar.ledger import Ledger, Savings, merge, savings
+from rar.ledger import Ledger
 from rar.memory.base import DecisionRecord, Memory, MemoryStats, Spend
 from rar.namespaces import NamespaceStats, namespace_stats
 from rar.recent import Recent
+from rar.savings import Savings, merge, savings
 from rar.values import STRONG, Experience, Guide
 from rar.words import in_words
 

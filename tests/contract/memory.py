@@ -604,7 +604,12 @@ class MemoryContract:
     def test_spending_adds_up_by_purpose_and_model(self, memory: Memory) -> None:
         memory.write(Batch(spending=(spend(1.0), spend(0.5), spend(2.0, purpose="shadow"))))
         memory.write(
-            Batch(spending=(spend(0.25, estimated=1, unpriced=1, cached_tokens=4), spend(4.0, namespace="other")))
+            Batch(
+                spending=(
+                    spend(0.25, estimated=1, unpriced=1, cached_tokens=4, prefix_tokens=3),
+                    spend(4.0, namespace="other"),
+                )
+            )
         )
 
         assert [(s.namespace, s.purpose, s.calls, s.usd) for s in memory.spending()] == [

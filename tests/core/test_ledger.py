@@ -8,9 +8,10 @@ import pytest
 
 from rar.accounts import Account, account
 from rar.errors import ConfigurationError
-from rar.ledger import Ledger, merge, savings
+from rar.ledger import Ledger
 from rar.memory.base import Spend
 from rar.prices import Prices
+from rar.savings import merge, savings
 from rar.values import Call, Message, Reply, Usage, question
 
 PRICES = Prices({"small": (0.1, 0.4), "strong": (2.0, 8.0)})
@@ -281,3 +282,17 @@ def test_always_strong_is_priced_with_the_same_cached_tokens() -> None:
 
     assert saved.always_strong_usd == pytest.approx(2 * (0.4 * 2.5 + 0.6 * 1.25))
     assert [spend.cached_tokens for spend in ledger.pending()] == [600_000, 600_000]
+
+
+def test_caches_that_a_change_of_the_model_lost_are_taken_off_once() -> None:
+    used, prices = Usage(1_000_000, 0), Prices({"weak": (0.2, 0.8), "strong": (2.5, 10.0, 1.25)})
+    ledger = Ledger(prices)
+    ledger.add("default", "serve", "weak", "small", used, prefix_tokens=600_000)
+    ledger.add("default", "serve", "strong", "large", used, prefix_tokens=100_000)
+    ledger.add("default", "draft", "weak", "small", used)
+
+    saved = savings(merge(ledger.pending()[:1], ledger.pending()[1:]), prices)
+
+    assert saved.cache_usd == pytest.approx(0.7 * 1.25)
+    assert saved.always_strong_usd == pytest.approx(2 * 2.5 - 0.7 * 1.25)
+    assert saved.net_usd == pytest.approx(2 * 2.5 - 0.7 * 1.25 - 0.2 - 2.5 - 0.2)

@@ -33,7 +33,7 @@ from rar.errors import (
     UnreachableMemoryError,
     UnreadableAddressError,
 )
-from rar.memory import Memory, SQLiteMemory, postgres_store, postgres_writer
+from rar.memory import Memory, SQLiteMemory, postgres_schema, postgres_store, postgres_writer
 from rar.memory.base import Batch, PolicyStep
 from rar.memory.following import Follower
 from rar.memory.postgres import PostgresMemory
@@ -191,6 +191,26 @@ class TestSchema:
         for options in ({"upgrade": False}, {"read_only": True}):
             with pytest.raises(ReadOnlyMemoryError, match="rar memory upgrade"):
                 PostgresMemory(url, **options)
+
+    def test_one_of_the_second_schema_is_brought_up_to_date(
+        self, postgres: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres_schema, "MIGRATIONS", postgres_schema.MIGRATIONS[:2])
+            with PostgresMemory(url) as old:
+                old.bind("test-1", DIM)
+                old.write(Batch((experience("a"),)))
+        postgres.run(
+            f"INSERT INTO {schema_of(url)}.spending "
+            "VALUES (1, 'default', 'serve', 'weak', 'small', 2, 9, 3, 1.0, 0, 0, 4)"
+        )
+
+        with PostgresMemory(url) as memory:
+            assert found(memory) == ["a"]
+            (before,) = memory.spending()
+            memory.write(Batch(spending=(replace(before, prefix_tokens=5),)))
+            assert (before.calls, before.cached_tokens, before.prefix_tokens) == (2, 4, 0)
+            assert [one.prefix_tokens for one in memory.spending()] == [5]
 
     def test_another_embedder_is_refused(self, memory: PostgresMemory, url: str) -> None:
         with PostgresMemory(url) as other, pytest.raises(EmbedderMismatchError, match=r"test-1.*test-2"):

@@ -377,11 +377,13 @@ def test_a_file_of_an_older_schema_opens_and_is_written(tmp_path: Path, schema: 
         assert memory.stats().not_learned == {}
 
         facts = {"reason": "no_evidence", "not_learned": "budget"}
-        estimated = replace(memory.spending()[0], calls=1, estimated=1)
+        assert memory.spending()[0].prefix_tokens == 0
+        estimated = replace(memory.spending()[0], calls=1, estimated=1, prefix_tokens=7)
         memory.write(
             Batch(spending=(estimated,), decisions=(DecisionRecord("e", "default", 2.0, "a", None, "strong", facts),))
         )
         assert (memory.spending()[0].calls, memory.spending()[0].estimated) == (2, 1)
+        assert memory.spending()[0].prefix_tokens == 7
         assert memory.stats().not_learned == {"budget": 1}
 
 

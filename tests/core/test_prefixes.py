@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from rar import Router
 from rar.errors import ConfigurationError
 from rar.evidence import Evidence, Standing
+from rar.facts import read_facts
 from rar.learning.policy import FloorPolicy
 from rar.prefixes import KEPT, Offer, switching
 from rar.prices import Prices
@@ -190,6 +192,29 @@ class TestAConversation:
         prefix = decision.request.evidence.prefix if decision.request.evidence else 0
         assert prefix > 3_000
         assert costs["strong_usd"] == pytest.approx((2.5 * 6_000 - 1.25 * prefix + 10.0 * 30) / 1e6)
+
+    def test_the_sums_know_it_as_the_decisions_do(self, clock: Clock, tmp_path: Path) -> None:
+        with router(clock, FAR_APART, memory=str(tmp_path / "rar.db"), embedder="hashing", learning="off") as made:
+            answers = [turn(LONG, force="strong"), turn(LONG, "Yes.", "And now?")]
+            answers += [turn(LONG, "Yes.", "And now?", "Yes.", f"And {LONG}")]
+            answers += [turn(*(message.text for message in answers[-1].messages), "Yes.", "And then?")]
+            for request in answers[:3]:
+                decision = serve(made, request, cached=3_000 if request.force else 0)
+            made.policy = FloorPolicy(start=1.0, audit_rate=0.0)
+            made.strategy = lambda request: "strong"
+            last = made.decide(answers[3])
+            made.learn(last, Caching("strong", 0).call(last.call))
+            made.flush()
+            told = [read_facts(record.facts).costs for record in made.memory.decisions()]
+            saved = made.stats().savings
+            found = made.report().facts.money
+
+        assert decision.model == "weak"
+        assert last.request.evidence is not None
+        assert 0 < last.request.evidence.missed < last.request.evidence.prefix  # the strong model read the beginning
+        assert saved.cache_usd is not None and saved.cache_usd > 0.0
+        assert saved.always_strong_usd == pytest.approx(sum(costs.strong_usd for costs in told))
+        assert found.savings == saved
 
 
 class TestPrices:

@@ -117,6 +117,7 @@ def test_money_is_that_of_stats(router: MakeRouter, scraped: Scraped) -> None:
     for part in ("net", "always_strong", "spent", "learning"):
         name = "rar_net_saving_usd" if part == "net" else f"rar_{part}_usd"
         assert scraped.sum(name, namespace="default") == pytest.approx(getattr(stats.savings, f"{part}_usd"))
+    assert scraped.sum("rar_lost_cache_usd", namespace="default") == stats.savings.cache_usd == 0.0
     assert scraped.sum("rar_spend_usd_total") == pytest.approx(stats.savings.spent_usd)
     assert scraped.sum("rar_spend_calls_total", purpose="serve") == stats.savings.served
     tokens = sum(spend.input_tokens for spend in stats.spending)

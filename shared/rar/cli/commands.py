@@ -43,11 +43,11 @@ from rar.errors import ConfigurationError, GuideRefusedError, RarError
 from rar.facts import read_facts
 from rar.guide_scan import guide_flaw
 from rar.learning.screen import quarantine
-from rar.ledger import savings
 from rar.memory.base import whole_state
 from rar.memory.transitions import double_of
 from rar.report import check_out, report
 from rar.report.money import priced
+from rar.savings import savings
 from rar.values import Guide, GuideState
 from rar.views import explained
 

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from rar.cli.layout import Column, Facts, Grid, line, paragraph
 from rar.facts import DecisionFacts, EvidenceFacts, LearnedFacts, read_facts
-from rar.ledger import Savings
 from rar.memory.base import ALARM, DecisionRecord, MemoryStats, PolicyState, Spend
 from rar.report import ReportFacts
 from rar.report.numbers import count, interval, usd
+from rar.savings import Savings
 from rar.values import STRONG, WEAK, Guide, Tally
 from rar.views import Explained
 from rar.words import NOT_LEARNED, in_words
@@ -121,6 +121,7 @@ def saving(saved: Savings) -> Facts:
         facts |= {
             "always strong": f"{saved.always_strong_usd:.6f} USD",
             "spent": f"{saved.spent_usd:.6f} USD, {saved.learning_usd:.6f} of it to learn",
+            **({"lost caches": f"{saved.cache_usd:.6f} USD, taken off"} if saved.cache_usd else {}),
             "net saving": Text(f"{saved.net_usd:+.6f} USD{net_share}", style="bold"),
         }
     return Facts(facts)

@@ -16,12 +16,12 @@ from rar.drive import drive
 from rar.errors import MissingDependencyError, ReadOnlyMemoryError
 from rar.facts import read_facts
 from rar.learning.judges import AutoJudge
-from rar.ledger import Savings, savings
 from rar.local.server import LocalServer
 from rar.memory import Memory, open_memory
 from rar.memory.base import Spend
 from rar.prices import Price, Prices
 from rar.router import Router
+from rar.savings import Savings, savings
 from rar.values import STRONG, WEAK, Reply, question
 
 if TYPE_CHECKING:

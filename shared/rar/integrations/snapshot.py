@@ -14,8 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from rar.errors import ClosedError
 from rar.integrations.watched import Watched
-from rar.ledger import merge, savings
 from rar.naming import cause
+from rar.savings import merge, savings
 
 if TYPE_CHECKING:
     from rar.memory.base import Memory, Spend
@@ -35,6 +35,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "always_strong_usd": ("What always the strong model would have cost", _PLACE),
     "spent_usd": ("All that was spent, learning included", _PLACE),
     "learning_usd": ("What learning cost", _PLACE),
+    "lost_cache_usd": ("What the strong model alone would have saved by prompt caches besides", _PLACE),
     "quality_ratio": ("Share of the strong model's quality, by audits", (*_PLACE, "kind")),
     "quality_low_ratio": ("Its lower 95 % bound", (*_PLACE, "kind")),
     "quality_high_ratio": ("Its upper 95 % bound", (*_PLACE, "kind")),
@@ -158,6 +159,7 @@ class Snapshot:
             families.put("always_strong_usd", known.always_strong_usd, where, name)
             families.put("spent_usd", known.spent_usd, where, name)
             families.put("learning_usd", known.learning_usd, where, name)
+            families.put("lost_cache_usd", known.cache_usd, where, name)
             families.put("unpriced_calls", sum(spend.unpriced for spend in spending), where, name)
             _purposes(families, (where, name), spending)
 

@@ -19,7 +19,8 @@ class Spend:
     """Calls of one model for one purpose, summed.
 
     `usd` leaves out `unpriced` calls, whose price is not known. The tokens of `estimated` calls are known in part only,
-    and were taken from the text elsewhere. `cached_tokens` are those of the input that providers read from their cache.
+    and were taken from the text elsewhere. `cached_tokens` of the input were read from a provider's cache;
+    `prefix_tokens` more would have been, had the strong model answered all.
     """
 
     namespace: str
@@ -33,6 +34,7 @@ class Spend:
     unpriced: int = 0
     estimated: int = 0
     cached_tokens: int = 0
+    prefix_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX lessons_by_place ON @lessons (place)",
         "CREATE INDEX lessons_by_experience ON @lessons (experience_id)",
     ),
+    ("ALTER TABLE @spending ADD COLUMN prefix_tokens bigint NOT NULL DEFAULT 0",),
 )
 
 _STATE = (

@@ -124,4 +124,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE effects (n INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE)",
         "CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
     ),
+    ("ALTER TABLE spending ADD COLUMN prefix_tokens INTEGER NOT NULL DEFAULT 0",),
 )

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rar.ledger import Savings, savings
 from rar.memory.base import ALARM, Memory, MemoryStats, PolicyState, Spend, whole_state
 from rar.prices import Prices
 from rar.report.alarms import Alarm, alarms_of
@@ -19,6 +18,7 @@ from rar.report.money import Money, money_of, priced
 from rar.report.quality import Quality, quality_of
 from rar.report.served import Served, served_by
 from rar.report.words import outcome_in_words
+from rar.savings import Savings, savings
 from rar.values import STRONG, Experience
 from rar.words import why
 

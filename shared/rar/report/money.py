@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from rar.ledger import Savings, always_strong, merge, savings
 from rar.memory.base import Memory, Spend
 from rar.prices import Prices
 from rar.report.course import DAY
 from rar.report.served import Served
+from rar.savings import Savings, always_strong, merge, savings
 from rar.values import STRONG, Purpose
 
 _MOST_DAYS = 400
@@ -173,6 +173,7 @@ def _less(more: Sequence[Spend], less: Sequence[Spend]) -> list[Spend]:
             input_tokens=-spend.input_tokens,
             output_tokens=-spend.output_tokens,
             cached_tokens=-spend.cached_tokens,
+            prefix_tokens=-spend.prefix_tokens,
             usd=-spend.usd,
             unpriced=0,
         )

@@ -101,9 +101,10 @@ def _saved_in_words(money: Money) -> str:
         return ""
     share = "" if saved.net_share is None else f" ({saved.net_share:.1%})"
     done = f"Saved {usd(saved.net_usd)}{share}" if saved.net_usd >= 0.0 else f"Lost {usd(-saved.net_usd)} so far"
+    lost = f", with {usd(saved.cache_usd)} saved by caches that were lost here" if saved.cache_usd else ""
     return (
         f"{done}: {usd(saved.spent_usd)} were spent, {usd(saved.learning_usd)} of it to learn; the strong model alone "
-        f"would have cost {usd(saved.always_strong_usd)} for the same answers."
+        f"would have cost {usd(saved.always_strong_usd)} for the same answers{lost}."
     )
 
 
