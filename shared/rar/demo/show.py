@@ -15,7 +15,7 @@ from rar.demo.run import Result, Served, Settings, run
 from rar.demo.strategies import STRATEGIES, Answered, line, show_one
 
 
-def show_demo(count: int, memory: Path, out: Path, *, seed: int, tiny: bool, as_json: bool) -> bool:
+def show_demo(count: int, memory: str | Path, out: Path, *, seed: int, tiny: bool, as_json: bool) -> bool:
     """Run the demo and print its report; False if it was interrupted."""
     out.mkdir(parents=True, exist_ok=True)  # before the work, which trouble with it would waste
     console = Console(stderr=as_json)
@@ -59,7 +59,9 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _watched(console: Console, count: int, memory: Path, settings: Settings, *, tiny: bool, quiet: bool) -> Result:
+def _watched(
+    console: Console, count: int, memory: str | Path, settings: Settings, *, tiny: bool, quiet: bool
+) -> Result:
     with _progress(console) as progress:
         task = progress.add_task("Starting", total=count)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from rar.drive import Models
+from rar.errors import MemoryStoreError
 from rar.learning.claims import Claim
 from rar.learning.learner import Learner, Lesson
 from rar.learning.obstacles import asks, obstacle
@@ -20,8 +23,11 @@ from rar.learning.writer import Writer
 from rar.memory.base import Batch
 from rar.memory.forgetting import Gone
 from rar.memory.lessons import PackedLesson
+from rar.naming import cause
 from rar.recent import is_gone
 from rar.values import Decision, Reply
+
+logger = logging.getLogger("rar")
 
 _SEEDED = 5.0  # seconds after which what other processes spent is looked up again
 
@@ -179,7 +185,8 @@ class LearningLoop:
         now = time.monotonic()
         if now - self._seeded >= _SEEDED:
             self._seeded = now
-            self.learner.ledger.seed_anew(self.learner.memory.spending())
+            with suppress(MemoryStoreError):  # what was known of them goes on until the memory answers again
+                self.learner.ledger.seed_anew(self.learner.memory.spending())
 
     def _refresh(self, lesson: Lesson, batch: Batch) -> None:
         for kind in self.learner.kinds(lesson, batch):
@@ -202,4 +209,10 @@ class LearningLoop:
             if self.mode == "queue":
                 self.seed_anew()
         while self._unseen:
-            self.scores.refresh(self._unseen.pop())
+            kind = self._unseen.pop()
+            try:
+                self.scores.refresh(kind)
+            except MemoryStoreError as error:
+                self._unseen.add(kind)  # till the next time
+                logger.debug("Scores could not be fitted. %s", cause(error))
+                return

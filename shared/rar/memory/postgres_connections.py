@@ -299,8 +299,7 @@ class PostgresServer:
 
     def _words(self, error: psycopg.Error) -> str:
         """What went wrong, without the values that a detail of the message may quote."""
-        message = error.diag.message_primary or str(error).strip().splitlines()[-1]
-        return self.address.without_secrets(message.partition("FATAL: ")[2].strip() or message)
+        return self.address.without_secrets(error.diag.message_primary or _reasons(str(error)))
 
     def _end(self) -> None:
         self._closed = True
@@ -311,6 +310,14 @@ def _gone(error: psycopg.Error) -> bool:
     """Whether it was the connection that failed, and not a statement."""
     state = error.sqlstate
     return state is None or state.startswith(("08", "57P"))
+
+
+def _reasons(message: str) -> str:
+    """Why no connection was made, of several hosts each reason once: libpq's messages begin with what is known."""
+    lines = message.strip().splitlines()
+    tried = [line for line in lines if line.startswith("- host: ")] or lines[:1]
+    reasons = (line.partition("FATAL: ")[2].strip() or line.rpartition(" failed: ")[2] for line in tried)
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def _close_all(idle: deque[Connection]) -> None:
