@@ -6,14 +6,12 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, cast
 
 from rar.drafts import Drafts
 from rar.drive import Models
 from rar.errors import BudgetExceededError, StrategyError, UnknownModelError
 from rar.evidence import Evidence
-from rar.facts import facts_of
 from rar.guarding import PASSED_ON
 from rar.identifiers import new_id
 from rar.keeping import KeptAnswers, LooksUp
@@ -227,7 +225,7 @@ class Deciding:
         )
         kept = self.recent.add(decision)
         if self.observers.hear(Decided):
-            self.observers.tell(Decided(decision.at, partial(facts_of, kept), *drafts.seconds(), decision.id))
+            self.observers.tell(Decided(decision.at, kept, *drafts.seconds()))
         return decision
 
     def _read_prices(self, models: Models) -> None:

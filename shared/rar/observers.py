@@ -14,7 +14,8 @@ answer or a guide, and no secret. They come in the thread, or on the event loop,
 those of one request in their order, those of different requests in any. So a method may be called by several threads at
 once, and what takes time belongs into a queue of the observer's own.
 
-One that also has a method `attached` is given each router that it observes, before the first event.
+One that also has a method `attached` is given each router that it observes, before the first event, and one with a
+method `detached` once the router is closed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from rar.errors import ConfigurationError
-from rar.facts import DecisionFacts
+from rar.facts import DecisionFacts, facts_of
 from rar.memory.base import PolicyState, PolicyStep
 from rar.naming import cause, shown
 from rar.notices import Notices
@@ -37,6 +38,7 @@ from rar.values import Purpose, Usage
 
 if TYPE_CHECKING:
     from rar.router import Router
+    from rar.values import Decision
 
 Alarm: TypeAlias = Literal["drift", "budget", "unwritable", "quarantined", "spent"]
 
@@ -46,31 +48,34 @@ class Decided:
 
     Args:
         at: Seconds since the epoch.
-        facts: Or what makes them, for that takes longer than most observers do.
+        facts: Or the decision, of which they are made when somebody asks: that takes longer than most observers do.
         recall_seconds: What looking up took; 0 where nothing was looked up.
         strategy_seconds: What choosing took, with the strategy's own calls.
-        decision_id: That of the facts, where these are still to be made.
     """
 
     name: ClassVar[str] = "decided"
-    __slots__ = ("_facts", "at", "decision_id", "recall_seconds", "strategy_seconds")
+    __slots__ = ("_decision", "_facts", "at", "decision_id", "recall_seconds", "strategy_seconds")
 
     def __init__(
         self,
         at: float,
-        facts: DecisionFacts | Callable[[], DecisionFacts],
+        facts: DecisionFacts | Decision,
         recall_seconds: float = 0.0,
         strategy_seconds: float = 0.0,
-        decision_id: str = "",
     ) -> None:
-        self.at, self._facts = at, facts
-        self.recall_seconds, self.strategy_seconds = recall_seconds, strategy_seconds
-        self.decision_id = decision_id or self.facts.decision_id
+        self.at, self.recall_seconds, self.strategy_seconds = at, recall_seconds, strategy_seconds
+        self._facts: DecisionFacts | None
+        self._decision: Decision | None
+        if isinstance(facts, DecisionFacts):
+            self._facts, self._decision, self.decision_id = facts, None, facts.decision_id
+        else:
+            self._facts, self._decision, self.decision_id = None, facts, facts.id
 
     @property
     def facts(self) -> DecisionFacts:
-        if not isinstance(self._facts, DecisionFacts):
-            self._facts = self._facts()
+        if self._facts is None:
+            assert self._decision is not None
+            self._facts = facts_of(self._decision)
         return self._facts
 
     def __repr__(self) -> str:
@@ -79,6 +84,11 @@ class Decided:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Decided, (self.at, self.facts, self.recall_seconds, self.strategy_seconds)
+
+
+def decision_of(event: Decided) -> Decision | None:
+    """The decision itself, for observers of this package: it holds texts. None of an event that was made of facts."""
+    return event._decision  # noqa: SLF001 - of this module
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +264,16 @@ class Observers:
 
     def attach(self, router: Router) -> None:
         """Give `router` to those who ask for it. Never raises."""
+        self._give("attached", router)
+
+    def detach(self, router: Router) -> None:
+        """Tell those who ask that `router` is closed. Never raises."""
+        self._give("detached", router)
+
+    def _give(self, name: str, router: Router) -> None:
         for number, observer in enumerate(self._all):
-            if callable(attached := getattr(observer, "attached", None)):
-                self._guarded(f"observer:{number}:attached", "attached", attached, router)
+            if callable(method := getattr(observer, name, None)):
+                self._guarded(f"observer:{number}:{name}", name, method, router)
 
     def hear(self, kind: type[Event]) -> bool:
         """Whether anybody does: an event that nobody hears need not be made."""

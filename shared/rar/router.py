@@ -469,6 +469,7 @@ class Router:
         self._deciding.closed = True
         if self.memory is not None and self._owns_memory:
             self.memory.close()
+        self._observers.detach(self)
 
     def __enter__(self) -> Router:
         return self

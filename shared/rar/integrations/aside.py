@@ -17,14 +17,18 @@ from rar.naming import cause
 logger = logging.getLogger("rar")
 
 _PAUSE = 0.1  # seconds in which jobs gather: waking a thread for each would cost more than most of them
-_MOST = 10_000  # that wait; one more drops the oldest
+_MOST = 10_000  # that wait; one more drops the oldest, where that is no harm
 
 
 class Aside:
-    """Runs jobs in the order in which they came. What one raises is logged once. Any thread may call it."""
+    """Runs jobs in the order in which they came. What one raises is logged once. Any thread may call it.
 
-    def __init__(self) -> None:
-        self._running = Lock()
+    Args:
+        all: Whoever finds too many waiting runs them, so that none is dropped.
+    """
+
+    def __init__(self, *, all: bool = False) -> None:
+        self._running, self._all = Lock(), all
         self._reset()
         in_forked_child(self._reset)
         at_end(_End(self))
@@ -37,6 +41,8 @@ class Aside:
 
     def put(self, function: Callable[..., object], *args: Any) -> None:
         """Have `function` called before long."""
+        if self._all and len(self._jobs) >= _MOST:
+            self.flush()
         self._jobs.append((function, args))
         if not self._some.is_set():
             self._some.set()

@@ -15,16 +15,17 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rar.errors import MissingDependencyError
 from rar.integrations.aside import Aside
+from rar.integrations.expected import Expectations, strong_id_of
 from rar.integrations.watched import Watched
-from rar.observers import Called, Decided, Learned, Stored
+from rar.observers import Called, Decided, Learned, Stored, decision_of
 from rar.runs import current_run
-from rar.values import STRONG, Answer, Decision, Route
+from rar.values import Answer, Decision
 
 try:
     from opentelemetry import context as contexts
@@ -59,10 +60,9 @@ class _Serving:
 
     span: Span
     router: Router
-    model: str
-    strong_id: str
-    more_usd: float | None = 0.0  # calls beside the one that serves
-    failed: list[str] = field(default_factory=list)
+    decision: Decision
+    more_usd: float | None  # calls beside the one that serves
+    failed: tuple[str, ...] = ()
 
 
 class OpenTelemetry:
@@ -86,7 +86,7 @@ class OpenTelemetry:
         self._tracer = trace.get_tracer("rar", version("rar-llm"), tracer_provider)
         self._logger = get_logger("rar", version("rar-llm"), logger_provider=logger_provider)
         self._span, self._questions = span, questions
-        self._routers, self._aside = Watched(), Aside()
+        self._routers, self._aside, self._expectations = Watched(), Aside(), Expectations()
         self._serving: OrderedDict[str, _Serving] = OrderedDict()
         self._traced: OrderedDict[str, SpanContext] = OrderedDict()
         self._guides: OrderedDict[str, str] = OrderedDict()  # that were written, by decision
@@ -99,6 +99,10 @@ class OpenTelemetry:
 
     def attached(self, router: Router) -> None:
         self._routers.add(router)
+        self._expectations.forget(router)
+
+    def detached(self, router: Router) -> None:
+        self._aside.flush()  # its process may end without any notice
 
     def flush(self) -> None:
         """Hand all spans and events over now; they come a tenth of a second later else, and at the process's end."""
@@ -107,63 +111,88 @@ class OpenTelemetry:
     # --- events of a router -----------------------------------------------------------------------------------------
 
     def decided(self, event: Decided) -> None:
-        if contexts.get_value(_SUPPRESSED):
+        decision = decision_of(event)
+        if decision is None or contexts.get_value(_SUPPRESSED):
             return
-        router, decision = self._routers.of(event.decision_id)
-        if router is None or decision is None:
+        router = self._routers.of(event.decision_id)
+        if router is None:
             return
-        now, strong_id = time.time_ns(), _id_of(STRONG, decision)
-        attributes = described(decision) | _expected(decision, strong_id, router)
-        found = self._current(decision)
-        chosen = now - round(event.strategy_seconds * _NANO)
-        began = chosen - round(event.recall_seconds * _NANO)
-        if found is None:
+        now, attributes = time.time_ns(), described(decision)
+        attributes.update(self._expectations.of(router, decision, event.at))
+        span = self._current(decision)
+        if span is None:
+            began = now - round((event.strategy_seconds + event.recall_seconds) * _NANO)
             span = self._tracer.start_span(DECIDE, attributes=attributes, start_time=began)
-        else:
-            (span := found).set_attributes(attributes)
-        self._remember(decision, _Serving(span, router, decision.model, strong_id, _drafted(decision)))
-        if event.recall_seconds and router.memory is not None:
-            self._aside.put(self._searched, router.memory.where, decision, span, began, chosen)
-        if found is None:
             span.end(now)
+        else:
+            span.set_attributes(attributes)
+        if not isinstance(decision.choice, Answer):  # else a draft is what is served
+            drafted = _drafted(decision) if decision.calls else 0.0
+            _put(self._serving, decision.id, _Serving(span, router, decision, drafted), _SERVING)
+        self._aside.put(self._decided, router, decision, span, event, now)
 
     def called(self, event: Called) -> None:
-        if event.purpose not in ("serve", "draft") or event.decision_id not in self._serving:
-            return
-        serving = self._serving[event.decision_id]
-        if event.error is not None:
-            serving.failed.append(event.model)
-        elif event.purpose == "draft":
-            serving.more_usd = _sum(serving.more_usd, event.usd)
+        if event.purpose == "serve" and event.error is None:
+            serving = self._serving.pop(event.decision_id, None)
+            if serving is not None:
+                self._answered(event, serving)
+        elif event.purpose in ("serve", "draft"):
+            serving = self._serving.get(event.decision_id)
+            if serving is not None and event.error is not None:
+                serving.failed = (*serving.failed, event.model)
+            elif serving is not None:
+                serving.more_usd = _sum(serving.more_usd, event.usd)
+
+    def _answered(self, event: Called, serving: _Serving) -> None:
+        self._aside.put(self._expectations.renew, serving.router, serving.decision, event.at)
+        if serving.span.is_recording():
+            serving.span.set_attributes(_served(event, serving))
         else:
-            self._serving.pop(event.decision_id, None)
-            if serving.span.is_recording():
-                serving.span.set_attributes(_served(event, serving))
-            else:
-                known = {"rar.decision_id": event.decision_id, "rar.model": event.model} | _served(event, serving)
-                self._tell(SERVED, serving.span.get_span_context(), known)
+            known = {"rar.decision_id": event.decision_id, "rar.model": event.model} | _served(event, serving)
+            self._tell(SERVED, serving.span.get_span_context(), known, time.time_ns())
 
     def learned(self, event: Learned) -> None:
+        self._aside.put(self._learned, event, time.time_ns())
+
+    def stored(self, event: Stored) -> None:
+        if event.experiences or event.guides or event.trials:
+            self._aside.put(self._stored, event, time.time_ns())
+
+    # --- aside, in the order of the events --------------------------------------------------------------------------
+
+    def _decided(self, router: Router, decision: Decision, span: Span, event: Decided, now: int) -> None:
+        _put(self._traced, decision.id, span.get_span_context(), _TRACED)
+        if not event.recall_seconds or router.memory is None:
+            return
+        where, ended = router.memory.where, now - round(event.strategy_seconds * _NANO)
+        began = ended - round(event.recall_seconds * _NANO)
+        attributes = _memory(SEARCH, where)
+        evidence = decision.request.evidence
+        if evidence is not None:
+            attributes["gen_ai.memory.record.count"] = len(evidence.matches) + len(evidence.guides)
+        if self._questions and decision.request.key is not None:
+            attributes["gen_ai.memory.query.text"] = decision.request.key
+        above = trace.set_span_in_context(span)
+        self._tracer.start_span(SEARCH, above, _kind(where), attributes, start_time=began).end(ended)
+
+    def _learned(self, event: Learned, now: int) -> None:
         facts = event.facts
         found, place = facts.learned, self._traced.get(facts.decision_id)
         if found is None:
             return
         if found.audit_agreed is not None:
-            self._evaluated(facts, place, facts.model, facts.guide_id, float(found.audit_agreed), served=True)
+            self._evaluated(facts, place, facts.model, facts.guide_id, float(found.audit_agreed), now, served=True)
         for attempt in found.attempts:
             self._evaluated(
-                facts, place, attempt.model, attempt.guide_id, _score(attempt), judge=attempt.judge, ok=attempt.ok
+                facts, place, attempt.model, attempt.guide_id, _score(attempt), now, judge=attempt.judge, ok=attempt.ok
             )
         if found.guide_written is not None:
             _put(self._guides, facts.decision_id, found.guide_written, _SERVING)
 
-    def stored(self, event: Stored) -> None:
-        if not (event.experiences or event.guides or event.trials):
-            return
+    def _stored(self, event: Stored, now: int) -> None:
         places = [place for id in event.decisions if (place := self._traced.get(id)) is not None]
-        router = next((one for id in event.decisions if (one := self._routers.of(id)[0]) is not None), None)
+        router = next((one for id in event.decisions if (one := self._routers.of(id)) is not None), None)
         where = "" if router is None or router.memory is None else router.memory.where
-        now = time.time_ns()
         began = now - round(event.seconds * _NANO)
         for id in event.decisions:
             guide = self._guides.pop(id, None)
@@ -183,21 +212,6 @@ class OpenTelemetry:
             span = _of_langchain() if source == "langchain" else _of_llama_index() if source == "llama_index" else None
         return span if span is not None and span.is_recording() else None
 
-    def _remember(self, decision: Decision, serving: _Serving) -> None:
-        _put(self._traced, decision.id, serving.span.get_span_context(), _TRACED)
-        if not isinstance(decision.choice, Answer):  # else a draft is what is served
-            _put(self._serving, decision.id, serving, _SERVING)
-
-    def _searched(self, where: str, decision: Decision, parent: Span, began: int, ended: int) -> None:
-        attributes = _memory(SEARCH, where)
-        evidence = decision.request.evidence
-        if evidence is not None:
-            attributes["gen_ai.memory.record.count"] = len(evidence.matches) + len(evidence.guides)
-        if self._questions and decision.request.key is not None:
-            attributes["gen_ai.memory.query.text"] = decision.request.key
-        above = trace.set_span_in_context(parent)
-        self._tracer.start_span(SEARCH, above, _kind(where), attributes, start_time=began).end(ended)
-
     def _wrote(
         self, operation: str, where: str, places: list[SpanContext], began: int, ended: int, count: int, id: str = ""
     ) -> None:
@@ -216,6 +230,7 @@ class OpenTelemetry:
         model: str,
         guide_id: str | None,
         score: float,
+        now: int,
         *,
         judge: str = "",
         ok: bool | None = None,
@@ -234,65 +249,58 @@ class OpenTelemetry:
         }
         attributes |= {"rar.guide_id": guide_id} if guide_id else {}
         attributes |= {"rar.judge": judge} if judge else {}
-        self._tell(EVALUATION, place, attributes)
+        self._tell(EVALUATION, place, attributes, now)
 
-    def _tell(self, name: str, place: SpanContext | None, attributes: Mapping[str, Any]) -> None:
+    def _tell(self, name: str, place: SpanContext | None, attributes: Mapping[str, Any], now: int) -> None:
         context = contexts.Context() if place is None else _under(place)
-        record = LogRecord(timestamp=time.time_ns(), context=context, event_name=name, attributes=attributes)
+        record = LogRecord(timestamp=now, context=context, event_name=name, attributes=attributes)
         self._aside.put(self._logger.emit, record)
 
 
 def described(decision: Decision) -> dict[str, Any]:
     """A decision as attributes of a span."""
-    choice, request, guide = decision.choice, decision.request, decision.guide
+    choice = decision.choice
+    route = None if isinstance(choice, Answer) else choice
+    model, guide = (choice.reply.model, None) if isinstance(choice, Answer) else (choice.model, choice.guide)
     known: dict[str, Any] = {
         "rar.decision_id": decision.id,
-        "rar.namespace": request.namespace,
-        "rar.task": request.task,
-        "rar.model": decision.model,
-        "rar.arm": _arm(decision.model, None if guide is None else guide.id),
+        "rar.namespace": decision.request.namespace,
+        "rar.task": decision.request.task,
+        "rar.model": model,
+        "rar.arm": model if guide is None else _arm(model, guide.id),
         "rar.reason": choice.reason,
     }
-    optional = {
-        "rar.guide_id": None if guide is None else guide.id,
-        "rar.confidence": choice.confidence,
-        "rar.needed": choice.needed if isinstance(choice, Route) else None,
-        "rar.audit": True if isinstance(choice, Route) and choice.audit else None,
-        "rar.drafts": decision.drafts or None,
-        "rar.quality.floor": decision.floor,
-    }
-    return known | {name: value for name, value in optional.items() if value is not None}
-
-
-def _expected(decision: Decision, strong_id: str, router: Router) -> dict[str, Any]:
-    """What the call is expected to cost and to save, and the policy that chose it."""
-    namespace, model = decision.request.namespace, decision.model
-    strong = usd = router.ledger.expected_usd(namespace, model, _id_of(model, decision))
-    if model != STRONG:
-        strong = router.ledger.expected_usd(namespace, STRONG, strong_id)
-    known = {
-        "rar.policy": type(router.policy).__name__,
-        "rar.policy.version": router.policy_version,
-        "rar.cost.expected_usd": usd,
-        "rar.saving.expected_usd": None if usd is None or strong is None else strong - usd,
-    }
-    return {name: value for name, value in known.items() if value is not None}
+    if guide is not None:
+        known["rar.guide_id"] = guide.id
+    if choice.confidence is not None:
+        known["rar.confidence"] = choice.confidence
+    if route is not None and route.needed is not None:
+        known["rar.needed"] = route.needed
+    if route is not None and route.audit:
+        known["rar.audit"] = True
+    if decision.drafts:
+        known["rar.drafts"] = decision.drafts
+    if decision.floor is not None:
+        known["rar.quality.floor"] = decision.floor
+    return known
 
 
 def _served(event: Called, serving: _Serving) -> dict[str, Any]:
     """What an answer cost and saved, and who gave it, where that is another model than was chosen."""
-    strong = serving.router.ledger.strong_usd(event, serving.strong_id)
-    spent = _sum(event.usd, serving.more_usd)
-    known: dict[str, Any] = {
-        "rar.cost.usd": spent,
-        "rar.cost.strong_usd": strong,
-        "rar.saving.usd": None if strong is None or spent is None else strong - spent,
-        "rar.failed_over": serving.failed or None,
-    }
-    if event.model != serving.model:
-        known |= {"rar.model": event.model, "rar.arm": event.model}
-        known["rar.failed_over"] = serving.failed or [serving.model]
-    return {name: value for name, value in known.items() if value is not None}
+    strong = serving.router.ledger.strong_usd(event, strong_id_of(serving.decision))
+    spent, chosen = _sum(event.usd, serving.more_usd), serving.decision.model
+    known: dict[str, Any] = {}
+    if spent is not None:
+        known["rar.cost.usd"] = spent
+    if strong is not None:
+        known["rar.cost.strong_usd"] = strong
+        if spent is not None:
+            known["rar.saving.usd"] = strong - spent
+    if event.model != chosen:
+        known |= {"rar.model": event.model, "rar.arm": event.model, "rar.failed_over": serving.failed or (chosen,)}
+    elif serving.failed:
+        known["rar.failed_over"] = serving.failed
+    return known
 
 
 def _memory(operation: str, where: str) -> dict[str, Any]:
@@ -311,17 +319,6 @@ def _arm(model: str, guide_id: str | None) -> str:
 
 def _score(attempt: AttemptFact) -> float:
     return float(attempt.ok) if attempt.gap is None else 1.0 - attempt.gap
-
-
-def _id_of(model: str, decision: Decision) -> str:
-    """The provider's name of a model; empty where nothing was looked up."""
-    evidence = decision.request.evidence
-    if evidence is None:
-        return ""
-    if model == STRONG:
-        return evidence.reference_id
-    standing = evidence.of(model)
-    return "" if standing is None else standing.model_id
 
 
 def _drafted(decision: Decision) -> float | None:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from rar.errors import ConfigurationError, MissingDependencyError
 from rar.forking import Lock
+from rar.integrations.aside import Aside
 from rar.integrations.watched import Watched
-from rar.observers import Alarmed, Called, Decided, Learned, Stored
+from rar.observers import Alarmed, Called, Decided, Learned, Stored, decision_of
 from rar.values import Answer
 from rar.words import NOT_LEARNED, REASONS
 
@@ -75,11 +76,13 @@ class Prometheus:
         if not isinstance(namespaces, int) or isinstance(namespaces, bool) or namespaces < 0:
             raise ConfigurationError(f"namespaces={namespaces!r} is no number of labels. Pass 0 or more.")
         self._namespace, self._reason = Labels(namespaces), Labels(_REASONS, REASONS)
-        self._routers, self._lock = Watched(), Lock()
+        # Counting takes several times as long as noting what to count, so no call waits for it.
+        self._routers, self._aside = Watched(), Aside(all=True)
         self._chosen: OrderedDict[str, str] = OrderedDict()
         self._children: dict[tuple[Any, ...], Any] = {}
         self.snapshot = Snapshot(self._routers, self._namespace)
         try:
+            registry.register(_Waiting(self._aside))  # before the counters, so that a scrape finds all counted
             self._counters = _counters(registry)
             registry.register(self.snapshot)
         except ValueError as error:
@@ -98,10 +101,34 @@ class Prometheus:
     def attached(self, router: Router) -> None:
         self._routers.add(router)
 
+    def detached(self, router: Router) -> None:
+        self._aside.flush()  # its process may end without any notice
+
     # --- events of a router -----------------------------------------------------------------------------------------
 
     def decided(self, event: Decided) -> None:
-        decision = self._routers.of(event.decision_id)[1]
+        self._aside.put(self._decided, event)
+
+    def called(self, event: Called) -> None:
+        self._aside.put(self._called, event)
+
+    def learned(self, event: Learned) -> None:
+        self._aside.put(self._learned, event)
+
+    def stored(self, event: Stored) -> None:
+        self._aside.put(self._observe, "memory_write_seconds", event.seconds)
+
+    def alarmed(self, event: Alarmed) -> None:
+        self._aside.put(self._alarmed, event)
+
+    def flush(self) -> None:
+        """Count all now; a scrape does that by itself, and it is done a tenth of a second later else."""
+        self._aside.flush()
+
+    # --- counting, one event at a time ------------------------------------------------------------------------------
+
+    def _decided(self, event: Decided) -> None:
+        decision = decision_of(event)
         if decision is None:
             return
         namespace, guided = self._namespace(decision.request.namespace), _yes(decision.guide is not None)
@@ -110,10 +137,9 @@ class Prometheus:
         if not isinstance(decision.choice, Answer):  # else a draft is what is served
             self._chosen[decision.id] = decision.model
             if len(self._chosen) > _CHOSEN:
-                with self._lock:
-                    self._chosen.popitem(last=False)
+                self._chosen.popitem(last=False)
 
-    def called(self, event: Called) -> None:
+    def _called(self, event: Called) -> None:
         outcome = "failed" if event.error is not None else "cached" if event.cached else "answered"
         namespace = self._namespace(event.namespace)
         self._count("calls", namespace, event.purpose, event.model, outcome)
@@ -122,7 +148,7 @@ class Prometheus:
             if chosen != event.model:
                 self._count("failovers", namespace, chosen, event.model)
 
-    def learned(self, event: Learned) -> None:
+    def _learned(self, event: Learned) -> None:
         facts, found = event.facts, event.facts.learned
         namespace = self._namespace(facts.namespace)
         self._count("lessons", namespace, _code(facts.not_learned))
@@ -137,10 +163,7 @@ class Prometheus:
         if found.guide_refused is not None:
             self._count("guides_refused", namespace)
 
-    def stored(self, event: Stored) -> None:
-        self._observe("memory_write_seconds", event.seconds)
-
-    def alarmed(self, event: Alarmed) -> None:
+    def _alarmed(self, event: Alarmed) -> None:
         self._count("alarms", self._namespace(event.namespace), event.kind)
 
     def _count(self, *key: str) -> None:
@@ -151,6 +174,20 @@ class Prometheus:
 
     def _observe(self, name: str, seconds: float) -> None:
         self._counters[name].observe(seconds)
+
+
+class _Waiting:
+    """A collector of nothing, which has counted what waits to be."""
+
+    def __init__(self, aside: Aside) -> None:
+        self._aside = aside
+
+    def describe(self) -> list[Any]:
+        return []
+
+    def collect(self) -> list[Any]:
+        self._aside.flush()
+        return []
 
 
 def _counters(registry: CollectorRegistry) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from rar.forking import Lock
 
 if TYPE_CHECKING:
     from rar.router import Router
-    from rar.values import Decision
 
 
 class Watched:
@@ -26,10 +25,8 @@ class Watched:
     def alive(self) -> list[Router]:
         return [router for ref in self._routers if (router := ref()) is not None]
 
-    def of(self, decision_id: str) -> tuple[Router | None, Decision | None]:
-        """Whose recent decision that is, and the decision."""
-        for ref in self._routers:
-            router = ref()
-            if router is not None and (decision := router.recent(decision_id)) is not None:
-                return router, decision
-        return None, None
+    def of(self, decision_id: str) -> Router | None:
+        """Whose recent decision that is."""
+        if len(self._routers) == 1:
+            return self._routers[0]()
+        return next((one for one in self.alive() if one.recent(decision_id) is not None), None)

@@ -18,9 +18,7 @@ from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Purpose
 class Spend:
     """Calls of one model for one purpose, summed.
 
-    `usd` leaves out `unpriced` calls, whose price is not known. The tokens of `estimated` calls are known in part only,
-    and were taken from the text elsewhere. `cached_tokens` of the input were read from a provider's cache;
-    `prefix_tokens` more would have been, had the strong model answered all.
+    `usd` leaves out `unpriced` calls. The tokens of `estimated` calls were taken from the text in part.
     """
 
     namespace: str
@@ -33,8 +31,8 @@ class Spend:
     usd: float = 0.0
     unpriced: int = 0
     estimated: int = 0
-    cached_tokens: int = 0
-    prefix_tokens: int = 0
+    cached_tokens: int = 0  # of the input, read from a provider's cache
+    prefix_tokens: int = 0  # more of them that would have been, had the strong model answered all
 
 
 @dataclass(frozen=True, slots=True)
