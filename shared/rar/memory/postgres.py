@@ -206,7 +206,7 @@ class PostgresMemory(PostgresLessons):
             self._write(lambda writer: self._written(writer, batch, day))
 
     def _written(self, writer: Writer, batch: Batch, day: int) -> None:
-        left = writer.begin(batch)
+        left = writer.begin(batch, day)
         if batch.effect and not writer.effect(sane(batch.effect)):
             return
         if left.deferred:
