@@ -55,7 +55,7 @@ def tallies_of(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Ta
     return by_owner(ask_tallies(connection, ids)) if ids else {}
 
 
-def ask_tallies(connection: Connection, ids: Sequence[str]) -> Iterable[Any]:
+def ask_tallies(connection: Connection, ids: Sequence[str]) -> Any:
     return connection.run(
         f"SELECT experience_id, {TALLY.columns} FROM @tallies WHERE experience_id = ANY(?) "
         "ORDER BY experience_id, guide_id, weak_id, strong_id",
@@ -162,6 +162,21 @@ _NOW = (
     "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, "
     "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 )
+_TOUCHED = (
+    "SELECT 'now', pg_snapshot_xmin(pg_current_snapshot())::text, value FROM @meta WHERE key = 'epoch' UNION ALL "
+    "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @experiences WHERE touched >= ? LIMIT ?) UNION ALL "
+    "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @guides WHERE touched >= ? LIMIT ?) UNION ALL "
+    "(SELECT 'log', id, '' FROM @deletions WHERE xid >= ? LIMIT ?) UNION ALL "
+    "(SELECT 'policy', '', '' FROM @policy WHERE touched >= ? LIMIT 1)"
+)
+
+
+def touched(connection: Connection, low: int, most: int) -> list[Any]:
+    """What became of records and policies since transaction `low`: what it is, its id, and the newest deletion."""
+    rows: list[Any] = connection.run(_TOUCHED, [low, low, most, low, low, most, low, most, low]).fetchall()
+    return rows
+
+
 _ALL = 2**62
 _LOG = (
     (f"{WHOLE}, xid, n", "experiences"),

@@ -38,12 +38,8 @@ from rar.memory.exchange import Header
 from rar.memory.forgetting import Gone
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_rows import cursor_of
-from rar.memory.transitions import (
-    SPENT_ON,
-    added,
-    merged,
-    went_by,
-)
+from rar.memory.postgres_vectors import MARK, put_experiences, put_guides
+from rar.memory.transitions import SPENT_ON, added, merged, went_by
 from rar.values import Experience, Guide, Tally, Vector
 
 KEPT_DELETIONS = 1_000_000  # that are remembered for followers
@@ -95,6 +91,7 @@ class Store:
         self.grown = Counter[str]()
         self.all_grown = Counter[str]()
         # What was read at the beginning, so that storing waits for nothing.
+        self.vectors: str | None = None  # where pgvector is, if embeddings are written for it
         self.sizes: dict[str, int] = {}  # experiences of a namespace
         self.there: dict[tuple[str, str], bool] = {}  # whether a table holds an id
         self.spent: dict[tuple[Any, ...], Spend | None] = {}
@@ -107,7 +104,7 @@ class Store:
         """Have no other process write to these namespaces till the end; None: to any."""
         self._locked(self._ask_for(namespaces))
 
-    def _ask_for(self, namespaces: Iterable[str] | None) -> Iterable[Any]:
+    def _ask_for(self, namespaces: Iterable[str] | None) -> Any:
         whole = _key(self.connection.schema)
         if namespaces is None:
             self.run("SELECT pg_advisory_xact_lock(?::bigint)", [whole])
@@ -119,14 +116,15 @@ class Store:
                 [whole, keys],
             )
         return self.run(
-            "SELECT key, value FROM @meta WHERE key IN ('embedder_id', 'dim', 'epoch') "
+            "SELECT key, value FROM @meta WHERE key IN ('embedder_id', 'dim', 'epoch', 'pgvector') "
             "UNION ALL SELECT 'xid', pg_current_xact_id()::text"
         )
 
-    def _locked(self, asked: Iterable[Any]) -> None:
+    def _locked(self, asked: Any) -> None:
         found = dict(asked)
         self.bound = Header(found["embedder_id"], int(found["dim"]))
         self.epoch, self.xid = int(found["epoch"]), int(found["xid"])
+        self.vectors = found.get(MARK)
         self.connection.transaction = found["xid"]
 
     def begin(self, batch: Batch, day: int) -> Batch:
@@ -233,10 +231,8 @@ class Store:
 
     def store(self) -> None:
         spent = self._ask_spent([key for key in self.spending if key not in self.spent])
-        decided, labelled = (
-            self._there("decisions", "id", self.decisions),
-            self._there("labels", "decision_id", self.labels),
-        )
+        decided = self._there("decisions", "id", self.decisions)
+        labelled = self._there("labels", "decision_id", self.labels)
         self.store_records()
         self.many(
             f"INSERT INTO @policy (namespace, model, {POLICY.columns}, touched) VALUES (?, ?, {POLICY.marks}, ?) "
@@ -272,6 +268,8 @@ class Store:
                 for one in written
             ],
         )  # fmt: skip
+        if self.vectors:
+            put_experiences(self.connection, self.vectors, [one.experience for one in written])
         self.many(
             "UPDATE @experiences SET trials = ?, keep_until = ?, touched = ?, touched_n = ? WHERE id = ?",
             [(one.trials, one.until, self.xid, one.touched, one.experience.id) for one in held if not one.place],
@@ -314,6 +312,8 @@ class Store:
                 for one in written
             ],
         )
+        if self.vectors:
+            put_guides(self.connection, self.vectors, [one.guide for one in written])
         self.many(
             "UPDATE @guides SET helpful = ?, harmful = ?, touched = ? WHERE id = ?",
             [(one.guide.helpful, one.guide.harmful, self.xid, one.guide.id) for one in held if not one.place],
