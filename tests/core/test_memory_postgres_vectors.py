@@ -114,7 +114,7 @@ class TestSearching:
         self, memory: PostgresMemory, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, exact: bool
     ) -> None:
         if not exact:
-            monkeypatch.setattr(postgres_search, "EXACT_UP_TO", -1)
+            monkeypatch.setattr(memory._vectors, "_exact_up_to", -1)
         with SQLiteMemory(tmp_path / "rar.db") as file:
             for one in (memory, file):
                 one.write(Batch(around(300)))
@@ -135,7 +135,7 @@ class TestSearching:
             assert found(memory) == ["b", "a"]
             assert memory._vectors is not None and memory._vectors.mended == 1
 
-    def test_ties_are_followed_beyond_what_was_asked_for(self, memory: PostgresMemory, graph: None) -> None:
+    def test_ties_are_followed_beyond_what_was_asked_for(self, graph: None, memory: PostgresMemory) -> None:
         memory.write(Batch(tuple(experience(f"{n:03}") for n in range(99, -1, -1))))
 
         assert found(memory, limit=3) == ["000", "001", "002"]
@@ -146,6 +146,7 @@ class TestSearching:
         monkeypatch.setattr(postgres_search, "EXACT_UP_TO", 10)
         vectors = memory._vectors
         assert vectors is not None
+        vectors.prepare(DIM)
         key = ("default", "answer", "")
         for many, large in ((5, False), (50, True)):
             memory.write(Batch(around(many)))
