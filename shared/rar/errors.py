@@ -347,6 +347,17 @@ class ReadOnlyMemoryError(MemoryStoreError):
     remedy = "Give this user or role the right to write it (a file and its folder, the tables), or use another memory."
 
 
+class MissingExtensionError(MemoryStoreError):
+    """The memory is to be searched with pgvector, which its database does not have."""
+
+    problem = "cannot be searched with pgvector"
+    remedy = (
+        "Install pgvector 0.8 or newer on the server. Then have a superuser, or a managed server's administrator, run "
+        "`CREATE EXTENSION vector` in this database (or `ALTER EXTENSION vector UPDATE`). Or leave out "
+        '`index="pgvector"`.'
+    )
+
+
 class MemoryFullError(MemoryStoreError):
     """The disk is full; nothing of the last write was stored."""
 

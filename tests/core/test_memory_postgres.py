@@ -343,7 +343,7 @@ class TestSharing:
 
         def slow(connection: Connection) -> None:
             writer = postgres_writer.Writer(connection, "", b"")
-            batch = writer.begin(Batch((experience("late", namespace="slow"),)))
+            batch = writer.begin(Batch((experience("late", namespace="slow"),)), 0)
             writer.experience(batch.experiences[0])
             writer.finish()
             written.set()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from rar.cli.arguments import Memory
+from rar.errors import ConfigurationError
+from rar.memory import Memory as MemoryProtocol
 from rar.memory import open_memory
 from rar.memory.copying import copy as copy_memory
+from rar.memory.postgres_address import SCHEMES
 from rar.memory.queueing import queue_of
 
 memory_app = typer.Typer(no_args_is_help=True, help="Memories as a whole: upgrade them.")
@@ -20,12 +23,29 @@ def upgrade(
     memory: Memory,
     create: Annotated[bool, typer.Option("--create", help="Make it where there is none.")] = False,
     queue: Annotated[bool, typer.Option("--queue", help="Make the tables for learning by workers, too.")] = False,
+    index: Annotated[
+        Literal["faiss", "pgvector"] | None,
+        typer.Option("--index", help="pgvector: have the database be searched. faiss: end that, and drop its tables."),
+    ] = None,
 ) -> None:
     """Bring a memory of an older version up to date. On a server, the role must own the schema."""
-    with closing(open_memory(memory, create=create)) as opened:
+    with closing(_opened(memory, create, index)) as opened:
         if queue:
             queue_of(opened).prepare()
         typer.echo(f"{opened.where} is up to date.")
+
+
+def _opened(memory: str, create: bool, index: str | None) -> MemoryProtocol:
+    if index is None:
+        return open_memory(memory, create=create)
+    if not memory.startswith(SCHEMES):
+        raise ConfigurationError(f"--index={index} is for a memory in PostgreSQL. A file has one index, of FAISS.")
+    opened = open_memory(memory, create=create, index=index)
+    if index == "faiss":
+        from rar.memory.postgres_search import remove  # noqa: PLC0415 - imports psycopg
+
+        remove(opened)  # type: ignore[arg-type]  # it is one of PostgreSQL
+    return opened
 
 
 def copy(

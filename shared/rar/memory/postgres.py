@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import threading
 import time
 import weakref
@@ -18,13 +17,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from hashlib import blake2b
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from rar.caching import cache_folder
 from rar.errors import ClosedError, ConfigurationError, DimensionError, MemoryStoreError, ReadOnlyMemoryError
 from rar.memory.base import Batch, CachedAnswer, Changes, PolicyState
 from rar.memory.cache import Cache
@@ -32,14 +28,15 @@ from rar.memory.columns import CACHED, sane
 from rar.memory.exchange import Header
 from rar.memory.forgetting import Forget, Gone
 from rar.memory.index import FaissIndex, Key, nearest
-from rar.memory.index_files import IndexFiles
 from rar.memory.loading import check_embedder, items_of
-from rar.memory.postgres_address import address_from
+from rar.memory.postgres_address import INDEXES, address_from
 from rar.memory.postgres_connections import Connection
+from rar.memory.postgres_files import files_at, place_of
 from rar.memory.postgres_lessons import PostgresLessons
 from rar.memory.postgres_listening import POLL, Listener
-from rar.memory.postgres_rows import Reads, header_of, mark_index, meta
+from rar.memory.postgres_rows import Reads, header_of, mark_index, meta, touched
 from rar.memory.postgres_schema import bring_up_to_date, hash_key
+from rar.memory.postgres_search import Searched, VectorIndex
 from rar.memory.postgres_writer import Writer
 from rar.memory.recalling import Query, Recalled, put_together
 from rar.memory.secrets import given
@@ -56,13 +53,6 @@ _Found = TypeVar("_Found")
 _LATE = 4 * POLL  # seconds after which a listener that did not look is not relied on
 _READ_AT_ONCE = 500  # records that are read ahead
 _AT_ONCE = 10_000  # touched records beyond which the cache is emptied
-_TOUCHED = (
-    "SELECT 'now', pg_snapshot_xmin(pg_current_snapshot())::text, value FROM @meta WHERE key = 'epoch' UNION ALL "
-    "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @experiences WHERE touched >= ? LIMIT ?) UNION ALL "
-    "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @guides WHERE touched >= ? LIMIT ?) UNION ALL "
-    "(SELECT 'log', id, '' FROM @deletions WHERE xid >= ? LIMIT ?) UNION ALL "
-    "(SELECT 'policy', '', '' FROM @policy WHERE touched >= ? LIMIT 1)"
-)
 
 
 @named_arguments
@@ -81,12 +71,15 @@ class PostgresMemory(PostgresLessons):
         read_ahead: Newest records of which this process keeps all but the embedding, so that decisions need not ask the
             server for them: about a kilobyte each, 128 MB at most.
         folder: Where this machine keeps its index of the memory; None for the user's cache folder.
+        index: `"faiss"` searches in an index of this process, `"pgvector"` in the database. None: what the address
+            says by `?index=`, `"faiss"` if nothing.
         clock: Seconds since the epoch; dates the spending.
 
     Raises:
         UnreadableAddressError, UnreachableMemoryError: There is no such server, or it does not let this role in.
         MissingMemoryError, NotAMemoryError, NewerMemoryError: There is no memory that can be used.
         ReadOnlyMemoryError: It needs an upgrade, which must not be made.
+        MissingExtensionError: It is to be searched with pgvector, which the database does not have.
     """
 
     def __init__(
@@ -101,6 +94,7 @@ class PostgresMemory(PostgresLessons):
         connections: int = 8,
         read_ahead: int = 100_000,
         folder: str | os.PathLike[str] | None = None,
+        index: Literal["faiss", "pgvector"] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         for name, value in (("cap", cap), ("connections", connections)):
@@ -114,6 +108,9 @@ class PostgresMemory(PostgresLessons):
         self._options = {"create": create and not read_only, "may_write": upgrade and not read_only}
         self._secret = given(secret)
         super().__init__(address_from(address), connections)
+        if index not in (None, *INDEXES):
+            raise ConfigurationError(f"index={shown(index)} is none. Pass one of {', '.join(INDEXES)}.")
+        self._vectors = VectorIndex(self) if (index or self.address.index) == "pgvector" else None
         try:
             self._find(read_only)
         except BaseException:
@@ -128,21 +125,14 @@ class PostgresMemory(PostgresLessons):
         self.channel = f"rar_{found['identity']}"
         self.secret = hash_key(self, self._secret, may_write=not self.read_only)
         self._dim, self._epoch = int(found["dim"]), int(found["epoch"])
-        place = Path(self._given_folder) if self._given_folder else cache_folder() / "memories"
-        who = self.address.options.get("user") or ""
-        name = blake2b(f"{found['identity']} {who}".encode("utf-8", "replace"), digest_size=12).hexdigest()
-        self._place = blake2b(
-            f"{name} {socket.gethostname()} {place.absolute()}".encode("utf-8", "replace"), digest_size=16
-        ).hexdigest()
-        files = None
-        with suppress(OSError):  # a folder that cannot be made costs a start that takes longer
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files = IndexFiles(place / name, self)
-        self._files = files
+        path, self._place = place_of(found["identity"], self.address.options.get("user"), self._given_folder)
+        self._files = files_at(path, self) if self._vectors is None else None
+        if self._vectors is not None:
+            self._vectors.prepare(self._dim, may_make=self._options["may_write"] and not self.read_only)
         self._follow_anew()
 
     def _follow_anew(self) -> None:
-        self._index = FaissIndex(self._news, self._files, self.newest_epoch)
+        self._index = self._vectors or FaissIndex(self._news, self._files, self.newest_epoch)
         self._cache = Cache(4)
         self._ahead: deque[str] | None = None  # ids of what is yet to be read; None: nobody has looked
         self._low = 0
@@ -199,6 +189,8 @@ class PostgresMemory(PostgresLessons):
             bound = self._write(binding)
         check_embedder(self.where, bound, given)
         self._bound, self._dim = given, dim
+        if self._vectors is not None:
+            self._vectors.prepare(dim)
 
     def write(self, batch: Batch) -> None:
         day = int(self._clock() // DAY)
@@ -206,7 +198,7 @@ class PostgresMemory(PostgresLessons):
             self._write(lambda writer: self._written(writer, batch, day))
 
     def _written(self, writer: Writer, batch: Batch, day: int) -> None:
-        left = writer.begin(batch)
+        left = writer.begin(batch, day)
         if batch.effect and not writer.effect(sane(batch.effect)):
             return
         if left.deferred:
@@ -275,7 +267,7 @@ class PostgresMemory(PostgresLessons):
 
     def search(self, embedding: Vector, *, namespace: str, task: str, limit: int = 16) -> list[Match]:
         self._catch_up()
-        return self._matches(self._checked(embedding), (sane(namespace), sane(task), ""), limit)
+        return self._matches(self._index, self._checked(embedding), (sane(namespace), sane(task), ""), limit)
 
     def search_guides(
         self,
@@ -288,19 +280,26 @@ class PostgresMemory(PostgresLessons):
     ) -> list[GuideMatch]:
         namespace, task = sane(namespace), sane(task)
         self._catch_up()
-        return self._near_guides(self._checked(embedding), [(namespace, task, state) for state in set(states)], limit)
+        return self._near_guides(
+            self._index, self._checked(embedding), [(namespace, task, state) for state in set(states)], limit
+        )
 
     def recall(self, query: Query) -> Recalled:
         """As the protocol says. The server is asked for nothing that this process knows."""
         namespace, task = sane(query.namespace), sane(query.task)
+        own, active = (namespace, task, ""), (namespace, task, "active")
         self._catch_up()
-        same = self._same(sane(query.id), (namespace, task, "")) if query.id else None
+        index: Searched = self._index
+        if self._vectors is not None:
+            vector = None if query.embedding is None else self._checked(query.embedding)
+            index = self._vectors.ahead(vector, {own: query.limit, active: query.guides}, sane(query.id), own)
+        same = self._same(index, sane(query.id), own) if query.id else None
         matches: list[Match] = []
         near: list[GuideMatch] = []
         if query.embedding is not None:
             vector = self._checked(query.embedding)
-            matches = self._matches(vector, (namespace, task, ""), query.limit)
-            near = self._near_guides(vector, [(namespace, task, "active")], query.guides)
+            matches = self._matches(index, vector, own, query.limit)
+            near = self._near_guides(index, vector, [active], query.guides)
         states = {model: self._cache.policy(self._reads, namespace, sane(model)) for model in ("", *query.models)}
         return put_together(
             query, same, matches, near, states=states,
@@ -348,17 +347,17 @@ class PostgresMemory(PostgresLessons):
     def _reads(self) -> Reads:
         return Reads(self.ask)
 
-    def _same(self, id: str, key: Key) -> Experience | None:
+    def _same(self, index: Searched, id: str, key: Key) -> Experience | None:
         """A request itself, of which the index knows whether it is remembered."""
-        return self._cache.experience(self._reads, id) if self._index.holds(id, key) else None
+        return self._cache.experience(self._reads, id) if index.holds(id, key) else None
 
-    def _matches(self, query: Vector, key: Key, limit: int) -> list[Match]:
-        found = self._index.search(query, key, limit)
+    def _matches(self, index: Searched, query: Vector, key: Key, limit: int) -> list[Match]:
+        found = index.search(query, key, limit)
         known = self._cache.experiences(self._reads, [id for _, id in found])
         return [Match(known[id], similarity) for similarity, id in found if id in known]
 
-    def _near_guides(self, query: Vector, keys: Sequence[Key], limit: int) -> list[GuideMatch]:
-        found = nearest((hit for key in keys for hit in self._index.search(query, key, limit)), limit)
+    def _near_guides(self, index: Searched, query: Vector, keys: Sequence[Key], limit: int) -> list[GuideMatch]:
+        found = nearest((hit for key in keys for hit in index.search(query, key, limit)), limit)
         known = self._cache.guides(self._reads, [id for _, id in found])
         return [GuideMatch(known[id], similarity) for similarity, id in found if id in known]
 
@@ -398,9 +397,7 @@ class PostgresMemory(PostgresLessons):
             self._index.forget()
 
     def _touched(self, connection: Connection) -> list[Any]:
-        low, most = self._low, _AT_ONCE
-        rows: list[Any] = connection.run(_TOUCHED, [low, low, most, low, low, most, low, most, low]).fetchall()
-        return rows
+        return touched(connection, self._low, _AT_ONCE)
 
     def _follow(self, rows: list[Any]) -> None:
         ids = [id for kind, id, _ in rows if kind in ("", "log")]

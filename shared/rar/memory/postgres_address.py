@@ -10,6 +10,8 @@ from rar.errors import MissingDependencyError, UnreadableAddressError
 
 SCHEMES = ("postgresql", "postgres")
 USUAL_SCHEMA = "rar"
+INDEXES = ("faiss", "pgvector")
+_OURS = ("schema=", "index=")
 _LONGEST = 63  # bytes of a name in PostgreSQL
 _USUAL: dict[str, Any] = {
     "application_name": "rar",
@@ -28,11 +30,13 @@ class Address:
     Args:
         where: Host, port, database and, if it is not the usual one, schema: no user, no password, no option.
         options: libpq's, among them the password.
+        index: In what is searched: an index of each process, or one of the database.
     """
 
     where: str
     schema: str
     options: dict[str, Any] = field(repr=False)
+    index: str = INDEXES[0]
 
     def without_secrets(self, text: str) -> str:
         """`text` without the password, should a library quote it."""
@@ -43,7 +47,7 @@ class Address:
 def address_from(given: str) -> Address:
     """What a URL says: `postgresql://user:password@host:5432/database?sslmode=verify-full&schema=team`.
 
-    All options of libpq are passed on. `schema` is ours: in which schema of the database the memory is.
+    All options of libpq are passed on. `schema` is ours: in which schema of the database the memory is. So is `index`.
 
     Raises:
         UnreadableAddressError: It cannot be read. Nothing of it is quoted.
@@ -56,18 +60,20 @@ def address_from(given: str) -> Address:
         raise MissingDependencyError("psycopg", "postgres") from None
     base, _, query = given.partition("?")
     pairs = [pair for pair in query.split("&") if pair]
-    named = [pair.partition("=")[2] for pair in pairs if pair.startswith("schema=")]
-    schema = unquote(named[-1]) if named else USUAL_SCHEMA
+    ours = dict(pair.split("=", 1) for pair in pairs if pair.startswith(_OURS))
+    schema, index = unquote(ours.get("schema", USUAL_SCHEMA)), ours.get("index", INDEXES[0])
     if not 0 < len(schema.encode("utf-8", "replace")) <= _LONGEST or set(schema) & set('\0"%?@'):
         raise UnreadableAddressError("postgresql", f"`schema` must be a plain name of 1 to {_LONGEST} bytes.")
-    rest = "&".join(pair for pair in pairs if not pair.startswith("schema="))
+    if index not in INDEXES:
+        raise UnreadableAddressError("postgresql", f"`index` must be one of {', '.join(INDEXES)}.")
+    rest = "&".join(pair for pair in pairs if not pair.startswith(_OURS))
     try:
         options = conninfo_to_dict(f"{base}?{rest}" if rest else base)
     except (ProgrammingError, UnicodeError):
         raise UnreadableAddressError(
             "postgresql", "Write special characters of the user and the password as %40 for @, and so on."
         ) from None
-    return Address(_where(options, schema), schema, {**_USUAL, **options})
+    return Address(_where(options, schema), schema, {**_USUAL, **options}, index)
 
 
 def _where(options: dict[str, Any], schema: str) -> str:

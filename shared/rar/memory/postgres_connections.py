@@ -239,14 +239,18 @@ class PostgresServer:
 
     def _committed(self, connection: Connection, body: Callable[[Connection], _Found]) -> _Found:
         connection.transaction = None
-        with connection.raw.pipeline():  # statements are waited for when their rows are wanted
-            connection.run("BEGIN")
-            connection.run("SELECT set_config('lock_timeout', ?, true)", [_LOCK_WAITS])
-            found = body(connection)
+        ending = False
         try:
-            connection.run("COMMIT")
+            # Statements are waited for when their rows are wanted, the last ones with the commit: if one of them fails,
+            # the server skips it.
+            with connection.raw.pipeline():
+                connection.run("BEGIN")
+                connection.run("SELECT set_config('lock_timeout', ?, true)", [_LOCK_WAITS])
+                found = body(connection)
+                ending = True
+                connection.run("COMMIT")
         except _LOST:
-            if connection.transaction is None or not self._arrived(connection.transaction):
+            if not ending or connection.transaction is None or not self._arrived(connection.transaction):
                 raise
         return found
 

@@ -41,7 +41,7 @@ class PostgresReads(PostgresServer):
         return [guide for guide in map(to_guide, rows) if states is None or guide.state in states]
 
     def changes(self, since: int = 0, limit: int = 5_000, *, began: int = 0) -> Changes:
-        return self.snapshot(lambda connection: changes(connection, since, limit, began))
+        return self.ask(lambda connection: changes(connection, since, limit, began))
 
     def spending(self, namespace: str | None = None, *, since: float = 0.0) -> list[Spend]:
         where, values = scope(namespace, day=int(since // DAY))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from rar.memory.base import Changes, MemoryStats, PolicyState
@@ -52,14 +52,19 @@ def scope(namespace: str | None, **least: float) -> tuple[str, list[Any]]:
 
 
 def tallies_of(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Tally, ...]]:
-    tallies: dict[str, tuple[Tally, ...]] = {}
-    if not ids:
-        return tallies
-    rows = connection.run(
+    return by_owner(ask_tallies(connection, ids)) if ids else {}
+
+
+def ask_tallies(connection: Connection, ids: Sequence[str]) -> Any:
+    return connection.run(
         f"SELECT experience_id, {TALLY.columns} FROM @tallies WHERE experience_id = ANY(?) "
         "ORDER BY experience_id, guide_id, weak_id, strong_id",
         [list(ids)],
     )
+
+
+def by_owner(rows: Iterable[Any]) -> dict[str, tuple[Tally, ...]]:
+    tallies: dict[str, tuple[Tally, ...]] = {}
     for owner, *row in rows:
         tallies[owner] = (*tallies.get(owner, ()), TALLY.value(row))
     return tallies
@@ -79,8 +84,9 @@ class Reads:
         def read(connection: Connection) -> list[Experience]:
             with connection.snapshot():
                 rows = connection.run(f"SELECT {EXPERIENCE.columns} FROM @experiences WHERE id = ANY(?)", [ids])
-                tallies = tallies_of(connection, ids)
-                return [to_experience((*row, None), tallies.get(row[0], ())) for row in rows]
+                asked = ask_tallies(connection, ids)
+            tallies = by_owner(asked)
+            return [to_experience((*row, None), tallies.get(row[0], ())) for row in rows]
 
         found: list[Experience] = self._ask(read)
         return found
@@ -156,9 +162,26 @@ _NOW = (
     "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, "
     "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 )
-_PLACES = " UNION ALL ".join(
-    f"(SELECT xid, n FROM @{table} WHERE (xid, n) > (?, ?) ORDER BY xid, n LIMIT ?)"
-    for table in ("experiences", "guides", "deletions")
+_TOUCHED = (
+    "SELECT 'now', pg_snapshot_xmin(pg_current_snapshot())::text, value FROM @meta WHERE key = 'epoch' UNION ALL "
+    "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @experiences WHERE touched >= ? LIMIT ?) UNION ALL "
+    "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @guides WHERE touched >= ? LIMIT ?) UNION ALL "
+    "(SELECT 'log', id, '' FROM @deletions WHERE xid >= ? LIMIT ?) UNION ALL "
+    "(SELECT 'policy', '', '' FROM @policy WHERE touched >= ? LIMIT 1)"
+)
+
+
+def touched(connection: Connection, low: int, most: int) -> list[Any]:
+    """What became of records and policies since transaction `low`: what it is, its id, and the newest deletion."""
+    rows: list[Any] = connection.run(_TOUCHED, [low, low, most, low, low, most, low, most, low]).fetchall()
+    return rows
+
+
+_ALL = 2**62
+_LOG = (
+    (f"{WHOLE}, xid, n", "experiences"),
+    (f"{A_GUIDE}, xid, n", "guides"),
+    ("id, xid, n", "deletions"),
 )
 
 
@@ -169,32 +192,36 @@ def changes(connection: Connection, since: int, limit: int, began: int) -> Chang
     before the oldest that runs, and what is committed beyond it is told again next time.
     """
     after = place_of(since)
-    # All is asked before the first of it is waited for.
-    now, marks = connection.run(_NOW), connection.run("SELECT key, value FROM @meta WHERE key IN ('pruned', 'birth')")
-    asked = connection.run(
-        f"SELECT xid, n FROM ({_PLACES}) AS places ORDER BY xid, n LIMIT ?", [*(3 * [*after, limit + 1]), limit + 1]
-    )
+    with connection.snapshot():  # all is asked before the first of it is waited for
+        now = connection.run(_NOW)
+        marks = connection.run("SELECT key, value FROM @meta WHERE key IN ('pruned', 'birth')")
+        asked = [
+            connection.run(
+                f"SELECT {columns} FROM @{table} WHERE (xid, n) > (?, ?) ORDER BY xid, n LIMIT ?",
+                [*after, limit + 1],
+                binary=True,
+            )
+            for columns, table in _LOG
+        ]
     low, high = now.fetchone() or (0, 0)
-    known, places = dict(marks.fetchall()), asked.fetchall()
+    known = dict(marks.fetchall())
     end = cursor_of(low, 0)
     if since and (not int(known["birth"]) <= after[0] < high or max(since, began) < int(known["pruned"])):
         return Changes(0, more=True, reset=True, end=end)
+    found = [rows.fetchall() for rows in asked]
+    places = sorted((row[-2], row[-1]) for rows in found for row in rows)
     settled = sum(xid < low for xid, _ in places[:limit])
     more = len(places) > limit and settled == limit
+    if not more and max(map(len, found)) > limit:  # so much that a running transaction keeps from being settled
+        return changes(connection, since, _ALL, began)
     cursor = cursor_of(*places[settled - 1]) if settled else since
-    span, values = "WHERE (xid, n) > (?, ?)", [*after]
-    if more:
-        span, values = f"{span} AND (xid, n) <= (?, ?)", [*values, *place_of(cursor)]
-    if not places:
-        return Changes(cursor, end=end)
-    experiences = connection.run(f"SELECT {WHOLE} FROM @experiences {span} ORDER BY xid, n", values, binary=True)
-    guides = connection.run(f"SELECT {A_GUIDE} FROM @guides {span} ORDER BY xid, n", values, binary=True)
-    deleted = connection.run(f"SELECT id FROM @deletions {span} ORDER BY xid, n", values) if since else ()
+    last = place_of(cursor) if more else max(places, default=(0, 0))
+    experiences, guides, deleted = ([row[:-2] for row in rows if (row[-2], row[-1]) <= last] for rows in found)
     return Changes(
         cursor,
-        tuple(to_experience(row) for row in experiences),
-        tuple(to_guide(row) for row in guides),
-        tuple(id for (id,) in deleted),
+        tuple(map(to_experience, experiences)),
+        tuple(map(to_guide, guides)),
+        tuple(id for (id,) in deleted) if since else (),
         more=more,
         end=end,
     )

@@ -38,12 +38,8 @@ from rar.memory.exchange import Header
 from rar.memory.forgetting import Gone
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_rows import cursor_of
-from rar.memory.transitions import (
-    SPENT_ON,
-    added,
-    merged,
-    went_by,
-)
+from rar.memory.postgres_vectors import MARK, put_experiences, put_guides
+from rar.memory.transitions import SPENT_ON, added, merged, went_by
 from rar.values import Experience, Guide, Tally, Vector
 
 KEPT_DELETIONS = 1_000_000  # that are remembered for followers
@@ -93,7 +89,12 @@ class Store:
         self.judged_answers: dict[tuple[str, int], JudgedAnswers] = {}
         self.cached_answers: dict[tuple[str, str], CachedAnswer] = {}
         self.grown = Counter[str]()
-        self.all_grown: set[str] = set()
+        self.all_grown = Counter[str]()
+        # What was read at the beginning, so that storing waits for nothing.
+        self.vectors: str | None = None  # where pgvector is, if embeddings are written for it
+        self.sizes: dict[str, int] = {}  # experiences of a namespace
+        self.there: dict[tuple[str, str], bool] = {}  # whether a table holds an id
+        self.spent: dict[tuple[Any, ...], Spend | None] = {}
         self._n = 0
         self.told = False  # whether there is something that other processes are to hear of
 
@@ -101,6 +102,9 @@ class Store:
 
     def lock(self, namespaces: Iterable[str] | None) -> None:
         """Have no other process write to these namespaces till the end; None: to any."""
+        self._locked(self._ask_for(namespaces))
+
+    def _ask_for(self, namespaces: Iterable[str] | None) -> Any:
         whole = _key(self.connection.schema)
         if namespaces is None:
             self.run("SELECT pg_advisory_xact_lock(?::bigint)", [whole])
@@ -111,17 +115,19 @@ class Store:
                 "(SELECT count(pg_advisory_xact_lock(key)) FROM unnest(?::bigint[]) AS key)",
                 [whole, keys],
             )
-        found = dict(
-            self.run(
-                "SELECT key, value FROM @meta WHERE key IN ('embedder_id', 'dim', 'epoch') "
-                "UNION ALL SELECT 'xid', pg_current_xact_id()::text"
-            ).fetchall()
+        return self.run(
+            "SELECT key, value FROM @meta WHERE key IN ('embedder_id', 'dim', 'epoch', 'pgvector') "
+            "UNION ALL SELECT 'xid', pg_current_xact_id()::text"
         )
+
+    def _locked(self, asked: Any) -> None:
+        found = dict(asked)
         self.bound = Header(found["embedder_id"], int(found["dim"]))
         self.epoch, self.xid = int(found["epoch"]), int(found["xid"])
+        self.vectors = found.get(MARK)
         self.connection.transaction = found["xid"]
 
-    def begin(self, batch: Batch) -> Batch:
+    def begin(self, batch: Batch, day: int) -> Batch:
         """Lock what `batch` writes to, and read what is known of it; returns it without what was deleted since."""
         known = {one.id for one in batch.experiences} | {one.id for one in batch.guides}
         others = {trial.experience_id for trial in batch.trials} | {trial.guide_id for trial in batch.trials}
@@ -135,10 +141,13 @@ class Store:
             for table in ("experiences", "guides"):
                 rows = self.run(f"SELECT DISTINCT namespace FROM @{table} WHERE id = ANY(?)", [elsewhere])
                 names |= {name for (name,) in rows}
-        self.lock(names)
-        left = self._left(batch)
-        self._read(left)
-        return left
+        # All is asked before the first of it is waited for. Each statement sees what was committed before the lock.
+        locked = self._ask_for(names)
+        records, beside = self._ask_records(batch), self._ask_beside(batch, day)
+        self._locked(locked)
+        self._read_records(records)
+        self._read_beside(beside)
+        return self._left(batch)
 
     def _left(self, batch: Batch) -> Batch:
         if batch.epoch is None or batch.epoch >= self.epoch:
@@ -146,41 +155,71 @@ class Store:
         keys = self.run("SELECT key FROM @forgotten WHERE epoch > ?", [batch.epoch]).fetchall()
         return Gone(self.secret, frozenset(key for (key,) in keys)).without(batch)
 
-    def _read(self, batch: Batch) -> None:
+    def _ask_records(self, batch: Batch) -> tuple[Iterable[Any], ...]:
         tried_ids = [sane(trial.experience_id) for trial in batch.trials]
         went = [sane(record.experience_id) for record in batch.decisions if went_by(record)]
         guide_ids = [one.id for one in batch.guides] + [
             one.guide_id for one in batch.trials if one.guide_id is not None
         ]
-        steps = list(dict.fromkeys((sane(step.namespace), sane(step.model)) for step in batch.steps))
-        # All is asked before the first of it is waited for.
-        experiences = self._ask(
-            f"SELECT trials, keep_until, {WHOLE} FROM @experiences WHERE id = ANY(?)",
-            [*(sane(one.id) for one in batch.experiences), *tried_ids, *went],
+        return (
+            self._ask(
+                f"SELECT trials, keep_until, {WHOLE} FROM @experiences WHERE id = ANY(?)",
+                [*(sane(one.id) for one in batch.experiences), *tried_ids, *went],
+            ),
+            self._ask(f"SELECT experience_id, {TALLY.columns} FROM @tallies WHERE experience_id = ANY(?)", tried_ids),
+            self._ask(f"SELECT {A_GUIDE} FROM @guides WHERE id = ANY(?)", [sane(id) for id in guide_ids]),
         )
-        tallies = self._ask(
-            f"SELECT experience_id, {TALLY.columns} FROM @tallies WHERE experience_id = ANY(?)", tried_ids
-        )
-        policies = self._ask(
-            f"SELECT namespace, model, {POLICY.columns} FROM @policy "
-            "WHERE (namespace, model) IN (SELECT * FROM unnest(?::text[], ?::text[]))",
-            *map(list, zip(*steps, strict=True)),
-        )
-        self.read_guides([sane(id) for id in guide_ids])
+
+    def _read_records(self, asked: tuple[Iterable[Any], ...]) -> None:
+        experiences, tallies, guides = asked
         for trials, until, *row in experiences:
             self.experiences[row[0]] = Held(to_experience(row), trials, until, 0)
         for owner, *row in tallies:
             tally = TALLY.value(row)
             self.tallies[_tally_key(owner, tally)] = tally
+        self._hold_guides(guides)
+
+    def _ask_beside(self, batch: Batch, day: int) -> tuple[Iterable[Any], ...]:
+        """What is added to beside the records."""
+        steps = list(dict.fromkeys((sane(step.namespace), sane(step.model)) for step in batch.steps))
+        keys = [spent_on(day, one) for one in batch.spending]
+        ids = [sane(one.id) for one in batch.decisions], [sane(one.decision_id) for one in batch.labels]
+        grown = list(dict.fromkeys(sane(one.namespace) for one in batch.experiences))
+        self.spent = dict.fromkeys(keys)
+        self.there = {
+            **dict.fromkeys((("decisions", id) for id in ids[0]), False),
+            **dict.fromkeys((("labels", id) for id in ids[1]), False),
+        }
+        self.sizes = dict.fromkeys(grown, 0)
+        return (
+            self._ask(
+                f"SELECT namespace, model, {POLICY.columns} FROM @policy "
+                "WHERE (namespace, model) IN (SELECT * FROM unnest(?::text[], ?::text[]))",
+                *map(list, zip(*steps, strict=True)),
+            ),
+            self._ask_spent(keys),
+            self._ask("SELECT 'decisions', id FROM @decisions WHERE id = ANY(?)", ids[0]),
+            self._ask("SELECT 'labels', decision_id FROM @labels WHERE decision_id = ANY(?)", ids[1]),
+            self._ask("SELECT namespace, experiences FROM @counters WHERE namespace = ANY(?)", grown),
+        )
+
+    def _read_beside(self, asked: tuple[Iterable[Any], ...]) -> None:
+        policies, spent, decided, labelled, sizes = asked
         for name, model, *state in policies:
             self.policies[name, model] = POLICY.value(state)
+        self.spent.update(_spent_of(spent))
+        self.there.update(((table, id), True) for rows in (decided, labelled) for table, id in rows)
+        self.sizes.update(sizes)
 
     def _ask(self, sql: str, *columns: list[Any]) -> Iterable[Any]:
         """The rows of a statement, which is made if there is something to ask for."""
         return self.run(sql, columns) if columns and columns[0] else ()
 
     def read_guides(self, ids: list[str]) -> None:
-        for row in self._ask(f"SELECT {A_GUIDE} FROM @guides WHERE id = ANY(?)", ids):
+        self._hold_guides(self._ask(f"SELECT {A_GUIDE} FROM @guides WHERE id = ANY(?)", ids))
+
+    def _hold_guides(self, rows: Iterable[Any]) -> None:
+        for row in rows:
             self.guides[row[0]] = HeldGuide(to_guide(row), 0)
 
     def tally(self, experience_id: str, tally: Tally) -> None:
@@ -191,11 +230,9 @@ class Store:
     # --- storing ----------------------------------------------------------------------------------------------------
 
     def store(self) -> None:
-        spent = self._spent()
-        decided, labelled = (
-            self._there("decisions", "id", self.decisions),
-            self._there("labels", "decision_id", self.labels),
-        )
+        spent = self._ask_spent([key for key in self.spending if key not in self.spent])
+        decided = self._there("decisions", "id", self.decisions)
+        labelled = self._there("labels", "decision_id", self.labels)
         self.store_records()
         self.many(
             f"INSERT INTO @policy (namespace, model, {POLICY.columns}, touched) VALUES (?, ?, {POLICY.marks}, ?) "
@@ -231,6 +268,8 @@ class Store:
                 for one in written
             ],
         )  # fmt: skip
+        if self.vectors:
+            put_experiences(self.connection, self.vectors, [one.experience for one in written])
         self.many(
             "UPDATE @experiences SET trials = ?, keep_until = ?, touched = ?, touched_n = ? WHERE id = ?",
             [(one.trials, one.until, self.xid, one.touched, one.experience.id) for one in held if not one.place],
@@ -248,7 +287,7 @@ class Store:
         )
         for one in held:
             one.place = one.touched = 0
-        self.all_grown |= set(self.grown)
+        self.all_grown.update(self.grown)
         self.grown, self.moved_tallies = Counter(), set()
         self._store_guides()
 
@@ -273,6 +312,8 @@ class Store:
                 for one in written
             ],
         )
+        if self.vectors:
+            put_guides(self.connection, self.vectors, [one.guide for one in written])
         self.many(
             "UPDATE @guides SET helpful = ?, harmful = ?, touched = ? WHERE id = ?",
             [(one.guide.helpful, one.guide.harmful, self.xid, one.guide.id) for one in held if not one.place],
@@ -280,25 +321,23 @@ class Store:
         for one in held:
             one.place = one.touched = 0
 
-    def _spent(self) -> Iterable[Any]:
+    def _ask_spent(self, keys: Sequence[tuple[Any, ...]]) -> Iterable[Any]:
         """What was spent before on the days and for the purposes of what is spent now."""
         return self._ask(
             f"SELECT day, {SPEND.columns} FROM @spending WHERE (day, {', '.join(SPENT_ON)}) IN "
             "(SELECT * FROM unnest(?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[]))",
-            *map(list, zip(*self.spending, strict=True)),
+            *map(list, zip(*keys, strict=True)),
         )
 
-    def _store_spending(self, spent: Iterable[Any]) -> None:
-        known = {}
-        for day, *row in spent:
-            spend = SPEND.value(row)
-            known[(day, *(getattr(spend, name) for name in SPENT_ON))] = spend
+    def _store_spending(self, asked: Iterable[Any]) -> None:
+        known = {**self.spent, **_spent_of(asked)}
+        sums = {key: added(known.get(key), spend) for key, spend in self.spending.items()}
         self.many(
             f"INSERT INTO @spending (day, {SPEND.columns}) VALUES (?, {SPEND.marks}) "
             f"ON CONFLICT (day, {', '.join(SPENT_ON)}) DO UPDATE SET {SPEND.assigned(*SPENT_ON)}",
-            [(key[0], *SPEND.row(added(known.get(key), spend))) for key, spend in self.spending.items()],
+            [(key[0], *SPEND.row(spend)) for key, spend in sums.items()],
         )
-        self.spending = {}
+        self.spent, self.spending = {}, {}
 
     def _store_answers(self) -> None:
         """Store judged and cached answers as the newest. Of the cached, what is over or without room goes."""
@@ -323,14 +362,15 @@ class Store:
         self.judged_answers, self.cached_answers = {}, {}
 
     def _there(self, table: str, key: str, ids: Iterable[str]) -> Iterable[Any]:
-        """Those of these ids that there are."""
-        return self._ask(f"SELECT {key} FROM @{table} WHERE {key} = ANY(?)", list(ids))
+        """Those of these ids that there are, but for those of which that is known."""
+        unknown = [id for id in ids if (table, id) not in self.there]
+        return self._ask(f"SELECT {key} FROM @{table} WHERE {key} = ANY(?)", unknown)
 
     def _replace(
         self, there: Iterable[Any], table: str, key: str, columns: str, kept: set[str], rows: dict[str, list[Any]]
     ) -> None:
         """Insert rows, or replace all but `kept` of those that are `there`."""
-        known = {id for (id,) in there}
+        known = {id for (id,) in there} | {id for id in rows if self.there.get((table, id))}
         names = columns.split(", ")
         self.many(
             f"INSERT INTO @{table} ({columns}) VALUES ({', '.join('?' * len(names))})",
@@ -341,6 +381,8 @@ class Store:
             f"UPDATE @{table} SET {', '.join(f'{names[place]} = ?' for place in moving)} WHERE {key} = ?",
             [(*(row[place] for place in moving), id) for id, row in rows.items() if id in known],
         )
+        for id in rows:
+            self.there.pop((table, id), None)
 
     def _revive(self, ids: list[str]) -> None:
         """These are no more deleted."""
@@ -388,6 +430,14 @@ def _key(*parts: str) -> int:
 
 def _tally_key(experience_id: str, tally: Tally) -> tuple[str, ...]:
     return experience_id, sane(tally.guide_id or ""), sane(tally.weak_id), sane(tally.strong_id)
+
+
+def spent_on(day: int, spend: Spend) -> tuple[Any, ...]:
+    return day, *(sane(getattr(spend, name)) for name in SPENT_ON)
+
+
+def _spent_of(rows: Iterable[Any]) -> dict[tuple[Any, ...], Spend]:
+    return {spent_on(day, spend := SPEND.value(row)): spend for day, *row in rows}
 
 
 def _code(record: DecisionRecord) -> str | None:

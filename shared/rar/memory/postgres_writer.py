@@ -14,7 +14,7 @@ from rar.memory.forgetting import answers_key, namespace_key
 from rar.memory.pairing import LATEST, Paired, paired
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_rows import tallies_of
-from rar.memory.postgres_store import Held, HeldGuide, Store
+from rar.memory.postgres_store import Held, HeldGuide, Store, spent_on
 from rar.memory.secrets import lock
 from rar.memory.transitions import (
     SPENT_ON,
@@ -132,7 +132,7 @@ class Writer(Store):
 
     def spend(self, day: int, spend: Spend) -> None:
         """Add to what was spent on that day."""
-        key = day, *(sane(getattr(spend, name)) for name in SPENT_ON)
+        key = spent_on(day, spend)
         self.spending[key] = added(self.spending.get(key), spend)
 
     def decision(self, record: DecisionRecord) -> None:
@@ -190,7 +190,7 @@ class Writer(Store):
             self.policies[sane(item.namespace), sane(item.model)] = item.state
             self.told = True
         elif isinstance(item, DaySpend):
-            self.spending.pop((item.day, *(sane(getattr(item.spend, name)) for name in SPENT_ON)), None)
+            self.spending.pop(spent_on(item.day, item.spend), None)
             where = " AND ".join(f"{name} = ?" for name in ("day", *SPENT_ON))
             self.run(
                 f"DELETE FROM @spending WHERE {where}", [item.day, *(getattr(item.spend, one) for one in SPENT_ON)]
@@ -289,8 +289,8 @@ class Writer(Store):
         self._put_loaded()
         decided_, labelled = bool(self.decisions), bool(self.labels)
         self.store()
-        for namespace in self.all_grown:
-            (count,) = self.run("SELECT experiences FROM @counters WHERE namespace = ?", [namespace]).fetchone() or (0,)
+        for namespace, new in self.all_grown.items():
+            count = self.sizes[namespace] + new if namespace in self.sizes else self._size(namespace)
             if many := surplus(count, cap):
                 least = "SELECT id FROM @experiences WHERE namespace = ? ORDER BY keep_until, id LIMIT ?"
                 ids = [id for (id,) in self.run(least, [namespace, many]).fetchall()]
@@ -299,6 +299,10 @@ class Writer(Store):
         for table, kept, due in (("decisions", KEPT_DECISIONS, decided_), ("labels", KEPT_LABELS, labelled)):
             if due:
                 self.run(f"DELETE FROM @{table} WHERE n <= (SELECT max(n) FROM @{table}) - ?", [kept])
+
+    def _size(self, namespace: str) -> int:
+        row = self.run("SELECT experiences FROM @counters WHERE namespace = ?", [namespace]).fetchone()
+        return int(row[0]) if row else 0
 
     # --- ending ---
 
