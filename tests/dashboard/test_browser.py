@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +14,7 @@ import pytest
 from rar import Router
 from rar.values import question
 from tests.core.world import Scripted, easy, harbour, serve, strong_answer, weak_answer
+from tests.dashboard.running import running
 from tests.dashboard.test_views import fill
 
 pytest.importorskip("nicegui", reason="the dashboard needs the extra [dashboard]")
@@ -39,7 +33,7 @@ class Shown:
     """A dashboard that runs."""
 
     url: str
-    memory: Path
+    memory: Path | str
 
 
 @pytest.fixture(scope="module")
@@ -50,28 +44,18 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    memory = fill(tmp_path_factory.mktemp("dashboard") / "rar.db", 60)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "rar.cli", "dashboard", str(memory), "--port", str(port), "--manage",
-        "--price", "weak=0.1/0.4", "--price", "strong=2/8",
-    ]  # fmt: skip
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except urllib.error.URLError:
-                assert process.poll() is None, process.stdout.read().decode() if process.stdout else ""
-                time.sleep(0.1)
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def shown(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Shown]:
+    place: Any = tmp_path_factory.mktemp("dashboard") / "rar.db"
+    if request.param == "postgres":
+        request.getfixturevalue("own_cache")
+        place = request.getfixturevalue("postgres").fresh()
+    memory = fill(place, 60)
+    reports = tmp_path_factory.mktemp("reports")
+    (reports / "first").mkdir()
+    (reports / "first" / "report.md").write_text("# A floor\n\n| quality | saved |\n| --- | --- |\n| 95% | 40% |\n")
+    with running(str(memory), "--reports", str(reports)) as url:
         yield Shown(url, memory)
-        process.terminate()
 
 
 @pytest.fixture
@@ -115,6 +99,14 @@ def test_decisions_are_filtered_and_one_is_explained(page: Any) -> None:
     page.wait_for_url(re.compile("/decision/"))
     for title in ("What was asked", "Why", "What another floor would have done", "What each model would have cost"):
         playwright.expect(page.get_by_text(title, exact=True)).to_be_visible()
+
+
+def test_a_report_of_an_evaluation_is_read(page: Any) -> None:
+    page.goto("/evaluations")
+    page.get_by_role("link", name="first").click()
+
+    playwright.expect(page.get_by_role("heading", name="A floor")).to_be_visible()
+    playwright.expect(page.locator("td", has_text="40%")).to_be_visible()
 
 
 def test_a_guide_that_is_approved_is_used_by_the_next_decision(page: Any, shown: Shown) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -24,7 +24,10 @@ GUIDE = "Use when: a sum of two numbers is asked for.\n1. Add the ones.\n2. Carr
 PRICES = {"weak": (0.1, 0.4), "strong": (2.0, 8.0)}
 
 
-def fill(file: Path, calls: int = 40) -> Path:
+Place = TypeVar("Place", Path, str)
+
+
+def fill(file: Place, calls: int = 40) -> Place:
     models = {"weak": Scripted("small-1", weak_answer), "strong": Scripted("big-1", strong_answer)}
     with Router(memory=file, embedder="hashing", learning="inline", prices=PRICES, learning_budget=None) as router:
         for n in range(calls):
@@ -93,6 +96,58 @@ def test_a_decision_is_shown_with_its_cost_by_each_model(desk: Desk) -> None:
     assert models["weak"].usd < models["strong"].usd
     with pytest.raises(UnknownDecisionError):
         desk.record("nothing")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_look_at_what_is_new_reads_no_guide(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place: Any = tmp_path / "rar.db"
+    if kind == "postgres":
+        request.getfixturevalue("own_cache")
+        place = request.getfixturevalue("postgres").fresh()
+    memory = open_memory(fill(place, 10))
+    for name in ("guides", "stats", "decisions"):
+        monkeypatch.setattr(type(memory), name, None)
+    (guide,) = (one for page in [memory.changes()] for one in page.guides)
+    seen = [memory.pulse()]
+
+    def changes() -> bool:
+        seen.append(memory.pulse())
+        return seen[-1] != seen[-2]
+
+    assert not changes()
+    memory.set_guide_state(guide.id, "active")
+    assert changes()
+    fill(place, 1)
+    assert changes()
+    memory.delete(ids=[guide.id])
+    assert changes()
+    assert not changes()
+    memory.close()
+
+
+def test_what_is_shown_is_read_anew_once_there_is_something_new(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rar.dashboard.desk._PULSE", 0.0)
+    first = desk.facts()
+    assert desk.facts() is first
+
+    fill(Path(desk.memory.where), 1)
+
+    assert desk.facts().calls == first.calls + 1
+
+
+def test_reports_of_evaluations_are_found_in_their_folder_only(desk: Desk, tmp_path: Path) -> None:
+    assert desk.evaluations() == [] and desk.evaluation("a") is None
+    for name in ("a", "b/c d"):
+        (tmp_path / "reports" / name).mkdir(parents=True)
+        (tmp_path / "reports" / name / "report.md").write_text(f"# {name}\n\n![Cost](cost_quality.png)\n")
+    (tmp_path / "report.md").write_text("a secret")
+    desk.reports = tmp_path / "reports"
+
+    assert {one.name for one in desk.evaluations()} == {"a", "b/c d"}
+    assert desk.evaluation("b/c d") == "##### b/c d\n\n![Cost](/reports/b/c%20d/cost_quality.png)\n"
+    assert desk.evaluation("..") is None and desk.evaluation("b") is None
 
 
 def test_a_person_decides_about_guides(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""The pages: overview, decisions, one decision, guides, learning, kinds, evaluations."""
+"""The pages: overview, decisions, one decision, guides, learning, kinds, evaluations, one evaluation."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def build(desk: Desk) -> None:
     ui.page("/learning", title="RAR: learning")(partial(_learning, desk))
     ui.page("/kinds", title="RAR: kinds of questions")(partial(_kinds, desk))
     ui.page("/evaluations", title="RAR: evaluations")(partial(_evaluations, desk))
+    ui.page("/evaluation/{name:path}", title="RAR: an evaluation")(_of_report(desk))
 
 
 # ── the frame ──
@@ -386,10 +387,22 @@ _FORM: Final = "Use when: \n1. \n2. \nAvoid: "
 
 async def _evaluations(desk: Desk) -> None:
     with _frame(desk, "Evaluations"):
-        found = [] if desk.reports is None else sorted(desk.reports.rglob("*.html"))
+        found = await run.io_bound(desk.evaluations)
         if not found:
             ui.label("Start the dashboard with --reports DIR, a folder into which `rar eval --out` wrote reports.")
-        for file in found:
-            assert desk.reports is not None
-            name = file.relative_to(desk.reports).as_posix()
-            ui.link(name, f"/reports/{name}", new_tab=True)
+        for one in found or ():
+            with ui.row().classes("items-baseline"):
+                ui.link(one.name, f"/evaluation/{one.name}")
+                ui.label(f"{when(one.at)} UTC").classes("text-caption")
+
+
+def _of_report(desk: Desk) -> Callable[[str], Any]:
+    async def page(name: str) -> None:
+        with _frame(desk, f"Evaluation {name}"):
+            text = await run.io_bound(desk.evaluation, name)
+            if text is None:
+                ui.label("There is no such report in the folder of --reports.")
+            else:
+                ui.markdown(text, extras=["tables"]).classes("w-full").style("overflow-x: auto")
+
+    return page

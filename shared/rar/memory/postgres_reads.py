@@ -13,6 +13,11 @@ from rar.memory.transitions import DAY, summed
 from rar.values import Experience, Guide, GuideState
 
 _Found = TypeVar("_Found")
+# The newest of each, which an index tells.
+_PULSE = (
+    "SELECT (SELECT max(n) FROM @decisions), (SELECT max(touched) FROM @experiences), "
+    "(SELECT max(touched) FROM @guides), (SELECT max(touched) FROM @policy), (SELECT max(xid) FROM @deletions)"
+)
 
 
 class PostgresReads(PostgresServer):
@@ -59,6 +64,10 @@ class PostgresReads(PostgresServer):
             where, values = f"{where} AND at <= ?", [*values, until]
         newest = f"SELECT {DECISION.columns} FROM @decisions {where} ORDER BY at DESC, n DESC LIMIT ?"
         return [DECISION.value(row) for row in self.all(newest, [*values, limit])]
+
+    def pulse(self) -> object:
+        """Another one whenever a decision, a trial, a guide or a deletion was stored; cheap, whatever is held."""
+        return tuple(self.one(_PULSE, []))
 
     def labels(self, namespace: str | None = None) -> list[Label]:
         where, values = scope(namespace)

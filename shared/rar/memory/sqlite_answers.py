@@ -8,11 +8,16 @@ from rar.memory.columns import CACHED, JUDGED, sane
 from rar.memory.kept import CachedAnswer, JudgedAnswers
 from rar.memory.sqlite_connections import SQLiteFile
 from rar.memory.sqlite_file import SCRUB
-from rar.memory.sqlite_rows import Connection, by_id, scope, snapshot
+from rar.memory.sqlite_rows import Connection, by_id, meta, scope, snapshot
 
 
 class SQLiteAnswers(SQLiteFile):
     """A file that holds judged and cached answers."""
+
+    def pulse(self) -> object:
+        """Another one whenever a decision, a trial, a guide or a deletion was stored; cheap, whatever is held."""
+        with self._connection() as connection:
+            return meta(connection, "seq"), connection.run("SELECT max(n) FROM decisions").fetchone()[0]
 
     def judged_answers(self, namespace: str | None = None) -> Iterator[JudgedAnswers]:
         where, values = scope(namespace)
