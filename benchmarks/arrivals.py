@@ -34,6 +34,7 @@ from scale import server
 
 from rar import FunctionModel, Router, open_memory
 from rar.learning.taking import Taker
+from rar.memory import Memory
 from rar.memory.queueing import queue_of
 from rar.values import Message, question
 
@@ -148,7 +149,7 @@ def replay(address: str, given: list[Arrival], pace: float) -> None:
     for _ in servers:
         ready.acquire()
     with closing(open_memory(address)) as memory:
-        queue, ages, waiting = queue_of(memory), [], []
+        queue, ages, waiting, written = queue_of(memory), [], [], wal(memory)
 
         def look() -> int:
             state = queue.state()
@@ -174,6 +175,7 @@ def replay(address: str, given: list[Arrival], pace: float) -> None:
             f"{drained:.0f} s after the last answer; given up: {queue.state().dead}\n"
             f"  learned: {memory.stats().experiences} requests, {memory.stats().trials} trials; "
             f"not learned: {memory.stats().not_learned or 'none'}\n"
+            f"  written to the log of the server: {(wal(memory) - written) / len(given) / 1024:.1f} KB for a request\n"
             f"  memory: servers {', '.join(str(one.megabytes) for one in seen)} MB, workers "
             f"{', '.join(map(str, megabytes))} MB; load average {os.getloadavg()[0]:.1f}",
             flush=True,
@@ -182,6 +184,11 @@ def replay(address: str, given: list[Arrival], pace: float) -> None:
         worker.terminate()
     for process in (*servers, *workers):
         process.join()
+
+
+def wal(memory: Memory) -> int:
+    """Bytes that the server has written to its log."""
+    return int(memory.one("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn", [])[0])  # type: ignore[attr-defined]
 
 
 def report(given: list[Arrival], pace: float, seen: list[Served]) -> None:
