@@ -165,6 +165,16 @@ class TestSearching:
             f"SELECT id FROM {schema}.experience_vectors UNION SELECT id FROM {schema}.guide_vectors"
         ) == [("b",)]
 
+    @pytest.mark.parametrize("index", ["faiss", "pgvector"])
+    def test_statements_may_stay_prepared(self, url: str, index: str) -> None:
+        with PostgresMemory(f"{url}&prepare=1", index=index, connections=1) as memory:
+            memory.bind("test-1", DIM)
+            for n in range(8):
+                memory.write(Batch((experience(f"{n}"),)))
+                assert len(found(memory)) == n + 1
+            (count,) = memory.one("SELECT count(*) FROM pg_prepared_statements", [])
+            assert count > 0
+
 
 class TestMaking:
     def test_what_was_there_before_is_found_and_every_process_writes_on(
@@ -237,6 +247,8 @@ class TestMaking:
     def test_what_cannot_be_is_refused(self, server: PostgresServer, url: str, tmp_path: Any) -> None:
         with pytest.raises(UnreadableAddressError, match="`index` must be one of"):
             open_memory(url.replace("pgvector", "annoy"))
+        with pytest.raises(UnreadableAddressError, match="`prepare` must be"):
+            open_memory(f"{url}&prepare=maybe")
         with pytest.raises(ConfigurationError, match="annoy"):
             PostgresMemory(url, index="annoy")  # type: ignore[arg-type]
         with PostgresMemory(url) as memory, pytest.raises(ConfigurationError, match="4000 numbers"):

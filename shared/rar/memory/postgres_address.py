@@ -11,7 +11,8 @@ from rar.errors import MissingDependencyError, UnreadableAddressError
 SCHEMES = ("postgresql", "postgres")
 USUAL_SCHEMA = "rar"
 INDEXES = ("faiss", "pgvector")
-_OURS = ("schema=", "index=")
+_OURS = ("schema=", "index=", "prepare=")
+_YES_OR_NO = {"0": False, "1": True}
 _LONGEST = 63  # bytes of a name in PostgreSQL
 _USUAL: dict[str, Any] = {
     "application_name": "rar",
@@ -31,12 +32,14 @@ class Address:
         where: Host, port, database and, if it is not the usual one, schema: no user, no password, no option.
         options: libpq's, among them the password.
         index: In what is searched: an index of each process, or one of the database.
+        prepare: Whether connections keep their statements prepared.
     """
 
     where: str
     schema: str
     options: dict[str, Any] = field(repr=False)
     index: str = INDEXES[0]
+    prepare: bool = False
 
     def without_secrets(self, text: str) -> str:
         """`text` without the password, should a library quote it."""
@@ -47,7 +50,8 @@ class Address:
 def address_from(given: str) -> Address:
     """What a URL says: `postgresql://user:password@host:5432/database?sslmode=verify-full&schema=team`.
 
-    All options of libpq are passed on. `schema` is ours: in which schema of the database the memory is. So is `index`.
+    All options of libpq are passed on. `schema` is ours: in which schema of the database the memory is. So are
+    `index` and `prepare`.
 
     Raises:
         UnreadableAddressError: It cannot be read. Nothing of it is quoted.
@@ -66,6 +70,9 @@ def address_from(given: str) -> Address:
         raise UnreadableAddressError("postgresql", f"`schema` must be a plain name of 1 to {_LONGEST} bytes.")
     if index not in INDEXES:
         raise UnreadableAddressError("postgresql", f"`index` must be one of {', '.join(INDEXES)}.")
+    prepare = _YES_OR_NO.get(ours.get("prepare", "0"))
+    if prepare is None:
+        raise UnreadableAddressError("postgresql", "`prepare` must be 0 or 1.")
     rest = "&".join(pair for pair in pairs if not pair.startswith(_OURS))
     try:
         options = conninfo_to_dict(f"{base}?{rest}" if rest else base)
@@ -73,7 +80,7 @@ def address_from(given: str) -> Address:
         raise UnreadableAddressError(
             "postgresql", "Write special characters of the user and the password as %40 for @, and so on."
         ) from None
-    return Address(_where(options, schema), schema, {**_USUAL, **options}, index)
+    return Address(_where(options, schema), schema, {**_USUAL, **options}, index, prepare)
 
 
 def _where(options: dict[str, Any], schema: str) -> str:

@@ -1,7 +1,8 @@
 """The connections of one process to a PostgreSQL memory, and what becomes of PostgreSQL's errors.
 
-Nothing is kept in a session, so that a pooler may stand in between: no prepared statements, no settings, no locks that
-outlive a transaction. A connection is used by one thread at a time and never crosses a fork.
+Nothing is kept in a session, so that a pooler may stand in between: no settings, no locks that outlive a transaction,
+and no prepared statements unless the address asks for them. A connection is used by one thread at a time, and never
+crosses a fork.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ class PostgresServer:
     def _connect(self) -> Connection:
         try:
             raw: psycopg.Connection[Any] = psycopg.connect(
-                **self.address.options, autocommit=True, prepare_threshold=None
+                **self.address.options, autocommit=True, prepare_threshold=2 if self.address.prepare else None
             )
         except psycopg.Error as error:
             self._away = self._words(error)
