@@ -45,6 +45,7 @@ def test_two_wrong_answers_are_good_enough_and_refused() -> None:
     assert 0.9 < found.realised.value <= 1.0
 
 
+@pytest.mark.slow
 def test_rar_eval_shows_it_at_each_floor_where_answers_were_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

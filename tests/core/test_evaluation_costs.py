@@ -512,6 +512,7 @@ def half(file: Path, tmp_path: Path) -> Path:
     return TfidfRouter().fit(table.take(range(0, 60, 2))).save(tmp_path / "half")
 
 
+@pytest.mark.slow
 def test_a_router_on_its_own_rows_is_said_so_everywhere(file: Path, half: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     for command, options in (("static", ("--splits", "1")), ("online", ("--shuffles", "1"))):

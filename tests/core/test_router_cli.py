@@ -481,6 +481,7 @@ def test_bars_go_to_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 # --- eval static ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_routers_are_rows_of_the_static_evaluation(saved: Path, others: Path) -> None:
     options = ("--embedder", "hashing", "--splits", "1", "--json", "--router", "tfidf", "--router", saved)
     facts = json.loads(run("eval", "static", others, *PAIR, "--group", "colour", *options))

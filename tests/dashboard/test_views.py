@@ -58,6 +58,7 @@ def test_decisions_are_found_by_what_they_hold(desk: Desk) -> None:
     assert desk.rows(Filter(namespace="elsewhere")) == []
 
 
+@pytest.mark.slow
 def test_a_rare_decision_is_found_behind_many(tmp_path: Path) -> None:
     memory = open_memory(fill(tmp_path / "rar.db", 450))
     oldest = Desk(memory).rows(Filter())[-1]

@@ -9,7 +9,9 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,24 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 LANGUAGES = {"python", "bash", "text", "toml", "mermaid", "sql", "yaml"}
 RUN_ELSEWHERE = "test command"  # the README's own, which `.ci/run` takes from the page
+LONG = {  # pages whose commands or programs take more than some seconds
+    "commands": {"docs/evaluation.md", "docs/strategies/index.md", "docs/training.md"},
+    "python": {
+        "docs/evaluation.md", "docs/strategies/experts.md", "docs/strategies/fusing.md",
+        "docs/strategies/without_a_model.md", "docs/strategies/writing.md",
+    },
+}  # fmt: skip
 NEEDS = {"docs/model_router.md": "langchain_core.decisions"}  # pages about what not every Python can install
+
+
+def marked(names: Iterable[str], what: str) -> list[Any]:
+    assert LONG[what] <= set(NAMES)
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in LONG[what] else []) for name in names]
+
+
+@cache
+def commands() -> Any:
+    return typer.main.get_command(app)
 
 
 def page(name: str) -> Path:
@@ -100,7 +119,7 @@ def remember(folder: Path) -> None:
     write_sheet(folder / "sheet.csv", filled_in)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if script_of(page(name))])
+@pytest.mark.parametrize("name", marked((name for name in NAMES if script_of(page(name))), "python"))
 def test_the_python_of_a_page_runs_from_top_to_bottom(name: str, surroundings: dict[str, str], folder: Path) -> None:
     if name in NEEDS:
         pytest.importorskip(NEEDS[name], reason="what the page is about needs a newer Python")
@@ -123,7 +142,9 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(name: str, surroundings: d
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if any(c.startswith("rar ") for c in commands_of(page(name)))])
+@pytest.mark.parametrize(
+    "name", marked((name for name in NAMES if any(c.startswith("rar ") for c in commands_of(page(name)))), "commands")
+)
 def test_the_commands_of_a_page_run(name: str, surroundings: dict[str, str], folder: Path) -> None:
     remember(folder)
     for command in commands_of(page(name)):
@@ -218,7 +239,7 @@ def mentioned() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "command"), sorted(set(mentioned())))
 def test_commands_in_running_text_exist_with_their_options(name: str, command: str) -> None:
-    found: Any = typer.main.get_command(app)
+    found = commands()
     words = command.split()[1:]
     while words and hasattr(found, "commands") and words[0] in found.commands:
         found = found.commands[words.pop(0)]

@@ -119,6 +119,7 @@ def facts_of(result: Result) -> dict[str, Any]:
 
 
 class TestOnScriptedModels:
+    @pytest.mark.slow
     def test_json_tells_the_whole_run_and_nothing_else(
         self, demo: Demo, fake_openai: FakeOpenAI, tmp_path: Path
     ) -> None:
