@@ -39,11 +39,14 @@ def letter(row: dict[str, str], right: bool) -> str:
     return row["answer"] if right else "ABCD"[("ABCD".index(row["answer"]) + 1) % 4]
 
 
-def timed(*command: str) -> tuple[float, str]:
-    start = time.perf_counter()
+def timed(folder: str, *command: str) -> tuple[str, str]:
+    start, before = time.perf_counter(), os.times()
     whole = [sys.executable, "-m", "rar.cli", *command]
-    done = subprocess.run(whole, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
-    return time.perf_counter() - start, done.stdout
+    environment = {**os.environ, "RAR_CACHE": f"{folder}/cache"}  # no embeddings of an earlier run
+    done = subprocess.run(whole, check=True, capture_output=True, text=True, env=environment)  # noqa: S603 - our own
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return f"{time.perf_counter() - start:.1f} s, {used:.1f} s of a processor", done.stdout
 
 
 def main() -> None:
@@ -59,14 +62,14 @@ def main() -> None:
             log, files[model] = Path(folder) / f"{model}.log", str(Path(folder) / f"{model}.jsonl")
             lines = (entry(row, model, letter(row, row[column] == "1"), at) for at, row in enumerate(found))
             log.write_text("\n".join(lines), "utf-8")
-            seconds, _ = timed("import", "openai-log", str(log), "--out", files[model])
-            print(f"rar import of {model}'s log: {seconds:.1f} s", flush=True)
+            seconds, _ = timed(folder, "import", "openai-log", str(log), "--out", files[model])
+            print(f"rar import of {model}'s log: {seconds}", flush=True)
         price = ("--price", "gpt-4=10/30", "--price", "mixtral-8x7b=0.5/0.5")
         for sample in args.samples:
             seconds, said = timed(
-                "plan", files["gpt-4"], "--weak-log", files["mixtral-8x7b"], "--sample", str(sample), *price
+                folder, "plan", files["gpt-4"], "--weak-log", files["mixtral-8x7b"], "--sample", str(sample), *price
             )
-            print(f"\nrar plan --sample {sample}: {seconds:.1f} s\n{said}", flush=True)
+            print(f"\nrar plan --sample {sample}: {seconds}\n{said}", flush=True)
 
 
 if __name__ == "__main__":
