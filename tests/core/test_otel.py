@@ -69,6 +69,19 @@ def router(tmp_path: Path, telemetry: Telemetry) -> Iterator[MakeRouter]:
         one.close()
 
 
+def test_a_deletion_is_a_trace_of_its_own_wherever_it_came_from(router: MakeRouter, telemetry: Telemetry) -> None:
+    asked, beside = router(), router()  # two routers of one file, as two processes have it
+    serve(asked, pair(), easy(1))
+    assert asked.memory is not None and beside.memory is not None
+    beside.memory.delete(namespace="default")
+    serve(asked, pair(), easy(2))
+
+    spans = telemetry.named("delete_memory")
+    assert [span.attributes["gen_ai.operation.name"] for span in spans] == ["delete_memory"] * 2
+    assert {span.attributes["gen_ai.memory.store.id"] for span in spans} == {asked.memory.where}
+    assert all(span.parent is None for span in spans)
+
+
 def test_every_name_is_one_of_these(router: MakeRouter, telemetry: Telemetry) -> None:
     asked = router()
     teach_harbours(asked, pair())  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -44,6 +45,8 @@ class RecordedModel:
     Args:
         model: Its name in `outcomes`; `"weak"` and `"strong"` are the first and the last.
     """
+
+    at_once: ClassVar = True  # nobody need watch how long it takes, on a thread of its own
 
     def __init__(self, outcomes: Outcomes, model: str) -> None:
         names = outcomes.models if model in outcomes.models else outcomes.roles

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from rar.errors import MissingDependencyError
 from rar.integrations.aside import Aside
@@ -40,12 +41,14 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from rar.facts import AttemptFact, DecisionFacts
+    from rar.memory.base import Memory
+    from rar.memory.forgetting import Gone
     from rar.router import Router
 
 T = TypeVar("T")
 
 DECIDE = "rar.decide"  # the span of a decision where no framework's span is known
-SEARCH, UPSERT, CREATE = "search_memory", "upsert_memory", "create_memory"
+SEARCH, UPSERT, CREATE, DELETE = "search_memory", "upsert_memory", "create_memory", "delete_memory"
 EVALUATION = "gen_ai.evaluation.result"
 SERVED = "rar.served"  # an event: what an answer cost, where its span had ended before that was known
 
@@ -90,6 +93,7 @@ class OpenTelemetry:
         self._serving: OrderedDict[str, _Serving] = OrderedDict()
         self._traced: OrderedDict[str, SpanContext] = OrderedDict()
         self._guides: OrderedDict[str, str] = OrderedDict()  # that were written, by decision
+        self._deletions: WeakKeyDictionary[Memory, _Deletions] = WeakKeyDictionary()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OpenTelemetry:
         return self
@@ -100,6 +104,10 @@ class OpenTelemetry:
     def attached(self, router: Router) -> None:
         self._routers.add(router)
         self._expectations.forget(router)
+        if (watch := getattr(router.memory, "watch", None)) is not None and router.memory not in self._deletions:
+            assert router.memory is not None
+            told = self._deletions[router.memory] = _Deletions(router.memory.where, self._deleted)
+            watch(told.told)
 
     def detached(self, router: Router) -> None:
         self._aside.flush()  # its process may end without any notice
@@ -201,6 +209,11 @@ class OpenTelemetry:
         if event.experiences or event.trials:
             self._wrote(UPSERT, where, places, began, now, max(event.experiences, 1))
 
+    def _deleted(self, where: str, now: int) -> None:
+        """By whatever process: a trace of its own, for the call that came upon it has nothing to do with it."""
+        span = self._tracer.start_span(DELETE, contexts.Context(), _kind(where), _memory(DELETE, where), start_time=now)
+        span.end()
+
     # --- spans and events -------------------------------------------------------------------------------------------
 
     def _current(self, decision: Decision) -> Span | None:
@@ -255,6 +268,16 @@ class OpenTelemetry:
         context = contexts.Context() if place is None else _under(place)
         record = LogRecord(timestamp=now, context=context, event_name=name, attributes=attributes)
         self._aside.put(self._logger.emit, record)
+
+
+class _Deletions:
+    """Hears what was deleted from one memory."""
+
+    def __init__(self, where: str, tell: Callable[[str, int], None]) -> None:
+        self._where, self._tell = where, tell
+
+    def told(self, _: Gone) -> None:
+        self._tell(self._where, time.time_ns())
 
 
 def described(decision: Decision) -> dict[str, Any]:

@@ -419,7 +419,8 @@ class _Gated:
             usd, _ = learner.ledger.expects(call, self.model.id, sent(call), namespace)
             if (refusal := learner.ceilings.refusal(self.request, usd)) is not None:
                 raise BudgetError(str(refusal))
-        return within(self.learner.timeout, call.model, lambda: self.model.call(call))
+        limit = None if getattr(self.model, "at_once", False) else self.learner.timeout
+        return within(limit, call.model, lambda: self.model.call(call))
 
     async def acall(self, call: Call) -> Reply:
         return self.call(call)

@@ -31,7 +31,7 @@ from rar.server.messages import Json, calls_answered, merged, request_of, says_s
 from rar.server.turns import Turns
 from rar.server.upstream import Completion, UpstreamError, UpstreamModel
 from rar.turn import Turn
-from rar.values import Decision, Route
+from rar.values import Decision, Reply, Route
 
 logger = logging.getLogger("rar")
 
@@ -156,8 +156,9 @@ class Service:
     async def whole(self, turn: Turn) -> Json:
         """The completion, learned from, with the decision and what it cost in `rar`."""
         completion: Json = await turn.awhole(partial(Completion, self.models))
-        await self.learned(turn, completion)
-        return {**completion, "rar": self._facts(turn, completion)}
+        reply = await self.learned(turn, completion)
+        costs = self.router.costs(turn.decision, reply, self.models)
+        return {**completion, "rar": {**turn.decision.as_dict(), **costs}}
 
     def chunks(self, turn: Turn) -> AsyncGenerator[Json, None]:
         """The pieces of a streamed completion, from which `learned` is to learn once they are whole."""
@@ -231,19 +232,16 @@ class Service:
         await self.learned(turn, merged(passed))
         yield "data: [DONE]\n\n"
 
-    async def learned(self, turn: Turn, completion: Json) -> None:
-        """Hand over what was served, whole."""
+    async def learned(self, turn: Turn, completion: Json) -> Reply:
+        """Hand over what was served, whole. Returns it as it was learned from."""
         decision = turn.decision
         self.turns.begun(decision, tool_call_ids(completion))
         choices = completion.get("choices") or [{}]
         if not says_something(choices[0].get("message") or {}):  # it cost something, and teaches nothing
             decision = replace(decision, request=replace(decision.request, learn=False))
-        await self.router.alearn(decision, turn.target.served(decision, completion), self.models)
-
-    def _facts(self, turn: Turn, completion: Json) -> Json:
-        decision = turn.decision
-        costs = self.router.costs(decision, turn.target.served(decision, completion), self.models)
-        return {**decision.as_dict(), **costs}
+        reply: Reply = turn.target.served(decision, completion)
+        await self.router.alearn(decision, reply, self.models)
+        return reply
 
 
 class _Stream(StreamingResponse):

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from functools import cached_property
 from typing import Any, Final
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -28,6 +29,7 @@ from rar.values import Answer, Call, Decision, Reply
 
 _CONNECTING: Final = 10.0  # seconds to reach an endpoint; how long it may think is the router's `timeout`
 _LONGEST_ERROR: Final = 16_384  # characters of an endpoint's error that are handed on
+_ANY_TIME: Final = httpx.Timeout(None, connect=_CONNECTING)
 _NO_BOUND: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100)
 
 
@@ -69,17 +71,39 @@ class UpstreamModel:
         return httpx.Client(**self._settings())
 
     @cached_property
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(**self._settings())
+    def _transport(self) -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(limits=_NO_BOUND, proxy=_proxy_for(self._url))
+
+    @cached_property
+    def _url(self) -> httpx.URL:
+        return httpx.URL(self._upstream.base_url.rstrip("/") + "/chat/completions")
+
+    @cached_property
+    def _headers(self) -> httpx.Headers:
+        usual = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": "rar", **self._upstream.headers}
+        return httpx.Headers({**usual, **self._upstream.authorization, "Content-Type": "application/json"})
 
     def _settings(self) -> dict[str, Any]:
         upstream = self._upstream
         return {
             "base_url": upstream.base_url.rstrip("/") + "/",
             "headers": {**upstream.headers, **upstream.authorization},
-            "timeout": httpx.Timeout(None, connect=_CONNECTING),
+            "timeout": _ANY_TIME,
             "limits": _NO_BOUND,
         }
+
+    async def post(self, body: Json, timeout: httpx.Timeout = _ANY_TIME) -> httpx.Response:
+        """The response to a chat completion, whose body is still to be read.
+
+        A client of httpx's would do the same, and take as long for redirects, cookies and hooks as for the request.
+        """
+        written = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        request = httpx.Request(
+            "POST", self._url, headers=self._headers, content=written, extensions={"timeout": timeout.as_dict()}
+        )
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        return response
 
     def call(self, call: Call) -> Reply:
         begun = time.monotonic()
@@ -88,7 +112,7 @@ class UpstreamModel:
 
     async def acall(self, call: Call) -> Reply:
         begun = time.monotonic()
-        response = await self.client.post("chat/completions", json=body_of(call, self.id), timeout=_timeout(call))
+        response = await whole(await self.post(body_of(call, self.id), _timeout(call)))
         return self._reply(response, begun)
 
     def _reply(self, response: httpx.Response, begun: float) -> Reply:
@@ -96,10 +120,25 @@ class UpstreamModel:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if "client" in self.__dict__:
-            await self.client.aclose()
+        if "_transport" in self.__dict__:
+            await self._transport.aclose()
         if "_client" in self.__dict__:
             await asyncio.to_thread(self._client.close)
+
+
+async def whole(response: httpx.Response) -> httpx.Response:
+    """`response`, read to its end, and closed whatever happens meanwhile."""
+    try:
+        await response.aread()
+    finally:
+        await response.aclose()
+    return response
+
+
+def _proxy_for(url: httpx.URL) -> str | None:
+    """The proxy that the environment names for an address, as clients of httpx find it."""
+    known = getproxies()
+    return None if proxy_bypass(url.host) else known.get(url.scheme) or known.get("all")
 
 
 def _timeout(call: Call) -> httpx.Timeout:
@@ -145,19 +184,15 @@ class Completion(Target):
     async def acall(self) -> Json:
         if isinstance(self.decision.choice, Answer):
             return completion_of(self.decision.choice.reply)
-        response = await self.model.client.post("chat/completions", json=body_of(self.decision.call, self.model.id))
+        response = await whole(await self.model.post(body_of(self.decision.call, self.model.id)))
         return completion_in(response, self.model.id)
 
     async def achunks(self) -> AsyncIterator[Json]:
         if isinstance(self.decision.choice, Answer):
             return _played(as_chunks(completion_of(self.decision.choice.reply)))
-        client = self.model.client
-        body = body_of(self.decision.call, self.model.id, stream=True)
-        response = await client.send(client.build_request("POST", "chat/completions", json=body), stream=True)
+        response = await self.model.post(body_of(self.decision.call, self.model.id, stream=True))
         if response.status_code >= httpx.codes.BAD_REQUEST:
-            await response.aread()
-            await response.aclose()
-            raise _error_in(response, self.model.id)
+            raise _error_in(await whole(response), self.model.id)
         return self._events(response)
 
     async def _events(self, response: httpx.Response) -> AsyncGenerator[Json, None]:
