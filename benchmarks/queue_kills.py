@@ -84,11 +84,11 @@ def serve(address: str, said: Path) -> None:
         decision = opened.decide(question(text), models)
         opened.learn(decision, models[decision.model].call(decision.call), models)
         note(said, f"served {text}")
-        stored = opened.flush(60)
+        stored, what = opened.flush(60), "while PostgreSQL was away"
         with suppress(MemoryStoreError):
             record = opened.memory.decision(decision.id)
             what = "unstored" if record is None else record.facts.get("not_learned") or "waiting"
-            note(said, f"{'stored' if what == 'waiting' and stored else f'not:{what}'} {text}")
+        note(said, f"stored {text}" if stored and what == "waiting" else f"not {what}")
         time.sleep(0.1)
 
 
@@ -193,9 +193,9 @@ def report(address: str, folder: Path, killed: Counter[str], again: int) -> None
     print(
         f"PostgreSQL          {', '.join(f'{many} × {what}' for what, many in sorted(killed.items())) or 'not touched'}"
     )
-    print(f"served              {said['served']} questions")
+    away = sum(what == "not" and text == "while PostgreSQL was away" for what, text in lines)
+    print(f"served              {said['served']} questions, {away} of them while PostgreSQL was away")
     print(f"acknowledged        {len(stored)} lessons, of which lost: {len(stored - known.keys())}")
-    print(f"nothing to learn    {', '.join(f'{many} {what[4:]}' for what, many in said.items() if what[:4] == 'not:')}")
     print(f"learned             {len(known)} requests, of which applied twice: {sum(n > 1 for n in trials.values())}")
     print(f"model calls         {sum(calls.values())}, of which {repeated} again for a lesson that was interrupted")
     print(f"lessons interrupted {cut} after their call; calls beyond them: {max(repeated - cut, 0)}")

@@ -392,7 +392,8 @@ class PostgresMemory(PostgresLessons):
         with self._looking:
             self._stale = False
             try:
-                self._follow(self.ask(self._touched) if connection is None else self._touched(connection))
+                asked = partial(touched, low=self._low, most=_AT_ONCE)
+                self._follow(self.ask(asked) if connection is None else asked(connection))
             except BaseException:
                 self._stale = True
                 raise
@@ -400,9 +401,6 @@ class PostgresMemory(PostgresLessons):
         if connection is not None and self._outdated:
             self._outdated = False
             self._index.forget()
-
-    def _touched(self, connection: Connection) -> list[Any]:
-        return touched(connection, self._low, _AT_ONCE)
 
     def _follow(self, rows: list[Any]) -> None:
         ids = [id for kind, id, _ in rows if kind in ("", "log")]

@@ -158,6 +158,10 @@ def mark_index(connection: Connection, place: str, token: str, epoch: int, at: f
     return True
 
 
+_NOW = (
+    "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, "
+    "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+)
 _TOUCHED = (
     "SELECT 'now', pg_snapshot_xmin(pg_current_snapshot())::text, value FROM @meta WHERE key = 'epoch' UNION ALL "
     "SELECT 'line', greatest(timeline_id, min_recovery_end_timeline)::text, '' "
@@ -170,26 +174,10 @@ _TOUCHED = (
 
 
 def touched(connection: Connection, low: int, most: int) -> list[Any]:
-    """What transactions since `low` touched, as `(kind, id, value)`, and up to where that is all of it."""
-    rows: list[Any] = connection.run(_TOUCHED, [low, low, most, low, low, most, low, most, low]).fetchall()
-    return rows
+    """What became of records and policies since transaction `low`: what it is, its id, and the newest deletion.
 
-
-_NOW = (
-    "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, "
-    "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-)
-_TOUCHED = (
-    "SELECT 'now', pg_snapshot_xmin(pg_current_snapshot())::text, value FROM @meta WHERE key = 'epoch' UNION ALL "
-    "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @experiences WHERE touched >= ? LIMIT ?) UNION ALL "
-    "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @guides WHERE touched >= ? LIMIT ?) UNION ALL "
-    "(SELECT 'log', id, '' FROM @deletions WHERE xid >= ? LIMIT ?) UNION ALL "
-    "(SELECT 'policy', '', '' FROM @policy WHERE touched >= ? LIMIT 1)"
-)
-
-
-def touched(connection: Connection, low: int, most: int) -> list[Any]:
-    """What became of records and policies since transaction `low`: what it is, its id, and the newest deletion."""
+    Also up to where that is all of it, and the server's timeline, which changes when a replica takes over.
+    """
     rows: list[Any] = connection.run(_TOUCHED, [low, low, most, low, low, most, low, most, low]).fetchall()
     return rows
 
