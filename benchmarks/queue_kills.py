@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "shared"), str(ROOT)]
@@ -42,6 +42,8 @@ from tests.postgres_server import PostgresServer  # noqa: E402
 STALLED = 3.0  # seconds without a sign of life after which a worker counts as dead
 DURABLE = {"synchronous_commit": "on", "full_page_writes": "on", "fsync": "on", "autovacuum": "on"}
 EVER = 1_000_000
+
+Done = TypeVar("Done")
 
 
 def router(address: str, said: Path | None = None) -> tuple[Router, dict[str, FunctionModel]]:
@@ -64,7 +66,7 @@ def note(path: Path, line: str) -> None:
         file.write(line + "\n")
 
 
-def patiently(run: Callable[[], None]) -> None:
+def patiently(run: Callable[[], Done]) -> Done:
     """Again where PostgreSQL is away, as what watches over processes does."""
     while True:
         try:
@@ -82,10 +84,11 @@ def serve(address: str, said: Path) -> None:
         decision = opened.decide(question(text), models)
         opened.learn(decision, models[decision.model].call(decision.call), models)
         note(said, f"served {text}")
+        stored, what = opened.flush(60), "while PostgreSQL was away"
         with suppress(MemoryStoreError):
-            if opened.flush(60) and (record := opened.memory.decision(decision.id)) is not None:
-                what = record.facts.get("not_learned") or "waiting"
-                note(said, f"{'stored' if what == 'waiting' else what} {text}")
+            record = opened.memory.decision(decision.id)
+            what = "unstored" if record is None else record.facts.get("not_learned") or "waiting"
+        note(said, f"stored {text}" if stored and what == "waiting" else f"not {what}")
         time.sleep(0.1)
 
 
@@ -163,7 +166,7 @@ def finish(address: str, folder: Path) -> int:
     """Have workers learn all that is left, and what was given up as well; how many that were."""
     again = 0
     for number in range(20):
-        with closing(open_memory(address)) as memory:
+        with closing(patiently(lambda: open_memory(address))) as memory:
             again += memory.queue.retry()  # type: ignore[attr-defined]
             state = memory.queue.state()  # type: ignore[attr-defined]
         if not state.waiting + state.running:
@@ -190,7 +193,8 @@ def report(address: str, folder: Path, killed: Counter[str], again: int) -> None
     print(
         f"PostgreSQL          {', '.join(f'{many} × {what}' for what, many in sorted(killed.items())) or 'not touched'}"
     )
-    print(f"served              {said['served']} questions")
+    away = sum(what == "not" and text == "while PostgreSQL was away" for what, text in lines)
+    print(f"served              {said['served']} questions, {away} of them while PostgreSQL was away")
     print(f"acknowledged        {len(stored)} lessons, of which lost: {len(stored - known.keys())}")
     print(f"learned             {len(known)} requests, of which applied twice: {sum(n > 1 for n in trials.values())}")
     print(f"model calls         {sum(calls.values())}, of which {repeated} again for a lesson that was interrupted")

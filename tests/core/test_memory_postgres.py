@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -37,7 +36,6 @@ from rar.memory import Memory, SQLiteMemory, postgres_schema, postgres_store, po
 from rar.memory.base import Batch, PolicyStep
 from rar.memory.following import Follower
 from rar.memory.postgres import PostgresMemory
-from rar.memory.postgres_address import address_from
 from rar.memory.postgres_connections import Connection
 from rar.values import question
 from tests.contract.memory import (
@@ -275,23 +273,6 @@ class TestRoles:
             assert memory.delete(namespace="default") == 3
             with pytest.raises(ReadOnlyMemoryError, match="must be owner"):
                 memory.ask(lambda connection: connection.raw.execute("DROP TABLE rar.meta"))
-
-    def test_the_services_of_the_page_start_in_their_order(self) -> None:
-        compose = yaml.safe_load(block("yaml"))
-        services = compose["services"]
-
-        assert all(
-            set(service["depends_on"]) <= services.keys() for service in services.values() if "depends_on" in service
-        )
-        assert services["db"]["healthcheck"]["test"][0] == "CMD"
-        assert services["app"]["depends_on"] == {"schema": {"condition": "service_completed_successfully"}}
-        assert {volume.partition(":")[0] for one in services.values() for volume in one.get("volumes", ())} == set(
-            compose["volumes"]
-        )
-        _, command, name, url, option = services["schema"]["command"]
-        assert (command, name, option) == ("memory", "upgrade", "--create")
-        assert url == services["app"]["environment"]["DATABASE_URL"]
-        assert address_from(url).schema == "rar"
 
     def test_a_role_that_may_only_read_reads(self, postgres: PostgresServer, memory: PostgresMemory, url: str) -> None:
         schema = schema_of(url)

@@ -16,7 +16,7 @@ import typer
 
 from rar.cli.arguments import AsJson
 from rar.cli.layout import Column, Facts, Grid, show
-from rar.errors import ConfigurationError
+from rar.errors import ConfigurationError, RarError
 from rar.learning.taking import Taker, taker_of
 from rar.memory import open_memory
 from rar.memory.queueing import DeadLesson, QueueState, queue_of
@@ -62,11 +62,18 @@ def _taker(named: str, address: str) -> Taker:
             factory = getattr(factory, part)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"--models {named} cannot be imported: {error}.") from error
+    except Exception as error:
+        raise ConfigurationError(f"--models {named} failed. {type(error).__name__}: {error}.") from error
     made: Any = factory
     if inspect.isroutine(factory) or inspect.isclass(factory):
         takes_memory = "memory" in inspect.signature(factory).parameters
         make: Any = factory
-        made = make(memory=address) if takes_memory else make()
+        try:
+            made = make(memory=address) if takes_memory else make()
+        except RarError:
+            raise
+        except Exception as error:  # the factory is another's code
+            raise ConfigurationError(f"--models {named} failed. {type(error).__name__}: {error}.") from error
     taker = taker_of(made, address)
     with closing(open_memory(address, create=False)) as asked:
         if taker.router.memory is None or taker.router.memory.where != asked.where:

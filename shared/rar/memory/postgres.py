@@ -136,6 +136,8 @@ class PostgresMemory(PostgresLessons):
         self._cache = Cache(4)
         self._ahead: deque[str] | None = None  # ids of what is yet to be read; None: nobody has looked
         self._low = 0
+        self._line = ""  # the timeline of the server that was followed
+        self._anew = False
         self._outdated = False
         self._looked = float("-inf")
         self._stale = True  # whether this process wrote what it did not follow yet
@@ -369,6 +371,9 @@ class PostgresMemory(PostgresLessons):
         return query
 
     def _news(self, since: int, *, began: int = 0) -> Changes:
+        if self._anew:
+            self._anew = False
+            return Changes(0, more=True, reset=True)
         return self.changes(since, began=began)
 
     def _catch_up(self) -> None:
@@ -387,7 +392,8 @@ class PostgresMemory(PostgresLessons):
         with self._looking:
             self._stale = False
             try:
-                self._follow(self.ask(self._touched) if connection is None else self._touched(connection))
+                asked = partial(touched, low=self._low, most=_AT_ONCE)
+                self._follow(self.ask(asked) if connection is None else asked(connection))
             except BaseException:
                 self._stale = True
                 raise
@@ -396,15 +402,16 @@ class PostgresMemory(PostgresLessons):
             self._outdated = False
             self._index.forget()
 
-    def _touched(self, connection: Connection) -> list[Any]:
-        return touched(connection, self._low, _AT_ONCE)
-
     def _follow(self, rows: list[Any]) -> None:
         ids = [id for kind, id, _ in rows if kind in ("", "log")]
+        (line,) = [id for kind, id, _ in rows if kind == "line"]
+        if self._line not in ("", line):  # another server took over, which may lack what the last one told
+            self._low, self._anew, self._ahead = 0, True, None
+        self._line = line
         ((now, epoch),) = [(int(id), int(value)) for kind, id, value in rows if kind == "now"]
         if not self._low or any(kind == "log" for kind, _, _ in rows):
             self._index.follow()
-        if not self._low or len(rows) > 1:
+        if not self._low or len(rows) > 2:
             few = bool(self._low) and len(ids) < _AT_ONCE
             self._cache.drop(ids if few else None)
             if self._ahead is not None:
@@ -415,13 +422,14 @@ class PostgresMemory(PostgresLessons):
 
     def read_ahead(self) -> bool:
         """Read some records that decisions may ask for; whether there are more."""
-        if self._ahead is None:
+        ahead = self._ahead
+        if ahead is None:
             newest = "SELECT id FROM @experiences ORDER BY touched DESC LIMIT ?"
-            self._ahead = deque(id for (id,) in self.all(newest, [self._read_ahead]))
-        some = [self._ahead.popleft() for _ in range(min(_READ_AT_ONCE, len(self._ahead)))]
+            self._ahead = ahead = deque(id for (id,) in self.all(newest, [self._read_ahead]))
+        some = [ahead.popleft() for _ in range(min(_READ_AT_ONCE, len(ahead)))]
         if some and self._read_ahead and not self._cache.full:
             self._cache.experiences(self._reads, some)
-        return bool(self._ahead)
+        return bool(ahead)
 
     def _notice_deletions(self, epoch: int) -> None:
         known, self._epoch = self._epoch, epoch

@@ -235,6 +235,8 @@ class PostgresServer:
                         self.fail(error)
                     _close_all(self._idle)
                 except psycopg.Error as error:
+                    if isinstance(error, said.ReadOnlySqlTransaction):
+                        _close_all(self._idle)  # the server became a replica: another one takes writes, perhaps
                     self.fail(error)
         raise AssertionError("unreachable")
 

@@ -63,7 +63,8 @@ class Listener:
                 if memory is None:
                     break
                 connection = memory.open()
-                connection.run(f'LISTEN "{memory.channel}"')
+                with suppress(psycopg.errors.ReadOnlySqlTransaction):  # a replica tells nothing: it is asked
+                    connection.run(f'LISTEN "{memory.channel}"')
                 del memory
                 while (more := self._look(connection)) is not None:
                     away = POLL

@@ -12,9 +12,11 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,7 @@ _ANY = "rar"  # the name of the queue for lessons that any models can study
 _DEATHS = 5  # workers that may die of one lesson
 _COLUMNS = tuple(field.name for field in fields(PackedLesson))
 _NOW = "extract(epoch FROM clock_timestamp())::double precision"
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
 _MARK = "procrastinate"  # the key in `meta` of the newest migration of procrastinate that was applied
 
 
@@ -197,7 +200,14 @@ class _Work:
         self._app = procrastinate.App(
             connector=procrastinate.PsycopgConnector(kwargs=options, min_size=1, max_size=4, timeout=10.0)
         )
-        self._app.task(self._lesson, name=_TASK, pass_context=True, retry=_Later(retry))
+        self._later = _Later(retry)
+        self._compare_clocks()
+        self._app.task(self._lesson, name=_TASK, pass_context=True, retry=self._later)
+
+    def _compare_clocks(self) -> None:
+        row = self._server.one(f"SELECT {_NOW}", [])
+        assert row is not None
+        self._later.ahead = time.time() - float(row[0])
 
     async def run(self, sources: Sequence[str], lanes: int, *, wait: bool, grace: float) -> None:
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what fails is said by us, and kept
@@ -248,6 +258,7 @@ class _Work:
         while True:
             try:
                 found = list(await manager.get_stalled_jobs(seconds_since_heartbeat=self._stalled))
+                await asyncio.to_thread(self._compare_clocks)
             except Exception as error:
                 found = []
                 logger.warning("Lessons of dead workers could not be looked for. %s", cause(error))
@@ -258,7 +269,7 @@ class _Work:
 
     async def _give_back(self, job: jobs.Job) -> None:
         if job.attempts + 1 < _DEATHS:
-            await self._app.job_manager.retry_job(job)
+            await self._app.job_manager.retry_job(job, retry_at=_LONG_AGO)  # clocks differ
             return
         said = f"{_DEATHS} workers died of it"
         await asyncio.to_thread(self._note, str(job.task_kwargs["effect"]), said)
@@ -268,10 +279,14 @@ class _Work:
 class _Later(retry.BaseRetryStrategy):  # type: ignore[misc]
     def __init__(self, after: RetryLater) -> None:
         self._after = after
+        self.ahead = 0.0  # seconds that this machine's clock is before the server's, which says what is due
 
     def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> retry.RetryDecision | None:
         seconds = self._after(exception, job.attempts)
-        return None if seconds is None else retry.RetryDecision(retry_in={"milliseconds": int(seconds * 1_000)})
+        if seconds is None:
+            return None
+        at = datetime.fromtimestamp(time.time() - self.ahead + seconds, timezone.utc)
+        return retry.RetryDecision(retry_at=at)
 
 
 def _said(_: Any, context: dict[str, Any]) -> None:

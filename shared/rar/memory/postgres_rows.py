@@ -164,6 +164,8 @@ _NOW = (
 )
 _TOUCHED = (
     "SELECT 'now', pg_snapshot_xmin(pg_current_snapshot())::text, value FROM @meta WHERE key = 'epoch' UNION ALL "
+    "SELECT 'line', greatest(timeline_id, min_recovery_end_timeline)::text, '' "
+    "FROM pg_control_checkpoint(), pg_control_recovery() UNION ALL "
     "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @experiences WHERE touched >= ? LIMIT ?) UNION ALL "
     "(SELECT CASE WHEN xid >= ? THEN 'log' ELSE '' END, id, '' FROM @guides WHERE touched >= ? LIMIT ?) UNION ALL "
     "(SELECT 'log', id, '' FROM @deletions WHERE xid >= ? LIMIT ?) UNION ALL "
@@ -172,7 +174,10 @@ _TOUCHED = (
 
 
 def touched(connection: Connection, low: int, most: int) -> list[Any]:
-    """What became of records and policies since transaction `low`: what it is, its id, and the newest deletion."""
+    """What became of records and policies since transaction `low`: what it is, its id, and the newest deletion.
+
+    Also up to where that is all of it, and the server's timeline, which changes when a replica takes over.
+    """
     rows: list[Any] = connection.run(_TOUCHED, [low, low, most, low, low, most, low, most, low]).fetchall()
     return rows
 

@@ -141,7 +141,7 @@ def bring_up_to_date(server: PostgresServer, *, create: bool, may_write: bool) -
     )
     if used and not ours:
         raise NotAMemoryError(where, f"schema {schema!r} holds tables of another program")
-    if not ours and not create:
+    if not ours and (read_only or not create):
         raise MissingMemoryError(where, f"there is no memory in schema {schema!r}")
     found = server.ask(_version) if ours else (0, 1, "")
     if found is None:
