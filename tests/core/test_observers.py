@@ -386,6 +386,9 @@ class Attached(Notebook):
         assert not self.events
         self.routers.append(router)
 
+    def detached(self, router: Router) -> None:
+        self.routers.remove(router)
+
 
 def test_who_asks_for_it_is_given_the_router(router: MakeRouter) -> None:
     observer = Attached()
@@ -393,6 +396,9 @@ def test_who_asks_for_it_is_given_the_router(router: MakeRouter) -> None:
 
     assert observer.routers == made
     assert made[0].stats().spending == ()
+    made[0].close()
+    made[0].close()
+    assert observer.routers == made[1:]
 
 
 def test_who_fails_to_take_the_router_costs_nothing(router: MakeRouter, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,6 +21,7 @@ from rar import Router
 from rar.integrations.otel import NAMES
 from rar.strategies import Cascade
 from rar.turn import Turn
+from rar.values import Usage
 from tests.core.world import easy, harbour, pair, serve, teach_harbours
 from tests.otel import Telemetry, attributes
 
@@ -67,6 +68,21 @@ def router(tmp_path: Path, telemetry: Telemetry) -> Iterator[MakeRouter]:
     yield make
     for one in made:
         one.close()
+
+
+def test_what_is_expected_follows_the_calls_before(router: MakeRouter, telemetry: Telemetry) -> None:
+    asked = router(learning="off")
+    for number in range(3):
+        request = replace(easy(number), force="strong")
+        decision = asked.decide(request, pair())
+        expected = asked.ledger.expected_usd("default", "strong", "")
+        asked.learn(
+            decision, replace(pair()["strong"].call(decision.call), usage=Usage(1_000 * (number + 1), 10)), pair()
+        )
+        telemetry.observer.flush()
+
+        (*_, span) = telemetry.named("rar.decide")
+        assert span.attributes["rar.cost.expected_usd"] == pytest.approx(expected)
 
 
 def test_a_deletion_is_a_trace_of_its_own_wherever_it_came_from(router: MakeRouter, telemetry: Telemetry) -> None:

@@ -109,6 +109,18 @@ def test_decisions_are_counted_by_arm_and_reason(router: MakeRouter, scraped: Sc
     assert scraped.sum("rar_memory_write_seconds_count") > 0
 
 
+def test_a_scrape_has_counted_what_was_told_and_nothing_is_dropped(
+    router: MakeRouter, scraped: Scraped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rar.integrations.aside._MOST", 5)
+    monkeypatch.setattr("rar.integrations.aside._PAUSE", 60.0)  # the thread comes to nothing in this test
+    asked = router(learning="off")
+    for number in range(20):
+        serve(asked, pair(), easy(number))  # type: ignore[arg-type]
+
+    assert scraped.sum("rar_decisions_total") == 20 == scraped.sum("rar_calls_total", purpose="serve")
+
+
 def test_money_is_that_of_stats(router: MakeRouter, scraped: Scraped) -> None:
     asked = router()
     teach_harbours(asked, pair())  # type: ignore[arg-type]
