@@ -111,6 +111,16 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX lessons_by_experience ON @lessons (experience_id)",
     ),
     ("ALTER TABLE @spending ADD COLUMN prefix_tokens bigint NOT NULL DEFAULT 0",),
+    (
+        # `held` is what a process is spending, `free` what it may spend yet. Without an owner: a sum that is kept.
+        "CREATE TABLE @reserved (account ctext NOT NULL, owner ctext NOT NULL, namespace ctext, "
+        "role name NOT NULL DEFAULT current_user, "
+        "held double precision NOT NULL, held_until double precision NOT NULL, "
+        "free double precision NOT NULL, free_until double precision NOT NULL, PRIMARY KEY (account, owner))",
+        "CREATE INDEX reserved_by_time ON @reserved (held_until)",
+        "CREATE INDEX reserved_by_namespace ON @reserved (namespace)",
+        "CREATE INDEX spending_by_namespace ON @spending (namespace, day)",
+    ),
 )
 
 _STATE = (

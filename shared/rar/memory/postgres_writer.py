@@ -15,7 +15,9 @@ from rar.memory.pairing import LATEST, Paired, paired
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_rows import tallies_of
 from rar.memory.postgres_store import Held, HeldGuide, Store, spent_on
+from rar.memory.postgres_tills import settle
 from rar.memory.secrets import lock
+from rar.memory.tills import Settled
 from rar.memory.transitions import (
     SPENT_ON,
     added,
@@ -163,6 +165,9 @@ class Writer(Store):
         self.cached_answers.pop(key, None)
         self.cached_answers[key] = answer
 
+    def settle(self, settled: Sequence[Settled]) -> None:
+        settle(self.connection, settled)
+
     def effect(self, key: str) -> bool:
         """Note what this transaction does; whether it was not done before. Its lesson is learned by that."""
         row = self.run("INSERT INTO @effects (key) VALUES (?) ON CONFLICT DO NOTHING RETURNING n", [key]).fetchone()
@@ -249,7 +254,7 @@ class Writer(Store):
             for table in ("experiences", "guides"):
                 rows = self.run(f"SELECT id FROM @{table} WHERE namespace = ?", [namespace]).fetchall()
                 gone += self.forget(id for (id,) in rows)
-            for table in ("policy", "spending", "decisions", "labels", "judged", "cached", "counters"):
+            for table in ("policy", "spending", "decisions", "labels", "judged", "cached", "counters", "reserved"):
                 self.run(f"DELETE FROM @{table} WHERE namespace = ?", [namespace])
             keys.append(namespace_key(self.secret, namespace))
             self.run("DELETE FROM @lessons WHERE place = ?", keys[-1:])
