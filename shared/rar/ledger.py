@@ -183,6 +183,11 @@ class Ledger:
             budget = share * sums.earned + _ROUNDING * sums.calls
             return spent < budget and spent + (1.0 if sums.calls else cost) <= budget
 
+    @property
+    def budgets(self) -> tuple[float | None, float | None, float | None]:
+        """The share for learning, that for judges, and USD per day."""
+        return self._share, self._judge_share, self._usd_per_day
+
     def learning_cost(self, namespace: str, purpose: Purpose, role: str) -> float:
         """What such a call usually counts against the learning budget, in its unit."""
         with self._lock:

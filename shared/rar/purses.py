@@ -43,12 +43,12 @@ class _Pocket:
     def held(self) -> float:
         return self.under_way + self.unstored
 
-    def short(self, needs: Sequence[float], now: float) -> bool:
+    def short(self, needs: Sequence[float], now: float, anew: bool = False) -> bool:
         """Whether to ask for more."""
         need, (least, until) = max(needs, default=0.0), self.refused
         if now - self.since < LEASE and need <= self.room:
             return False
-        return not (need >= least and now < until)
+        return anew or not (need >= least and now < until)
 
     def take(self, grant: Granted, ask: Ask, began: float, now: float) -> None:
         self.told += ask.more
@@ -97,12 +97,16 @@ class Purse:
                 return None
         return partial(self.fill, needs)
 
-    def fill(self, needs: Needs) -> None:
-        """Reserve what such calls may cost, as far as it is there."""
+    def fill(self, needs: Needs, *, anew: bool = False) -> None:
+        """Reserve what such calls may cost, as far as it is there.
+
+        Args:
+            anew: Also where it was not there a moment ago.
+        """
         with self._asking:
             now = time.monotonic()
             with self._lock:
-                short = {one: costs for one, costs in needs.items() if self._pocket(one).short(costs, now)}
+                short = {one: costs for one, costs in needs.items() if self._pocket(one).short(costs, now, anew)}
             if short and now >= self._away:
                 self._ask(short)
 

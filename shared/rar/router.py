@@ -44,9 +44,9 @@ from rar.learning.policy import Policy, as_policy
 from rar.learning.prior import Prior
 from rar.learning.records import Served, record_of
 from rar.learning.scores import LearnedScores
-from rar.learning.spending import Budgets
 from rar.learning.screen import Screen, quarantine
 from rar.learning.shadow import Ladder
+from rar.learning.spending import Budgets
 from rar.learning.worker import CLOSING
 from rar.learning.writer import Writer
 from rar.ledger import Ledger
@@ -171,9 +171,7 @@ class Router:
             self.pair(self._models)
         judges = self._open(settings)
         self.ledger.purse = purse_of(self.memory, self._tell, read_only=settings.read_only)
-        budgets = Budgets(
-            self.ledger, settings.learning_budget, settings.judge_budget, settings.learning_usd_per_day
-        )
+        self._budgets = Budgets(self.ledger, *self.ledger.budgets)
         static = as_static_router(settings.static_router)
         prior = None if static is None else Prior(static, self.embedder.id if self.embedder is not None else "")
         held = rules(
@@ -183,7 +181,7 @@ class Router:
         rollout = None
         if settings.rollout is not None and self.memory is not None:
             rollout = Steering(settings.rollout, self.memory, floors.kept, settings.clock)
-        own = [one for one in (self.ledger, budgets, self._ceilings, rollout) if one is not None]
+        own = [one for one in (self.ledger, self._budgets, self._ceilings, rollout) if one is not None]
         self._observers = Observers((*own, *settings.observers), self._tell, settings.clock)
         if self._ceilings is not None:
             self._ceilings.begin(self._observers)
@@ -192,7 +190,7 @@ class Router:
         self._prefixes = Prefixes(self.ledger)
         remembered = None
         if self.memory is not None and self.embedder is not None:
-            remembered = self._learn_from(self.memory, self.embedder, judges, prior, budgets, settings)
+            remembered = self._learn_from(self.memory, self.embedder, judges, prior, settings)
         self._deciding = Deciding(
             self.strategy, self.policy, floors, self._lineup, self.ledger, held, self._observers, self._redaction,
             self._prefixes, self._recent, self._tell, settings.clock, Draws(settings.seed), prior, remembered, rollout,
@@ -211,8 +209,7 @@ class Router:
         return judges
 
     def _learn_from(
-        self, memory: Memory, embedder: CachedEmbedder, judges: Judge, prior: Prior | None, budgets: Budgets,
-        settings: RouterSettings,
+        self, memory: Memory, embedder: CachedEmbedder, judges: Judge, prior: Prior | None, settings: RouterSettings
     ) -> Remembered:
         self.ledger.seed(memory.spending())
         self._corrections = corrections = Corrections(memory, settings.clock)
@@ -227,7 +224,7 @@ class Router:
             memory, self.ledger, ladder, self.policy,
             settings.near, settings.retry_after, settings.store_text, settings.store_answers,
             self._redaction.clean if settings.redact is not None else None, settings.clock, notices=self._tell,
-            screen=screen, observers=self._observers, ceilings=self._ceilings, budgets=budgets,
+            screen=screen, observers=self._observers, ceilings=self._ceilings, budgets=self._budgets,
             timeout=LEARNING_TIMEOUT if settings.timeout is None else settings.timeout,
             guide_style=settings.guide_style, pairs=self._pairs, drafts=bool(self._lineup.drafters),
         )  # fmt: skip

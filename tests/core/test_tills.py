@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rar import Ceiling, Router
-from rar.errors import BudgetExceededError, MemoryStoreError
 from rar.memory import SQLiteMemory, open_memory, tills
-from rar.memory.base import Batch, PolicyStep, Spend
+from rar.memory.base import Batch, Spend
 from rar.memory.tills import Account, Ask, Settled
-from rar.notices import Notices
-from rar.purses import Purse
-from rar.values import question
-from tests.core.test_limits import PRICES, USD, Costly
-from tests.core.world import Scripted, serve
 from tests.postgres_server import PostgresServer
 
 DAY = 86_400.0

@@ -44,11 +44,12 @@ class Budgets:
             return not self.ledger.may_learn(namespace, call.purpose, call.model, now=at)
         cost = max(self.ledger.learning_cost(namespace, call.purpose, call.model), _LEAST)
         accounts = self._accounts(namespace, call.purpose, at)
-        purse.fill(dict.fromkeys(accounts, (cost,)))
+        by_own_count = self.ledger.may_learn(namespace, call.purpose, call.model, now=at)
+        purse.fill(dict.fromkeys(accounts, (cost,)), anew=by_own_count)
         room = [purse.fits(one, cost) for one in accounts]
         if any(found is not None and not found[0] for found in room):
             return True
-        if None in room and not self.ledger.may_learn(namespace, call.purpose, call.model, now=at):
+        if None in room and not by_own_count:
             return True
         purse.hold(held, accounts, cost)
         return False
