@@ -38,7 +38,7 @@ class Ledger:
         budget_share: Learning may cost this share of what the strong model's serving costs (see this module's text for
             free models and unknown prices); None: no limit. Audits do not count: their own rate bounds them.
         judge_share: Judges' calls may cost this share, which is apart from that of learning; None: no limit.
-        usd_per_day: Learning may cost this much in a day of this process; None: no limit.
+        usd_per_day: Learning may cost this much in a day; None: no limit.
         notices: Told once of a model without a known price, and once that learning pauses.
     """
 
