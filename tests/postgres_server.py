@@ -47,7 +47,8 @@ class PostgresServer:
         with (self.folder / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in lines.items())
         rules = self.folder / "pg_hba.conf"
-        rules.write_text(f"host all locked 127.0.0.1/32 scram-sha-256\n{rules.read_text('utf-8')}", "utf-8")
+        by_password = 'host all "/^locked" 127.0.0.1/32 scram-sha-256'
+        rules.write_text(f"{by_password}\n{rules.read_text('utf-8')}", "utf-8")
         self._names = itertools.count()
         self.start()
 

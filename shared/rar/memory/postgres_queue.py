@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import procrastinate
 from procrastinate import exceptions, jobs, retry, schema
 
-from rar.errors import MissingMemoryError
+from rar.errors import ConfigurationError, MissingMemoryError
 from rar.memory.base import Batch
 from rar.memory.lessons import PackedLesson
 from rar.memory.queueing import DeadLesson, QueueState, RetryLater
@@ -51,6 +51,11 @@ class PostgresQueue:
     # --- deferring --------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
+        if self._server.tenant is not None:
+            raise ConfigurationError(
+                "A tenant has no right to the queue of lessons, whose workers see all namespaces. Learn by "
+                "learning='background'."
+            )
         newest = _migrations()[-1][0]
         if self._applied() != newest:
             self._server.ask(_installed)
