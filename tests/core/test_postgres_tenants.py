@@ -87,7 +87,7 @@ class Shared:
 
     def tenant(self, *namespaces: str) -> PostgresMemory:
         role = self.role()
-        add_tenant(self.owner, role, namespaces)
+        add_tenant(self.owner, role, namespaces, self.owner.secret)
         return self.open(self.as_(f"{role}:of-{role}"))
 
 
@@ -106,7 +106,7 @@ class TestATenant(MemoryContract):
             url, role = postgres.fresh(), f"tenant_{next(NUMBERS)}"
             postgres.run(f"CREATE ROLE {role} LOGIN")
             with closing(PostgresMemory(url)) as owner:
-                add_tenant(owner, role, NAMES)
+                add_tenant(owner, role, NAMES, owner.secret)
             return PostgresMemory(url.replace("postgres@", f"{role}@"))
 
         return make
@@ -300,7 +300,7 @@ class TestAnotherRole:
             shared.server.run(grant.format(role=role, app=shared.app))
 
         with pytest.raises(ConfigurationError, match="could see all" if grant else "no role"):
-            add_tenant(shared.owner, role, ["a"])
+            add_tenant(shared.owner, role, ["a"], shared.owner.secret)
         assert shared.owner.ask(tenants_of) == []
 
     def test_only_the_owner_adds_tenants(self, shared: Shared) -> None:
@@ -309,8 +309,8 @@ class TestAnotherRole:
 
         for memory in (a, shared.open(shared.as_(shared.app))):
             with pytest.raises(ReadOnlyMemoryError):
-                add_tenant(memory, role, ["a", "b"])
-        assert shared.owner.ask(tenants_of) == [Tenant(role, ("a",))]
+                add_tenant(memory, role, ["a", "b"], memory.secret)
+        assert shared.owner.ask(tenants_of) == [Tenant(role, ("a",), ())]
 
     def test_a_role_that_everybody_is_a_member_of_must_not_see_it(self, shared: Shared) -> None:
         shared.server.run(f"GRANT SELECT ON {shared.schema}.experiences TO PUBLIC")
@@ -324,10 +324,10 @@ class TestTenants:
         b = of_b(shared)
         a = shared.tenant("a")
         role = a.tenant.role if a.tenant else ""
-        add_tenant(shared.owner, role, ["a", "b"])
+        add_tenant(shared.owner, role, ["a", "b"], shared.owner.secret)
         assert shared.open(shared.as_(f"{role}:of-{role}")).stats().experiences == b.stats().experiences
 
-        add_tenant(shared.owner, role, ["a"])
+        add_tenant(shared.owner, role, ["a"], shared.owner.secret)
         again = shared.open(shared.as_(f"{role}:of-{role}"))
         assert (again.stats().experiences, found(again, namespace="b")) == (0, [])
 
@@ -373,7 +373,7 @@ class TestTenants:
             [shared.schema],
         )
         for (table,) in columns:
-            if table not in ("deletions", "forgotten"):
+            if table != "deletions":
                 assert shared.owner.all(f"SELECT * FROM @{table} WHERE namespace = 'b'", []) == [], table
         assert shared.owner.all("SELECT * FROM @tallies", []) == []
         assert shared.owner.stats().namespaces == ("c",)
@@ -401,11 +401,11 @@ class TestTenants:
 
     def test_a_router_learns_as_a_tenant(self, shared: Shared) -> None:
         role = shared.role()
-        add_tenant(shared.owner, role, ["mine"])
+        add_tenant(shared.owner, role, ["mine"], shared.owner.secret)
         with ExitStack() as stack:
             url = shared.server.fresh().partition("schema=")[0] + f"schema=tenants_{next(NUMBERS)}"
             owner = stack.enter_context(PostgresMemory(url))
-            add_tenant(owner, role, ["mine"])
+            add_tenant(owner, role, ["mine"], owner.secret)
             router = stack.enter_context(
                 Router(
                     memory=url.replace("postgres@", f"{role}:of-{role}@"), embedder="hashing", learning="inline",
@@ -431,7 +431,7 @@ class TestTenants:
                 memory.bind("test-1", DIM)
                 MemoryContract.fill(memory, "a")
                 MemoryContract.fill(memory, "b")
-                add_tenant(memory, role, ["a"])
+                add_tenant(memory, role, ["a"], memory.secret)
                 with PostgresMemory(url.replace("postgres@", f"{role}@")) as tenant:
                     assert tenant.stats().namespaces == ("a",)
                     assert tenant.delete(namespace="a") == 3
@@ -448,7 +448,7 @@ class TestARoleToBecome:
     def test_a_connection_that_may_see_all_works_as_a_tenant(self, shared: Shared) -> None:
         of_b(shared)
         role = shared.role()
-        add_tenant(shared.owner, role, ["a"])
+        add_tenant(shared.owner, role, ["a"], shared.owner.secret)
         shared.server.run(f"GRANT {role} TO {shared.app}")
 
         by_argument = shared.open(shared.as_(shared.app), tenant_role=role)
@@ -456,7 +456,7 @@ class TestARoleToBecome:
 
         for memory in (by_argument, by_address):
             assert memory.stats().namespaces == ()
-            assert memory.tenant == Tenant(role, ("a",))
+            assert memory.tenant == Tenant(role, ("a",), ())
 
     def test_one_that_is_no_tenant_or_must_not_be_become_is_refused(self, shared: Shared) -> None:
         role = shared.role()

@@ -77,7 +77,7 @@ def add(
     from rar.memory.postgres_tenants import add_tenant  # noqa: PLC0415 - imports psycopg
 
     with _server(memory) as server:
-        tenant = add_tenant(server, role, namespace)
+        tenant = add_tenant(server, role, namespace, server.secret)
         typer.echo(f"{tenant.role} sees {_named(tenant.namespaces)} of {server.where}, and nothing else of it.")
 
 

@@ -169,8 +169,7 @@ class PostgresMemory(PostgresLessons):
             raise ReadOnlyMemoryError(self.where)
 
         def transaction(connection: Connection) -> tuple[_Found, bool]:
-            home = None if self.tenant is None else self.tenant.namespaces[0]
-            writer = Writer(connection, self.where, self.secret, home)
+            writer = Writer(connection, self.where, self.secret, self.tenant)
             found = body(writer)
             writer.finish()
             return found, writer.told

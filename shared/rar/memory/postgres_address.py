@@ -91,12 +91,16 @@ def address_from(given: str, tenant_role: str | None = None) -> Address:
         raise UnreadableAddressError(
             "postgresql", "Write special characters of the user and the password as %40 for @, and so on."
         ) from None
-    role = unquote(ours["tenant_role"]) if tenant_role is None and "tenant_role" in ours else tenant_role
+    role = tenant_role or (unquote(ours["tenant_role"]) if "tenant_role" in ours else None)
     if role is not None:
-        # Said when a connection begins: nothing that is sent later can come before it.
-        escaped = role.replace("\\", "\\\\").replace(" ", "\\ ")
-        options["options"] = f"{options.get('options', '')} -c role={escaped}".strip()
+        options["options"] = _as_role(role, options.get("options", ""))
     return Address(_where(options, schema), schema, {**_USUAL, **options}, index, prepare, role)
+
+
+def _as_role(role: str, options: str) -> str:
+    """The server's options of a connection that works as `role` from its first statement on."""
+    escaped = role.replace("\\", "\\\\").replace(" ", "\\ ")
+    return f"{options} -c role={escaped}".strip()
 
 
 def _where(options: dict[str, Any], schema: str) -> str:

@@ -127,7 +127,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE @claims ADD COLUMN role name NOT NULL DEFAULT current_user",
         "ALTER TABLE @effects ADD COLUMN role name NOT NULL DEFAULT current_user",
         "ALTER TABLE @indexes ADD COLUMN role name NOT NULL DEFAULT current_user",
-        "ALTER TABLE @forgotten ADD COLUMN namespace text",
+        # A digest of the namespace, whose name may be a person's: by that tenants hear of what is theirs.
+        "ALTER TABLE @deletions ADD COLUMN place text",
+        "ALTER TABLE @forgotten ADD COLUMN place text",
         # What a tenant cannot do itself when it deletes: it sees neither lessons nor the files of other machines.
         "CREATE FUNCTION @delete_for_good(ids text[], place text) RETURNS bigint LANGUAGE sql SECURITY DEFINER "
         "SET search_path = pg_catalog, pg_temp BEGIN ATOMIC DELETE FROM @indexes; "

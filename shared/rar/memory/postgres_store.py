@@ -37,6 +37,7 @@ from rar.memory.exchange import Header
 from rar.memory.forgetting import Gone
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_rows import cursor_of, lock_number
+from rar.memory.postgres_tenants import Tenant
 from rar.memory.postgres_vectors import MARK, put_experiences, put_guides
 from rar.memory.transitions import SPENT_ON, added, merged, went_by
 from rar.values import Experience, Guide, Tally, Vector
@@ -71,13 +72,13 @@ class Store:
 
     Args:
         where, secret: The memory's.
-        home: A namespace of the tenant that this is done for; None: for one who may write to all.
+        tenant: As whom this is done; None: as one who may write to all.
     """
 
-    def __init__(self, connection: Connection, where: str, secret: bytes, home: str | None = None) -> None:
+    def __init__(self, connection: Connection, where: str, secret: bytes, tenant: Tenant | None = None) -> None:
         self.run, self.many = connection.run, connection.many
         self.connection = connection
-        self.where, self.secret, self.home = where, secret, home
+        self.where, self.secret, self.tenant = where, secret, tenant
         self.experiences: dict[str, Held | None] = {}  # None: known not to be there
         self.guides: dict[str, HeldGuide | None] = {}
         self.tallies: dict[tuple[str, ...], Tally] = {}
@@ -391,7 +392,7 @@ class Store:
 
     def _prune(self) -> None:
         """Forget the oldest deletions that were only kept for followers; those who are behind begin anew."""
-        if self.xid % PRUNED_EACH or self.home is not None:
+        if self.xid % PRUNED_EACH or self.tenant is not None:
             return
         row = self.run(
             "SELECT xid, n FROM @deletions ORDER BY xid DESC, n DESC OFFSET ? LIMIT 1", [KEPT_DELETIONS]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -17,13 +17,13 @@ from psycopg import sql
 
 from rar.errors import ConfigurationError, ReadOnlyMemoryError
 from rar.memory.columns import sane
+from rar.memory.forgetting import namespace_key
 from rar.memory.postgres_connections import Connection, PostgresServer, held
 from rar.memory.secrets import LOCK
 from rar.naming import shown
 
 _BY_NAMESPACE = (
-    "experiences", "guides", "policy", "spending", "decisions", "labels", "judged", "cached", "counters", "deletions",
-    "forgotten",
+    "experiences", "guides", "policy", "spending", "decisions", "labels", "judged", "cached", "counters",
 )  # fmt: skip
 _ITS_OWN = "role = current_user"
 _TALLIES = "EXISTS (SELECT FROM {schema}.experiences WHERE experiences.id = experience_id)"  # that it may see
@@ -33,8 +33,9 @@ _UNBOUND = "key IN ('embedder_id', 'dim') AND value IN ('', '0')"
 _BOUND = "key IN ('embedder_id', 'dim')"
 # The lessons that wait, and the queue, are the workers': tenants have no right to them.
 _ALL = "rar_all"
+_BY_PLACE = "deletions", "forgotten"
 _BY_ROLE = "claims", "effects", "indexes"
-_TABLES = (*_BY_NAMESPACE, *_BY_ROLE, "reserved", "tallies", "tenants", "meta", "lessons")
+_TABLES = (*_BY_NAMESPACE, *_BY_PLACE, *_BY_ROLE, "reserved", "tallies", "tenants", "meta", "lessons")
 _VECTORS = "experience_vectors", "guide_vectors"  # that there may be
 _TRUSTED = (
     "SELECT DISTINCT pg_get_userbyid(grantee), grantee = 0 FROM pg_class, aclexplode(coalesce(relacl, "
@@ -50,10 +51,19 @@ _ROLE = (
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A role of the database, and the namespaces that it sees and writes."""
+    """A role of the database, and the namespaces that it sees and writes.
+
+    Args:
+        places: Digests of the namespaces, by which what was deleted of them is known.
+    """
 
     role: str
     namespaces: tuple[str, ...]
+    places: tuple[str, ...] = field(compare=False, repr=False)
+
+    def place(self, namespace: str) -> str | None:
+        """The digest of one of its own."""
+        return dict(zip(self.namespaces, self.places, strict=True)).get(namespace)
 
 
 def tenant_of(server: PostgresServer) -> Tenant | None:
@@ -68,37 +78,45 @@ def tenant_of(server: PostgresServer) -> Tenant | None:
         raise ConfigurationError(
             f"{shown(server.address.tenant_role)} is no tenant of {server.where}: see `rar memory tenants add`."
         )
-    return None if row is None else Tenant(row[0], tuple(json.loads(row[1])))
+    return None if row is None else _tenant(*row)
 
 
 def tenants_of(connection: Connection) -> list[Tenant]:
     """All of them, by name; a tenant sees itself."""
     rows = connection.run("SELECT role, value FROM @tenants WHERE key = 'namespaces' ORDER BY role").fetchall()
-    return [Tenant(role, tuple(json.loads(value))) for role, value in rows]
+    return [_tenant(role, value) for role, value in rows]
 
 
-def add_tenant(server: PostgresServer, role: str, namespaces: Sequence[str]) -> Tenant:
+def _tenant(role: str, value: str) -> Tenant:
+    places: dict[str, str] = json.loads(value)
+    return Tenant(role, tuple(places), tuple(places.values()))
+
+
+def add_tenant(server: PostgresServer, role: str, namespaces: Sequence[str], key: bytes) -> Tenant:
     """Have a role see and write these namespaces and no others, whatever it saw before.
 
     The role must exist: whoever makes it gives it its password. This takes the owner of the memory's tables.
+
+    Args:
+        key: The memory's (`secret`).
 
     Raises:
         ConfigurationError: There is no such role, or it could see all the same what it must not.
         ReadOnlyMemoryError: This connection's role does not own the tables.
     """
-    names = tuple(dict.fromkeys(map(sane, namespaces)))
-    if not names:
+    places = {sane(name): namespace_key(key, sane(name)) for name in namespaces}
+    if not places:
         raise ConfigurationError("A tenant needs a namespace at least.")
 
     def adding(connection: Connection) -> None:
-        _keep(connection, role, "namespaces", json.dumps(names))
+        _keep(connection, role, "namespaces", json.dumps(places))
         if connection.run("SELECT 1 FROM @tenants WHERE role = ? AND key = 'secret'", [role]).fetchone() is None:
             _keep(connection, role, "secret", secrets.token_hex(32))
         connection.run("DELETE FROM @indexes WHERE role = ?", [role])  # they may hold what it sees no more
         grant_all(connection)
 
     _as_owner(server, adding)
-    return Tenant(role, names)
+    return Tenant(role, tuple(places), tuple(places.values()))
 
 
 def remove_tenant(server: PostgresServer, role: str) -> bool:
@@ -193,11 +211,11 @@ def _open(connection: Connection, tenant: Tenant) -> None:
     for table in (*_BY_NAMESPACE, *_vectors(connection)):
         _grant(connection, everything, table, role)
         _policy(connection, table, _name(role), [role], its, its)
+    gone = sql.SQL("place = ANY ({}::text[])").format(sql.Literal(list(tenant.places)))
     its_money = sql.SQL("({} OR (namespace IS NULL AND role = current_user))").format(its)
     tallies = sql.SQL(_TALLIES).format(schema=sql.Identifier(connection.schema))
-    rest: list[tuple[str, Any]] = [
-        ("reserved", its_money), ("tallies", tallies), *((table, _ITS_OWN) for table in _BY_ROLE),
-    ]  # fmt: skip
+    rest: list[tuple[str, Any]] = [("reserved", its_money), ("tallies", tallies)]
+    rest += [*((table, gone) for table in _BY_PLACE), *((table, _ITS_OWN) for table in _BY_ROLE)]
     for table, condition in rest:
         _grant(connection, everything, table, role)
         _policy(connection, table, _name(role), [role], condition, condition)

@@ -16,6 +16,7 @@ from rar.memory.pairing import LATEST, Paired, paired
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_rows import tallies_of
 from rar.memory.postgres_store import Held, HeldGuide, Store, spent_on
+from rar.memory.postgres_tenants import Tenant
 from rar.memory.postgres_tills import settle
 from rar.memory.secrets import lock
 from rar.memory.tills import Settled
@@ -47,8 +48,8 @@ _AT_ONCE = 500  # records of a load that are held before they are written
 class Writer(Store):
     """One write transaction."""
 
-    def __init__(self, connection: Connection, where: str, secret: bytes, home: str | None = None) -> None:
-        super().__init__(connection, where, secret, home)
+    def __init__(self, connection: Connection, where: str, secret: bytes, tenant: Tenant | None = None) -> None:
+        super().__init__(connection, where, secret, tenant)
         self._loaded: list[Experience] = []
 
     def bind(self, header: Header) -> Header:
@@ -172,7 +173,7 @@ class Writer(Store):
     def effect(self, key: str) -> bool:
         """Note what this transaction does; whether it was not done before. Its lesson is learned by that."""
         row = self.run("INSERT INTO @effects (key) VALUES (?) ON CONFLICT DO NOTHING RETURNING n", [key]).fetchone()
-        if self.home is None:
+        if self.tenant is None:
             self.run("DELETE FROM @lessons WHERE effect = ?", [key])
         if row is not None and row[0] % 1_000 == 0:
             self.run("DELETE FROM @effects WHERE n <= ?", [row[0] - KEPT_EFFECTS])
@@ -239,11 +240,17 @@ class Writer(Store):
         ids = list(dict.fromkeys(ids))
         gone = [row for table in ("experiences", "guides") for row in self._drop(table, ids)]
         self.many(
-            "INSERT INTO @deletions (id, xid, n, namespace) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET xid = excluded.xid, n = excluded.n, namespace = excluded.namespace",
-            [(id, self.xid, self.next(), namespace) for id, namespace in dict(gone).items()],
+            "INSERT INTO @deletions (id, xid, n, place) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET xid = excluded.xid, n = excluded.n, place = excluded.place",
+            [(id, self.xid, self.next(), self._place(namespace)) for id, namespace in dict(gone).items()],
         )
         return gone
+
+    def _place(self, namespace: str | None) -> str | None:
+        """The digest of a namespace, by which its tenant hears of a deletion; of any of its own where none is known."""
+        if self.tenant is None:
+            return None if namespace is None else namespace_key(self.secret, namespace)
+        return self.tenant.places[0] if namespace is None else self.tenant.place(namespace)
 
     def erase(self, ids: Iterable[str], namespace: str | None) -> int:
         """Delete for good, with the decisions; return how many experiences and guides there were."""
@@ -251,7 +258,8 @@ class Writer(Store):
         gone = self.forget(ids)
         for table in ("decisions", "labels", "judged", "cached") if ids else ():
             self.run(f"DELETE FROM @{table} WHERE experience_id = ANY(?)", [ids])
-        keys: dict[str, str | None] = {**dict.fromkeys(ids, self.home), **dict(gone)}
+        spaces: dict[str, str | None] = {**dict.fromkeys(ids), **dict(gone)}
+        keys = {id: self._place(name) for id, name in spaces.items()}
         place = ""
         if namespace is not None:
             for table in ("experiences", "guides"):
@@ -260,9 +268,8 @@ class Writer(Store):
             for table in ("policy", "spending", "decisions", "labels", "judged", "cached", "counters", "reserved"):
                 self.run(f"DELETE FROM @{table} WHERE namespace = ?", [namespace])
             place = namespace_key(self.secret, namespace)
-            keys[place] = namespace
-            for key, _ in self._keys_of_tenants(namespace):
-                keys[namespace_key(key, namespace)] = namespace
+            keys[place] = self._place(namespace)
+            keys |= {namespace_key(key, namespace): self._place(namespace) for key, _ in self._keys(namespace)}
         self._forgotten(keys, ids, place)
         return len(gone)
 
@@ -271,30 +278,33 @@ class Writer(Store):
         where, values = ("", []) if namespace is None else ("WHERE namespace = ?", [namespace])
         asked = [self.run(f"DELETE FROM @{table} {where} RETURNING 1", values) for table in ("judged", "cached")]
         gone = sum(len(deleted.fetchall()) for deleted in asked)
-        known = self._keys_of_tenants(namespace)
-        keys = {answers_key(key, namespace): home if namespace is None else namespace for key, home in known}
-        self._forgotten({answers_key(self.secret, namespace): namespace or self.home, **keys})
+        keys = {answers_key(key, namespace): home for key, home in self._keys(namespace)}
+        self._forgotten({answers_key(self.secret, namespace): self._place(namespace), **keys})
         return gone
 
-    def _keys_of_tenants(self, namespace: str | None) -> list[tuple[bytes, str]]:
-        """The keys of the tenants that a namespace is of, or of all, as far as they lie open; a namespace of each."""
-        if self.home is not None:
+    def _keys(self, namespace: str | None) -> list[tuple[bytes, str]]:
+        """The keys of the tenants that a namespace is of, or of all, as far as they lie open, with a place of each."""
+        if self.tenant is not None:
             return []
         rows = self.run(
             "SELECT one.value, other.value FROM @tenants AS one JOIN @tenants AS other USING (role) "
             "WHERE one.key = 'secret' AND other.key = 'namespaces' AND one.value <> ''"
         ).fetchall()
-        known = [(bytes.fromhex(key), json.loads(names)) for key, names in rows]
-        return [(key, names[0]) for key, names in known if namespace is None or namespace in names]
+        known = [(bytes.fromhex(key), json.loads(places)) for key, places in rows]
+        return [
+            (key, next(iter(places.values())) if namespace is None else places[namespace])
+            for key, places in known
+            if namespace is None or namespace in places
+        ]
 
     def _forgotten(self, keys: Mapping[str, str | None], ids: Sequence[str] = (), place: str = "") -> None:
         """Begin another epoch, before which nothing of these was decided that may still be written.
 
         Args:
-            keys: With the namespaces of what was deleted, by which tenants hear of it.
+            keys: With the places of what was deleted, by which tenants hear of it.
             ids, place: Of what is gone for good, if anything is: no lesson on it waits, no machine's files hold it.
         """
-        if self.home is not None:
+        if self.tenant is not None:
             (self.epoch,) = self.run("SELECT @delete_for_good(?::text[], ?)", [list(ids), place]).fetchone() or (0,)
         else:
             self.epoch += 1
@@ -304,16 +314,16 @@ class Writer(Store):
                 self.run("DELETE FROM @lessons WHERE place = ? OR experience_id = ANY(?)", [place, list(ids)])
         self.many(
             "INSERT INTO @forgotten VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch",
-            [(key, self.epoch, namespace) for key, namespace in keys.items()],
+            [(key, self.epoch, where) for key, where in keys.items()],
         )
         self.run("DELETE FROM @forgotten WHERE epoch < ?", [self.epoch - KEPT_EPOCHS])
         self.told = True
 
     def take_key(self, key: bytes, secret: bytes | None) -> None:
         """Take the key of another memory; one that is not empty refuses. `secret` locks it, if it is kept elsewhere."""
-        if self.home is not None:
+        if self.tenant is not None:
             raise SecretError(self.where, "a tenant's key stays its own")
-        for table in ("experiences", "guides", "policy", "spending", "decisions", "labels", "judged"):
+        for table in ("experiences", "guides", "policy", "spending", "decisions", "labels", "judged", "tenants"):
             if self.run(f"SELECT 1 FROM @{table} LIMIT 1").fetchone():
                 raise SecretError(self.where, "it is not empty, and has another key")
         self.set("secret", "" if secret else key.hex())
