@@ -101,7 +101,10 @@ class PostgresQueue:
             queue=_queue_of(lesson.source), task_name=_TASK, lock=lesson.about, queueing_lock=lesson.alone,
             task_kwargs={"effect": lesson.effect},
         )  # fmt: skip
-        self._sync.job_manager.defer_job(job, connection=connection.raw)
+        try:
+            self._sync.job_manager.defer_job(job, connection=connection.raw)
+        except exceptions.ConnectorException as error:  # as where a right is missing: it is the database's to name
+            raise error.__cause__ or error from None
         values = [getattr(lesson, name) for name in _COLUMNS]
         connection.run(
             f"INSERT INTO @lessons ({', '.join(_COLUMNS)}, at) VALUES ({', '.join('?' * len(values))}, {_NOW}) "
