@@ -67,7 +67,8 @@ class PostgresServer:
             file.writelines(f"{name} = '{value}'\n" for name, value in lines.items())
         rules = self.folder / "pg_hba.conf"
         if origin is None:
-            rules.write_text(f"host all locked 127.0.0.1/32 scram-sha-256\n{rules.read_text('utf-8')}", "utf-8")
+            by_password = 'host all "/^locked" 127.0.0.1/32 scram-sha-256'
+            rules.write_text(f"{by_password}\n{rules.read_text('utf-8')}", "utf-8")
 
     def _own(self, folder: Path | None) -> None:
         if folder is not None and self._user:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from rar.errors import BudgetExceededError
@@ -11,9 +13,12 @@ from rar.forking import Lock, in_forked_child
 from rar.ledger import Ledger
 from rar.limits import DAY, Ceiling, label_of
 from rar.memory.base import Memory, Spend
+from rar.memory.identity import keyed_digest
+from rar.memory.tills import Account as Shared
 from rar.naming import cause
 from rar.notices import Notices
 from rar.observers import Called, Observers
+from rar.purses import Purse
 from rar.values import Request
 
 Account: TypeAlias = tuple[Any, ...]
@@ -30,6 +35,8 @@ class Ceilings:
 
     Args:
         memory: Holds what other processes spent, and what was before this one; None: only its own counts.
+        purse: Reserves what is spent, so that no process spends what another one does; None: where the memory cannot
+            do that, or may not be written. What others spent is then looked up now and then.
     """
 
     def __init__(
@@ -39,7 +46,9 @@ class Ceilings:
         memory: Memory | None,
         notices: Notices,
         clock: Callable[[], float],
+        purse: Purse | None = None,
     ) -> None:
+        self._purse = purse
         self._ceilings, self._ledger, self._memory = tuple(ceilings), ledger, memory
         self._notices, self._clock = notices, clock
         self._observers = Observers()
@@ -68,6 +77,21 @@ class Ceilings:
                 self._spent[account] = self._of(account) + (event.usd or 0.0)
             if event.purpose == "serve":
                 self._let_go(event.decision_id)
+        if self._purse is not None:
+            self._purse.paid(self._shared(event.namespace, event.thread, event.at), event.usd or 0.0)
+            if event.purpose == "serve":
+                self._purse.release(event.decision_id)
+
+    def ahead(self, request: Request, costs: Sequence[float]) -> Callable[[], None] | None:
+        """What is to be called, where one may wait, before `refusal` is asked of such calls; None: nothing is.
+
+        Args:
+            costs: Of a call, or of others in its place.
+        """
+        if self._purse is None:
+            return self.look if self.stale else None
+        shared = self._shared(request.namespace, label_of(request.thread), self._clock())
+        return self._purse.ahead(dict.fromkeys(shared, costs))
 
     def refusal(self, request: Request, usd: float) -> BudgetExceededError | None:
         """What forbids spending `usd` more on a request; None if nothing does."""
@@ -77,16 +101,18 @@ class Ceilings:
             account = ceiling.account(request.namespace, label, at)
             if account is None:
                 continue
+            shared = None if self._purse is None else self._purse.fits(self._as_shared(account, ceiling), usd)
             with self._lock:
                 left = ceiling.usd - self._of(account) - self._waiting.get(account, 0.0)
-                new = usd > left and account not in self._reached
+                fits, left = (usd <= left, left) if shared is None else shared
+                new = not fits and account not in self._reached
                 if new:
                     if len(self._reached) >= _MOST:
                         self._reached.clear()
                     self._reached.add(account)
             if new:
                 self._observers.alarm("spent", request.namespace, str(ceiling))
-            if usd > left:
+            if not fits:
                 return BudgetExceededError(str(ceiling), usd, max(left, 0.0))
         return None
 
@@ -101,11 +127,15 @@ class Ceilings:
                 self._waiting[account] = self._waiting.get(account, 0.0) + usd
             while self._held and at - next(iter(self._held.values()))[0] > _HELD:
                 self._take_as_spent(next(iter(self._held)))
+        if self._purse is not None:
+            self._purse.hold(decision_id, self._shared(request.namespace, label_of(request.thread), at), usd)
 
     def release(self, decision_id: str) -> None:
         """Hold nothing for a decision any more."""
         with self._lock:
             self._let_go(decision_id)
+        if self._purse is not None:
+            self._purse.release(decision_id)
 
     def left(self, namespaces: Iterable[str]) -> dict[tuple[str, str], float]:
         """USD left under each ceiling, by its text and namespace, `""` where it is of all; none of conversations'."""
@@ -122,7 +152,7 @@ class Ceilings:
     @property
     def stale(self) -> bool:
         """Whether it is time to `look`, which reads the memory."""
-        return self._memory is not None and not 0.0 <= self._clock() - self._looked < LOOKS
+        return self._memory is not None and self._purse is None and not 0.0 <= self._clock() - self._looked < LOOKS
 
     def look(self) -> None:
         """Look up what all processes spent."""
@@ -141,6 +171,36 @@ class Ceilings:
             for account, usd in self._spent.items():
                 if account[1] is None:  # the memory knows no threads
                     self._spent[account] = max(usd, self._stored_under(account))
+
+    def _shared(self, namespace: str, thread: str, at: float) -> list[Shared]:
+        """The accounts of a call, as all processes name them."""
+        found: dict[str, Shared] = {}
+        for ceiling in self._ceilings:
+            account = ceiling.account(namespace, thread, at)
+            if account is not None:
+                shared = self._as_shared(account, ceiling)
+                found.setdefault(shared.name, shared)
+        return list(found.values())
+
+    def _as_shared(self, account: Account, ceiling: Ceiling) -> Shared:
+        namespace, thread, day = account
+        named = None if thread is None else self._named(namespace, thread)
+        name = json.dumps(["spend", namespace, named, day])
+        usd = min(other.usd for other in self._ceilings if other.adds_up == ceiling.adds_up)
+        weigh = partial(self._weigh, usd, account, name)
+        return Shared(name, namespace, 0.0 if day is None else day * DAY, weigh, kept=thread is not None)
+
+    def _named(self, namespace: str, thread: str) -> str:
+        assert self._memory is not None
+        return keyed_digest(self._memory.secret, f"thread\0{namespace}\0{thread}")
+
+    def _weigh(self, usd: float, account: Account, name: str, stored: Sequence[Spend]) -> tuple[float, float]:
+        assert self._purse is not None
+        spent = sum(spend.usd for spend in stored) + self._purse.unstored(name)
+        if account[1] is None:
+            with self._lock:
+                self._spent[account] = spent
+        return usd, spent
 
     # All below are called with the lock.
 

@@ -100,8 +100,6 @@ class Deciding:
         if not self._prices_read:
             yield Ahead(self._read_prices, (models,))
         request, choice = self._given(request, models)
-        if self.rules.ceilings is not None and self.rules.ceilings.stale:
-            yield Blocking(self.rules.ceilings.look)
         id = new_id()
         drafts = Drafts(id, self.ledger, self.observers, self.clock, self.rules.meter(request, models, id))
         if request.sticky_guide is not None:
@@ -125,6 +123,8 @@ class Deciding:
                 choice = Route(STRONG, reason="over_limit")
             except BaseException as error:
                 choice = self._degraded("strategy", error)
+        if (ahead := drafts.counted(choice, request)) is not None:
+            yield Blocking(ahead)
         return self._decided(request, choice, drafts)
 
     @property
@@ -210,7 +210,7 @@ class Deciding:
         return Route(STRONG, reason=f"{what}_failed")
 
     def _decided(self, request: Request, choice: Choice, drafts: Drafts) -> Decision:
-        choice = drafts.settle(choice, request)
+        choice = drafts.settle(choice)
         decision = Decision(
             drafts.decision_id,
             request,

@@ -47,11 +47,11 @@ class Drafts:
         if self.meter is not None:
             self.meter.made(call, outcome)
 
-    def settle(self, choice: Choice, request: Request) -> Choice:
-        """Count what was made, now that it is known whether one of it is served. Returns what may be.
+    def counted(self, choice: Choice, request: Request) -> Callable[[], None] | None:
+        """Count what was made, now that it is known whether one of it is served.
 
-        Raises:
-            BudgetExceededError: A limit forbids that any model answers.
+        Returns:
+            What is to be called, where one may wait, before `settle`; None: nothing is.
         """
         accepted = (choice.draft or choice.reply) if isinstance(choice, Answer) else None
         for made, outcome in self._made:
@@ -63,6 +63,14 @@ class Drafts:
             accepted = None if served else accepted
         if accepted is not None:
             self._count_unasked(accepted, choice.reason, request)
+        return None if self.meter is None else self.meter.ahead_of(choice)
+
+    def settle(self, choice: Choice) -> Choice:
+        """What may be served.
+
+        Raises:
+            BudgetExceededError: A limit forbids that any model answers.
+        """
         return choice if self.meter is None else self.meter.settle(choice)
 
     def _count_unasked(self, reply: Reply, reason: str, request: Request) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -49,6 +49,10 @@ class Gate(Protocol):
         """Calls that may be made at the same time; None: as many as there are threads for."""
         ...
 
+    def ahead(self, batch: Sequence[Call]) -> Callable[[], None] | None:
+        """What is to be called, where one may wait, before calls are admitted; None: nothing is."""
+        ...
+
     def admit(self, call: Call) -> Exception | None:
         """None, or why this call may not be made, which is then its outcome."""
         ...
@@ -66,6 +70,8 @@ def drive(steps: Steps[T], models: Models, observe: Observe | None = None, gate:
     try:
         batch = next(steps)
         while True:
+            if gate is not None and (ahead := gate.ahead(batch)) is not None:
+                ahead()
             refused = _refused(_known(batch, models), gate)
             calls = [call for at, call in enumerate(batch) if at not in refused]
             outcomes = _make_all(calls, models, gate.parallel if gate is not None else None)
@@ -81,6 +87,8 @@ async def adrive(steps: Steps[T], models: Models, observe: Observe | None = None
     try:
         batch = next(steps)
         while True:
+            if gate is not None and (ahead := gate.ahead(batch)) is not None:
+                await asyncio.to_thread(ahead)
             refused = _refused(_known(batch, models), gate)
             calls = [call for at, call in enumerate(batch) if at not in refused]
             outcomes = await _amake_all(calls, models, gate.parallel if gate is not None else None)

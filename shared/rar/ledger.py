@@ -18,6 +18,7 @@ from rar.notices import Notices
 from rar.observers import Called
 from rar.options import check_options
 from rar.prices import Prices
+from rar.purses import Purse
 from rar.savings import Key, put
 from rar.tokens import added_by, counted
 from rar.typical import Tokens, Typical
@@ -37,7 +38,7 @@ class Ledger:
         budget_share: Learning may cost this share of what the strong model's serving costs (see this module's text for
             free models and unknown prices); None: no limit. Audits do not count: their own rate bounds them.
         judge_share: Judges' calls may cost this share, which is apart from that of learning; None: no limit.
-        usd_per_day: Learning may cost this much in a day of this process; None: no limit.
+        usd_per_day: Learning may cost this much in a day; None: no limit.
         notices: Told once of a model without a known price, and once that learning pauses.
     """
 
@@ -50,6 +51,7 @@ class Ledger:
         usd_per_day: float | None = None,
         notices: Notices | None = None,
     ) -> None:
+        self.purse: Purse | None = None  # reserves what is spent, where processes of one memory spend together
         check_options(
             {"learning_budget": budget_share, "judge_budget": judge_share, "learning_usd_per_day": usd_per_day}
         )
@@ -58,6 +60,7 @@ class Ledger:
         self._notices = notices or Notices()
         self._lock = threading.Lock()
         self._pending: dict[Key, Spend] = {}
+        self._draining: tuple[Spend, ...] = ()
         self._known: dict[str, dict[Key, Spend]] = {}  # by namespace, with what earlier processes spent
         self._today = (0, 0.0)
         self.calls = 0  # that were counted in this process
@@ -180,6 +183,42 @@ class Ledger:
             budget = share * sums.earned + _ROUNDING * sums.calls
             return spent < budget and spent + (1.0 if sums.calls else cost) <= budget
 
+    @property
+    def budgets(self) -> tuple[float | None, float | None, float | None]:
+        """The share for learning, that for judges, and USD per day."""
+        return self._share, self._judge_share, self._usd_per_day
+
+    def learning_cost(self, namespace: str, purpose: Purpose, role: str) -> float:
+        """What such a call usually counts against the learning budget, in its unit."""
+        with self._lock:
+            calls = account(self._known.get(namespace, {}).values(), self.prices).calls
+            return 1.0 if calls else self._usual.get((purpose, role), 0.0)
+
+    def charge(self, event: Called) -> float:
+        """What a call counts against the learning budget, in its unit."""
+        assert event.usage is not None
+        spend = Spend(
+            event.namespace, event.purpose, event.model, event.model_id, 1, event.usage.input_tokens,
+            event.usage.output_tokens, event.usd or 0.0, event.usd is None,
+        )  # fmt: skip
+        with self._lock:
+            known = self._known.get(event.namespace, {}).values()
+            if account(known, self.prices).calls:
+                return 1.0
+            return charged(spend, self.prices, nominal_prices(known, self.prices))
+
+    def know(self, namespace: str, spending: Iterable[Spend]) -> None:
+        """Go on from what all processes earned and spent in a namespace."""
+        with self._lock:
+            sums = self._known[namespace] = {}
+            for spend in spending:
+                put(sums, spend)
+
+    def learned_today(self, day: int, usd: float) -> None:
+        """Go on from what all processes spent on learning today."""
+        with self._lock:
+            self._today = day, usd
+
     def budgets_left(self, namespace: str, now: float) -> dict[str, float]:
         """The part of each budget that is left, from 0 to 1; none of one without a limit, or that earned nothing."""
         with self._lock:
@@ -277,11 +316,16 @@ class Ledger:
         with self._lock:
             return list(self._pending.values())
 
+    def unstored(self) -> list[Spend]:
+        """What is not persisted yet, and what is about to be."""
+        with self._lock:
+            return [*self._pending.values(), *self._draining]
+
     def drain(self) -> tuple[Spend, ...]:
         with self._lock:
-            spent = tuple(self._pending.values())
+            self._draining = tuple(self._pending.values())
             self._pending.clear()
-            return spent
+            return self._draining
 
     def called(self, event: Called) -> None:
         """Count a call that was made, if it came back and was no cache's."""
@@ -331,8 +375,9 @@ class Ledger:
         )  # fmt: skip
 
     def restore(self, spent: Iterable[Spend]) -> None:
-        """Take back what could not be persisted."""
+        """Take back what of the drained could not be persisted."""
         with self._lock:
+            self._draining = ()
             for spend in spent:
                 put(self._pending, spend)
 
@@ -346,7 +391,7 @@ class Ledger:
         """A child starts its own sums; those of the parent are the parent's to persist."""
         self._lock = threading.Lock()
         self._notices.after_fork()
-        self._pending = {}
+        self._pending, self._draining = {}, ()
 
     def seed(self, spending: Iterable[Spend]) -> None:
         """Begin with what earlier processes earned and spent, so that the budget outlives them."""
@@ -358,7 +403,7 @@ class Ledger:
         """Go on from what all processes have stored, and what this one has not yet."""
         with self._lock:
             known: dict[str, dict[Key, Spend]] = {}
-            for spend in (*spending, *self._pending.values()):
+            for spend in (*spending, *self._pending.values(), *self._draining):
                 put(known.setdefault(spend.namespace, {}), spend)
             self._known = known
 

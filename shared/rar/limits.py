@@ -77,20 +77,22 @@ class Ceiling:
     def periods(self) -> tuple[str, ...]:
         return (self.per,) if isinstance(self.per, str) else tuple(self.per)
 
+    @property
+    def adds_up(self) -> tuple[bool, bool, bool]:
+        """What it tells apart: namespaces, conversations, days."""
+        thread = "thread" in self.periods
+        return thread or "namespace" in self.periods, thread, "day" in self.periods
+
     def account(self, namespace: str, thread: str, at: float) -> tuple[Any, ...] | None:
         """What is added up under it; None where it does not apply.
 
         Args:
             thread: A label of it; empty where there is none.
         """
-        if "thread" in self.periods and not thread:
+        namespaces, threads, days = self.adds_up
+        if threads and not thread:
             return None
-        named = "thread" in self.periods or "namespace" in self.periods
-        return (
-            namespace if named else None,
-            thread if "thread" in self.periods else None,
-            int(at // DAY) if "day" in self.periods else None,
-        )
+        return namespace if namespaces else None, thread if threads else None, int(at // DAY) if days else None
 
 
 def as_ceilings(value: Ceiling | Sequence[Ceiling] | None) -> tuple[Ceiling, ...]:

@@ -54,7 +54,7 @@ def rules(
 ) -> Rules:
     """The rules of a router's options."""
     ceilings = as_ceilings(spend)
-    found = Ceilings(ceilings, ledger, memory, notices, clock) if ceilings else None
+    found = Ceilings(ceilings, ledger, memory, notices, clock, ledger.purse) if ceilings else None
     return Rules(limits, found, over_limit, ledger, notices)
 
 
@@ -76,6 +76,15 @@ class Meter:
 
     # --- a strategy's own calls -------------------------------------------------------------------------------------
 
+    def ahead(self, batch: Sequence[Call]) -> Callable[[], None] | None:
+        """What is to be called, where one may wait, before calls are admitted; None: nothing is."""
+        if self._rules.ceilings is None:
+            return None
+        costs = [self._cautious(call) for call in batch if call.model in self._models]
+        return self._rules.ceilings.ahead(
+            self._request, [sum(costs) + self._kept, *(cost + self._kept for cost in costs)]
+        )
+
     def admit(self, call: Call) -> BudgetExceededError | None:
         """Count a call that is about to be made, unless something forbids it."""
         if call.model not in self._models:
@@ -96,14 +105,24 @@ class Meter:
 
     # --- the answer -------------------------------------------------------------------------------------------------
 
+    def ahead_of(self, choice: Choice) -> Callable[[], None] | None:
+        """The same before a choice is settled."""
+        if self._rules.ceilings is None:
+            return None
+        self._rules.ceilings.release(self._id)  # the drafts are added up by now
+        if isinstance(choice, Answer):
+            return None
+        costs = [self._cautious(self._call(choice))]
+        if self._rules.over_limit == "cheaper" and self._request.force is None:
+            costs += [self._cautious(Call(name, self._request)) for name in self._models]
+        return self._rules.ceilings.ahead(self._request, [cost for cost in costs if cost <= costs[0]])
+
     def settle(self, choice: Choice) -> Choice:
         """The choice as it may be served: by a cheaper model perhaps.
 
         Raises:
             BudgetExceededError: No model may answer.
         """
-        if self._rules.ceilings is not None:
-            self._rules.ceilings.release(self._id)  # the drafts are added up by now
         if isinstance(choice, Answer):
             return choice
         over = self._used_up()
@@ -133,6 +152,10 @@ class Meter:
     def allows(self, route: Route) -> bool:
         """Whether another attempt may be made."""
         return self._rules.over_limit == "strong" or not (self._used_up() or self._too_dear(self._call(route)))
+
+    def _cautious(self, call: Call) -> float:
+        usd, spread = self._cost(call)
+        return usd + _CAUTION * spread
 
     # --- small parts ------------------------------------------------------------------------------------------------
 

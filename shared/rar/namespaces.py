@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rar.ledger import Ledger
-from rar.memory.base import ALARM, Memory, PolicyState, Spend
+from rar.memory.base import AGAIN, ALARM, Memory, PolicyState, Spend, state_of
 from rar.savings import Savings, savings
 from rar.values import GUIDE_MODEL, STRONG
 
@@ -65,3 +65,9 @@ def namespace_stats(
 
 def _model(state: PolicyState) -> ModelStats:
     return ModelStats(state.audits, state.errors, min(state.drift / ALARM, 1.0), state.since)
+
+
+def whole_state(memory: Memory, namespace: str) -> PolicyState:
+    """A namespace's own state, with the audits of repeats among its audits."""
+    new, again = (memory.policy_state(namespace, state_of("", kind)) for kind in ("", AGAIN))
+    return replace(new, audits=new.audits + again.audits, errors=new.errors + again.errors)

@@ -188,7 +188,7 @@ class RouterOptions(TypedDict, total=False):
             bounds them.
         judge_budget: Share of the strong model's serving cost that judges' calls may cost, apart from the learning
             budget. None: no limit.
-        learning_usd_per_day: USD that learning may cost at most in a day of this process.
+        learning_usd_per_day: USD that learning may cost at most in a day, of all processes that share the memory.
         guides: Whether the strong model is asked to write guides, which are stored as text. None: if `store_text`.
             `"review"`: they are written and tried, but only those that a person approved are served
             (`rar guides approve`).

@@ -46,6 +46,7 @@ from rar.learning.records import Served, record_of
 from rar.learning.scores import LearnedScores
 from rar.learning.screen import Screen, quarantine
 from rar.learning.shadow import Ladder
+from rar.learning.spending import Budgets
 from rar.learning.worker import CLOSING
 from rar.learning.writer import Writer
 from rar.ledger import Ledger
@@ -65,6 +66,7 @@ from rar.own_guides import GuideShelf, OwnGuide, OwnState
 from rar.parts import arun, run
 from rar.prefixes import Prefixes
 from rar.prices import Prices
+from rar.purses import purse_of
 from rar.recall import Recall, follows_verdicts
 from rar.recent import Recent
 from rar.redaction import Redaction
@@ -168,6 +170,8 @@ class Router:
         if self._models is not None:
             self.pair(self._models)
         judges = self._open(settings)
+        self.ledger.purse = purse_of(self.memory, self._tell, read_only=settings.read_only)
+        self._budgets = Budgets(self.ledger, *self.ledger.budgets)
         static = as_static_router(settings.static_router)
         prior = None if static is None else Prior(static, self.embedder.id if self.embedder is not None else "")
         held = rules(
@@ -177,7 +181,7 @@ class Router:
         rollout = None
         if settings.rollout is not None and self.memory is not None:
             rollout = Steering(settings.rollout, self.memory, floors.kept, settings.clock)
-        own = [one for one in (self.ledger, self._ceilings, rollout) if one is not None]
+        own = [one for one in (self.ledger, self._budgets, self._ceilings, rollout) if one is not None]
         self._observers = Observers((*own, *settings.observers), self._tell, settings.clock)
         if self._ceilings is not None:
             self._ceilings.begin(self._observers)
@@ -220,7 +224,7 @@ class Router:
             memory, self.ledger, ladder, self.policy,
             settings.near, settings.retry_after, settings.store_text, settings.store_answers,
             self._redaction.clean if settings.redact is not None else None, settings.clock, notices=self._tell,
-            screen=screen, observers=self._observers, ceilings=self._ceilings,
+            screen=screen, observers=self._observers, ceilings=self._ceilings, budgets=self._budgets,
             timeout=LEARNING_TIMEOUT if settings.timeout is None else settings.timeout,
             guide_style=settings.guide_style, pairs=self._pairs, drafts=bool(self._lineup.drafters),
         )  # fmt: skip
@@ -466,6 +470,8 @@ class Router:
             return
         if self._learning is not None:
             self._learning.close(timeout)
+        if self.ledger.purse is not None:
+            self.ledger.purse.close()
         self._deciding.closed = True
         if self.memory is not None and self._owns_memory:
             self.memory.close()

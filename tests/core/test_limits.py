@@ -408,13 +408,13 @@ class TestCeilings:
             memory=tmp_path / "a.db", embedder="hashing", spend=Ceiling(5.0), clock=lambda: now[0], prices=PRICES
         ) as router:
             assert router.memory is not None
-            spending = type(router.memory).spending
+            reserve = type(router.memory).reserve  # type: ignore[attr-defined]
 
             def seen(*args: Any, **kwargs: Any) -> Any:
                 threads.append(threading.current_thread())
-                return spending(router.memory, *args, **kwargs)  # type: ignore[arg-type]
+                return reserve(router.memory, *args, **kwargs)
 
-            router.memory.spending = seen  # type: ignore[method-assign]
+            router.memory.reserve = seen  # type: ignore[attr-defined]
             now[0] += LOOKS + 1.0
             await router.adecide(QUESTION, {name: Costly(name) for name in ("weak", "strong")})
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,7 @@ from rar.memory.base import Batch, PolicyStep
 from rar.memory.following import Follower
 from rar.memory.postgres import PostgresMemory
 from rar.memory.postgres_connections import Connection
+from rar.memory.postgres_connections import PostgresServer as RawServer
 from rar.values import question
 from tests.contract.memory import (
     DIM,
@@ -148,6 +149,16 @@ class TestAddress:
         assert "hunter2" not in str(caught.value)
 
 
+@contextmanager
+def closing_server(url: str) -> Iterator[RawServer]:
+    """A connection to a memory that is not opened."""
+    server = RawServer(address_from(url), 2)
+    try:
+        yield server
+    finally:
+        server._end()
+
+
 class TestSchema:
     def test_tables_of_another_program_are_left_alone(self, postgres: PostgresServer, url: str) -> None:
         schema = schema_of(url)
@@ -195,16 +206,15 @@ class TestSchema:
     ) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(postgres_schema, "MIGRATIONS", postgres_schema.MIGRATIONS[:2])
-            with PostgresMemory(url) as old:
-                old.bind("test-1", DIM)
-                old.write(Batch((experience("a"),)))
+            with closing_server(url) as server:
+                postgres_schema.bring_up_to_date(server, create=True, may_write=True)
         postgres.run(
             f"INSERT INTO {schema_of(url)}.spending "
             "VALUES (1, 'default', 'serve', 'weak', 'small', 2, 9, 3, 1.0, 0, 0, 4)"
         )
 
         with PostgresMemory(url) as memory:
-            assert found(memory) == ["a"]
+            memory.bind("test-1", DIM)
             (before,) = memory.spending()
             memory.write(Batch(spending=(replace(before, prefix_tokens=5),)))
             assert (before.calls, before.cached_tokens, before.prefix_tokens) == (2, 4, 0)

@@ -13,19 +13,24 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("psycopg", reason="psycopg is not installed")
 pytest.importorskip("procrastinate", reason="procrastinate is not installed")
 
+from rar import Ceiling
+from rar.cli.commands import app
 from rar.errors import ConfigurationError, LessonFailedError, LessonFormatError, OtherModelsError
 from rar.learning.claims import Claim
 from rar.learning.packing import unpack
 from rar.learning.taking import FIRST, MOST, Taker, retry_after, taker_of
 from rar.memory.base import Batch
 from rar.memory.lessons import PackedLesson
+from rar.memory.queueing import queue_of
 from rar.router import Router
 from rar.values import Call, Reply, question
 from tests.core.world import Scripted, easy, harbour, pair, serve
+from tests.docs.blocks import ROOT, blocks
 from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -321,3 +326,44 @@ def test_nothing_of_a_lesson_is_logged(make: Make, caplog: pytest.LogCaptureFixt
 
     assert "RateLimitError (429)" in caplog.text
     assert "repeat this number" not in caplog.text
+
+
+def page(name: str, language: str, holds: str) -> list[str]:
+    """The statements of a page's block, for roles of another name: the roles of a server are those of all tests."""
+    (code,) = [one.code for one in blocks(ROOT / "docs" / name) if one.language == language and holds in one.code]
+    return [part.replace("rar_", "queue_") for part in code.split(";") if part.strip()]
+
+
+def test_two_roles_that_the_pages_set_up_are_enough(postgres: PostgresServer) -> None:
+    postgres.run("CREATE DATABASE two_roles")
+    postgres.run(*page("postgres.md", "sql", "CREATE ROLE"), url=postgres.url("two_roles"))
+    postgres.run(*page("workers.md", "text", "SEQUENCES"), url=postgres.url("two_roles"))
+    owner, app_ = (postgres.url("two_roles", user) for user in ("queue_owner", "queue_app"))
+    done = CliRunner().invoke(app, ["memory", "upgrade", owner, "--create", "--queue"])
+    assert done.exit_code == 0, done.output
+    options: dict[str, Any] = {
+        "memory": app_, "embedder": "hashing", "learning": "queue", "judge": "exact", "learning_budget": None,
+        "prices": {"small-1": (1.0, 1.0), "big-1": (10.0, 10.0)}, "spend": Ceiling(100.0),
+    }  # fmt: skip
+    with Router(**options) as server, Router(**options) as worker:
+        serve(server, pair(), easy(3))
+        server.flush()
+        assert queue_of(server.memory).state().waiting == 1  # type: ignore[arg-type]
+        work(worker, pair())
+
+        assert queue_of(server.memory).state().waiting == 0  # type: ignore[arg-type]
+        assert worker.stats().memory.trials > 0
+
+
+def test_without_the_right_to_sequences_a_lesson_waits_in_the_process(postgres: PostgresServer) -> None:
+    postgres.run("CREATE DATABASE no_sequences")
+    named = [part.replace("queue_", "seq_") for part in page("postgres.md", "sql", "CREATE ROLE")]
+    postgres.run(*named, url=postgres.url("no_sequences"))
+    owner, app_ = (postgres.url("no_sequences", user) for user in ("seq_owner", "seq_app"))
+    assert CliRunner().invoke(app, ["memory", "upgrade", owner, "--create", "--queue"]).exit_code == 0
+    with Router(memory=app_, embedder="hashing", learning="queue", judge="exact", learning_budget=None) as server:
+        serve(server, pair(), easy(3))
+        server.flush()
+
+        assert server.stats().unstored > 0
+        assert server.decide(easy(4), pair()).model == "strong"

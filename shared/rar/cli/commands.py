@@ -45,8 +45,8 @@ from rar.errors import ConfigurationError, GuideRefusedError, RarError
 from rar.facts import read_facts
 from rar.guide_scan import guide_flaw
 from rar.learning.screen import quarantine
-from rar.memory.base import whole_state
 from rar.memory.transitions import double_of
+from rar.namespaces import whole_state
 from rar.report import check_out, report
 from rar.report.money import priced
 from rar.savings import savings

@@ -29,6 +29,7 @@ from rar.learning.records import Served, learned_facts, record_of
 from rar.learning.scores import Kind, kinds_of
 from rar.learning.screen import Screen
 from rar.learning.shadow import DRAFT, Findings, Ladder
+from rar.learning.spending import Budgets, Spending
 from rar.learning.verdicts import due, works_in
 from rar.ledger import Ledger
 from rar.memory.base import Batch, DecisionRecord, JudgedAnswers, Memory, PolicyStep
@@ -40,7 +41,6 @@ from rar.sameness import signature
 from rar.sizes import size_of
 from rar.strategy import Outcome, Steps
 from rar.timeouts import within
-from rar.tokens import sent
 from rar.values import GUIDE_MODEL, STRONG, Call, Decision, Experience, Failure, Guide, Reply, Request, Route, Trial
 
 LEARNING_TIMEOUT = 120.0  # seconds: slow reasoning models take one or two minutes
@@ -83,6 +83,7 @@ class Learner:
         screen: Keeps out the guides whose text may no longer be used.
         observers: Told of calls and of what was learned, the ledger among them.
         ceilings: What learning and serving may cost together.
+        budgets: What learning may cost, where processes share a memory; None: the ledger's.
         pairs: Holds what was judged for people to grade; None: nothing is held.
         drafts: Whether a score of drafts is fitted.
     """
@@ -102,6 +103,7 @@ class Learner:
     screen: Screen | None = None
     observers: Observers = field(default_factory=Observers)
     ceilings: Ceilings | None = None
+    budgets: Budgets | None = None
     guide_style: StyleChoice = "steps"
     pairs: Pairs | None = None
     drafts: bool = False
@@ -296,7 +298,9 @@ class Learner:
         return models
 
     def _drive(self, steps: Steps[Findings], models: Models, decision: Decision) -> Findings:
-        gated = {name: _Gated(model, self, decision.request) for name, model in models.items()}
+        budgets = self.budgets or Budgets(self.ledger, None, None, None)
+        spending = Spending(self.ledger, budgets, self.ceilings, decision.request, self.clock)
+        gated = {name: _Gated(model, spending, self.timeout) for name, model in models.items()}
 
         spent: list[float | None] = []
 
@@ -306,10 +310,14 @@ class Learner:
             self.observers.tell(
                 self.ledger.event_of(call, outcome, decision.request, at=self.clock(), decision_id=decision.id)
             )
+            spending.made(call)
             if isinstance(outcome, Reply):
                 spent.append(self.ledger.costs(call, outcome, ())["usd"])
 
-        found = drive(steps, gated, observe)
+        try:
+            found = drive(steps, gated, observe)
+        finally:
+            spending.end()
         found.usd = None if None in spent else sum(usd for usd in spent if usd is not None)
         return found
 
@@ -404,35 +412,20 @@ class _Gated:
     """A model that learning may call only while the budget lasts."""
 
     model: Model
-    learner: Learner
-    request: Request
+    spending: Spending
+    timeout: float
 
     @property
     def id(self) -> str:
         return self.model.id
 
     def call(self, call: Call) -> Reply:
-        learner, namespace = self.learner, self.request.namespace
-        if _is_gated(call) and not learner.ledger.may_learn(namespace, call.purpose, call.model, now=learner.clock()):
-            raise BudgetError("The learning budget is spent; learning goes on when serving has caught up.")
-        if learner.ceilings is not None:
-            usd, _ = learner.ledger.expects(call, self.model.id, sent(call), namespace)
-            if (refusal := learner.ceilings.refusal(self.request, usd)) is not None:
-                raise BudgetError(str(refusal))
-        limit = None if getattr(self.model, "at_once", False) else self.learner.timeout
+        self.spending.admit(call, self.model.id)
+        limit = None if getattr(self.model, "at_once", False) else self.timeout
         return within(limit, call.model, lambda: self.model.call(call))
 
     async def acall(self, call: Call) -> Reply:
         return self.call(call)
-
-
-def _is_gated(call: Call) -> bool:
-    """Whether a budget may refuse it: samples that verify a guide which was paid for are not refused."""
-    if call.purpose == "judge":
-        return True
-    if call.model in (STRONG, GUIDE_MODEL):
-        return call.purpose in ("guide", "audit")
-    return call.purpose in ("shadow", "audit")
 
 
 def _use(evidence: Evidence) -> str:

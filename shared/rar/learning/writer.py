@@ -153,8 +153,18 @@ class Writer:
 
     def _spending(self) -> bool:
         """Write the ledger's sums, which keeps what cannot be stored."""
-        left = self._store([Batch(spending=(spend,)) for spend in self._ledger.drain()])
+        # What was reserved first: what is added up between these two looks stays reserved a little longer.
+        purse = self._ledger.purse
+        settled = () if purse is None else purse.drain()
+        left = self._store(
+            [
+                *(Batch(spending=(spend,)) for spend in self._ledger.drain()),
+                *([Batch(settled=settled)] if settled else ()),
+            ]
+        )
         self._ledger.restore(spend for batch in left for spend in batch.spending)
+        if purse is not None:
+            purse.stored(settled, done=not any(batch.settled for batch in left))
         return not left
 
     def _store(self, batches: list[Batch]) -> list[Batch]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from rar.memory.kept import CachedAnswer as CachedAnswer  # noqa: PLC0414 - records like those below
 from rar.memory.kept import JudgedAnswers as JudgedAnswers  # noqa: PLC0414
 from rar.memory.lessons import Once, PackedLesson
 from rar.memory.recalling import Query, Recalled, recalled
+from rar.memory.tills import Settled
 from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Purpose, Trial, Vector
 
 
@@ -185,6 +186,7 @@ class Batch:
 
     Args:
         deferred: Lessons for workers, where the memory has a queue for them (`rar.memory.queueing`).
+        settled: What of the spending was reserved before (`rar.memory.tills`).
         epoch: The memory's `epoch` when this was decided; what was deleted since is not written again. None: written
             whatever was deleted.
         effect: A name for what this batch does, which is done once: where a batch of the same name was written before,
@@ -201,6 +203,7 @@ class Batch:
     judged: tuple[JudgedAnswers, ...] = ()
     cached: tuple[CachedAnswer, ...] = ()
     deferred: tuple[PackedLesson, ...] = ()
+    settled: tuple[Settled, ...] = ()
     epoch: int | None = None
     effect: str = ""
 
@@ -442,9 +445,3 @@ class Memory(Once, Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-def whole_state(memory: Memory, namespace: str) -> PolicyState:
-    """A namespace's own state, with the audits of repeats among its audits."""
-    new, again = (memory.policy_state(namespace, state_of("", kind)) for kind in ("", AGAIN))
-    return replace(new, audits=new.audits + again.audits, errors=new.errors + again.errors)

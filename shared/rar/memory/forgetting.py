@@ -40,6 +40,7 @@ class Gone:
             judged=tuple(one for one in batch.judged if self._keeps(one)),
             cached=tuple(one for one in batch.cached if self._keeps(one)),
             deferred=tuple(one for one in batch.deferred if self.keys.isdisjoint((one.place, one.experience_id))),
+            settled=tuple(one for one in batch.settled if one.namespace is None or not self(one.namespace)),
         )
 
     def _keeps(self, one: JudgedAnswers | CachedAnswer) -> bool:

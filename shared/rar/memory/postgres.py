@@ -37,6 +37,7 @@ from rar.memory.postgres_listening import POLL, Listener
 from rar.memory.postgres_rows import Reads, header_of, mark_index, meta, touched
 from rar.memory.postgres_schema import bring_up_to_date, hash_key
 from rar.memory.postgres_search import Searched, VectorIndex
+from rar.memory.postgres_tenants import tenant_of
 from rar.memory.postgres_writer import Writer
 from rar.memory.recalling import Query, Recalled, put_together
 from rar.memory.secrets import given
@@ -73,6 +74,7 @@ class PostgresMemory(PostgresLessons):
         folder: Where this machine keeps its index of the memory; None for the user's cache folder.
         index: `"faiss"` searches in an index of this process, `"pgvector"` in the database. None: what the address
             says by `?index=`, `"faiss"` if nothing.
+        tenant_role: Work as this tenant, which the address's role must be allowed to become. As `?tenant_role=`.
         clock: Seconds since the epoch; dates the spending.
 
     Raises:
@@ -95,6 +97,7 @@ class PostgresMemory(PostgresLessons):
         read_ahead: int = 100_000,
         folder: str | os.PathLike[str] | None = None,
         index: Literal["faiss", "pgvector"] | None = None,
+        tenant_role: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         for name, value in (("cap", cap), ("connections", connections)):
@@ -107,7 +110,7 @@ class PostgresMemory(PostgresLessons):
         self._dim = self._epoch = 0
         self._options = {"create": create and not read_only, "may_write": upgrade and not read_only}
         self._secret = given(secret)
-        super().__init__(address_from(address), connections)
+        super().__init__(address_from(address, tenant_role), connections)
         if index not in (None, *INDEXES):
             raise ConfigurationError(f"index={shown(index)} is none. Pass one of {', '.join(INDEXES)}.")
         self._vectors = VectorIndex(self) if (index or self.address.index) == "pgvector" else None
@@ -123,9 +126,10 @@ class PostgresMemory(PostgresLessons):
             _LOG.warning("%s", ReadOnlyMemoryError(self.where, "it is opened for reading only"))
         found = self.ask(lambda connection: meta(connection, "identity", "dim", "epoch"))
         self.channel = f"rar_{found['identity']}"
-        self.secret = hash_key(self, self._secret, may_write=not self.read_only)
+        self.tenant = tenant_of(self)
+        self.secret = hash_key(self, self._secret, may_write=not self.read_only, tenant=self.tenant is not None)
         self._dim, self._epoch = int(found["dim"]), int(found["epoch"])
-        path, self._place = place_of(found["identity"], self.address.options.get("user"), self._given_folder)
+        path, self._place = place_of(found["identity"], self.address.user, self._given_folder)
         self._files = files_at(path, self) if self._vectors is None else None
         if self._vectors is not None:
             self._vectors.prepare(self._dim, may_make=self._options["may_write"] and not self.read_only)
@@ -167,7 +171,7 @@ class PostgresMemory(PostgresLessons):
             raise ReadOnlyMemoryError(self.where)
 
         def transaction(connection: Connection) -> tuple[_Found, bool]:
-            writer = Writer(connection, self.where, self.secret)
+            writer = Writer(connection, self.where, self.secret, self.tenant)
             found = body(writer)
             writer.finish()
             return found, writer.told

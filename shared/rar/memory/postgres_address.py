@@ -11,7 +11,7 @@ from rar.errors import MissingDependencyError, UnreadableAddressError
 SCHEMES = ("postgresql", "postgres")
 USUAL_SCHEMA = "rar"
 INDEXES = ("faiss", "pgvector")
-_OURS = ("schema=", "index=", "prepare=")
+_OURS = ("schema=", "index=", "prepare=", "tenant_role=")
 _YES_OR_NO = {"0": False, "1": True}
 _LONGEST = 63  # bytes of a name in PostgreSQL
 _USUAL: dict[str, Any] = {
@@ -33,6 +33,7 @@ class Address:
         options: libpq's, among them the password.
         index: In what is searched: an index of each process, or one of the database.
         prepare: Whether connections keep their statements prepared.
+        tenant_role: That connections work as, where they log in as another one.
     """
 
     where: str
@@ -40,6 +41,13 @@ class Address:
     options: dict[str, Any] = field(repr=False)
     index: str = INDEXES[0]
     prepare: bool = False
+    tenant_role: str | None = None
+
+    @property
+    def user(self) -> str:
+        """Who connects, and as whom."""
+        login = str(self.options.get("user") or "")
+        return login if self.tenant_role is None else f"{login} {self.tenant_role}"
 
     def without_secrets(self, text: str) -> str:
         """`text` without the password, should a library quote it."""
@@ -47,11 +55,14 @@ class Address:
         return text.replace(str(password), "…") if password else text
 
 
-def address_from(given: str) -> Address:
+def address_from(given: str, tenant_role: str | None = None) -> Address:
     """What a URL says: `postgresql://user:password@host:5432/database?sslmode=verify-full&schema=team`.
 
     All options of libpq are passed on. `schema` is ours: in which schema of the database the memory is. So are
-    `index` and `prepare`.
+    `index`, `prepare` and `tenant_role`.
+
+    Args:
+        tenant_role: Instead of the URL's.
 
     Raises:
         UnreadableAddressError: It cannot be read. Nothing of it is quoted.
@@ -80,7 +91,16 @@ def address_from(given: str) -> Address:
         raise UnreadableAddressError(
             "postgresql", "Write special characters of the user and the password as %40 for @, and so on."
         ) from None
-    return Address(_where(options, schema), schema, {**_USUAL, **options}, index, prepare)
+    role = tenant_role or (unquote(ours["tenant_role"]) if "tenant_role" in ours else None)
+    if role is not None:
+        options["options"] = _as_role(role, options.get("options", ""))
+    return Address(_where(options, schema), schema, {**_USUAL, **options}, index, prepare, role)
+
+
+def _as_role(role: str, options: str) -> str:
+    """The server's options of a connection that works as `role` from its first statement on."""
+    escaped = role.replace("\\", "\\\\").replace(" ", "\\ ")
+    return f"{options} -c role={escaped}".strip()
 
 
 def _where(options: dict[str, Any], schema: str) -> str:

@@ -23,6 +23,7 @@ from psycopg.types.string import StrDumper, TextBinaryLoader, TextLoader
 
 from rar.errors import (
     ClosedError,
+    ConfigurationError,
     CorruptMemoryError,
     MemoryFullError,
     MemoryStoreError,
@@ -183,7 +184,16 @@ class PostgresServer:
             raise UnreachableMemoryError(self.where, self._away) from None  # what libpq says may hold the user's name
         self._away = ""
         adapt(raw)
-        return Connection(raw, self.address.schema)
+        connection = Connection(raw, self.address.schema)
+        self._check_role(connection)
+        return connection
+
+    def _check_role(self, connection: Connection) -> None:
+        """Refuse a connection that works as another role than the tenant's: a pooler may drop what it was told."""
+        role = self.address.tenant_role
+        if role is not None and connection.run("SELECT current_user").fetchone() != (role,):
+            connection.raw.close()
+            raise ConfigurationError(f"A connection to {self.where} does not work as the tenant that it is to be.")
 
     def ask(self, body: Callable[[Connection], _Found]) -> _Found:
         """What `body` finds by a connection: by a new one if that was lost. It may be called twice."""

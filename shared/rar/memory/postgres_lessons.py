@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rar.memory.columns import sane
-from rar.memory.postgres_reads import PostgresReads
+from rar.memory.postgres_tills import PostgresTills
 
 if TYPE_CHECKING:
     from rar.memory.postgres_queue import PostgresQueue
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _NOW = "extract(epoch FROM clock_timestamp())::double precision"  # the server's: clocks of processes differ
 
 
-class PostgresLessons(PostgresReads):
+class PostgresLessons(PostgresTills):
     """The part of a memory that keeps count of lessons."""
 
     @cached_property

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import procrastinate
 from procrastinate import exceptions, jobs, retry, schema
 
-from rar.errors import MissingMemoryError
+from rar.errors import ConfigurationError, MissingMemoryError
 from rar.memory.base import Batch
 from rar.memory.lessons import PackedLesson
 from rar.memory.queueing import DeadLesson, QueueState, RetryLater
@@ -54,6 +54,11 @@ class PostgresQueue:
     # --- deferring --------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
+        if self._server.tenant is not None:
+            raise ConfigurationError(
+                "A tenant has no right to the queue of lessons, whose workers see all namespaces. Learn by "
+                "learning='background'."
+            )
         newest = _migrations()[-1][0]
         if self._applied() != newest:
             self._server.ask(_installed)
@@ -99,7 +104,10 @@ class PostgresQueue:
             queue=_queue_of(lesson.source), task_name=_TASK, lock=lesson.about, queueing_lock=lesson.alone,
             task_kwargs={"effect": lesson.effect},
         )  # fmt: skip
-        self._sync.job_manager.defer_job(job, connection=connection.raw)
+        try:
+            self._sync.job_manager.defer_job(job, connection=connection.raw)
+        except exceptions.ConnectorException as error:  # as where a right is missing: it is the database's to name
+            raise error.__cause__ or error from None
         values = [getattr(lesson, name) for name in _COLUMNS]
         connection.run(
             f"INSERT INTO @lessons ({', '.join(_COLUMNS)}, at) VALUES ({', '.join('?' * len(values))}, {_NOW}) "

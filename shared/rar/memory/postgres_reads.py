@@ -9,6 +9,7 @@ from rar.memory.base import Changes, DecisionRecord, JudgedAnswers, Label, Memor
 from rar.memory.columns import A_GUIDE, DECISION, JUDGED, LABEL, SPEND, WHOLE, to_experience, to_guide
 from rar.memory.postgres_connections import Connection, PostgresServer
 from rar.memory.postgres_rows import changes, meta, records_of, scope, some_of, stats_of, tallies_of
+from rar.memory.postgres_tenants import Tenant
 from rar.memory.transitions import DAY, summed
 from rar.values import Experience, Guide, GuideState
 
@@ -22,6 +23,8 @@ _PULSE = (
 
 class PostgresReads(PostgresServer):
     """A memory as it is read, but for what decisions ask of it."""
+
+    tenant: Tenant | None = None  # as whom; None: all is seen
 
     def experiences(self, *, namespace: str, task: str, limit: int = 20_000) -> list[Experience]:
         def read(connection: Connection) -> list[Experience]:

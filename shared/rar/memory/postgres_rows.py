@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from rar.memory.base import Changes, MemoryStats, PolicyState
@@ -25,6 +26,12 @@ from rar.values import Experience, Guide, Tally
 
 KEPT_INDEXES = 30 * 86_400.0  # seconds for which a machine that does not come back is remembered
 _SHIFT = 32  # a cursor is a transaction and a place in it: as one number, the place in the lower bits
+
+
+def lock_number(*parts: str) -> int:
+    """The number of an advisory lock, which all of a database share."""
+    digest = blake2b("\0".join(("rar-memory", *parts)).encode("utf-8"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
 def cursor_of(xid: int, n: int) -> int:
@@ -146,7 +153,8 @@ def stats_of(connection: Connection, namespace: str | None) -> MemoryStats:
 
 def mark_index(connection: Connection, place: str, token: str, epoch: int, at: float) -> bool:
     """Mark the files of an index, unless something was deleted since `epoch`; whether that was done."""
-    row = connection.run("SELECT value FROM @meta WHERE key = 'epoch' FOR SHARE").fetchone()
+    connection.run("SELECT pg_advisory_xact_lock_shared(?::bigint)", [lock_number(connection.schema)])  # as writers do
+    row = connection.run("SELECT value FROM @meta WHERE key = 'epoch'").fetchone()
     if row is None or int(row[0]) != epoch:
         return False
     connection.run("DELETE FROM @indexes WHERE at < ?", [at - KEPT_INDEXES])

@@ -13,7 +13,7 @@ from rar.errors import (
     SecretError,
 )
 from rar.memory.postgres_connections import Connection, PostgresServer
-from rar.memory.postgres_rows import meta
+from rar.memory.postgres_tenants import grant_all
 from rar.memory.secrets import LOCK, Lock, lock, unlock
 
 MARK: Final = "rar-memory"
@@ -111,6 +111,32 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX lessons_by_experience ON @lessons (experience_id)",
     ),
     ("ALTER TABLE @spending ADD COLUMN prefix_tokens bigint NOT NULL DEFAULT 0",),
+    (
+        # `held` is what a process is spending, `free` what it may spend yet. Without an owner: a sum that is kept.
+        "CREATE TABLE @reserved (account ctext NOT NULL, owner ctext NOT NULL, namespace ctext, "
+        "role name NOT NULL DEFAULT current_user, "
+        "held double precision NOT NULL, held_until double precision NOT NULL, "
+        "free double precision NOT NULL, free_until double precision NOT NULL, PRIMARY KEY (account, owner))",
+        "CREATE INDEX reserved_by_time ON @reserved (held_until)",
+        "CREATE INDEX reserved_by_namespace ON @reserved (namespace)",
+        "CREATE INDEX spending_by_namespace ON @spending (namespace, day)",
+    ),
+    (
+        "CREATE TABLE @tenants (role name NOT NULL DEFAULT current_user, key ctext NOT NULL, value text NOT NULL, "
+        "PRIMARY KEY (role, key))",
+        "ALTER TABLE @claims ADD COLUMN role name NOT NULL DEFAULT current_user",
+        "ALTER TABLE @effects ADD COLUMN role name NOT NULL DEFAULT current_user",
+        "ALTER TABLE @indexes ADD COLUMN role name NOT NULL DEFAULT current_user",
+        # A digest of the namespace, whose name may be a person's: by that tenants hear of what is theirs.
+        "ALTER TABLE @deletions ADD COLUMN place text",
+        "ALTER TABLE @forgotten ADD COLUMN place text",
+        # What a tenant cannot do itself when it deletes: it sees neither lessons nor the files of other machines.
+        "CREATE FUNCTION @delete_for_good(ids text[], place text) RETURNS bigint LANGUAGE sql SECURITY DEFINER "
+        "SET search_path = pg_catalog, pg_temp BEGIN ATOMIC DELETE FROM @indexes; "
+        "DELETE FROM @lessons WHERE lessons.place = delete_for_good.place OR experience_id = ANY (ids); "
+        "UPDATE @meta SET value = (value::bigint + 1)::text WHERE key = 'epoch' RETURNING value::bigint; END",
+        "REVOKE ALL ON FUNCTION @delete_for_good(text[], text) FROM PUBLIC",
+    ),
 )
 
 _STATE = (
@@ -160,14 +186,19 @@ def bring_up_to_date(server: PostgresServer, *, create: bool, may_write: bool) -
     return bool(read_only)
 
 
-def hash_key(server: PostgresServer, secret: bytes | None, *, may_write: bool) -> bytes:
-    """The key of the memory's hashes, which is locked first if it lies open and is to be kept elsewhere."""
-    locked = server.ask(_locked)
+def hash_key(server: PostgresServer, secret: bytes | None, *, may_write: bool, tenant: bool) -> bytes:
+    """The key of the memory's hashes, which is locked first if it lies open and is to be kept elsewhere.
+
+    Args:
+        tenant: It is a tenant's own.
+    """
+    table = "@tenants" if tenant else "@meta"
+    locked = server.ask(lambda connection: _locked(connection, table))
     if locked is None and secret is not None and may_write:
-        server.transact(lambda connection: _lock(connection, secret))
-        locked = server.ask(_locked)
+        server.transact(lambda connection: _lock(connection, secret, table))
+        locked = server.ask(lambda connection: _locked(connection, table))
     if locked is None:
-        return bytes.fromhex(server.ask(lambda connection: meta(connection, "secret"))["secret"])
+        return bytes.fromhex(server.ask(lambda connection: _values(connection, table, "secret"))["secret"])
     if secret is None:
         raise SecretError(server.where, "the key of its hashes is kept outside the database")
     key = unlock(locked, secret)
@@ -176,18 +207,23 @@ def hash_key(server: PostgresServer, secret: bytes | None, *, may_write: bool) -
     return key
 
 
-def _locked(connection: Connection) -> Lock | None:
-    found = meta(connection, *LOCK)
+def _values(connection: Connection, table: str, *keys: str) -> dict[str, str]:
+    return dict(connection.run(f"SELECT key, value FROM {table} WHERE key = ANY(?)", [list(keys)]).fetchall())
+
+
+def _locked(connection: Connection, table: str) -> Lock | None:
+    found = _values(connection, table, *LOCK)
     return Lock(*(bytes.fromhex(found[name]) for name in LOCK)) if found else None
 
 
-def _lock(connection: Connection, secret: bytes) -> None:
-    row = connection.run("SELECT value FROM @meta WHERE key = 'secret' FOR UPDATE").fetchone()
+def _lock(connection: Connection, secret: bytes, table: str) -> None:
+    row = connection.run(f"SELECT value FROM {table} WHERE key = 'secret' FOR UPDATE").fetchone()
     if row is None or not row[0]:  # another process was first
         return
     held = lock(bytes.fromhex(row[0]), secret).named()
-    connection.many("INSERT INTO @meta VALUES (?, ?)", [(name, value.hex()) for name, value in held.items()])
-    connection.run("UPDATE @meta SET value = '' WHERE key = 'secret'")
+    rows = [(name, value.hex()) for name, value in held.items()]
+    connection.many(f"INSERT INTO {table} (key, value) VALUES (?, ?)", rows)
+    connection.run(f"UPDATE {table} SET value = '' WHERE key = 'secret'")
 
 
 def _version(connection: Connection) -> tuple[int, int, str] | None:
@@ -228,6 +264,7 @@ def _migrate(connection: Connection) -> None:
         return
     connection.run("UPDATE @meta SET value = ? WHERE key = 'schema'", [str(len(MIGRATIONS))])
     _settle(connection)
+    grant_all(connection)
 
 
 def _settle(connection: Connection) -> None:

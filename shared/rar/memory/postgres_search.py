@@ -19,6 +19,7 @@ from rar.memory.index_files import Key
 from rar.memory.postgres_connections import Connection, PostgresServer
 from rar.memory.postgres_rows import meta
 from rar.memory.postgres_store import Store
+from rar.memory.postgres_tenants import grant_all
 from rar.memory.postgres_vectors import MARK, READY, in_extension, texts_of
 from rar.memory.rows import nearest, unit, unit_query
 from rar.values import Vector
@@ -190,6 +191,7 @@ class VectorIndex:
             "INSERT INTO @meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             [MARK, self._schema],
         )
+        grant_all(connection)
 
     def _fill(self, kind: str, columns: str) -> int:
         """Store the embeddings of records that were there before; how many."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,8 @@ from rar.memory.columns import (
 from rar.memory.exchange import Header
 from rar.memory.forgetting import Gone
 from rar.memory.postgres_connections import Connection
-from rar.memory.postgres_rows import cursor_of
+from rar.memory.postgres_rows import cursor_of, lock_number
+from rar.memory.postgres_tenants import Tenant
 from rar.memory.postgres_vectors import MARK, put_experiences, put_guides
 from rar.memory.transitions import SPENT_ON, added, merged, went_by
 from rar.values import Experience, Guide, Tally, Vector
@@ -72,12 +72,13 @@ class Store:
 
     Args:
         where, secret: The memory's.
+        tenant: As whom this is done; None: as one who may write to all.
     """
 
-    def __init__(self, connection: Connection, where: str, secret: bytes) -> None:
+    def __init__(self, connection: Connection, where: str, secret: bytes, tenant: Tenant | None = None) -> None:
         self.run, self.many = connection.run, connection.many
         self.connection = connection
-        self.where, self.secret = where, secret
+        self.where, self.secret, self.tenant = where, secret, tenant
         self.experiences: dict[str, Held | None] = {}  # None: known not to be there
         self.guides: dict[str, HeldGuide | None] = {}
         self.tallies: dict[tuple[str, ...], Tally] = {}
@@ -105,11 +106,11 @@ class Store:
         self._locked(self._ask_for(namespaces))
 
     def _ask_for(self, namespaces: Iterable[str] | None) -> Any:
-        whole = _key(self.connection.schema)
+        whole = lock_number(self.connection.schema)
         if namespaces is None:
             self.run("SELECT pg_advisory_xact_lock(?::bigint)", [whole])
         else:
-            keys = sorted({_key(self.connection.schema, sane(name)) for name in namespaces})
+            keys = sorted({lock_number(self.connection.schema, sane(name)) for name in namespaces})
             self.run(
                 "SELECT pg_advisory_xact_lock_shared(?::bigint), "
                 "(SELECT count(pg_advisory_xact_lock(key)) FROM unnest(?::bigint[]) AS key)",
@@ -391,7 +392,7 @@ class Store:
 
     def _prune(self) -> None:
         """Forget the oldest deletions that were only kept for followers; those who are behind begin anew."""
-        if self.xid % PRUNED_EACH:
+        if self.xid % PRUNED_EACH or self.tenant is not None:
             return
         row = self.run(
             "SELECT xid, n FROM @deletions ORDER BY xid DESC, n DESC OFFSET ? LIMIT 1", [KEPT_DELETIONS]
@@ -420,12 +421,6 @@ class Store:
 
     def set(self, key: str, value: object) -> None:
         self.run("UPDATE @meta SET value = ? WHERE key = ?", [str(value), key])
-
-
-def _key(*parts: str) -> int:
-    """The number of an advisory lock, which all of a database share."""
-    digest = blake2b("\0".join(("rar-memory", *parts)).encode("utf-8"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
 
 
 def _tally_key(experience_id: str, tally: Tally) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from rar.errors import SecretError
@@ -15,7 +16,10 @@ from rar.memory.pairing import LATEST, Paired, paired
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_rows import tallies_of
 from rar.memory.postgres_store import Held, HeldGuide, Store, spent_on
+from rar.memory.postgres_tenants import Tenant
+from rar.memory.postgres_tills import settle
 from rar.memory.secrets import lock
+from rar.memory.tills import Settled
 from rar.memory.transitions import (
     SPENT_ON,
     added,
@@ -44,8 +48,8 @@ _AT_ONCE = 500  # records of a load that are held before they are written
 class Writer(Store):
     """One write transaction."""
 
-    def __init__(self, connection: Connection, where: str, secret: bytes) -> None:
-        super().__init__(connection, where, secret)
+    def __init__(self, connection: Connection, where: str, secret: bytes, tenant: Tenant | None = None) -> None:
+        super().__init__(connection, where, secret, tenant)
         self._loaded: list[Experience] = []
 
     def bind(self, header: Header) -> Header:
@@ -163,10 +167,14 @@ class Writer(Store):
         self.cached_answers.pop(key, None)
         self.cached_answers[key] = answer
 
+    def settle(self, settled: Sequence[Settled]) -> None:
+        settle(self.connection, settled)
+
     def effect(self, key: str) -> bool:
         """Note what this transaction does; whether it was not done before. Its lesson is learned by that."""
         row = self.run("INSERT INTO @effects (key) VALUES (?) ON CONFLICT DO NOTHING RETURNING n", [key]).fetchone()
-        self.run("DELETE FROM @lessons WHERE effect = ?", [key])
+        if self.tenant is None:
+            self.run("DELETE FROM @lessons WHERE effect = ?", [key])
         if row is not None and row[0] % 1_000 == 0:
             self.run("DELETE FROM @effects WHERE n <= ?", [row[0] - KEPT_EFFECTS])
         return row is not None
@@ -218,66 +226,104 @@ class Writer(Store):
 
     # --- deletions --------------------------------------------------------------------------------------------------
 
-    def _drop(self, table: str, ids: Sequence[str]) -> list[str]:
-        """Delete records by id; the ids that there were."""
-        rows = self.run(f"DELETE FROM @{table} WHERE id = ANY(?) RETURNING id, namespace", [list(ids)]).fetchall()
+    def _drop(self, table: str, ids: Sequence[str]) -> list[tuple[str, str]]:
+        """Delete records by id; the ids that there were, with their namespaces."""
+        deleted = self.run(f"DELETE FROM @{table} WHERE id = ANY(?) RETURNING id, namespace", [list(ids)])
+        rows: list[tuple[str, str]] = deleted.fetchall()
         if table == "experiences":
             for namespace, many in Counter(namespace for _, namespace in rows).items():
                 self.run("UPDATE @counters SET experiences = experiences - ? WHERE namespace = ?", [many, namespace])
-        return [id for id, _ in rows]
+        return rows
 
-    def forget(self, ids: Iterable[str]) -> int:
-        """Delete experiences and guides; return how many there were."""
+    def forget(self, ids: Iterable[str]) -> list[tuple[str, str]]:
+        """Delete experiences and guides; return the ids that there were, with their namespaces."""
         ids = list(dict.fromkeys(ids))
-        gone = [id for table in ("experiences", "guides") for id in self._drop(table, ids)]
-        places = [(id, self.xid, self.next()) for id in dict.fromkeys(gone)]
+        gone = [row for table in ("experiences", "guides") for row in self._drop(table, ids)]
         self.many(
-            "INSERT INTO @deletions (id, xid, n) VALUES (?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET xid = excluded.xid, n = excluded.n",
-            places,
+            "INSERT INTO @deletions (id, xid, n, place) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET xid = excluded.xid, n = excluded.n, place = excluded.place",
+            [(id, self.xid, self.next(), self._place(namespace)) for id, namespace in dict(gone).items()],
         )
-        return len(gone)
+        return gone
+
+    def _place(self, namespace: str | None) -> str | None:
+        """The digest of a namespace, by which its tenant hears of a deletion; of any of its own where none is known."""
+        if self.tenant is None:
+            return None if namespace is None else namespace_key(self.secret, namespace)
+        return self.tenant.places[0] if namespace is None else self.tenant.place(namespace)
 
     def erase(self, ids: Iterable[str], namespace: str | None) -> int:
         """Delete for good, with the decisions; return how many experiences and guides there were."""
         ids = list(ids)
-        self.run("DELETE FROM @indexes")
-        gone, keys = self.forget(ids), list(ids)
-        for table in ("decisions", "labels", "judged", "cached", "lessons") if ids else ():
+        gone = self.forget(ids)
+        for table in ("decisions", "labels", "judged", "cached") if ids else ():
             self.run(f"DELETE FROM @{table} WHERE experience_id = ANY(?)", [ids])
+        spaces: dict[str, str | None] = {**dict.fromkeys(ids), **dict(gone)}
+        keys = {id: self._place(name) for id, name in spaces.items()}
+        place = ""
         if namespace is not None:
             for table in ("experiences", "guides"):
                 rows = self.run(f"SELECT id FROM @{table} WHERE namespace = ?", [namespace]).fetchall()
                 gone += self.forget(id for (id,) in rows)
-            for table in ("policy", "spending", "decisions", "labels", "judged", "cached", "counters"):
+            for table in ("policy", "spending", "decisions", "labels", "judged", "cached", "counters", "reserved"):
                 self.run(f"DELETE FROM @{table} WHERE namespace = ?", [namespace])
-            keys.append(namespace_key(self.secret, namespace))
-            self.run("DELETE FROM @lessons WHERE place = ?", keys[-1:])
-        self._forgotten(keys)
-        return gone
+            place = namespace_key(self.secret, namespace)
+            keys[place] = self._place(namespace)
+            keys |= {namespace_key(key, namespace): self._place(namespace) for key, _ in self._keys(namespace)}
+        self._forgotten(keys, ids, place)
+        return len(gone)
 
     def drop_answers(self, namespace: str | None) -> int:
         """Delete judged and cached answers for good; return how many there were."""
         where, values = ("", []) if namespace is None else ("WHERE namespace = ?", [namespace])
         asked = [self.run(f"DELETE FROM @{table} {where} RETURNING 1", values) for table in ("judged", "cached")]
         gone = sum(len(deleted.fetchall()) for deleted in asked)
-        self._forgotten([answers_key(self.secret, namespace)])
+        keys = {answers_key(key, namespace): home for key, home in self._keys(namespace)}
+        self._forgotten({answers_key(self.secret, namespace): self._place(namespace), **keys})
         return gone
 
-    def _forgotten(self, keys: Iterable[str]) -> None:
-        """Begin another epoch, before which nothing of these was decided that may still be written."""
-        self.epoch += 1
-        self.set("epoch", self.epoch)
+    def _keys(self, namespace: str | None) -> list[tuple[bytes, str]]:
+        """The keys of the tenants that a namespace is of, or of all, as far as they lie open, with a place of each."""
+        if self.tenant is not None:
+            return []
+        rows = self.run(
+            "SELECT one.value, other.value FROM @tenants AS one JOIN @tenants AS other USING (role) "
+            "WHERE one.key = 'secret' AND other.key = 'namespaces' AND one.value <> ''"
+        ).fetchall()
+        known = [(bytes.fromhex(key), json.loads(places)) for key, places in rows]
+        return [
+            (key, next(iter(places.values())) if namespace is None else places[namespace])
+            for key, places in known
+            if namespace is None or namespace in places
+        ]
+
+    def _forgotten(self, keys: Mapping[str, str | None], ids: Sequence[str] = (), place: str = "") -> None:
+        """Begin another epoch, before which nothing of these was decided that may still be written.
+
+        Args:
+            keys: With the places of what was deleted, by which tenants hear of it.
+            ids, place: Of what is gone for good, if anything is: no lesson on it waits, no machine's files hold it.
+        """
+        if self.tenant is not None:
+            (self.epoch,) = self.run("SELECT @delete_for_good(?::text[], ?)", [list(ids), place]).fetchone() or (0,)
+        else:
+            self.epoch += 1
+            self.set("epoch", self.epoch)
+            if ids or place:
+                self.run("DELETE FROM @indexes")
+                self.run("DELETE FROM @lessons WHERE place = ? OR experience_id = ANY(?)", [place, list(ids)])
         self.many(
-            "INSERT INTO @forgotten VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch",
-            [(key, self.epoch) for key in keys],
+            "INSERT INTO @forgotten VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch",
+            [(key, self.epoch, where) for key, where in keys.items()],
         )
         self.run("DELETE FROM @forgotten WHERE epoch < ?", [self.epoch - KEPT_EPOCHS])
         self.told = True
 
     def take_key(self, key: bytes, secret: bytes | None) -> None:
         """Take the key of another memory; one that is not empty refuses. `secret` locks it, if it is kept elsewhere."""
-        for table in ("experiences", "guides", "policy", "spending", "decisions", "labels", "judged"):
+        if self.tenant is not None:
+            raise SecretError(self.where, "a tenant's key stays its own")
+        for table in ("experiences", "guides", "policy", "spending", "decisions", "labels", "judged", "tenants"):
             if self.run(f"SELECT 1 FROM @{table} LIMIT 1").fetchone():
                 raise SecretError(self.where, "it is not empty, and has another key")
         self.set("secret", "" if secret else key.hex())

@@ -40,10 +40,10 @@ from rar.memory.index import FaissIndex, Key, nearest
 from rar.memory.index_files import IndexFiles
 from rar.memory.loading import check_embedder, items_of
 from rar.memory.recalling import Query, Recalled, put_together
-from rar.memory.sqlite_answers import SQLiteAnswers
 from rar.memory.sqlite_export import records_of
 from rar.memory.sqlite_file import SCRUB
 from rar.memory.sqlite_rows import Connection, Reads, header_of, marks, meta, scope, snapshot, tallies_of
+from rar.memory.sqlite_shared import SQLiteShared
 from rar.memory.sqlite_writer import KEPT_DELETIONS, Writer
 from rar.memory.transitions import DAY, summed
 from rar.memory.writing import write
@@ -53,7 +53,7 @@ from rar.values import Experience, Guide, GuideMatch, GuideState, Match, Vector
 
 
 @named_arguments
-class SQLiteMemory(SQLiteAnswers):
+class SQLiteMemory(SQLiteShared):
     """A memory in one file, which any number of threads and processes may use at once.
 
     One writes at a time and the others wait; readers never wait. A file or folder that cannot be written is opened for
@@ -128,19 +128,6 @@ class SQLiteMemory(SQLiteAnswers):
                 self._catch_up(connection)
         if self._unscrubbed:
             self._scrub(0.0)
-
-    def claim(self, key: str, owner: str, seconds: float) -> bool:
-        now = time.time()
-        with self._transaction() as writer:
-            return writer.claim(sane(key), sane(owner), now, now + seconds)
-
-    def release(self, key: str, owner: str) -> None:
-        with self._transaction() as writer:
-            writer.release(sane(key), sane(owner))
-
-    def applied(self, effect: str) -> bool:
-        with self._connection() as connection:
-            return connection.run("SELECT 1 FROM effects WHERE key = ?", [sane(effect)]).fetchone() is not None
 
     def set_guide_state(self, id: str, state: GuideState, *, anyway: bool = False) -> None:
         with self._transaction() as writer:

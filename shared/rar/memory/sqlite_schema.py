@@ -125,4 +125,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
     ),
     ("ALTER TABLE spending ADD COLUMN prefix_tokens INTEGER NOT NULL DEFAULT 0",),
+    (
+        # As in `postgres_schema`.
+        "CREATE TABLE reserved (account TEXT NOT NULL, owner TEXT NOT NULL, namespace TEXT, held REAL NOT NULL, "
+        "held_until REAL NOT NULL, free REAL NOT NULL, free_until REAL NOT NULL, PRIMARY KEY (account, owner)) "
+        "WITHOUT ROWID",
+        "CREATE INDEX reserved_by_time ON reserved (held_until)",
+        "CREATE INDEX spending_by_namespace ON spending (namespace, day)",
+    ),
 )

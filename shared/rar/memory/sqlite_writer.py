@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ from rar.memory.forgetting import Gone, answers_key, namespace_key
 from rar.memory.pairing import LATEST, Paired, paired
 from rar.memory.secrets import lock
 from rar.memory.sqlite_rows import Connection, by_id, header_of, meta, tallies_of
+from rar.memory.sqlite_tills import reserve, settle
+from rar.memory.tills import Ask, Granted, Settled
 from rar.memory.transitions import (
     SPENT_ON,
     added,
@@ -203,6 +205,12 @@ class Writer:
             [day, *SPEND.row(whole)],
         )
 
+    def reserve(self, owner: str, asks: Sequence[Ask]) -> list[Granted]:
+        return reserve(self._run, owner, asks)
+
+    def settle(self, settled: Sequence[Settled]) -> None:
+        settle(self._run, settled)
+
     def decision(self, record: DecisionRecord) -> None:
         """Insert, or replace: what a lesson found comes later than the decision."""
         code = record.facts.get("not_learned")
@@ -344,7 +352,7 @@ class Writer:
     def _forget_namespace(self, namespace: str) -> int:
         both = "SELECT id FROM experiences WHERE namespace = ?1 UNION ALL SELECT id FROM guides WHERE namespace = ?1"
         gone = self.forget([id for (id,) in self._run(both, [namespace]).fetchall()])
-        for table in ("policy", "spending", "decisions", "labels", "judged", "cached", "counters"):
+        for table in ("policy", "spending", "decisions", "labels", "judged", "cached", "counters", "reserved"):
             self._run(f"DELETE FROM {table} WHERE namespace = ?", [namespace])
         return gone
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from rar.memory.base import Batch, CachedAnswer, DecisionRecord, JudgedAnswers, Label, PolicyStep, Spend
+from rar.memory.tills import Settled
 from rar.values import Experience, Guide, Trial
 
 
@@ -24,6 +26,10 @@ class Writer(Protocol):
     def label(self, label: Label) -> None: ...
     def judged(self, judged: JudgedAnswers) -> None: ...
     def cached(self, answer: CachedAnswer) -> None: ...
+    def settle(self, settled: Sequence[Settled]) -> None:
+        """Reserve no more what is spent by now."""
+        ...
+
     def tidy(self, cap: int) -> None:
         """Evict what is over the bounds."""
         ...
@@ -50,3 +56,5 @@ def write(writer: Writer, batch: Batch, *, day: int, cap: int) -> None:
     for answer in batch.cached:
         writer.cached(answer)
     writer.tidy(cap)
+    if batch.settled:
+        writer.settle(batch.settled)

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rar.memory.base import ALARM, Memory, MemoryStats, PolicyState, Spend, whole_state
+from rar.memory.base import ALARM, Memory, MemoryStats, PolicyState, Spend
+from rar.namespaces import whole_state
 from rar.prices import Prices
 from rar.report.alarms import Alarm, alarms_of
 from rar.report.course import DAY, Span, lately, over_time
