@@ -221,7 +221,7 @@ def together(batches: list[Batch]) -> Batch:
 def learn(
     address: str, name: str, seconds: float, meet: Callable[[], None], *, apart: bool = False, each: int = 1
 ) -> int:
-    with closing(open_memory(address)) as memory:
+    with closing(open_memory(address, cap=10_000_000)) as memory:  # else a full namespace evicts one for each
         memory.bind("table", DIM)
         vectors = clustered(np.random.default_rng(1), np.eye(CLUSTERS, DIM, dtype=np.float32), 1_000)
         meet()
