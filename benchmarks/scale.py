@@ -166,6 +166,22 @@ def latencies(addresses: dict[str, str], records: int, calls: int) -> None:
         router.memory.close()  # type: ignore[union-attr]
 
 
+def sizes(address: str) -> None:
+    """What a record takes: its row, its tallies, its embedding for pgvector and its place in the graph."""
+    with closing(open_memory(address)) as memory:
+        records = memory.stats().experiences
+        found = memory.all(  # type: ignore[attr-defined]
+            "SELECT relname, pg_relation_size(oid), pg_indexes_size(oid), pg_total_relation_size(oid) FROM pg_class "
+            "WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = ?) AND relkind = 'r' "
+            "AND relname IN ('experiences', 'tallies', 'experience_vectors') ORDER BY relname",
+            [memory.address.schema],  # type: ignore[attr-defined]
+        )
+    for name, heap, indexes, whole in found:
+        print(
+            f"{name}: {heap / records:,.0f} bytes a record, {indexes / records:,.0f} of indexes, {whole / 1e9:.2f} GB"
+        )
+
+
 def decide_on(address: str, name: str, seconds: float, meet: Callable[[], None]) -> int:
     asked = new_questions(2_000, seed=1 + int(name.rpartition("-")[2]))
     router = Router(memory=open_memory(address), embedder=Table(asked), learning="off")
@@ -205,7 +221,7 @@ def together(batches: list[Batch]) -> Batch:
 def learn(
     address: str, name: str, seconds: float, meet: Callable[[], None], *, apart: bool = False, each: int = 1
 ) -> int:
-    with closing(open_memory(address)) as memory:
+    with closing(open_memory(address, cap=10_000_000)) as memory:  # else a full namespace evicts one for each
         memory.bind("table", DIM)
         vectors = clustered(np.random.default_rng(1), np.eye(CLUSTERS, DIM, dtype=np.float32), 1_000)
         meet()
@@ -289,16 +305,20 @@ def main() -> None:
     args = parser.parse_args()
     print(f"Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores")
     with server(args.url) as database, tempfile.TemporaryDirectory() as folder:
+        os.environ["RAR_CACHE"] = folder
         memory = f"{database}{'&' if '?' in database else '?'}schema=scale{int(time.time())}_"
         for records in args.records:
             print(f"\n{records} records; load average before: {os.getloadavg()[0]:.1f}", flush=True)
+            room = f"options=-cmaintenance_work_mem%3D{1 + records // 500_000}GB"  # for the graph, as it is made
             known = {
                 "SQLite": str(Path(folder) / f"{records}.db"),
                 "PostgreSQL": f"{memory}{records}",
-                "pgvector": f"{memory}{records}_v&index=pgvector&options=-cmaintenance_work_mem%3D1GB",
+                "pgvector": f"{memory}{records}_v&index=pgvector&{room}",
             }
             addresses = {name: address for name, address in known.items() if name in args.kinds}
             latencies(addresses, records, args.calls)
+            for name in sorted({"PostgreSQL", "pgvector"} & addresses.keys()):
+                sizes(addresses[name])
             rates(addresses, args.processes, args.seconds)
             print(f"load average after: {os.getloadavg()[0]:.1f}", flush=True)
 
