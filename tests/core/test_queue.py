@@ -23,6 +23,7 @@ from rar.cli.commands import app
 from rar.errors import ConfigurationError, LessonFailedError, LessonFormatError, OtherModelsError
 from rar.learning.claims import Claim
 from rar.learning.packing import unpack
+from rar.learning.scores import kinds_of
 from rar.learning.taking import FIRST, MOST, Taker, retry_after, taker_of
 from rar.memory.base import Batch
 from rar.memory.lessons import PackedLesson
@@ -131,6 +132,31 @@ def test_an_effect_is_written_once_however_often_a_lesson_is_studied(make: Make)
     batch = Batch(effect=lessons[0].effect, spending=())
     worker.memory.write(batch)
     assert worker.memory.stats().trials == 1
+
+
+def test_a_server_that_is_away_is_no_failure_of_learning(
+    make: Make, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make()
+    decision, _ = serve(server, pair(), easy(5))
+    assert server.flush()
+    loop = server._learning
+    known = next(iter(kinds_of("default", "answer", decision.request.evidence)))
+    kind = replace(known, since=1.0)  # one that is to be read anew
+    loop._seeded, loop._unseen = float("-inf"), {kind}
+    postgres.stop()
+    try:
+        loop._write()  # as its thread does each second
+        assert loop._unseen == {kind}  # for the next time
+    finally:
+        postgres.start()
+
+    until = time.monotonic() + 10.0
+    while loop._unseen:
+        assert time.monotonic() < until
+        server.flush()
+        time.sleep(0.1)
+    assert "Learning failed" not in caplog.text
 
 
 def test_a_rate_limit_puts_a_lesson_off_and_loses_nothing(make: Make) -> None:

@@ -199,6 +199,26 @@ class TestWorking:
         assert ran(folder, "worker", address, "--models", "app:router", "--once")[0] == 0
         assert len(calls(folder)) > 1
 
+    def test_it_goes_on_when_the_server_was_restarted(
+        self, folder: Path, postgres: PostgresServer, address: str, ask: Callable[[str], str]
+    ) -> None:
+        ask("What was first?")
+        worker = started(folder, "worker", address, "--models", "app:router", "--stalled", "3")
+        assert within(PATIENCE, lambda: calls(folder) == ["What was first?"])
+        postgres.stop()
+        time.sleep(3.0)
+        postgres.start()
+
+        def learned() -> bool:
+            with suppress(AssertionError):  # what was decided is stored when the server is found again
+                return ask("What came then?") == "weak"
+            return False
+
+        assert within(PATIENCE, learned)
+        assert worker.poll() is None
+        status, _, errors = stopped(worker)
+        assert (status, "Traceback" in errors) == (0, False), errors
+
     def test_a_worker_whose_clock_is_an_hour_ahead_puts_off_by_the_servers(
         self, folder: Path, address: str, ask: Callable[[str], str]
     ) -> None:

@@ -218,7 +218,8 @@ class _Work:
         self._later.ahead = time.time() - float(row[0])
 
     async def run(self, sources: Sequence[str], lanes: int, *, wait: bool, grace: float) -> None:
-        logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what fails is said by us, and kept
+        for name in ("procrastinate", "psycopg.pool"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is said by us, and kept
         asyncio.get_running_loop().set_exception_handler(_said)
         async with self._app.open_async():
             working = asyncio.ensure_future(
