@@ -36,6 +36,7 @@ from rar.memory import Memory, SQLiteMemory, postgres_schema, postgres_store, po
 from rar.memory.base import Batch, PolicyStep
 from rar.memory.following import Follower
 from rar.memory.postgres import PostgresMemory
+from rar.memory.postgres_address import address_from
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_connections import PostgresServer as RawServer
 from rar.values import question
