@@ -48,7 +48,6 @@ from rar.options import named_arguments
 from rar.values import Experience, GuideMatch, GuideState, Match, Vector
 
 _LOG = logging.getLogger("rar")
-
 _Found = TypeVar("_Found")
 
 _LATE = 4 * POLL  # seconds after which a listener that did not look is not relied on
@@ -141,8 +140,7 @@ class PostgresMemory(PostgresLessons):
         self._ahead: deque[str] | None = None  # ids of what is yet to be read; None: nobody has looked
         self._low = 0
         self._line = ""  # the timeline of the server that was followed
-        self._anew = False
-        self._outdated = False
+        self._anew = self._outdated = False
         self._looked = float("-inf")
         self._stale = True  # whether this process wrote what it did not follow yet
         self._looking, self._starting = threading.Lock(), threading.Lock()
@@ -284,11 +282,9 @@ class PostgresMemory(PostgresLessons):
         limit: int = 3,
         states: Sequence[GuideState] = ("active",),
     ) -> list[GuideMatch]:
-        namespace, task = sane(namespace), sane(task)
+        keys = [(sane(namespace), sane(task), state) for state in set(states)]
         self._catch_up()
-        return self._near_guides(
-            self._index, self._checked(embedding), [(namespace, task, state) for state in set(states)], limit
-        )
+        return self._near_guides(self._index, self._checked(embedding), keys, limit)
 
     def recall(self, query: Query) -> Recalled:
         """As the protocol says. The server is asked for nothing that this process knows."""
