@@ -19,6 +19,13 @@ def test_the_index_can_show_who_made_it_where_it_lives_and_what_it_runs_on() -> 
     assert [c.removeprefix(named) for c in project["classifiers"] if c.startswith(f"{named}3.")] == PYTHONS
 
 
+def test_the_newest_release_that_the_changelog_tells_of_is_this_one() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[([\d.]+)\] - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)
+
+    assert released[0] == PROJECT["project"]["version"]
+
+
 def test_the_continuous_integration_looks_for_each_of_these_pythons() -> None:
     searched = re.search(r"for v in ([\d. ]+); do", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
 
