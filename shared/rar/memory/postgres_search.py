@@ -16,12 +16,14 @@ import numpy as np
 
 from rar.errors import ConfigurationError, MissingExtensionError, ReadOnlyMemoryError
 from rar.memory.index_files import Key
+from rar.memory.postgres_address import INDEXES
 from rar.memory.postgres_connections import Connection, PostgresServer
 from rar.memory.postgres_rows import meta
 from rar.memory.postgres_store import Store
 from rar.memory.postgres_tenants import grant_all
 from rar.memory.postgres_vectors import MARK, READY, in_extension, texts_of
 from rar.memory.rows import nearest, unit, unit_query
+from rar.naming import shown
 from rar.values import Vector
 
 _LOG = logging.getLogger("rar")
@@ -367,6 +369,13 @@ class Ahead:
 
     def holds(self, id: str, key: Key) -> bool:
         return self._held
+
+
+def vectors_of(server: PostgresServer, index: str | None) -> VectorIndex | None:
+    """What searches in the database, if `index` or else the address says so."""
+    if index not in (None, *INDEXES):
+        raise ConfigurationError(f"index={shown(index)} is none. Pass one of {', '.join(INDEXES)}.")
+    return VectorIndex(server) if (index or server.address.index) == "pgvector" else None
 
 
 def remove(server: PostgresServer) -> None:
