@@ -58,12 +58,13 @@ class _Pocket:
         self.refused = (min(missed), now + _AGAIN) if missed else (math.inf, -math.inf)
 
     def owes(self, now: float) -> bool:
-        """Whether the memory holds more for us than we need, or will forget what we do need."""
-        return self.room > 0.0 or self.told - self.held > _NOTHING or now - self.since > HELD / 2.0
+        """Whether the memory holds more or less for us than we need, or will forget what we do need."""
+        return self.room > 0.0 or abs(self.told - self.held) > _NOTHING or now - self.since > HELD / 2.0
 
     @property
     def idle(self) -> bool:
-        return not (self.under_way or self.unstored or self.draining)
+        """Whether nothing is lost with what is known here."""
+        return not (self.under_way or self.unstored or self.draining) and abs(self.told) <= _NOTHING
 
 
 class Purse:

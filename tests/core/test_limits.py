@@ -454,7 +454,7 @@ class TestThreads:
                 names.add(threading.current_thread().name)
                 return super().call(call)
 
-        models = {name: Named(name, seconds=0.002) for name in ("weak", "strong")}
+        models = {name: Named(name, seconds=0.01) for name in ("weak", "strong")}  # so long that the caller takes part
         router = make(strategy=Votes(200))
         for _ in range(2):
             router.decide(QUESTION, models)

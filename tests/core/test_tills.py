@@ -19,6 +19,8 @@ from rar.errors import BudgetExceededError, MemoryStoreError
 from rar.memory import SQLiteMemory, tills
 from rar.memory.base import Batch, Spend
 from rar.memory.tills import Account, Ask, Settled
+from rar.notices import Notices
+from rar.purses import Purse
 from rar.values import Usage, question
 from tests.core.test_limits import PRICES, Costly
 from tests.core.world import Scripted, serve
@@ -75,6 +77,32 @@ class TestAMemory:
         (grant,) = other.reserve("other", [Ask(account(1.0), 0.0, 0.0, 0.0)])
 
         assert (grant.left, grant.spent) == (0.75, 0.25)
+
+    def test_what_is_spent_of_what_was_reserved_beforehand_is_not_counted_twice(self, open_it: Any) -> None:
+        one, other = open_it(), open_it()
+        one.reserve("one", [Ask(account(1.0), 0.0, 0.0, 0.0, (0.6,))])
+        one.write(Batch(spending=(spend(0.5),), settled=(Settled("day", None, "one", 0.5),)))
+
+        (grant,) = other.reserve("other", [Ask(account(1.0), 0.0, 0.0, 0.0)])
+
+        assert grant.left == pytest.approx(0.4)
+
+    def test_a_process_owes_nothing_after_it_gave_back_what_it_did_not_spend(self, open_it: Any) -> None:
+        one, other, day = open_it(), open_it(), account(1.0)
+        purse = Purse(one, Notices())
+        purse.fill({day: (0.6,)})
+        purse.paid([day], 0.5)
+        settled = purse.drain()
+        one.write(Batch(spending=(spend(0.5),), settled=settled))
+        purse.stored(settled)
+        purse.close()
+        purse.fill({day: (0.25,)})  # as the next call would, had it not ended
+        purse.hold("call", [day], 0.25)
+        purse.close()
+
+        (grant,) = other.reserve("other", [Ask(day, 0.0, 0.0, 0.0)])
+
+        assert grant.left == pytest.approx(0.25)
 
     def test_a_namespaces_account_adds_up_that_one_only_and_a_days_that_day_only(self, open_it: Any) -> None:
         memory = open_it()

@@ -20,9 +20,10 @@ _LOCKS = (
     "SELECT count(pg_advisory_xact_lock(key)), pg_current_xact_id()::text FROM (SELECT "
     "hashtextextended('rar-account ' || ? || ' ' || name, 0) AS key FROM unnest(?::text[]) AS name ORDER BY 1) AS keys"
 )
+# What was spent of a lease is taken off `held`, which may be less than nothing then.
 _OTHERS = (
-    f"SELECT coalesce(sum(CASE WHEN held_until > {_NOW} THEN greatest(held, 0.0) ELSE 0.0 END + "
-    f"CASE WHEN free_until > {_NOW} THEN free ELSE 0.0 END), 0.0) FROM @reserved WHERE account = ? AND owner <> ?"
+    f"SELECT coalesce(sum(greatest(CASE WHEN held_until > {_NOW} THEN held ELSE 0.0 END + "
+    f"CASE WHEN free_until > {_NOW} THEN free ELSE 0.0 END, 0.0)), 0.0) FROM @reserved WHERE account = ? AND owner <> ?"
 )
 _OWN = (
     f"INSERT INTO @reserved (account, owner, namespace, held, held_until, free, free_until) "

@@ -18,9 +18,10 @@ _SUM = (
     "INSERT INTO reserved VALUES (?, '', ?, ?, ?, 0.0, 0.0) ON CONFLICT (account, owner) DO UPDATE SET "
     "held = held + excluded.held, held_until = excluded.held_until"
 )
+# What was spent of a lease is taken off `held`, which may be less than nothing then.
 _OTHERS = (
-    "SELECT coalesce(sum(CASE WHEN held_until > ?1 THEN max(held, 0.0) ELSE 0.0 END + "
-    "CASE WHEN free_until > ?1 THEN free ELSE 0.0 END), 0.0) FROM reserved WHERE account = ?2 AND owner <> ?3"
+    "SELECT coalesce(sum(max(CASE WHEN held_until > ?1 THEN held ELSE 0.0 END + "
+    "CASE WHEN free_until > ?1 THEN free ELSE 0.0 END, 0.0)), 0.0) FROM reserved WHERE account = ?2 AND owner <> ?3"
 )
 
 
