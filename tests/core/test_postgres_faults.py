@@ -68,7 +68,7 @@ def writes(memory: Any, batch: Batch) -> bool:
 def enterable(folder: Path) -> None:
     """Let other users of this machine enter pytest's folders, as servers do that root does not run."""
     for above in (folder, *folder.parents):
-        if above.name.startswith("pytest-") or above == folder:
+        if above.name.startswith(("pytest-", "popen-")) or above == folder:  # the latter where tests run side by side
             above.chmod(0o755)
 
 
