@@ -57,6 +57,7 @@ from tests.contract.memory import (
 from tests.core.world import serve
 from tests.docs.blocks import ROOT, blocks
 from tests.postgres_server import PostgresServer
+from tests.waiting import within
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -81,16 +82,6 @@ def memory(url: str) -> Iterator[PostgresMemory]:
 
 def schema_of(url: str) -> str:
     return url.partition("schema=")[2]
-
-
-def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    """Whether something comes true before that time is over."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if holds():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 class TestAddress:

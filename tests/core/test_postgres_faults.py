@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from tests.contract.shared_memory import SharedMemoryContract
 from tests.core.world import serve
 from tests.docs.blocks import ROOT
 from tests.postgres_server import PostgresServer
+from tests.waiting import within
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -45,16 +45,6 @@ def models() -> Any:
 def router(address: str, **options: Any) -> Router:
     usual = {"embedder": "hashing", "policy": "paper", "learning": "inline", "learning_budget": None, "judge": "exact"}
     return Router(memory=address, **{**usual, **options})
-
-
-def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    """Whether something comes true before that time is over."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if holds():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def writes(memory: Any, batch: Batch) -> bool:

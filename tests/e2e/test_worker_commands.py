@@ -22,6 +22,7 @@ from rar import FunctionModel, Router
 from rar.values import question
 from tests.core.world import serve
 from tests.postgres_server import PostgresServer
+from tests.waiting import within
 
 pytestmark = [pytest.mark.usefixtures("own_cache"), pytest.mark.slow]
 
@@ -109,15 +110,6 @@ def ran(folder: Path, *arguments: str, **environment: str) -> tuple[int, str, st
     process = started(folder, *arguments, **environment)
     out, errors = process.communicate(timeout=PATIENCE)
     return process.returncode, out, errors
-
-
-def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def calls(folder: Path) -> list[str]:

@@ -50,6 +50,10 @@ def worker(
     typer.echo("stopped; no lesson is under way here")
 
 
+def _failed(named: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(f"--models {named} failed. {type(error).__name__}: {error}.")
+
+
 def _taker(named: str, address: str) -> Taker:
     module, _, name = named.partition(":")
     if not module or not name:
@@ -63,7 +67,7 @@ def _taker(named: str, address: str) -> Taker:
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"--models {named} cannot be imported: {error}.") from error
     except Exception as error:
-        raise ConfigurationError(f"--models {named} failed. {type(error).__name__}: {error}.") from error
+        raise _failed(named, error) from error
     made: Any = factory
     if inspect.isroutine(factory) or inspect.isclass(factory):
         takes_memory = "memory" in inspect.signature(factory).parameters
@@ -73,7 +77,7 @@ def _taker(named: str, address: str) -> Taker:
         except RarError:
             raise
         except Exception as error:  # the factory is another's code
-            raise ConfigurationError(f"--models {named} failed. {type(error).__name__}: {error}.") from error
+            raise _failed(named, error) from error
     taker = taker_of(made, address)
     with closing(open_memory(address, create=False)) as asked:
         if taker.router.memory is None or taker.router.memory.where != asked.where:

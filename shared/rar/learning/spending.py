@@ -40,11 +40,11 @@ class Budgets:
         Audits keep the quality floor, and their own rate bounds them: only the daily cap ends them.
         """
         purse = self.ledger.purse
+        by_own_count = self.ledger.may_learn(namespace, call.purpose, call.model, now=at)
         if purse is None:
-            return not self.ledger.may_learn(namespace, call.purpose, call.model, now=at)
+            return not by_own_count
         cost = max(self.ledger.learning_cost(namespace, call.purpose, call.model), _LEAST)
         accounts = self._accounts(namespace, call.purpose, at)
-        by_own_count = self.ledger.may_learn(namespace, call.purpose, call.model, now=at)
         purse.fill(dict.fromkeys(accounts, (cost,)), anew=by_own_count)
         room = [purse.fits(one, cost) for one in accounts]
         if any(found is not None and not found[0] for found in room):

@@ -35,6 +35,7 @@ from rar.forking import Gate, before_fork, in_forked_child
 from rar.memory.columns import sane
 from rar.memory.postgres_address import Address
 
+NOW = "extract(epoch FROM clock_timestamp())::double precision"  # the server's: clocks of processes differ
 AGAIN_AFTER = 1.0  # seconds for which nobody waits for a server that was just seen to be away
 _TRIES = 4  # of a transaction that others got in the way of
 _LOCK_WAITS = "10s"  # for other writers

@@ -6,12 +6,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rar.memory.columns import sane
+from rar.memory.postgres_connections import NOW
 from rar.memory.postgres_tills import PostgresTills
 
 if TYPE_CHECKING:
     from rar.memory.postgres_queue import PostgresQueue
-
-_NOW = "extract(epoch FROM clock_timestamp())::double precision"  # the server's: clocks of processes differ
 
 
 class PostgresLessons(PostgresTills):
@@ -31,9 +30,9 @@ class PostgresLessons(PostgresTills):
         return self.transact(
             lambda connection: (
                 connection.run(
-                    f"INSERT INTO @claims VALUES (?, ?, {_NOW} + ?) ON CONFLICT (key) DO UPDATE "
+                    f"INSERT INTO @claims VALUES (?, ?, {NOW} + ?) ON CONFLICT (key) DO UPDATE "
                     f"SET owner = excluded.owner, until = excluded.until "
-                    f"WHERE claims.owner = excluded.owner OR claims.until <= {_NOW} RETURNING key",
+                    f"WHERE claims.owner = excluded.owner OR claims.until <= {NOW} RETURNING key",
                     [sane(key), sane(owner), seconds],
                 ).fetchone()
                 is not None
@@ -43,6 +42,6 @@ class PostgresLessons(PostgresTills):
     def release(self, key: str, owner: str) -> None:
         self.transact(
             lambda connection: connection.run(
-                f"DELETE FROM @claims WHERE (key = ? AND owner = ?) OR until < {_NOW} - 86400", [sane(key), sane(owner)]
+                f"DELETE FROM @claims WHERE (key = ? AND owner = ?) OR until < {NOW} - 86400", [sane(key), sane(owner)]
             )
         )

@@ -27,6 +27,7 @@ from procrastinate import exceptions, jobs, retry, schema
 from rar.errors import ConfigurationError, MissingMemoryError
 from rar.memory.base import Batch
 from rar.memory.lessons import PackedLesson
+from rar.memory.postgres_connections import NOW
 from rar.memory.queueing import DeadLesson, QueueState, RetryLater
 from rar.naming import cause
 
@@ -40,7 +41,6 @@ _TASK = "rar.lesson"
 _ANY = "rar"  # the name of the queue for lessons that any models can study
 _DEATHS = 5  # workers that may die of one lesson
 _COLUMNS = tuple(field.name for field in fields(PackedLesson))
-_NOW = "extract(epoch FROM clock_timestamp())::double precision"
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
 _MARK = "procrastinate"  # the key in `meta` of the newest migration of procrastinate that was applied
 
@@ -110,7 +110,7 @@ class PostgresQueue:
             raise error.__cause__ or error from None
         values = [getattr(lesson, name) for name in _COLUMNS]
         connection.run(
-            f"INSERT INTO @lessons ({', '.join(_COLUMNS)}, at) VALUES ({', '.join('?' * len(values))}, {_NOW}) "
+            f"INSERT INTO @lessons ({', '.join(_COLUMNS)}, at) VALUES ({', '.join('?' * len(values))}, {NOW}) "
             "ON CONFLICT DO NOTHING",
             values,
         )
@@ -129,7 +129,7 @@ class PostgresQueue:
             "SELECT count(*) FILTER (WHERE status = 'todo'), "
             "count(*) FILTER (WHERE status = 'todo' AND scheduled_at > now()), "
             "count(*) FILTER (WHERE status = 'doing'), count(*) FILTER (WHERE status = 'failed'), "
-            f"coalesce(max({_NOW} - at) FILTER (WHERE status = 'todo'), 0.0), "
+            f"coalesce(max({NOW} - at) FILTER (WHERE status = 'todo'), 0.0), "
             "(SELECT count(*) FROM @procrastinate_workers WHERE last_heartbeat > now() - interval '1 minute') "
             "FROM @procrastinate_jobs LEFT JOIN @lessons ON effect = args->>'effect' WHERE task_name = ?",
             [_TASK],
@@ -142,7 +142,7 @@ class PostgresQueue:
         if self._applied() is None:
             return []
         rows = self._server.all(
-            f"SELECT id::text, decision_id, attempts, {_NOW} - at, coalesce(error, '') FROM @procrastinate_jobs "
+            f"SELECT id::text, decision_id, attempts, {NOW} - at, coalesce(error, '') FROM @procrastinate_jobs "
             "JOIN @lessons ON effect = args->>'effect' WHERE task_name = ? AND status = 'failed' "
             "ORDER BY id DESC LIMIT ?",
             [_TASK, limit],
@@ -213,7 +213,7 @@ class _Work:
         self._app.task(self._lesson, name=_TASK, pass_context=True, retry=self._later)
 
     def _compare_clocks(self) -> None:
-        row = self._server.one(f"SELECT {_NOW}", [])
+        row = self._server.one(f"SELECT {NOW}", [])
         assert row is not None
         self._later.ahead = time.time() - float(row[0])
 

@@ -7,12 +7,11 @@ from typing import Any
 
 from rar.memory.base import Spend
 from rar.memory.columns import SPEND, sane
-from rar.memory.postgres_connections import Connection
+from rar.memory.postgres_connections import NOW, Connection
 from rar.memory.postgres_reads import PostgresReads
 from rar.memory.tills import GRACE, HELD, KEPT, LEASE, Account, Ask, Granted, Settled, granted
 from rar.memory.transitions import DAY, SPENT_ON
 
-_NOW = "extract(epoch FROM clock_timestamp())::double precision"  # the server's: clocks of processes differ
 _SUMMED = ", ".join(
     f"sum({name})" + ("" if name == "usd" else "::bigint") for name in SPEND.names if name not in SPENT_ON
 )
@@ -22,22 +21,22 @@ _LOCKS = (
 )
 # What was spent of a lease is taken off `held`, which may be less than nothing then.
 _OTHERS = (
-    f"SELECT coalesce(sum(greatest(CASE WHEN held_until > {_NOW} THEN held ELSE 0.0 END + "
-    f"CASE WHEN free_until > {_NOW} THEN free ELSE 0.0 END, 0.0)), 0.0) FROM @reserved WHERE account = ? AND owner <> ?"
+    f"SELECT coalesce(sum(greatest(CASE WHEN held_until > {NOW} THEN held ELSE 0.0 END + "
+    f"CASE WHEN free_until > {NOW} THEN free ELSE 0.0 END, 0.0)), 0.0) FROM @reserved WHERE account = ? AND owner <> ?"
 )
 _OWN = (
     f"INSERT INTO @reserved (account, owner, namespace, held, held_until, free, free_until) "
-    f"VALUES (?, ?, ?, ?, {_NOW} + {HELD}, ?, {_NOW} + {LEASE + GRACE}) ON CONFLICT (account, owner) DO UPDATE SET "
+    f"VALUES (?, ?, ?, ?, {NOW} + {HELD}, ?, {NOW} + {LEASE + GRACE}) ON CONFLICT (account, owner) DO UPDATE SET "
     "held = reserved.held + ?, held_until = excluded.held_until, free = excluded.free, free_until = excluded.free_until"
 )
 _SUM = (
     f"INSERT INTO @reserved (account, owner, namespace, held, held_until, free, free_until) "
-    f"VALUES (?, '', ?, ?, {_NOW} + {KEPT}, 0.0, 0.0) ON CONFLICT (account, owner) DO UPDATE SET "
+    f"VALUES (?, '', ?, ?, {NOW} + {KEPT}, 0.0, 0.0) ON CONFLICT (account, owner) DO UPDATE SET "
     "held = reserved.held + excluded.held, held_until = excluded.held_until"
 )
 _OVER = (
     "DELETE FROM @reserved WHERE (account, owner) IN (SELECT account, owner FROM @reserved "
-    f"WHERE held_until < {_NOW} AND free_until < {_NOW} FOR UPDATE SKIP LOCKED)"
+    f"WHERE held_until < {NOW} AND free_until < {NOW} FOR UPDATE SKIP LOCKED)"
 )
 
 
